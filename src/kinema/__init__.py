@@ -1,0 +1,3 @@
+"""kinema: an open system for embodied intelligence."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,192 @@
+"""What a body is: frames, joints, limits, cameras, channels and its hold rule, all in SI units.
+
+A card is data with provenance. Every section that holds numbers has a `source` saying where they
+come from. Behaviour (kinematics, prompts, normalisation, simulation, guard limits) is derived from
+the card, so adding a robot means adding one YAML file.
+
+Conventions: metres, radians, seconds, kilograms; quaternions are (w, x, y, z); a frame's pose is
+given in its parent; gripper values run from 0 (closed) to 1 (open); x forward, y left, z up.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Vec3 = tuple[float, float, float]
+QuatWxyz = tuple[float, float, float, float]
+Range = tuple[float, float]
+Side = Literal["left", "right"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Geom(_Strict):
+    """A simple visual and collision primitive fixed to a link (sizes as MuJoCo's half sizes, metres)."""
+
+    type: Literal["box", "capsule", "cylinder", "sphere"]
+    size_m: tuple[float, ...]
+    pos_m: Vec3 = (0.0, 0.0, 0.0)
+    quat_wxyz: QuatWxyz = (1.0, 0.0, 0.0, 0.0)
+    rgb: Vec3 = (0.8, 0.8, 0.82)
+    collide: bool = True
+
+
+class Joint(_Strict):
+    """One degree of freedom between a link and its parent. Angles in rad, lengths in m, effort in N m or N."""
+
+    name: str
+    type: Literal["hinge", "slide"] = "hinge"
+    axis: Vec3
+    range: Range
+    velocity: float = Field(gt=0)  # rad/s or m/s
+    effort: float = Field(gt=0)  # N m or N
+    home: float = 0.0
+
+
+class Link(_Strict):
+    """A rigid body: its frame in the parent link's frame, its joint to the parent (None: fixed), its mass."""
+
+    name: str
+    parent: str  # another link of this arm, or "base"
+    pos_m: Vec3
+    quat_wxyz: QuatWxyz = (1.0, 0.0, 0.0, 0.0)
+    joint: Joint | None = None
+    mass_kg: float = Field(gt=0)
+    com_m: Vec3 = (0.0, 0.0, 0.0)
+    geoms: tuple[Geom, ...] = ()
+
+
+class Gripper(_Strict):
+    """A parallel-jaw (or single-jaw) gripper, driven by one value: 0 closed, 1 open.
+
+    Each finger is a link of the arm whose joint moves linearly from `closed` to `open`.
+    """
+
+    fingers: tuple[str, ...]  # names of the finger joints
+    closed: tuple[float, ...]  # joint value of each finger when closed (m or rad)
+    open: tuple[float, ...]  # joint value of each finger when open
+    max_width_m: float = Field(gt=0)
+    effort: float = Field(gt=0)  # N (slide) or N m (hinge)
+    source: str
+
+
+class Tool(_Strict):
+    """The tool centre point: z points out of the gripper, y along the closing direction."""
+
+    link: str
+    pos_m: Vec3
+    quat_wxyz: QuatWxyz = (1.0, 0.0, 0.0, 0.0)
+    source: str
+
+
+class Arm(_Strict):
+    side: Side
+    base_pos_m: Vec3 = (0.0, 0.0, 0.0)  # of the arm's "base" in the robot's frame
+    base_quat_wxyz: QuatWxyz = (1.0, 0.0, 0.0, 0.0)
+    links: tuple[Link, ...]
+    tool: Tool
+    gripper: Gripper
+    source: str
+
+    @property
+    def joints(self) -> tuple[Joint, ...]:
+        """The arm's own joints in kinematic order, fingers excluded."""
+        fingers = set(self.gripper.fingers)
+        return tuple(link.joint for link in self.links if link.joint and link.joint.name not in fingers)
+
+    @model_validator(mode="after")
+    def _tree_is_whole(self) -> Self:
+        known = ["base"]
+        for link in self.links:
+            if link.parent not in known:
+                raise ValueError(f"link {link.name!r}: parent {link.parent!r} must be one of {known}")
+            known.append(link.name)
+        joints = [link.joint.name for link in self.links if link.joint]
+        missing = [f for f in self.gripper.fingers if f not in joints]
+        if missing:
+            raise ValueError(f"gripper fingers {missing} are not joints of this arm; joints: {joints}")
+        if self.tool.link not in known:
+            raise ValueError(f"tool link {self.tool.link!r} must be one of {known}")
+        if not len(self.gripper.fingers) == len(self.gripper.closed) == len(self.gripper.open):
+            raise ValueError("gripper: fingers, closed and open must have the same length")
+        return self
+
+
+class Camera(_Strict):
+    """A camera: looks along its -z axis, +y up in the image (MuJoCo's and OpenGL's convention)."""
+
+    name: str
+    tag: Literal["ego", "cam_left_wrist", "cam_right_wrist"]  # the tag that wraps the image in the prompt
+    mount: str = "world"  # "world", or "left:<link>" / "right:<link>"
+    pos_m: Vec3
+    quat_wxyz: QuatWxyz
+    fovy_rad: float = Field(gt=0.05, lt=3.0)
+
+
+class Channel(_Strict):
+    """One number of the native action or state vector, and the slot of the unified space it fills.
+
+    `reference` says what the native value means inside a chunk:
+    - "absolute": the value itself is encoded;
+    - "first_frame": the native value is an absolute pose coordinate; it is encoded as the difference
+      from the body's pose when the chunk begins (position channels subtract; rotation channels, which
+      come in threes as an axis-angle vector, compose R_0^T R_t).
+    """
+
+    name: str
+    slot: str
+    unit: Literal["m", "rad", "m/s", "rad/s", "fraction", "normalised"]
+    range: Range
+    reference: Literal["absolute", "first_frame"] = "absolute"
+
+
+class Hold(_Strict):
+    """What doing nothing means for this body: repeat the last position, and stop for good after a while."""
+
+    action: Literal["position", "zero"]  # "position": keep the measured pose; "zero": send zeros
+    stop_after_s: float = Field(gt=0)
+    source: str
+
+
+class EmbodimentCard(_Strict):
+    """One body. See `kinema.card.load` for reading one and `docs/your-robot.md` for writing one."""
+
+    version: Literal[1]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+    robot_tag: str  # the body's name in the prompt
+    waist: bool = False
+    mobile_base: bool = False
+    control_hz: float = Field(gt=0)
+    chunk: int = Field(default=16, gt=0)
+    control: Literal["ee_pose", "joint_position", "metaworld"]
+    arms: tuple[Arm, ...] = Field(min_length=1, max_length=2)
+    cameras: tuple[Camera, ...]
+    actions: tuple[Channel, ...]
+    states: tuple[Channel, ...]
+    workspace_m: tuple[Range, Range, Range]  # x, y, z box in the robot's frame for the tool centre points
+    hold: Hold
+    source: str
+
+    @property
+    def camera_names(self) -> tuple[str, ...]:
+        return tuple(camera.name for camera in self.cameras)
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        for what, names in (
+            ("arm side", [arm.side for arm in self.arms]),
+            ("camera", [camera.name for camera in self.cameras]),
+            ("action channel", [channel.name for channel in self.actions]),
+            ("state channel", [channel.name for channel in self.states]),
+            ("action slot", [channel.slot for channel in self.actions]),
+        ):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{what} names must be unique; twice: {twice}")
+        if len(self.arms) == 1 and self.arms[0].side != "right":
+            raise ValueError("a single arm uses the right block of the unified space; set side: right")
+        return self

@@ -1,0 +1,71 @@
+"""The values that cross packages. Frozen, typed; dictionaries exist only on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+
+
+class KinemaError(Exception):
+    """A fault the user can act on. The message names the thing, the value and the choices."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What a body senses at one instant.
+
+    images:  uint8 (H, W, 3) by camera name, RGB, row 0 at the top
+    state:   float32 (S,) native values in the order of the card's `states`
+    """
+
+    images: Mapping[str, np.ndarray]
+    state: np.ndarray
+    instruction: str
+    time_s: float
+    sensors: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionChunk:
+    """Native actions and when each is due.
+
+    values:  float64 (T, D) in the order of the card's `actions`
+    times_s: float64 (T,) on the clock of the observation that was answered
+    """
+
+    values: np.ndarray
+    times_s: np.ndarray
+    card: str
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 2 or self.times_s.shape != (len(self.values),):
+            raise KinemaError(
+                f"a chunk needs values (T, D) and times (T,); got {self.values.shape} and {self.times_s.shape}"
+            )
+
+
+class Result(StrEnum):
+    SUCCESS = "success"
+    FAILURE = "failure"
+    ERROR = "error"  # a crash is never a failure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How one episode ended. `cause` is a sentence; `measures` are named numbers (steps, seconds, ...)."""
+
+    result: Result
+    cause: str
+    measures: Mapping[str, float] = field(default_factory=dict)
+
+
+class Policy(Protocol):
+    """Anything that answers an observation with a chunk: a network, a remote server, a scripted expert."""
+
+    def reset(self, seed: int) -> None: ...
+
+    def infer(self, observation: Observation, card_name: str) -> ActionChunk: ...

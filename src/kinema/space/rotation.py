@@ -1,0 +1,85 @@
+"""Rotations as axis-angle vectors, quaternions (w, x, y, z), matrices and the 6-D form.
+
+6-D form: the first two columns of the matrix, concatenated column by column (Zhou et al. 2019,
+arXiv 1812.07035). All functions take leading batch axes and return float64.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+_EPS = 1e-12
+
+
+def matrix_from_rotvec(rotvec: np.ndarray) -> np.ndarray:
+    """Rotation vectors (..., 3) [rad] to matrices (..., 3, 3), by Rodrigues' formula."""
+    rotvec = np.asarray(rotvec, np.float64)
+    angle = np.linalg.norm(rotvec, axis=-1)[..., None, None]
+    x, y, z = np.moveaxis(rotvec, -1, 0)
+    zero = np.zeros_like(x)
+    skew = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*rotvec.shape[:-1], 3, 3)
+    small = angle < 1e-6
+    safe = np.where(small, 1.0, angle)
+    a = np.where(small, 1.0 - angle**2 / 6.0, np.sin(safe) / safe)
+    b = np.where(small, 0.5 - angle**2 / 24.0, (1.0 - np.cos(safe)) / safe**2)
+    return np.eye(3) + a * skew + b * (skew @ skew)
+
+
+def quat_from_matrix(matrix: np.ndarray) -> np.ndarray:
+    """Matrices (..., 3, 3) to unit quaternions (..., 4), w first, w >= 0."""
+    m = np.asarray(matrix, np.float64)
+    xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
+    # Four candidates, each exact where its own component is the largest (Shepperd 1978).
+    squares = np.stack([1 + xx + yy + zz, 1 + xx - yy - zz, 1 - xx + yy - zz, 1 - xx - yy + zz], -1)
+    wx, wy, wz = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
+    xy, xz, yz = m[..., 0, 1] + m[..., 1, 0], m[..., 0, 2] + m[..., 2, 0], m[..., 1, 2] + m[..., 2, 1]
+    rows = np.stack(
+        [
+            np.stack([squares[..., 0], wx, wy, wz], -1),
+            np.stack([wx, squares[..., 1], xy, xz], -1),
+            np.stack([wy, xy, squares[..., 2], yz], -1),
+            np.stack([wz, xz, yz, squares[..., 3]], -1),
+        ],
+        -2,
+    )
+    best = np.argmax(squares, -1)[..., None, None]
+    quat = np.take_along_axis(rows, np.broadcast_to(best, (*best.shape[:-1], 4)), -2)[..., 0, :]
+    quat /= np.linalg.norm(quat, axis=-1, keepdims=True)
+    return np.where(quat[..., :1] < 0, -quat, quat)
+
+
+def rotvec_from_matrix(matrix: np.ndarray) -> np.ndarray:
+    """Matrices (..., 3, 3) to rotation vectors (..., 3) [rad] with angle in [0, pi]."""
+    quat = quat_from_matrix(matrix)
+    sine = np.linalg.norm(quat[..., 1:], axis=-1, keepdims=True)
+    angle = 2.0 * np.arctan2(sine, quat[..., :1])
+    # angle / sine tends to 2 as both vanish
+    scale = np.where(sine < 1e-9, 2.0, angle / np.maximum(sine, _EPS))
+    return quat[..., 1:] * scale
+
+
+def matrix_from_quat(quat_wxyz: np.ndarray) -> np.ndarray:
+    """Quaternions (..., 4), w first, any non-zero length, to matrices (..., 3, 3)."""
+    q = np.asarray(quat_wxyz, np.float64)
+    w, x, y, z = np.moveaxis(q / np.linalg.norm(q, axis=-1, keepdims=True), -1, 0)
+    rows = [
+        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+    ]  # fmt: skip
+    return np.stack(rows, -1).reshape(*q.shape[:-1], 3, 3)
+
+
+def sixd_from_matrix(matrix: np.ndarray) -> np.ndarray:
+    """Matrices (..., 3, 3) to (..., 6): first column, then second column."""
+    m = np.asarray(matrix, np.float64)
+    return np.concatenate([m[..., :, 0], m[..., :, 1]], -1)
+
+
+def matrix_from_sixd(sixd: np.ndarray) -> np.ndarray:
+    """(..., 6) to the nearest-by-Gram-Schmidt matrices (..., 3, 3)."""
+    a, b = np.asarray(sixd, np.float64)[..., :3], np.asarray(sixd, np.float64)[..., 3:]
+    x = a / np.linalg.norm(a, axis=-1, keepdims=True)
+    b = b - np.sum(x * b, -1, keepdims=True) * x
+    y = b / np.linalg.norm(b, axis=-1, keepdims=True)
+    return np.stack([x, y, np.cross(x, y)], -1)
