@@ -1,0 +1,41 @@
+# Two commands matter: `make demo` and `make test`. Each does all the set-up that is missing.
+VENV  ?= .venv
+OUT   ?= out/demo
+JOBS  ?= 2
+READY := $(VENV)/.ready
+
+# One BLAS thread per test process: two processes then use two cores instead of fighting over them.
+export OMP_NUM_THREADS ?= 1
+export MUJOCO_GL ?= egl
+export PYTHONHASHSEED ?= 0
+
+.PHONY: help demo test test-slow lint types setup clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(READY)  ## set up if needed, then let the shipped policy put the red block in the blue bowl
+	@OMP_NUM_THREADS=$(JOBS) $(VENV)/bin/kinema run "put the red block in the blue bowl" --out $(OUT)
+
+test: $(READY) lint types  ## set up if needed, then lint, types and the fast tests
+	$(VENV)/bin/python -m pytest -n $(JOBS) -m "not slow"
+
+test-slow: $(READY)  ## every test, the slow ones too
+	$(VENV)/bin/python -m pytest -n $(JOBS) --timeout=1800
+
+lint: $(READY)  ## style
+	$(VENV)/bin/ruff check src tests
+	$(VENV)/bin/ruff format --check src tests
+
+types: $(READY)  ## types
+	$(VENV)/bin/mypy
+
+setup: $(READY)  ## only the set-up
+
+$(READY): pyproject.toml scripts/setup.sh
+	@bash scripts/setup.sh $(VENV)
+	@touch $@
+
+clean:  ## remove what the tools cached (not the environment, not your data)
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

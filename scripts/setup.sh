@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Everything `make demo` and `make test` need, on a fresh Debian or Ubuntu machine with Python 3.11,
+# pip, gcc and git. Safe to run again: the Makefile skips it while pyproject.toml is unchanged.
+set -euo pipefail
+
+venv="${1:-.venv}"
+root="$(cd "$(dirname "$0")/.." && pwd)"
+gl_packages="libegl1 libegl-mesa0 libgl1-mesa-dri"
+
+say() { printf '\033[1mkinema set-up:\033[0m %s\n' "$*"; }
+fail() { printf 'kinema set-up: %s\n' "$*" >&2; exit 1; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then env DEBIAN_FRONTEND=noninteractive "$@"; else return 1; fi
+}
+
+find_python() {
+    for name in "${PYTHON:-}" python3.11 python3.12 python3.13 python3; do
+        if [ -n "$name" ] && command -v "$name" >/dev/null \
+            && "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$name"
+            return
+        fi
+    done
+    fail "no Python 3.11 or newer found. To get it: sudo apt-get install -y python3 python3-venv"
+}
+
+make_venv() {
+    [ -x "$venv/bin/python" ] && "$venv/bin/python" -m pip --version >/dev/null 2>&1 && return
+    local python
+    python="$(find_python)"
+    say "creating $venv with $("$python" --version)"
+    if ! "$python" -m venv "$venv" 2>/dev/null; then
+        as_root apt-get update -qq && as_root apt-get install -y -qq python3-venv \
+            || fail "python cannot make a virtual environment. To get it: sudo apt-get install -y python3-venv"
+        "$python" -m venv --clear "$venv"
+    fi
+}
+
+install_packages() {
+    # torch comes first and pinned: with it in place no other package pulls a second, larger build in.
+    if ! "$venv/bin/python" -c 'import importlib.metadata as m; assert m.version("torch").split("+")[0] == "2.13.0"' \
+        2>/dev/null; then
+        say "installing torch 2.13.0"
+        "$venv/bin/python" -m pip install --quiet "torch==2.13.0"
+    fi
+    say "installing kinema and its extras (a few minutes the first time)"
+    "$venv/bin/python" -m pip install --quiet -e ".[all,dev]"
+}
+
+renders() { MUJOCO_GL="${MUJOCO_GL:-egl}" "$venv/bin/python" -m kinema.doctor --rendering >/dev/null 2>&1; }
+
+install_gl() {
+    renders && return
+    say "no OpenGL that renders without a screen; installing $gl_packages"
+    # shellcheck disable=SC2086
+    if as_root apt-get update -qq && as_root apt-get install -y -qq --no-install-recommends $gl_packages; then
+        renders && return
+    fi
+    fail "the simulator cannot render here. Run this line, then try again:
+    sudo apt-get update && sudo apt-get install -y $gl_packages
+(\`$venv/bin/kinema doctor\` says what exactly fails)"
+}
+
+cd "$root"
+make_venv
+install_packages
+install_gl
+say "ready"

@@ -1,0 +1,71 @@
+"""The command line. Every command lives in its own file under `commands/`; this one puts them together.
+
+Heavy packages are imported inside the commands, so that `kinema --help` answers at once.
+Exit codes: 0 done, 1 the thing was done and the answer is bad (a faulty data set, a missing package),
+2 bad input (one line on stderr says what and which choices there are), 130 stopped with Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import typer
+from typer.exceptions import Abort, TyperException
+
+from kinema.commands import bench, data, doctor, evaluate, robots, run, train
+from kinema.commands.terminal import examples, say_error
+
+app = typer.Typer(
+    name="kinema",
+    help="One policy for every body described by a card: act, judge, train, and make the data for it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog=examples('kinema run "put the red block in the blue bowl"', "kinema doctor"),
+)
+
+app.command("run", epilog=run.EXAMPLES)(run.run)
+app.command("eval", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.command("train", epilog=train.EXAMPLES)(train.train)
+app.add_typer(data.app, name="data")
+app.add_typer(robots.app, name="robots")
+app.add_typer(bench.app, name="bench")
+app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console script: runs one command and exits with its code."""
+    sys.exit(exit_code(sys.argv[1:] if arguments is None else arguments))
+
+
+def exit_code(arguments: Sequence[str]) -> int:
+    """Run one command; faults of the user's input become one line on stderr, faults of ours keep their trace."""
+    if sys.platform == "linux":
+        os.environ.setdefault("MUJOCO_GL", "egl")  # the default of MuJoCo needs a screen
+    try:
+        return app(args=list(arguments) or ["--help"], standalone_mode=False) or 0
+    except TyperException as error:  # wrong usage: unknown option, missing argument, value of another type
+        say_error(f"{error.format_message()} (`{_command_path(error)} --help` shows how it is used)")
+        return 2
+    except Abort:
+        return 130
+    except Exception as error:  # sorted here: what the user can mend is said in one line, the rest is a bug
+        if os.environ.get("KINEMA_TRACEBACK") or not _is_users(error):
+            traceback.print_exc()
+            return 3
+        say_error(str(error))
+        return 2
+
+
+def _command_path(error: TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    return context.command_path if context is not None else "kinema"
+
+
+def _is_users(error: Exception) -> bool:
+    from kinema.schema import KinemaError
+
+    return isinstance(error, KinemaError | ValueError | OSError)

@@ -1,0 +1,1 @@
+"""One file per command. Only the command line imports them."""

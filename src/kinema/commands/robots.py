@@ -1,0 +1,65 @@
+"""`kinema robots`: the bodies this installation knows, and the check of a new card."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from kinema.commands.terminal import examples, table
+
+app = typer.Typer(help="The bodies: list them, show one, check a new card.", no_args_is_help=False)
+
+Name = Annotated[str, typer.Argument(help="Name of a shipped card, or the path of a YAML card.")]
+
+
+@app.command("list", epilog=examples("kinema robots list"))
+def list_robots() -> None:
+    """List the shipped cards."""
+    from kinema.card.load import card_names, load_card
+
+    rows = []
+    for name in card_names():
+        card = load_card(name)
+        joints = " + ".join(str(len(arm.joints)) for arm in card.arms)
+        rows.append((name, card.robot_tag, joints, card.control, f"{card.control_hz:g}", ", ".join(card.camera_names)))
+    print(table(rows, ("name", "body", "joints", "control", "Hz", "cameras")))
+
+
+@app.command("show", epilog=examples("kinema robots show panda"))
+def show(name: Name) -> None:
+    """Print one body: its channels with units, limits and slots, its cameras, and its prompt."""
+    from kinema.card.load import load_card
+    from kinema.card.prompt import embodiment_prompt
+
+    card = load_card(name)
+    print(f"{card.name}: {card.robot_tag}, {card.control} at {card.control_hz:g} Hz in chunks of {card.chunk}")
+    print(f"source: {card.source}\n")
+    _print_channels("action", card.actions)
+    _print_channels("state", card.states)
+    rows = [(camera.name, f"<{camera.tag}>", camera.mount) for camera in card.cameras]
+    print(table(rows, ("camera", "tag", "mounted on")), end="\n\n")
+    print(f"holds: {card.hold.action}, stops after {card.hold.stop_after_s:g} s")
+    print(f"prompt: {embodiment_prompt(card, '{instruction}')}")
+
+
+@app.command("check", epilog=examples("kinema robots check panda", "kinema robots check my_robot.yaml"))
+def check(name: Name) -> None:
+    """Read a card strictly, compile its body, send random actions through its codec and back."""
+    from kinema.card.load import load_card
+    from kinema.card.prompt import embodiment_prompt
+    from kinema.space.layout import NUM_SLOTS
+
+    card = load_card(name)
+    print(f"ok  card      {card.name}: every key and number is valid")
+    print(f"ok  body      {_compiled(card)}")
+    print(f"ok  codec     {_round_trip(card)}")
+    print(f"ok  slots     {len(card.actions)} of {NUM_SLOTS}: {', '.join(channel.slot for channel in card.actions)}")
+    print(f"ok  prompt    {embodiment_prompt(card, 'pick up the red block')}")
+
+
+def _print_channels(what, channels) -> None:  # type: ignore[no-untyped-def]
+    rows = [
+        (c.name, c.slot, c.unit, f"{c.range[0]:g} … {c.range[1]:g}", c.reference.replace("_", " ")) for c in channels
+    ]
+    print(table(rows, (what, "slot", "unit", "range", "reference")), end="\n\n")

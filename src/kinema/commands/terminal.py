@@ -1,0 +1,49 @@
+"""What all commands share on the terminal: examples, the one-line error, tables, and what Ctrl-C leaves behind."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+
+from kinema.schema import KinemaError
+
+
+def examples(*lines: str) -> str:
+    """The foot of a command's help. Tests read the commands back from it and parse every one."""
+    return "Example: " + "\n\n".join(lines)
+
+
+def say_error(message: str) -> None:
+    """One line on stderr, whatever line breaks the message came with."""
+    line = " ".join(part.strip() for part in str(message).splitlines() if part.strip())
+    print(f"kinema: {line}", file=sys.stderr)
+
+
+def choose(what: str, value: str, choices: Sequence[str]) -> str:
+    """`value` if it is one of the choices; otherwise a KinemaError that names the nearest ones."""
+    if value in choices:
+        return value
+    near = get_close_matches(value, choices, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"choices: {', '.join(choices)}"
+    raise KinemaError(f"unknown {what} {value!r}; {hint}")
+
+
+@contextmanager
+def saved_on_interrupt(saved: Callable[[], str]) -> Iterator[None]:
+    """On Ctrl-C say what was saved and how to go on; the exit code (130) is the command line's business."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"\nkinema: stopped. {saved()}", file=sys.stderr)
+        raise
+
+
+def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
+    """Plain text columns, as wide as their widest cell."""
+    cells = [[str(cell) for cell in row] for row in [header, *rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)

@@ -1,0 +1,187 @@
+"""What this machine has and lacks: each finding names the thing and the line that gets it.
+
+Rendering is tried for real, in a process of its own, because a broken OpenGL driver ends the process.
+`python -m kinema.doctor --rendering` is that process; it is also what the set-up script asks.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+GL_LINE = "sudo apt-get update && sudo apt-get install -y libegl1 libegl-mesa0 libgl1-mesa-dri"
+EXTRAS = ("data", "tabletop", "metaworld", "train", "view")
+MIN_DISK_GB = 5.0
+MIN_MEMORY_GB = 6.0
+
+
+class Level(Enum):
+    GOOD = "good"
+    NOTE = "note"  # works without it
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    what: str
+    level: Level
+    detail: str
+    remedy: str = ""
+
+
+def examine() -> Iterator[Finding]:
+    """Every check, in the order in which a newcomer would mend them."""
+    yield _python()
+    yield from (_extra(extra) for extra in EXTRAS)
+    yield _torch()
+    yield _rendering()
+    yield _cpu()
+    yield _memory()
+    yield _disk()
+    yield _gpu()
+
+
+def requirements(extra: str) -> list[str]:
+    """Distribution requirements ("name==version") of one extra of the installed package."""
+    mark = re.compile(rf"""extra\s*==\s*["']{re.escape(extra)}["']""")
+    lines = importlib.metadata.requires("kinema") or []
+    return [line.split(";")[0].strip() for line in lines if mark.search(line)]
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    if sys.version_info >= (3, 11):
+        return Finding(what="python", level=Level.GOOD, detail=f"{version} at {sys.executable}")
+    return Finding(
+        what="python",
+        level=Level.MISSING,
+        detail=f"{version}, but kinema needs 3.11 or newer",
+        remedy="sudo apt-get install -y python3.11 python3.11-venv",
+    )
+
+
+def _extra(extra: str) -> Finding:
+    from packaging.requirements import Requirement
+
+    faults, found = [], []
+    for line in requirements(extra):
+        wanted = Requirement(line)
+        try:
+            version = importlib.metadata.version(wanted.name)
+        except importlib.metadata.PackageNotFoundError:
+            faults.append(f"{wanted.name} is not installed")
+            continue
+        if wanted.specifier.contains(version.split("+")[0], prereleases=True):
+            found.append(f"{wanted.name} {version}")
+        else:
+            faults.append(f"{wanted.name} is {version}, wanted {wanted.specifier}")
+    if faults:
+        return Finding(
+            what=extra,
+            level=Level.MISSING,
+            detail="; ".join(faults),
+            remedy=f"pip install torch==2.13.0 && pip install -e '.[{extra}]'"
+            if extra == "train"
+            else f"pip install -e '.[{extra}]'",
+        )
+    return Finding(what=extra, level=Level.GOOD, detail=", ".join(found))
+
+
+def _torch() -> Finding:
+    if importlib.util.find_spec("torch") is None:
+        return Finding(
+            what="torch",
+            level=Level.MISSING,
+            detail="not installed: `kinema run`, `eval` and `train` need it",
+            remedy="pip install torch==2.13.0",
+        )
+    import torch
+
+    return Finding(what="torch", level=Level.GOOD, detail=f"{torch.__version__}, {torch.get_num_threads()} threads")
+
+
+def _rendering() -> Finding:
+    backend = os.environ.get("MUJOCO_GL", "MuJoCo's default")
+    try:
+        process = subprocess.run(
+            [sys.executable, "-m", "kinema.doctor", "--rendering"], capture_output=True, text=True, timeout=120
+        )
+    except subprocess.TimeoutExpired:
+        return Finding(what="rendering", level=Level.MISSING, detail=f"no picture in 120 s ({backend})", remedy=GL_LINE)
+    if process.returncode == 0:
+        return Finding(what="rendering", level=Level.GOOD, detail=process.stdout.strip())
+    fault = re.search(r"^[\w.]*Error: .*$", process.stderr, re.MULTILINE)
+    detail = fault.group() if fault else f"the renderer ended with code {process.returncode}"
+    return Finding(what="rendering", level=Level.MISSING, detail=f"{detail} ({backend})", remedy=GL_LINE)
+
+
+def _cpu() -> Finding:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = os.environ.get("OMP_NUM_THREADS", "not set")
+    detail = f"{cores} cores, OMP_NUM_THREADS {threads}"
+    if cores < 2:
+        return Finding(what="cpu", level=Level.NOTE, detail=f"{detail}; training wants two or more")
+    return Finding(what="cpu", level=Level.GOOD, detail=detail)
+
+
+def _memory() -> Finding:
+    total_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    if total_gb < MIN_MEMORY_GB:
+        detail = f"{total_gb:.1f} GB; training the nano preset wants {MIN_MEMORY_GB:.0f} GB, acting wants 2 GB"
+        return Finding(what="memory", level=Level.NOTE, detail=detail)
+    return Finding(what="memory", level=Level.GOOD, detail=f"{total_gb:.1f} GB")
+
+
+def _disk() -> Finding:
+    free_gb = shutil.disk_usage(os.getcwd()).free / 1e9
+    if free_gb < MIN_DISK_GB:
+        detail = f"{free_gb:.1f} GB free here; a data set and a training run want {MIN_DISK_GB:.0f} GB"
+        return Finding(what="disk", level=Level.NOTE, detail=detail)
+    return Finding(what="disk", level=Level.GOOD, detail=f"{free_gb:.1f} GB free here")
+
+
+def _gpu() -> Finding:
+    if importlib.util.find_spec("torch") is not None:
+        import torch
+
+        if torch.cuda.is_available():
+            return Finding(what="gpu", level=Level.GOOD, detail=torch.cuda.get_device_name(0))
+    return Finding(what="gpu", level=Level.NOTE, detail="none; everything that is shipped runs without one")
+
+
+def render_once() -> str:
+    """Draw a red box with MuJoCo and look at the picture. Returns what was used; raises RuntimeError if it is wrong."""
+    import time
+
+    import mujoco
+
+    model = mujoco.MjModel.from_xml_string(
+        '<mujoco><worldbody><light pos="0 0 2"/><geom type="box" size=".3 .3 .3" rgba="1 0 0 1"/>'
+        '<camera name="c" pos="0 0 2"/></worldbody></mujoco>'
+    )
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    with mujoco.Renderer(model, 64, 64) as renderer:
+        renderer.update_scene(data, camera="c")
+        start = time.perf_counter()
+        picture = renderer.render()
+        spent_ms = 1e3 * (time.perf_counter() - start)
+    red, green, _ = (int(value) for value in picture[32, 32])
+    if red < 2 * green + 20:
+        raise RuntimeError(f"the middle of the test picture should be red, but is {picture[32, 32].tolist()}")
+    return f"MuJoCo {mujoco.__version__} drew a test picture with {os.environ.get('MUJOCO_GL')} in {spent_ms:.1f} ms"
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--rendering"]:
+        sys.exit("usage: python -m kinema.doctor --rendering")
+    print(render_once())
