@@ -75,11 +75,18 @@ class Gripper(_Strict):
 
 
 class Tool(_Strict):
-    """The tool centre point: z points out of the gripper, y along the closing direction."""
+    """The tool centre point: z points out of the gripper, y along the closing direction.
+
+    `home_quat_wxyz` is R_home, the tool's orientation in the robot's frame when it points straight down
+    (the default is half a turn about x: tool x forward, tool z down). Rotation vectors of "ee_pose"
+    actions and states are measured from it, about the robot's axes: R_robot_tool = matrix(rotvec) R_home.
+    So the zero vector is the top-down grasp, and (0, 0, a) turns it by a about the vertical.
+    """
 
     link: str
     pos_m: Vec3
     quat_wxyz: QuatWxyz = (1.0, 0.0, 0.0, 0.0)
+    home_quat_wxyz: QuatWxyz = (0.0, 1.0, 0.0, 0.0)
     source: str
 
 
