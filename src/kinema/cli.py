@@ -52,6 +52,11 @@ def exit_code(arguments: Sequence[str]) -> int:
         return 2
     except Abort:
         return 130
+    except ModuleNotFoundError as error:
+        if (error.name or "kinema").startswith("kinema"):
+            raise
+        say_error(f"this needs the package {error.name}, which is not installed; `kinema doctor` says how to get it")
+        return 2
     except Exception as error:  # sorted here: what the user can mend is said in one line, the rest is a bug
         if os.environ.get("KINEMA_TRACEBACK") or not _is_users(error):
             traceback.print_exc()
