@@ -116,7 +116,11 @@ def test_imports_without(packages: str, blocked: str) -> None:
 
 
 def test_help_needs_no_heavy_package() -> None:
-    code = "import sys, kinema.cli; print([m for m in ('torch', 'mujoco', 'av', 'numpy') if m in sys.modules])"
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    code = (
+        "import sys, kinema.cli; print([m for m in ('torch', 'mujoco', 'av', 'numpy') if m in sys.modules])"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
     heavy = ast.literal_eval(process.stdout)
     assert set(heavy) <= {"numpy"}, f"`kinema --help` imports {heavy}"

@@ -42,11 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def exit_code(arguments: Sequence[str]) -> int:
-    """Run one command; faults of the user's input become one line on stderr, faults of ours keep their trace."""
+    """Run one command; bad input is one line on stderr, a fault of ours keeps its trace."""
     if sys.platform == "linux":
         os.environ.setdefault("MUJOCO_GL", "egl")  # the default of MuJoCo needs a screen
     try:
-        return app(args=list(arguments) or ["--help"], standalone_mode=False) or 0
+        return app(args=list(arguments) or ["--help"], prog_name="kinema", standalone_mode=False) or 0
     except TyperException as error:  # wrong usage: unknown option, missing argument, value of another type
         say_error(f"{error.format_message()} (`{_command_path(error)} --help` shows how it is used)")
         return 2
@@ -55,7 +55,9 @@ def exit_code(arguments: Sequence[str]) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "kinema").startswith("kinema"):
             raise
-        say_error(f"this needs the package {error.name}, which is not installed; `kinema doctor` says how to get it")
+        say_error(
+            f"this needs the package {error.name}, which is not installed; `kinema doctor` says how to get it"
+        )
         return 2
     except Exception as error:  # sorted here: what the user can mend is said in one line, the rest is a bug
         if os.environ.get("KINEMA_TRACEBACK") or not _is_users(error):

@@ -58,15 +58,8 @@ def requirements(extra: str) -> list[str]:
 
 
 def _python() -> Finding:
-    version = platform.python_version()
-    if sys.version_info >= (3, 11):
-        return Finding(what="python", level=Level.GOOD, detail=f"{version} at {sys.executable}")
-    return Finding(
-        what="python",
-        level=Level.MISSING,
-        detail=f"{version}, but kinema needs 3.11 or newer",
-        remedy="sudo apt-get install -y python3.11 python3.11-venv",
-    )
+    # Nothing to compare: an older Python can neither install nor import this package.
+    return Finding(what="python", level=Level.GOOD, detail=f"{platform.python_version()} at {sys.executable}")
 
 
 def _extra(extra: str) -> Finding:
@@ -106,17 +99,24 @@ def _torch() -> Finding:
         )
     import torch
 
-    return Finding(what="torch", level=Level.GOOD, detail=f"{torch.__version__}, {torch.get_num_threads()} threads")
+    return Finding(
+        what="torch", level=Level.GOOD, detail=f"{torch.__version__}, {torch.get_num_threads()} threads"
+    )
 
 
 def _rendering() -> Finding:
     backend = os.environ.get("MUJOCO_GL", "MuJoCo's default")
     try:
         process = subprocess.run(
-            [sys.executable, "-m", "kinema.doctor", "--rendering"], capture_output=True, text=True, timeout=120
+            [sys.executable, "-m", "kinema.doctor", "--rendering"],
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
     except subprocess.TimeoutExpired:
-        return Finding(what="rendering", level=Level.MISSING, detail=f"no picture in 120 s ({backend})", remedy=GL_LINE)
+        return Finding(
+            what="rendering", level=Level.MISSING, detail=f"no picture in 120 s ({backend})", remedy=GL_LINE
+        )
     if process.returncode == 0:
         return Finding(what="rendering", level=Level.GOOD, detail=process.stdout.strip())
     fault = re.search(r"^[\w.]*Error: .*$", process.stderr, re.MULTILINE)
@@ -136,7 +136,9 @@ def _cpu() -> Finding:
 def _memory() -> Finding:
     total_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     if total_gb < MIN_MEMORY_GB:
-        detail = f"{total_gb:.1f} GB; training the nano preset wants {MIN_MEMORY_GB:.0f} GB, acting wants 2 GB"
+        detail = (
+            f"{total_gb:.1f} GB; training the nano preset wants {MIN_MEMORY_GB:.0f} GB, acting wants 2 GB"
+        )
         return Finding(what="memory", level=Level.NOTE, detail=detail)
     return Finding(what="memory", level=Level.GOOD, detail=f"{total_gb:.1f} GB")
 
@@ -159,7 +161,7 @@ def _gpu() -> Finding:
 
 
 def render_once() -> str:
-    """Draw a red box with MuJoCo and look at the picture. Returns what was used; raises RuntimeError if it is wrong."""
+    """Draw a red box with MuJoCo and look. Returns what was used; raises RuntimeError if it is not red."""
     import time
 
     import mujoco
@@ -178,7 +180,8 @@ def render_once() -> str:
     red, green, _ = (int(value) for value in picture[32, 32])
     if red < 2 * green + 20:
         raise RuntimeError(f"the middle of the test picture should be red, but is {picture[32, 32].tolist()}")
-    return f"MuJoCo {mujoco.__version__} drew a test picture with {os.environ.get('MUJOCO_GL')} in {spent_ms:.1f} ms"
+    backend = os.environ.get("MUJOCO_GL", "its default")
+    return f"MuJoCo {mujoco.__version__} drew a test picture with {backend} in {spent_ms:.1f} ms"
 
 
 if __name__ == "__main__":

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kinema.commands.terminal import examples, table
+
+if TYPE_CHECKING:
+    from kinema.card.card import Channel
 
 app = typer.Typer(help="The bodies: list them, show one, check a new card.", no_args_is_help=False)
 
@@ -22,7 +25,9 @@ def list_robots() -> None:
     for name in card_names():
         card = load_card(name)
         joints = " + ".join(str(len(arm.joints)) for arm in card.arms)
-        rows.append((name, card.robot_tag, joints, card.control, f"{card.control_hz:g}", ", ".join(card.camera_names)))
+        rows.append(
+            (name, card.robot_tag, joints, card.control, f"{card.control_hz:g}", ", ".join(card.camera_names))
+        )
     print(table(rows, ("name", "body", "joints", "control", "Hz", "cameras")))
 
 
@@ -33,7 +38,9 @@ def show(name: Name) -> None:
     from kinema.card.prompt import embodiment_prompt
 
     card = load_card(name)
-    print(f"{card.name}: {card.robot_tag}, {card.control} at {card.control_hz:g} Hz in chunks of {card.chunk}")
+    print(
+        f"{card.name}: {card.robot_tag}, {card.control} at {card.control_hz:g} Hz in chunks of {card.chunk}"
+    )
     print(f"source: {card.source}\n")
     _print_channels("action", card.actions)
     _print_channels("state", card.states)
@@ -48,18 +55,21 @@ def check(name: Name) -> None:
     """Read a card strictly, compile its body, send random actions through its codec and back."""
     from kinema.card.load import load_card
     from kinema.card.prompt import embodiment_prompt
+    from kinema.commands.card_check import compile_body, round_trip
     from kinema.space.layout import NUM_SLOTS
 
     card = load_card(name)
+    slots = ", ".join(channel.slot for channel in card.actions)
     print(f"ok  card      {card.name}: every key and number is valid")
-    print(f"ok  body      {_compiled(card)}")
-    print(f"ok  codec     {_round_trip(card)}")
-    print(f"ok  slots     {len(card.actions)} of {NUM_SLOTS}: {', '.join(channel.slot for channel in card.actions)}")
+    print(f"ok  body      {compile_body(card)}")
+    print(f"ok  codec     {round_trip(card)}")
+    print(f"ok  slots     {len(card.actions)} of {NUM_SLOTS}: {slots}")
     print(f"ok  prompt    {embodiment_prompt(card, 'pick up the red block')}")
 
 
-def _print_channels(what, channels) -> None:  # type: ignore[no-untyped-def]
+def _print_channels(what: str, channels: tuple[Channel, ...]) -> None:
     rows = [
-        (c.name, c.slot, c.unit, f"{c.range[0]:g} … {c.range[1]:g}", c.reference.replace("_", " ")) for c in channels
+        (c.name, c.slot, c.unit, f"{c.range[0]:g} … {c.range[1]:g}", c.reference.replace("_", " "))
+        for c in channels
     ]
     print(table(rows, (what, "slot", "unit", "range", "reference")), end="\n\n")

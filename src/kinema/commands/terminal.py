@@ -1,4 +1,4 @@
-"""What all commands share on the terminal: examples, the one-line error, tables, and what Ctrl-C leaves behind."""
+"""What all commands share: examples, the one-line error, tables, and the word after Ctrl-C."""
 
 from __future__ import annotations
 

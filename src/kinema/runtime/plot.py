@@ -76,7 +76,9 @@ def _ticks(axes: _Axes, x_label: str) -> list[str]:
     labels = []
     for y in (axes.y0, (axes.y0 + axes.y1) / 2, axes.y1):
         _, v = axes.at(np.array(axes.x0), np.array(y))
-        labels.append(f'<text x="{_LEFT - 4}" y="{v + 3:.0f}" text-anchor="end" fill="#59636e">{_short(y)}</text>')
+        labels.append(
+            f'<text x="{_LEFT - 4}" y="{v + 3:.0f}" text-anchor="end" fill="#59636e">{_short(y)}</text>'
+        )
     bottom = _HEIGHT - _BOTTOM + 14
     labels.append(f'<text x="{_LEFT}" y="{bottom}" fill="#59636e">{_short(axes.x0)}</text>')
     right = f"{_short(axes.x1)} {html.escape(x_label)}"
@@ -90,7 +92,8 @@ def _short(value: float) -> str:
 
 def _dashed(axes: _Axes, y: float) -> str:
     (u0, v), (u1, _) = axes.at(np.array([axes.x0, axes.x1]), np.array([y, y]))
-    return f'<line x1="{u0:.1f}" y1="{v:.1f}" x2="{u1:.1f}" y2="{v:.1f}" stroke="#cf222e" stroke-dasharray="4 3"/>'
+    ends = f'x1="{u0:.1f}" y1="{v:.1f}" x2="{u1:.1f}" y2="{v:.1f}"'
+    return f'<line {ends} stroke="#cf222e" stroke-dasharray="4 3"/>'
 
 
 def _polyline(axes: _Axes, x: np.ndarray, y: np.ndarray, colour: str) -> str:

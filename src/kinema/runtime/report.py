@@ -38,15 +38,19 @@ class RunTrace:
     actions: np.ndarray
     states: np.ndarray
     latency_ms: np.ndarray
-    facts: Mapping[str, str] = field(default_factory=dict)  # named lines for the foot of the page: versions, scene
+    facts: Mapping[str, str] = field(
+        default_factory=dict
+    )  # named lines for the foot of the page: versions, scene
 
     def __post_init__(self) -> None:
         steps = len(self.times_s)
         wanted = {"actions": (steps, len(self.card.actions)), "states": (steps, len(self.card.states))}
         for name, shape in wanted.items():
             if getattr(self, name).shape != shape:
-                raise KinemaError(f"{name} of a run with {steps} steps of {self.card.name}: expected {shape}, "
-                                  f"got {getattr(self, name).shape}")
+                raise KinemaError(
+                    f"{name} of a run with {steps} steps of {self.card.name}: expected {shape}, "
+                    f"got {getattr(self, name).shape}"
+                )
 
 
 def write_report(path: Path, trace: RunTrace, video: Path | None) -> None:
@@ -83,7 +87,9 @@ def _numbers(trace: RunTrace) -> dict[str, str]:
     }
     if len(trace.latency_ms):
         median, p95 = np.percentile(trace.latency_ms, [50, 95])
-        numbers["an answer took"] = f"median {median:.0f} ms, p95 {p95:.0f} ms ({len(trace.latency_ms)} answers)"
+        numbers["an answer took"] = (
+            f"median {median:.0f} ms, p95 {p95:.0f} ms ({len(trace.latency_ms)} answers)"
+        )
     outside = _outside(trace)
     numbers["actions outside limits"] = ", ".join(outside) if outside else "none"
     numbers |= {name.replace("_", " "): f"{value:g}" for name, value in trace.outcome.measures.items()}
@@ -115,7 +121,9 @@ def _latency_plot(latency_ms: np.ndarray) -> str:
     if not len(latency_ms):
         return ""
     series = [Series(name="answer", y=latency_ms, colour="#8250df")]
-    return line_plot(title="time per answer [ms]", x=np.arange(len(latency_ms)), series=series, x_label="answer")
+    return line_plot(
+        title="time per answer [ms]", x=np.arange(len(latency_ms)), series=series, x_label="answer"
+    )
 
 
 def _video(video_mp4: bytes | None) -> str:
@@ -131,7 +139,8 @@ def _definitions(pairs: Mapping[str, str]) -> str:
 
 
 _PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
 :root {{ color-scheme: light; --ink: #1f2328; --soft: #59636e; --line: #d1d9e0; }}
