@@ -9,13 +9,14 @@ The package's own reset, step, success test and experts are used as they are.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 
-from kinema.bench.metaworld_tasks import INSTRUCTIONS, TASKS
+from kinema.bench.benchmark import TaskSpec
+from kinema.bench.metaworld_tasks import GROUPS, INSTRUCTIONS, TASKS
 from kinema.schema import KinemaError, Observation
 
 CARD = "sawyer_metaworld"
@@ -84,7 +85,7 @@ class MetaworldEnv:
         self._info: dict[str, Any] = {}
 
     def _prepare_randomisation(self) -> None:
-        """Positions drawn anew at every reset from the env's own seeded generator; goal shown to the expert."""
+        """Positions drawn at every reset from the env's own seeded generator; the expert sees the goal."""
         env = self._env
         env._set_task_called = True
         env._freeze_rand_vec = False
@@ -151,7 +152,7 @@ class MetaworldEnv:
         return np.ascontiguousarray(image[::-1, ::-1]) if self.rendering.half_turn else image
 
     def step(self, action: np.ndarray) -> None:
-        """Apply one native action (4,), clipped to [-1, 1]. Raises KinemaError for a non-finite or misshapen one."""
+        """Apply a native action (4,), clipped to [-1, 1]. Raises KinemaError for anything but 4 numbers."""
         action = np.asarray(action, dtype=np.float64)
         if action.shape != (4,) or not np.isfinite(action).all():
             raise KinemaError(f"a Meta-World action has 4 finite numbers; got {action!r}")
@@ -199,3 +200,26 @@ class MetaworldEnv:
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
+
+
+class MetaworldBenchmark:
+    """MT50 for the runner: 50 tasks in four difficulty groups."""
+
+    name = "metaworld"
+
+    def tasks(self) -> tuple[TaskSpec, ...]:
+        return tuple(
+            TaskSpec(name=task, card=CARD, control_hz=CONTROL_HZ, groups={"difficulty": group})
+            for group, tasks in GROUPS.items()
+            for task in tasks
+        )
+
+    def make(self, task: str) -> MetaworldEnv:
+        return MetaworldEnv(task)
+
+    def provenance(self) -> dict[str, Any]:
+        return {
+            "protocol": "MT50 v3, corner2, random goals, image + 4-d state + instruction, 500 steps, "
+            "an episode ends at its first success",
+            "rendering": asdict(RENDERING),
+        }

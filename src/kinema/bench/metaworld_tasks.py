@@ -112,8 +112,8 @@ INSTRUCTIONS: dict[str, str] = {
     "reach-wall-v3": "move the gripper over the wall to the mark",
     "shelf-place-v3": "place the block on the shelf",
     "soccer-v3": "push the ball into the goal",
-    "stick-pull-v3": "pull the kettle with the stick through its handle",
-    "stick-push-v3": "push the kettle with the stick",
+    "stick-pull-v3": "hook the stick into the handle of the flask and pull it",
+    "stick-push-v3": "push the flask with the stick",
     "sweep-into-v3": "sweep the block into the square hole",
     "sweep-v3": "sweep the block off the edge of the table",
     "window-close-v3": "slide the window shut",
@@ -127,6 +127,8 @@ GROUP_OF: dict[str, str] = {task: group for group, tasks in GROUPS.items() for t
 def interleaved() -> tuple[str, ...]:
     """All tasks in an order whose every prefix holds the four groups about in proportion."""
     rank = {
-        task: (position + 0.5) / len(tasks) for tasks in GROUPS.values() for position, task in enumerate(tasks)
+        task: (position + 0.5) / len(tasks)
+        for tasks in GROUPS.values()
+        for position, task in enumerate(tasks)
     }
     return tuple(sorted(TASKS, key=lambda task: (rank[task], task)))

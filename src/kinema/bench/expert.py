@@ -1,0 +1,41 @@
+"""The benchmark's own scripted expert as a policy: it checks the runner and bounds what can be reached."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from kinema.bench.benchmark import Environment
+from kinema.schema import ActionChunk, KinemaError, Observation
+
+
+class _WithExpert(Environment, Protocol):
+    def expert_action(self) -> np.ndarray: ...
+
+
+class ExpertPolicy:
+    """Privileged: reads the simulator's state; a feedback policy, so it answers one step at a time."""
+
+    provenance: ClassVar = {"policy": "expert (privileged, scripted)"}
+
+    def __init__(self) -> None:
+        self._environment: _WithExpert | None = None
+
+    def attach(self, environment: Environment) -> None:
+        """Look at this environment from now on. Raises KinemaError when it has no expert."""
+        if not hasattr(environment, "expert_action"):
+            raise KinemaError(
+                f"{type(environment).__name__} has no expert_action(), so no expert can act in it"
+            )
+        self._environment = environment  # type: ignore[assignment]
+
+    def reset(self, seed: int) -> None:
+        """The experts keep no state of their own."""
+
+    def infer(self, observation: Observation, card_name: str) -> ActionChunk:
+        """A chunk of one step."""
+        if self._environment is None:
+            raise KinemaError("the expert must be attached to an environment before it can act")
+        action = np.asarray(self._environment.expert_action(), dtype=np.float64)
+        return ActionChunk(values=action[None], times_s=np.array([observation.time_s]), card=card_name)

@@ -1,0 +1,26 @@
+"""Confidence intervals of a success rate."""
+
+from __future__ import annotations
+
+import math
+
+Z95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
+
+
+def wilson95(successes: int, trials: int) -> tuple[float, float]:
+    """Wilson's 95 % score interval (low, high) of a binomial rate; (0, 1) when there were no trials.
+
+    Unlike successes/trials ± 2 standard errors it stays inside [0, 1] and does not collapse to a point at
+    0 or all successes. Source: Wilson 1927, J. Am. Stat. Assoc. 22(158).
+    Raises ValueError for impossible counts.
+    """
+    if not 0 <= successes <= trials:
+        raise ValueError(f"successes must be between 0 and trials; got {successes} of {trials}")
+    if trials == 0:
+        return 0.0, 1.0
+    rate, z2 = successes / trials, Z95**2
+    centre = (rate + z2 / (2 * trials)) / (1 + z2 / trials)
+    half = Z95 / (1 + z2 / trials) * math.sqrt(rate * (1 - rate) / trials + z2 / (4 * trials**2))
+    low = 0.0 if successes == 0 else centre - half
+    high = 1.0 if successes == trials else centre + half
+    return low, high

@@ -1,0 +1,93 @@
+"""Where a number comes from: versions, seeds, settings, command, machine, time."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kinema.bench.benchmark import Benchmark
+
+if TYPE_CHECKING:
+    from kinema.bench.run import RunSettings
+
+_PACKAGES = ("kinema", "mujoco", "metaworld", "gymnasium", "mink", "numpy", "torch", "transformers")
+
+
+def describe_run(
+    benchmark: Benchmark,
+    settings: RunSettings,
+    *,
+    policy: Mapping[str, Any],
+    workers: int,
+    began: float,
+    out: Path,
+) -> dict[str, Any]:
+    """Everything needed to repeat the run, and what it took."""
+    return {
+        "versions": package_versions(),
+        "commit": source_commit(),
+        "seed": settings.seed,
+        "seeds": "blake2b(seed:task) mod 990000 + episode index: below 1000000, where demonstrations begin",
+        "episodes_per_task": settings.episodes,
+        "replan_steps": settings.replan_steps,
+        "policy": {**asdict(settings.policy), **policy},
+        "benchmark": {**asdict(settings.benchmark), **benchmark.provenance()},
+        "command": shlex.join(["kinema", *sys.argv[1:]]) if sys.argv[0].endswith("kinema") else "python API",
+        "workers": workers,
+        "machine": machine(),
+        "started_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
+        "wall_s": round(time.time() - began, 1),
+    }
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that can change a result; absent ones are left out."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def source_commit() -> str | None:
+    """The checkout's commit, with "+changes" when source files differ from it; None outside a checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        commit = _git(here, "rev-parse", "--short=12", "HEAD")
+        changed = _git(here, "status", "--porcelain", "--untracked-files=no", "--", str(here.parent))
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}+changes" if changed else commit
+
+
+def _git(where: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(where), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores and system, without names that identify the machine."""
+    model = ""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [
+            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line
+        ]
+        model = names[0] if names else ""
+    return {
+        "processor": model or platform.processor(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "gl": os.environ.get("MUJOCO_GL", ""),
+    }

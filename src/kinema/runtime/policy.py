@@ -1,0 +1,33 @@
+"""Policies that need no network. A policy has `reset(seed)` and `infer(observation, card_name)`."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from kinema.card.load import load_card
+from kinema.schema import ActionChunk, KinemaError, Observation
+
+
+class HoldPolicy:
+    """Does nothing, as the body's card defines it: keeps the measured pose, or sends zeros."""
+
+    provenance: ClassVar = {"policy": "hold"}
+
+    def reset(self, seed: int) -> None:
+        """Nothing to forget."""
+
+    def infer(self, observation: Observation, card_name: str) -> ActionChunk:
+        """A chunk of the card's hold action. Raises KinemaError when a channel's pose is not measured."""
+        card = load_card(card_name)
+        if card.hold.action == "zero":
+            action = np.zeros(len(card.actions))
+        else:
+            slots = [state.slot for state in card.states]
+            missing = [channel.name for channel in card.actions if channel.slot not in slots]
+            if missing:
+                raise KinemaError(f"{card_name} cannot hold its position: {missing} are not among its states")
+            action = np.asarray(observation.state, float)[[slots.index(c.slot) for c in card.actions]]
+        times_s = observation.time_s + np.arange(card.chunk) / card.control_hz
+        return ActionChunk(values=np.tile(action, (card.chunk, 1)), times_s=times_s, card=card_name)
