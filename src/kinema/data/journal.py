@@ -1,0 +1,136 @@
+"""Durable changes to a data set: all files of a change appear, or none does.
+
+A change is written below `.kinema/staging`, flushed to the disk, and committed by renaming that folder to
+`.kinema/journal`. From there its files are moved to their places, `meta/info.json` last, so the counts
+never promise what is not there. A kill before the rename leaves the old state, a kill after it leaves a
+journal that `recover` plays to the end; playing it twice does no harm.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from kinema.schema import KinemaError
+
+HIDDEN = ".kinema"  # folder below the data set for what is not part of the format: journal, caches, backups
+_STAGING = f"{HIDDEN}/staging"
+_JOURNAL = f"{HIDDEN}/journal"
+_REMOVE = "remove.json"  # inside the journal: files of the old state that the new state no longer has
+
+
+class Transaction:
+    """One change to the files below `root`; nothing is visible before `commit`."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._staging = root / _STAGING
+        discard_staging(root)
+        self._staging.mkdir(parents=True)
+
+    def path(self, relative: str) -> Path:
+        """Where to write the new version of the file `relative` (to the data set's folder)."""
+        path = self._staging / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def commit(self, *, remove: tuple[str, ...] = ()) -> None:
+        """Make the change durable, then move its files to their places and delete those in `remove`."""
+        (self._staging / _REMOVE).write_text(json.dumps(sorted(remove)))
+        for folder, _, names in os.walk(self._staging):
+            for name in names:
+                _flush(Path(folder) / name)
+            _flush(Path(folder))
+        self._staging.rename(self._root / _JOURNAL)
+        _flush(self._root / HIDDEN)
+        recover(self._root)
+
+    def abandon(self) -> None:
+        shutil.rmtree(self._staging, ignore_errors=True)
+
+
+def is_pending(root: Path) -> bool:
+    """Whether a committed change waits below `root` to be played to the end."""
+    return (root / _JOURNAL).is_dir()
+
+
+def has_leftovers(root: Path) -> bool:
+    """Whether an uncommitted change (the running episode of a killed recording) lies below `root`."""
+    return (root / _STAGING).is_dir()
+
+
+def discard_staging(root: Path) -> bool:
+    found = has_leftovers(root)
+    shutil.rmtree(root / _STAGING, ignore_errors=True)
+    return found
+
+
+def recover(root: Path) -> bool:
+    """Play a committed change to the end. Returns whether there was one."""
+    journal = root / _JOURNAL
+    if not journal.is_dir():
+        return False
+    kept = set()
+    for relative in _in_publishing_order(journal):
+        kept.add(relative)
+        target = root / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(journal / relative, target)
+        _flush(target.parent)
+    for relative in json.loads((journal / _REMOVE).read_text()):
+        if relative not in kept:
+            (root / relative).unlink(missing_ok=True)
+    shutil.rmtree(journal)
+    _flush(root / HIDDEN)
+    return True
+
+
+def _in_publishing_order(journal: Path) -> list[str]:
+    files = [str(PurePosixPath(p.relative_to(journal))) for p in journal.rglob("*") if p.is_file()]
+    files.remove(_REMOVE)
+    # info.json last; the folders it counts (data, videos) before the metadata that points into them
+    return sorted(files, key=lambda f: (f == "meta/info.json", f.startswith("meta/"), f))
+
+
+def _flush(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def disk_errors(doing: str) -> Iterator[None]:
+    """Turn a full disk or a file-size limit into a KinemaError that says what was and what was not saved."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+            raise KinemaError(
+                f"{doing}: {error.strerror}; nothing saved before is lost. Free space and resume."
+            ) from error
+        raise
+
+
+class WriterLock:
+    """Only one process writes a data set at a time; the lock ends with the process, however it ends."""
+
+    def __init__(self, root: Path) -> None:
+        path = root / HIDDEN / "writer.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("w")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise KinemaError(f"{root} is being written by another process") from None
+
+    def release(self) -> None:
+        self._file.close()

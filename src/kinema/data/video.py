@@ -1,0 +1,211 @@
+"""Camera streams as MP4: encode an episode, decode frames by time, join files without re-encoding.
+
+Small pictures of small coloured things suffer most from halved colour resolution: at 96 px, yuv420p alone
+(no compression) costs 20 dB against yuv444p, and 34 dB in the worst 8 × 8 block (docs/your-data.md has
+the table). The default therefore keeps full colour resolution with H.264; `LEROBOT` names the encoding
+that lerobot records with, which is fine from about 256 px up.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from kinema.schema import KinemaError
+
+_BT601, _LIMITED = 5, 1  # ffmpeg's numbers for the colour matrix and range that swscale assumes by default
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """How frames are compressed. `keyframe_every` frames one can be decoded without its neighbours."""
+
+    codec: str = "libx264"
+    pixel_format: str = "yuv444p"
+    crf: int = 14
+    preset: str = "veryfast"
+    keyframe_every: int = 2
+
+    def __post_init__(self) -> None:
+        try:
+            av.codec.Codec(self.codec, "w")
+        except av.codec.codec.UnknownCodecError:
+            raise KinemaError(
+                f"this PyAV build cannot encode {self.codec!r}; choices usually are libx264, libsvtav1, mpeg4"
+            ) from None
+
+    @property
+    def options(self) -> dict[str, str]:
+        options = {"crf": str(self.crf), "preset": self.preset, "g": str(self.keyframe_every)}
+        if self.codec == "libx264":
+            options["bf"] = "0"  # no reordering: presentation and decoding order are one
+        return options
+
+
+FAITHFUL = Encoding()
+LEROBOT = Encoding(codec="libsvtav1", pixel_format="yuv420p", crf=30, preset="12")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """What a video file holds: frame times in seconds, in order, without decoding a picture."""
+
+    height: int
+    width: int
+    fps: float
+    codec: str
+    pixel_format: str
+    times_s: np.ndarray  # float64 (n,)
+    codec_settings: bytes  # decoder configuration; files can be joined when it is equal
+
+
+def encode(path: Path, frames: np.ndarray, fps: float, encoding: Encoding = FAITHFUL) -> None:
+    """Write uint8 frames (T, H, W, 3) as one MP4 at exactly `fps` frames per second, starting at time 0."""
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames):
+        raise KinemaError(f"video frames must be uint8 (T > 0, H, W, 3); got {frames.dtype} {frames.shape}")
+    os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 prints its settings on every start otherwise
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream(encoding.codec, rate=as_rate(fps), options=encoding.options)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = encoding.pixel_format
+        stream.codec_context.colorspace, stream.codec_context.color_range = _BT601, _LIMITED
+        stream.codec_context.thread_count = 1  # pictures are small; threads only cost start-up time
+        for picture in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def as_rate(fps: float) -> Fraction:
+    """The frame rate as a fraction that video containers can keep exactly."""
+    return Fraction(fps).limit_denominator(1001)
+
+
+def probe(path: Path) -> Stream:
+    """Read a file's index. Raises KinemaError when the file is missing, truncated or holds no video."""
+    with _opened(path) as container:
+        stream = container.streams.video[0]
+        try:
+            ticks = sorted(p.pts for p in container.demux(stream) if p.pts is not None and p.size)
+        except (av.FFmpegError, OSError) as error:
+            raise KinemaError(f"{path} is damaged: {error}") from error
+        context = stream.codec_context
+        return Stream(
+            height=context.height,
+            width=context.width,
+            fps=float(stream.average_rate or 0),
+            codec=context.codec.canonical_name,
+            pixel_format=context.pix_fmt or "",
+            times_s=np.array(ticks, np.float64) * float(stream.time_base),
+            codec_settings=bytes(context.extradata or b""),
+        )
+
+
+def join(paths: Sequence[Path], out: Path, fps: float, lengths: Sequence[int]) -> None:
+    """Put files one behind the other without re-encoding; each lasts exactly `length / fps` seconds.
+
+    The files must have equal `codec_settings` (see `probe`).
+    """
+    with av.open(str(out), "w", format="mp4") as target:
+        stream, start = None, 0
+        for path, length in zip(paths, lengths, strict=True):
+            with _opened(path) as source:
+                template = source.streams.video[0]
+                if stream is None:
+                    stream = target.add_stream_from_template(template)
+                    stream.time_base = template.time_base
+                for packet in source.demux(template):
+                    if packet.dts is None:
+                        continue
+                    packet.pts, packet.dts = packet.pts + start, packet.dts + start
+                    packet.stream = stream
+                    target.mux(packet)
+                start += round(Fraction(length) / as_rate(fps) / template.time_base)
+
+
+class Decoder:
+    """One open video file, decoded by time. Seeks only when the wanted frame is not just ahead."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._container = _opened(path)
+        self._stream = self._container.streams.video[0]
+        self._stream.thread_type = "NONE"  # one frame at a time: threads add delay
+        self._frames: Iterator[av.VideoFrame] = iter(())
+        self._time_s = np.inf  # of the last decoded frame; infinite: nothing decoded yet
+
+    def at(self, times_s: np.ndarray, tolerance_s: float) -> np.ndarray:
+        """Frames uint8 (n, H, W, 3) nearest to ascending `times_s` (n,); KinemaError beyond the tolerance."""
+        pictures: list[np.ndarray] = []
+        for time_s in times_s:
+            frame = self._frame_at(float(time_s), tolerance_s)
+            pictures.append(frame.to_ndarray(format="rgb24"))
+        return np.stack(pictures)
+
+    def close(self) -> None:
+        self._container.close()
+
+    def _frame_at(self, time_s: float, tolerance_s: float) -> av.VideoFrame:
+        ahead_s = time_s - self._time_s
+        if not 0 <= ahead_s < 20 * tolerance_s:  # ten frames, tolerance being half a frame
+            offset = int((time_s - tolerance_s / 2) / self._stream.time_base)
+            self._container.seek(max(offset, 0), stream=self._stream, backward=True)
+            self._frames = self._container.decode(self._stream)
+            self._last = None
+        elif abs(ahead_s) <= tolerance_s and self._last is not None:
+            return self._last
+        try:
+            for frame in self._frames:
+                self._last, self._time_s = frame, float(frame.time or 0.0)
+                if self._time_s >= time_s - tolerance_s:
+                    break
+        except av.FFmpegError as error:
+            raise KinemaError(f"{self._path} is damaged near {time_s:.3f} s: {error}") from error
+        if self._last is None or abs(self._time_s - time_s) > tolerance_s:
+            self._time_s = np.inf
+            raise KinemaError(f"{self._path} has no frame at {time_s:.3f} s (is the video short?)")
+        return self._last
+
+
+class Decoders:
+    """The most recently used decoders; bounded, because every open file keeps its buffers."""
+
+    def __init__(self, capacity: int = 16) -> None:
+        self._capacity = capacity
+        self._open: OrderedDict[tuple[int, Path], Decoder] = OrderedDict()
+
+    def __getitem__(self, path: Path) -> Decoder:
+        key = (os.getpid(), path)  # a forked worker must not share the parent's file position
+        if key not in self._open:
+            self._open[key] = Decoder(path)
+            if len(self._open) > self._capacity:
+                (pid, _), decoder = self._open.popitem(last=False)
+                if pid == os.getpid():
+                    decoder.close()
+        self._open.move_to_end(key)
+        return self._open[key]
+
+    def __getstate__(self) -> dict[str, object]:  # open files do not travel to another process
+        return {"_capacity": self._capacity, "_open": OrderedDict()}
+
+
+def _opened(path: Path) -> av.container.InputContainer:
+    try:
+        container = av.open(str(path))
+    except OSError as error:  # av's errors are OSErrors or ValueErrors by number
+        if error.errno == errno.ENOENT:
+            raise KinemaError(f"{path} is missing") from error
+        raise KinemaError(f"{path} is not a readable video: {error}") from error
+    except av.FFmpegError as error:
+        raise KinemaError(f"{path} is not a readable video (truncated?): {error}") from error
+    if not container.streams.video:
+        container.close()
+        raise KinemaError(f"{path} holds no video stream")
+    return container
