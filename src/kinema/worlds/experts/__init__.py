@@ -1,0 +1,1 @@
+"""Scripted experts: feedback policies that say what to do from any state."""

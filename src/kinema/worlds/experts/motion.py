@@ -1,0 +1,94 @@
+"""Feedback motions of one gripper: where the tool should be one control step from now, given the state.
+
+Nothing here remembers anything. Phases follow from geometry and contact forces: a block that both jaws
+squeeze is carried, a block that lies where it belongs is left, anything else is approached.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kinema.worlds.tabletop.props import Block
+from kinema.worlds.tabletop.scene import Scene
+
+STEP_M = 0.05  # per control step of 0.1 s
+SECURE_N = 4.0  # a squeeze that holds a block of 60 g many times over
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolTarget:
+    """Where one tool should be at the end of the control step, pointing straight down."""
+
+    position_m: np.ndarray  # (3,)
+    opening: float
+
+
+def funnel(tool: np.ndarray, goal: np.ndarray, *, rise_m: float = 0.09, near_m: float = 0.008) -> np.ndarray:
+    """One step towards a goal that must be entered from above.
+
+    The wanted height grows with the horizontal distance, and the tool does not move sideways while it is
+    much lower than that: from any state this gives one smooth arch over whatever stands between.
+    """
+    delta = goal[:2] - tool[:2]
+    distance = float(np.linalg.norm(delta))
+
+    def height(distance_m: float) -> float:
+        return float(goal[2] + rise_m * np.clip((distance_m - near_m) / 0.05, 0.0, 1.0))
+
+    below = max(0.0, height(distance) - tool[2])
+    sideways = min(distance, STEP_M) * float(np.clip(1.2 - below / 0.04, 0.0, 1.0))
+    target = tool.copy()
+    if distance > 1e-6:
+        target[:2] += delta / distance * sideways
+    target[2] += np.clip(height(distance - sideways) - tool[2], -STEP_M, STEP_M)
+    return target
+
+
+def straight(tool: np.ndarray, goal: np.ndarray, step_m: float = STEP_M) -> np.ndarray:
+    """One step straight towards a goal."""
+    delta = goal - tool
+    distance = float(np.linalg.norm(delta))
+    return goal.copy() if distance <= step_m else tool + delta * (step_m / distance)
+
+
+def carried(scene: Scene, block: Block, side: str) -> bool:
+    return scene.pinch_n(block.body, side) > SECURE_N
+
+
+def grasp(scene: Scene, block: Block, side: str) -> ToolTarget:
+    """Approach a block from above with open jaws and close them around it."""
+    tool = scene.tool(side)
+    goal = block.position(scene.data)
+    goal[2] = max(goal[2], scene.tip_below_tool_m(side) + 0.004)
+    around = np.linalg.norm(goal[:2] - tool[:2]) < 0.012 and abs(goal[2] - tool[2]) < 0.012
+    if around:
+        return ToolTarget(position_m=goal, opening=0.0)
+    return ToolTarget(position_m=funnel(tool, goal), opening=1.0)
+
+
+def carry(scene: Scene, block: Block, side: str, goal: np.ndarray) -> ToolTarget:
+    """Bring a squeezed block's centre to `goal` (3,) from above and let go there."""
+    tool = scene.tool(side)
+    offset = tool - block.position(scene.data)
+    tool_goal = goal + offset
+    there = np.linalg.norm(tool_goal[:2] - tool[:2]) < 0.015 and tool[2] - tool_goal[2] < 0.010
+    return ToolTarget(position_m=funnel(tool, tool_goal), opening=1.0 if there else 0.0)
+
+
+def retreat(scene: Scene, side: str, height_m: float = 0.20) -> ToolTarget:
+    """Let go and rise."""
+    tool = scene.tool(side)
+    goal = np.array([tool[0], tool[1], max(height_m, tool[2])])
+    return ToolTarget(position_m=straight(tool, goal), opening=1.0)
+
+
+def pick_and_place(scene: Scene, block: Block, side: str, goal: np.ndarray, placed: bool) -> ToolTarget:
+    """The whole motion, decided from the present state alone."""
+    held = carried(scene, block, side)
+    if placed and not held:
+        return retreat(scene, side)
+    if held:
+        return carry(scene, block, side, goal)
+    return grasp(scene, block, side)

@@ -1,0 +1,296 @@
+"""A card's arms as MuJoCo bodies, joints and position actuators, and the handles to read and drive them.
+
+Names in the model are `<side>/<link>`, `<side>/<joint>`, `<side>/tool`; the robot's frame is the world's.
+
+Choices that the cards leave open, with their reasons:
+- gravity compensation is on for robot links: the makers' controllers do the same, so a position target
+  is reached without a steady error;
+- links of robots do not collide with each other, and only the wrist and the gripper collide with objects:
+  the tasks are done by the gripper, and contacts are the dearest part of a step;
+- rotor inertia (armature) is 0.2 % of the effort limit [kg m²], within the spread of makers' figures,
+  so that light distal joints stay stable at 250 Hz.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from kinema.card.card import Arm, EmbodimentCard, Geom
+
+GEOM_TYPES = {
+    "box": mujoco.mjtGeom.mjGEOM_BOX,
+    "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
+    "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
+    "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
+}
+
+# Collision groups: a pair collides when one's `contype` meets the other's `conaffinity`.
+ROBOT_GROUP, OBJECT_GROUP = 1, 2
+ROBOT_COLLIDES = {"contype": ROBOT_GROUP, "conaffinity": 0}
+OBJECT_COLLIDES = {"contype": OBJECT_GROUP, "conaffinity": ROBOT_GROUP | OBJECT_GROUP}
+FIXED_COLLIDES = {"contype": 0, "conaffinity": ROBOT_GROUP | OBJECT_GROUP}
+NEVER_COLLIDES = {"contype": 0, "conaffinity": 0}
+
+ARMATURE_PER_EFFORT = 0.002
+BANDWIDTH_RAD_S = 40.0  # of the joint position loops: 6 Hz, what industrial arms reach
+FINGER_ARMATURE_KG = 0.15
+GRIP_LIMIT_N = 20.0  # grippers hold gently: full force on 60 g at 250 Hz would squirt the block out
+FINGER_FULL_FORCE_AT = 0.12  # share of the finger's travel at which the position error asks for full force
+
+
+def new_spec() -> mujoco.MjSpec:
+    """An empty specification in radians with the solver settings of all our worlds."""
+    spec = mujoco.MjSpec()
+    spec.compiler.degree = False
+    spec.option.timestep = 0.004
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
+    spec.option.impratio = 10.0  # stiff friction: a held block must not creep out of the fingers
+    return spec
+
+
+def add_robot(spec: mujoco.MjSpec, card: EmbodimentCard) -> None:
+    """Add every arm of the card, its actuators and the cameras on its links."""
+    for arm in card.arms:
+        _add_arm(spec, arm)
+    for camera in card.cameras:
+        parent = spec.worldbody if camera.mount == "world" else spec.body(camera.mount.replace(":", "/"))
+        parent.add_camera(
+            name=camera.name,
+            pos=camera.pos_m,
+            quat=camera.quat_wxyz,
+            fovy=float(np.degrees(camera.fovy_rad)),  # MuJoCo keeps this one angle in degrees
+        )
+
+
+def _add_arm(spec: mujoco.MjSpec, arm: Arm) -> None:
+    base = spec.worldbody.add_body(
+        name=f"{arm.side}/base", pos=arm.base_pos_m, quat=arm.base_quat_wxyz, gravcomp=1
+    )
+    bodies = {"base": base}
+    colliding = _colliding_links(arm)
+    fingers = set(arm.gripper.fingers)
+    for link in arm.links:
+        body = bodies[link.parent].add_body(
+            name=f"{arm.side}/{link.name}", pos=link.pos_m, quat=link.quat_wxyz, gravcomp=1
+        )
+        bodies[link.name] = body
+        # A compact body of the link's mass: cards state masses and centres, rarely full inertia tensors.
+        radius_m = 0.02 + 0.02 * link.mass_kg ** (1 / 3)
+        body.explicitinertial = True
+        body.mass = link.mass_kg
+        body.ipos = link.com_m
+        body.inertia = [0.4 * link.mass_kg * radius_m**2] * 3
+        if link.joint is not None:
+            finger = link.joint.name in fingers
+            body.add_joint(
+                name=f"{arm.side}/{link.joint.name}",
+                type=mujoco.mjtJoint.mjJNT_HINGE
+                if link.joint.type == "hinge"
+                else mujoco.mjtJoint.mjJNT_SLIDE,
+                axis=link.joint.axis,
+                range=link.joint.range,
+                limited=True,
+                armature=_finger_armature(arm) if finger else ARMATURE_PER_EFFORT * link.joint.effort,
+            )
+            _add_actuator(spec, f"{arm.side}/{link.joint.name}")
+        for geom in link.geoms:
+            _add_geom(
+                body,
+                geom,
+                collides=geom.collide and link.name in colliding,
+                finger=_is_finger(arm, link.name),
+            )
+    tool = arm.tool
+    bodies[tool.link].add_site(
+        name=f"{arm.side}/tool", pos=tool.pos_m, quat=tool.quat_wxyz, group=4, size=[0.005] * 3
+    )
+    _couple_fingers(spec, arm)
+
+
+def _finger_armature(arm: Arm) -> float:
+    """Reflected inertia of the gripper drive: kg for sliding fingers, kg m² for hinged jaws."""
+    types = {link.joint.type for link in arm.links if link.joint and link.joint.name in arm.gripper.fingers}
+    return FINGER_ARMATURE_KG if types == {"slide"} else 0.005
+
+
+def _is_finger(arm: Arm, link_name: str) -> bool:
+    return any(
+        link.name == link_name and link.joint is not None and link.joint.name in arm.gripper.fingers
+        for link in arm.links
+    )
+
+
+def _colliding_links(arm: Arm) -> set[str]:
+    """The last moving link of the arm and everything after it."""
+    last = max(
+        i for i, link in enumerate(arm.links) if link.joint and link.joint.name not in arm.gripper.fingers
+    )
+    names = {arm.links[last].name}
+    for link in arm.links[last + 1 :]:
+        if link.parent in names:
+            names.add(link.name)
+    return names
+
+
+def _add_geom(body: mujoco.MjsBody, geom: Geom, *, collides: bool, finger: bool) -> None:
+    size = [*geom.size_m, 0.0, 0.0][:3]
+    body.add_geom(
+        type=GEOM_TYPES[geom.type],
+        size=size,
+        pos=geom.pos_m,
+        quat=geom.quat_wxyz,
+        rgba=[*geom.rgb, 1.0],
+        friction=[1.6, 0.02, 0.0001] if finger else [0.6, 0.005, 0.0001],
+        condim=4 if finger else 3,
+        solref=[0.008, 1.0],
+        **(ROBOT_COLLIDES if collides else NEVER_COLLIDES),
+    )
+
+
+def _add_actuator(spec: mujoco.MjSpec, joint: str) -> None:
+    """A position servo; its gains are set by `Robot` once the model's inertia is known."""
+    spec.add_actuator(
+        name=joint,
+        target=joint,
+        trntype=mujoco.mjtTrn.mjTRN_JOINT,
+        gaintype=mujoco.mjtGain.mjGAIN_FIXED,
+        biastype=mujoco.mjtBias.mjBIAS_AFFINE,
+        forcelimited=True,
+        forcerange=[-1.0, 1.0],
+    )
+
+
+def _couple_fingers(spec: mujoco.MjSpec, arm: Arm) -> None:
+    """Parallel grippers move their fingers by one drive, so a held object stays centred."""
+    gripper = arm.gripper
+    for name, closed, opened in list(zip(gripper.fingers, gripper.closed, gripper.open))[1:]:
+        ratio = (opened - closed) / (gripper.open[0] - gripper.closed[0])
+        spec.add_equality(
+            type=mujoco.mjtEq.mjEQ_JOINT,
+            objtype=mujoco.mjtObj.mjOBJ_JOINT,
+            name1=f"{arm.side}/{name}",
+            name2=f"{arm.side}/{gripper.fingers[0]}",
+            data=[closed - ratio * gripper.closed[0], ratio, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            solref=[0.008, 1.0],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmHandle:
+    """Addresses of one arm in a compiled model. N arm joints, F fingers."""
+
+    arm: Arm
+    qpos: np.ndarray  # (N,)
+    dof: np.ndarray  # (N,)
+    actuator: np.ndarray  # (N,)
+    finger_qpos: np.ndarray  # (F,)
+    finger_actuator: np.ndarray  # (F,)
+    finger_bodies: frozenset[int]
+    gripper_bodies: frozenset[int]
+    tool_site: int
+    lower: np.ndarray  # (N,) rad
+    upper: np.ndarray
+    velocity: np.ndarray  # (N,) rad/s
+    home: np.ndarray  # (N,) rad
+    finger_velocity: np.ndarray  # (F,) m/s or rad/s
+    finger_windup: np.ndarray  # (F,) how far a blocked finger's target may run ahead
+
+    @property
+    def side(self) -> str:
+        return self.arm.side
+
+
+class Robot:
+    """The card's arms in one compiled model: gains, home pose, and readings."""
+
+    def __init__(self, card: EmbodimentCard, model: mujoco.MjModel) -> None:
+        self.card = card
+        self.model = model
+        self.arms = tuple(_handle(model, arm) for arm in card.arms)
+        self._set_gains()
+
+    def arm(self, side: str) -> ArmHandle:
+        return next(handle for handle in self.arms if handle.side == side)
+
+    def set_home(self, data: mujoco.MjData) -> None:
+        """Joints at the card's home, grippers open, servo targets there too."""
+        for handle in self.arms:
+            self.set_joints(data, handle, handle.home, gripper=1.0)
+
+    def set_joints(self, data: mujoco.MjData, handle: ArmHandle, joints: np.ndarray, gripper: float) -> None:
+        fingers = finger_targets(handle.arm, gripper)
+        data.qpos[handle.qpos] = joints
+        data.qpos[handle.finger_qpos] = fingers
+        data.ctrl[handle.actuator] = joints
+        data.ctrl[handle.finger_actuator] = fingers
+
+    def gripper_fraction(self, data: mujoco.MjData, handle: ArmHandle) -> float:
+        """Measured opening, 0 closed to 1 open."""
+        closed, opened = np.array(handle.arm.gripper.closed), np.array(handle.arm.gripper.open)
+        fraction = np.mean((data.qpos[handle.finger_qpos] - closed) / (opened - closed))
+        return float(np.clip(fraction, 0.0, 1.0))
+
+    def _set_gains(self) -> None:
+        model = self.model
+        data = mujoco.MjData(model)
+        self.set_home(data)
+        mujoco.mj_forward(model, data)
+        mass_matrix = np.zeros((model.nv, model.nv))
+        mujoco.mj_fullM(model, mass_matrix, data.qM)
+        for handle in self.arms:
+            efforts = [joint.effort for joint in handle.arm.joints]
+            for dof, actuator, effort in zip(handle.dof, handle.actuator, efforts):
+                inertia = mass_matrix[dof, dof]
+                self._set_gain(actuator, inertia * BANDWIDTH_RAD_S**2, 2 * inertia * BANDWIDTH_RAD_S, effort)
+            gripper = handle.arm.gripper
+            for actuator, qpos, closed, opened in zip(
+                handle.finger_actuator, handle.finger_qpos, gripper.closed, gripper.open
+            ):
+                effort = min(gripper.effort, GRIP_LIMIT_N)
+                stiffness = effort / (FINGER_FULL_FORCE_AT * abs(opened - closed))
+                dof = model.jnt_dofadr[np.flatnonzero(model.jnt_qposadr == qpos)[0]]
+                damping = 2 * np.sqrt(stiffness * mass_matrix[dof, dof])
+                self._set_gain(actuator, stiffness, damping, effort)
+
+    def _set_gain(self, actuator: int, stiffness: float, damping: float, effort: float) -> None:
+        self.model.actuator_gainprm[actuator, 0] = stiffness
+        self.model.actuator_biasprm[actuator, :3] = [0.0, -stiffness, -damping]
+        self.model.actuator_forcerange[actuator] = [-effort, effort]
+
+
+def finger_targets(arm: Arm, fraction: float) -> np.ndarray:
+    """Finger joint values (F,) for an opening fraction."""
+    closed, opened = np.array(arm.gripper.closed), np.array(arm.gripper.open)
+    return closed + fraction * (opened - closed)
+
+
+def _handle(model: mujoco.MjModel, arm: Arm) -> ArmHandle:
+    side = arm.side
+    joints = [model.joint(f"{side}/{joint.name}") for joint in arm.joints]
+    fingers = [model.joint(f"{side}/{name}") for name in arm.gripper.fingers]
+    bodies = {link.name: model.body(f"{side}/{link.name}").id for link in arm.links}
+    finger_bodies = frozenset(
+        bodies[link.name] for link in arm.links if link.joint and link.joint.name in arm.gripper.fingers
+    )
+    speeds = {link.joint.name: link.joint.velocity for link in arm.links if link.joint}
+    return ArmHandle(
+        arm=arm,
+        qpos=np.array([j.qposadr[0] for j in joints]),
+        dof=np.array([j.dofadr[0] for j in joints]),
+        actuator=np.array([model.actuator(f"{side}/{j.name}").id for j in arm.joints]),
+        finger_qpos=np.array([j.qposadr[0] for j in fingers]),
+        finger_actuator=np.array([model.actuator(f"{side}/{name}").id for name in arm.gripper.fingers]),
+        finger_bodies=finger_bodies,
+        gripper_bodies=frozenset(bodies[name] for name in _colliding_links(arm)),
+        tool_site=model.site(f"{side}/tool").id,
+        lower=np.array([j.range[0] for j in arm.joints]),
+        upper=np.array([j.range[1] for j in arm.joints]),
+        velocity=np.array([j.velocity for j in arm.joints]),
+        home=np.array([j.home for j in arm.joints]),
+        finger_velocity=np.array([speeds[name] for name in arm.gripper.fingers]),
+        finger_windup=FINGER_FULL_FORCE_AT * np.abs(np.subtract(arm.gripper.open, arm.gripper.closed)),
+    )

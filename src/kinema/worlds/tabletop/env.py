@@ -1,0 +1,140 @@
+"""The tabletop world: one card, one family, thousands of episodes on one compiled model."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+from kinema.card.card import EmbodimentCard
+from kinema.schema import KinemaError, Observation
+from kinema.worlds.tabletop.family import Episode, Family, Request
+from kinema.worlds.tabletop.families.pick_place import PickPlace
+from kinema.worlds.tabletop.scene import Scene, tabletop_spec
+from kinema.worlds.variation import SEEN, Variation, draw_backdrop
+
+_FAMILIES: dict[str, type[Family]] = {family.name: family for family in (PickPlace,)}
+FAMILIES: tuple[str, ...] = tuple(_FAMILIES)
+
+_SETTLE_STEPS = 25  # physics steps after a reset: 0.1 s, while things come to rest
+_HOME_JITTER_RAD = 0.03
+
+
+def families_for(card_name: str) -> tuple[str, ...]:
+    """The families that a card's body is known to solve (its expert does)."""
+    return FAMILIES
+
+
+class TabletopEnv:
+    """A MuJoCo tabletop for one card and one task family.
+
+    Pixels are rendered only by `observe`. Not thread safe; close it to free the renderer.
+    """
+
+    def __init__(
+        self,
+        *,
+        card: EmbodimentCard,
+        family: str,
+        variation: Variation = SEEN,
+        image_size: int = 96,
+    ) -> None:
+        """Compile the scene. image_size: pixels of a square image. Raises KinemaError on an unknown family."""
+        choices = families_for(card.name)
+        if family not in choices:
+            raise KinemaError(f"{card.name} has no family {family!r}; choices: {', '.join(choices)}")
+        if not 16 <= image_size <= 1024:
+            raise KinemaError(f"image_size {image_size} must be within 16 ... 1024 pixels")
+        self.card, self.family, self.variation, self.image_size = card, family, variation, image_size
+        self.task = _FAMILIES[family]()
+        spec = tabletop_spec(card)
+        self.task.add(spec, card.name)
+        self.scene = Scene(card, spec)
+        self.task.bind(self.scene.model)
+        self.instruction = ""
+        self.max_steps = self.task.max_steps
+        self._renderer: mujoco.Renderer | None = None
+        self._cameras = [self.scene.model.camera(name).id for name in card.camera_names]
+
+    def reset(self, seed: int, request: Request | None = None) -> None:
+        """Draw layout, colours, light and instruction from the seed; a request fixes what its sentence names."""
+        rng = np.random.default_rng([seed, 0x6B696E])
+        scene = self.scene
+        mujoco.mj_resetData(scene.model, scene.data)
+        scene.dress(draw_backdrop(rng, self.variation.background))
+        for handle in scene.robot.arms:
+            jitter = rng.uniform(-_HOME_JITTER_RAD, _HOME_JITTER_RAD, len(handle.home))
+            scene.robot.set_joints(scene.data, handle, handle.home + jitter, gripper=1.0)
+        episode = Episode(rng=rng, variation=self.variation, request=request)
+        self.instruction = self.task.reset(scene, episode)
+        if request is not None:
+            self.instruction = request.text
+        scene.controller.reset()
+        mujoco.mj_step(scene.model, scene.data, nstep=_SETTLE_STEPS)
+        scene.data.time = 0.0
+        mujoco.mj_forward(scene.model, scene.data)
+
+    def step(self, action: np.ndarray) -> None:
+        """One control period with a native action (D,). Raises KinemaError on a wrong shape or non-finite values."""
+        self.scene.controller.step(action)
+        mujoco.mj_forward(self.scene.model, self.scene.data)
+
+    def observe(self, render: bool = True) -> Observation:
+        """What the body senses now; without `render`, no images."""
+        images = dict(zip(self.card.camera_names, self._render())) if render else {}
+        return Observation(
+            images=images,
+            state=self.state(),
+            instruction=self.instruction,
+            time_s=float(self.scene.data.time),
+        )
+
+    def state(self) -> np.ndarray:
+        """The native state (S,) float32."""
+        return self.scene.controller.state()
+
+    def points(self) -> np.ndarray:
+        """Pointing labels (V, 2, 3) float32: u, v in [0, 1] and visibility of the thing and of its place."""
+        world = np.stack(self.task.focus(self.scene))
+        labels = np.zeros((len(self._cameras), 2, 3), np.float32)
+        for i, camera in enumerate(self._cameras):
+            labels[i] = project(self.scene.model, self.scene.data, camera, world)
+        return labels
+
+    def success(self) -> bool:
+        """Whether the goal holds in the physical state."""
+        return self.task.success(self.scene)
+
+    def measures(self) -> dict[str, float]:
+        """Named numbers about the present state, with `time_s`."""
+        return {"time_s": float(self.scene.data.time), **self.task.measures(self.scene)}
+
+    def close(self) -> None:
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    def _render(self) -> list[np.ndarray]:
+        if self._renderer is None:
+            self._renderer = mujoco.Renderer(self.scene.model, self.image_size, self.image_size)
+        renderer = self._renderer
+        images = []
+        for camera in self._cameras:
+            renderer.update_scene(self.scene.data, camera)
+            flags = renderer.scene.flags
+            flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
+            flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
+            flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = False
+            images.append(renderer.render().copy())
+        return images
+
+
+def project(model: mujoco.MjModel, data: mujoco.MjData, camera: int, points_m: np.ndarray) -> np.ndarray:
+    """World points (N, 3) to (N, 3): column and row as fractions of a square image, and 1 when inside it."""
+    local = (points_m - data.cam_xpos[camera]) @ data.cam_xmat[camera].reshape(3, 3)
+    depth = -local[:, 2]
+    half = np.tan(np.radians(model.cam_fovy[camera]) / 2)
+    safe = np.where(depth > 1e-3, depth, 1e-3)
+    u = 0.5 + 0.5 * local[:, 0] / (safe * half)
+    v = 0.5 - 0.5 * local[:, 1] / (safe * half)
+    visible = (depth > 1e-3) & (u >= 0) & (u <= 1) & (v >= 0) & (v <= 1)
+    return np.where(visible[:, None], np.stack([u, v, np.ones_like(u)], -1), 0.0)

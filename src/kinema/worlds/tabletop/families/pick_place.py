@@ -1,0 +1,102 @@
+"""Put a named block into a named bowl or onto a named plate."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+from kinema.worlds.tabletop.family import CONTAINER_RADIUS_M, Episode, Family
+from kinema.worlds.tabletop.language import phrase
+from kinema.worlds.tabletop.layout import Footprint, scatter
+from kinema.worlds.tabletop.props import Block, Container
+from kinema.worlds.tabletop.scene import Scene
+
+_BLOCKS, _PLACES = 3, 2
+
+
+class PickPlace(Family):
+    name = "pick_place"
+    max_steps = 100
+
+    def __init__(self) -> None:
+        self.blocks = [Block(f"block{i}") for i in range(_BLOCKS)]
+        self.containers = {
+            kind: [Container(f"{kind}{i}", kind, radius, rim) for i in range(_PLACES)]
+            for kind, radius, rim in (
+                ("bowl", CONTAINER_RADIUS_M, 0.035),
+                ("plate", CONTAINER_RADIUS_M, 0.010),
+                ("tray", 0.052, 0.030),
+                ("saucer", 0.050, 0.014),
+            )
+        }
+
+    def add(self, spec: mujoco.MjSpec, scene_card: str) -> None:
+        for block in self.blocks:
+            block.add(spec)
+        for kind, containers in self.containers.items():
+            for container in containers:
+                container.kind = {"saucer": "plate"}.get(kind, kind)
+                container.add(spec)
+
+    def bind(self, model: mujoco.MjModel) -> None:
+        for prop in [*self.blocks, *(c for group in self.containers.values() for c in group)]:
+            prop.bind(model)
+
+    def reset(self, scene: Scene, episode: Episode) -> str:
+        rng, model = episode.rng, scene.model
+        blocks = int(rng.integers(2, _BLOCKS + 1))
+        colors = episode.colors(named=2, total=blocks + _PLACES)
+        wanted = episode.request.kind if episode.request else ""
+        kinds = [wanted or ("bowl", "plate")[rng.integers(2)], ("bowl", "plate")[rng.integers(2)]]
+        ring = episode.variation.position
+        spots = scatter(
+            rng,
+            scene.area,
+            [
+                Footprint(radius_m=0.08, in_ring=ring),
+                Footprint(radius_m=0.055, in_ring=ring),
+                Footprint(radius_m=0.08),
+            ]
+            + [Footprint(radius_m=0.055)] * (blocks - 1),
+        )
+        self.target, self.place = self.blocks[0], self._container(kinds[0], 0, episode)
+        for group in self.containers.values():
+            for container in group:
+                container.park(model)
+        for block, color, spot in zip(self.blocks, [colors[0], *colors[3:]], [spots[1], *spots[3:]]):
+            block.set_form(model, episode.block_shape(), episode.shade(color))
+            block.color = color
+            block.place(model, scene.data, spot, float(rng.uniform(-0.15, 0.15)))
+        for block in self.blocks[blocks:]:
+            block.park(model, scene.data)
+        other = self._container(kinds[1], 1, episode)
+        for container, color, spot in ((self.place, colors[1], spots[0]), (other, colors[2], spots[2])):
+            container.color = color
+            container.paint(model, episode.shade(color))
+            container.place(model, spot)
+        key = f"pick_place/{kinds[0]}"
+        thing, place = f"{self.target.color} block", f"{self.place.color} {kinds[0]}"
+        return phrase(rng, key, episode.variation.instruction, thing, place)
+
+    def _container(self, kind: str, i: int, episode: Episode) -> Container:
+        if episode.variation.instance:
+            kind = {"bowl": "tray", "plate": "saucer"}[kind]
+        return self.containers[kind][i]
+
+    def placed(self, scene: Scene) -> bool:
+        """The block's centre is within the container and low."""
+        offset = self.target.position(scene.data) - self.place.position(scene.data)
+        height = self.place.floor_m + 1.6 * self.target.shape.half_m[2] + 0.006
+        return bool(np.linalg.norm(offset[:2]) < self.place.radius_m - 0.008 and offset[2] < height)
+
+    def over(self, scene: Scene) -> bool:
+        """Let go here, the block falls into place."""
+        offset = self.target.position(scene.data) - self.place.position(scene.data)
+        height = self.place.rim_m + 2.0 * self.target.shape.half_m[2] + 0.02
+        return bool(np.linalg.norm(offset[:2]) < self.place.radius_m - 0.012 and offset[2] < height)
+
+    def success(self, scene: Scene) -> bool:
+        return self.placed(scene) and not scene.touched(self.target.body) and scene.is_still([self.target])
+
+    def focus(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+        return self.target.position(scene.data), self.place.position(scene.data) + [0, 0, self.place.floor_m]

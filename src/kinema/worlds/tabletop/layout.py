@@ -1,0 +1,69 @@
+"""Where things lie: rejection sampling of places that keep their distance, inside the area or around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kinema.schema import KinemaError
+from kinema.worlds.tabletop.scene import WorkArea
+
+RING_M = (0.015, 0.04)  # the held-out ring around the training area
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footprint:
+    """What one thing needs: its keep-out radius [m], and the part of the area its centre may take.
+
+    u, v: ranges in the area's relative coordinates; in_ring: the centre lies outside the area.
+    """
+
+    radius_m: float
+    u: tuple[float, float] = (-1.0, 1.0)
+    v: tuple[float, float] = (-1.0, 1.0)
+    in_ring: bool = False
+
+
+def scatter(rng: np.random.Generator, area: WorkArea, footprints: Sequence[Footprint]) -> list[np.ndarray]:
+    """Centres (2,) for all footprints, no two nearer than the sum of their radii."""
+    for _ in range(500):
+        places: list[np.ndarray] = []
+        for footprint in footprints:
+            place = _try(rng, area, footprint, places, footprints)
+            if place is None:
+                break
+            places.append(place)
+        if len(places) == len(footprints):
+            return places
+    raise KinemaError(f"no room for {len(footprints)} things in {area}")
+
+
+def _try(
+    rng: np.random.Generator,
+    area: WorkArea,
+    footprint: Footprint,
+    places: list[np.ndarray],
+    footprints: Sequence[Footprint],
+) -> np.ndarray | None:
+    for _ in range(40):
+        place = _draw(rng, area, footprint)
+        if all(
+            np.linalg.norm(place - other) >= footprint.radius_m + footprints[i].radius_m
+            for i, other in enumerate(places)
+        ):
+            return place
+    return None
+
+
+def _draw(rng: np.random.Generator, area: WorkArea, footprint: Footprint) -> np.ndarray:
+    uv = np.array([rng.uniform(*footprint.u), rng.uniform(*footprint.v)])
+    if not footprint.in_ring:
+        return area.at(*uv)
+    # Push one coordinate out to the ring, at the side that the footprint's own range allows.
+    sides = [(axis, s) for axis in (0, 1) for s in (-1.0, 1.0) if s in ((footprint.u, footprint.v)[axis])]
+    axis, sign = sides[rng.integers(len(sides))] if sides else (int(rng.integers(2)), 1.0)
+    place = area.at(*uv)
+    place[axis] = area.center[axis] + sign * (area.half[axis] + rng.uniform(*RING_M))
+    return place

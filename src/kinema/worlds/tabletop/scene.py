@@ -1,0 +1,173 @@
+"""The table, the wall and the light; where a card's work area lies; and one compiled scene with readings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from kinema.card.card import EmbodimentCard
+from kinema.worlds.control import Controller
+from kinema.worlds.robots import FIXED_COLLIDES, NEVER_COLLIDES, ArmHandle, Robot, add_robot, new_spec
+from kinema.worlds.tabletop.props import Block
+from kinema.worlds.variation import Backdrop
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkArea:
+    """The rectangle on the table where things lie, in the robot's frame [m]. The table top is z = 0."""
+
+    center: tuple[float, float]
+    half: tuple[float, float]
+
+    def at(self, u: float, v: float) -> np.ndarray:
+        """The point (2,) at relative coordinates in [-1, 1]: u towards x, v towards y."""
+        return np.array([self.center[0] + u * self.half[0], self.center[1] + v * self.half[1]])
+
+
+# Where the arm reaches straight down with room to spare; other cards get the middle of their workspace.
+_AREAS = {
+    "panda": WorkArea(center=(0.48, 0.0), half=(0.14, 0.17)),
+}
+
+
+def work_area(card: EmbodimentCard) -> WorkArea:
+    """The card's work area: about 0.28 x 0.34 m, smaller for a small workspace."""
+    if card.name in _AREAS:
+        return _AREAS[card.name]
+    (x0, x1), (y0, y1), _ = card.workspace_m
+    half = (min(0.14, 0.4 * (x1 - x0)), min(0.17, 0.4 * (y1 - y0)))
+    return WorkArea(center=((x0 + x1) / 2, (y0 + y1) / 2), half=half)
+
+
+def tabletop_spec(card: EmbodimentCard) -> mujoco.MjSpec:
+    """The robot on its table, without objects. Rendering is set for speed: no shadows, no multisampling."""
+    spec = new_spec()
+    spec.visual.quality.shadowsize = 0
+    spec.visual.quality.offsamples = 0
+    spec.visual.map.znear = 0.005
+    spec.visual.map.zfar = 20.0
+    spec.visual.headlight.ambient = [0.35, 0.35, 0.35]
+    spec.visual.headlight.diffuse = [0.15, 0.15, 0.15]
+    spec.visual.headlight.specular = [0, 0, 0]
+    spec.worldbody.add_light(
+        name="lamp", directional=True, pos=[0, 0, 3], dir=[0, 0, -1], castshadow=False, specular=[0, 0, 0]
+    )
+    spec.add_texture(
+        name="checker",
+        type=mujoco.mjtTexture.mjTEXTURE_2D,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
+        rgb1=[1, 1, 1],
+        rgb2=[0.75, 0.75, 0.75],
+        width=64,
+        height=64,
+    )
+    checker = spec.add_material(name="checker", texrepeat=[12, 12])
+    checker.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "checker"
+    table = {"size": [0.9, 0.9, 0.02], "pos": [0.3, 0, -0.02], "type": mujoco.mjtGeom.mjGEOM_BOX}
+    spec.worldbody.add_geom(name="table", friction=[0.8, 0.005, 0.0001], **table, **FIXED_COLLIDES)
+    # A second table top a hair higher carries the chequered material; it is drawn only when held out.
+    table["pos"] = [0.3, 0, -0.0199]
+    spec.worldbody.add_geom(name="checkered_table", material="checker", **table, **NEVER_COLLIDES)
+    for name, pos, size in (
+        ("wall", [-0.62, 0, 0.9], [0.02, 1.5, 1.0]),
+        ("floor", [0, 0, -0.75], [3.0, 3.0, 0.02]),
+    ):
+        spec.worldbody.add_geom(
+            name=name, pos=pos, size=size, type=mujoco.mjtGeom.mjGEOM_BOX, **NEVER_COLLIDES
+        )
+    add_robot(spec, card)
+    return spec
+
+
+class Scene:
+    """One compiled tabletop: the model, its data, the robot's controller, and what experts and goals read."""
+
+    def __init__(self, card: EmbodimentCard, spec: mujoco.MjSpec) -> None:
+        self.card = card
+        self.area = work_area(card)
+        self.model = spec.compile()
+        self.data = mujoco.MjData(self.model)
+        self.robot = Robot(card, self.model)
+        self.controller = Controller(self.robot, self.model, self.data)
+        self._owner = {body: handle.side for handle in self.robot.arms for body in handle.gripper_bodies}
+
+    def dress(self, backdrop: Backdrop) -> None:
+        """Colour table and wall and set the lamp."""
+        model = self.model
+        table = model.geom("table").id
+        checkered = model.geom("checkered_table").id
+        for name, rgb in (
+            ("table", backdrop.table_rgb),
+            ("checkered_table", backdrop.table_rgb),
+            ("wall", backdrop.wall_rgb),
+            ("floor", backdrop.wall_rgb),
+        ):
+            model.geom_rgba[model.geom(name).id] = [*rgb, 1.0]
+        model.geom_rgba[checkered, 3] = 1.0 if backdrop.checkered else 0.0
+        model.geom_rgba[table, 3] = 0.0 if backdrop.checkered else 1.0
+        model.light_diffuse[0] = backdrop.light
+        model.light_dir[0] = backdrop.light_direction
+
+    def tool(self, side: str = "right") -> np.ndarray:
+        """Position (3,) of the tool [m]."""
+        return self.data.site_xpos[self.robot.arm(side).tool_site].copy()
+
+    def opening(self, side: str = "right") -> float:
+        """Measured gripper opening, 0 closed to 1 open."""
+        return self.robot.gripper_fraction(self.data, self.robot.arm(side))
+
+    def pinch_n(self, body: int, side: str = "right") -> float:
+        """The force [N] with which the gripper squeezes a body: the smaller of the two jaws' normal forces."""
+        handle = self.robot.arm(side)
+        jaws: dict[int, float] = {}
+        for other, force in self._contacts(body):
+            if other in handle.gripper_bodies:
+                jaws[other] = jaws.get(other, 0.0) + force
+        moving = [force for jaw, force in jaws.items() if jaw in handle.finger_bodies]
+        if len(handle.finger_bodies) > 1:
+            return min(moving) if len(moving) == len(handle.finger_bodies) else 0.0
+        fixed = [force for jaw, force in jaws.items() if jaw not in handle.finger_bodies]
+        return min(moving[0], sum(fixed)) if moving and fixed else 0.0
+
+    def touched(self, body: int) -> bool:
+        """Whether any gripper touches the body."""
+        return any(other in self._owner for other, _ in self._contacts(body))
+
+    def rests_on(self, body: int, other: int) -> bool:
+        return any(found == other for found, _ in self._contacts(body))
+
+    def _contacts(self, body: int) -> list[tuple[int, float]]:
+        """The other body and the normal force [N] of every contact of a body."""
+        found, force = [], np.zeros(6)
+        geom_body = self.model.geom_bodyid
+        for i in range(self.data.ncon):
+            first, second = geom_body[self.data.contact[i].geom1], geom_body[self.data.contact[i].geom2]
+            if body in (first, second):
+                mujoco.mj_contactForce(self.model, self.data, i, force)
+                found.append((int(second if first == body else first), float(force[0])))
+        return found
+
+    def tip_below_tool_m(self, side: str = "right") -> float:
+        """How far the finger tips reach beyond the tool point when it points straight down."""
+        return _tip_below_tool(self.controller.kinematics.model, self.controller.kinematics.robot.arm(side))
+
+    def is_still(self, blocks: list[Block], limit_m_s: float = 0.03) -> bool:
+        return all(block.speed(self.data) < limit_m_s for block in blocks)
+
+
+def _tip_below_tool(model: mujoco.MjModel, handle: ArmHandle) -> float:
+    data = mujoco.MjData(model)
+    data.qpos[handle.qpos] = handle.home
+    mujoco.mj_forward(model, data)
+    tool = data.site_xpos[handle.tool_site]
+    axis = data.site_xmat[handle.tool_site].reshape(3, 3)[:, 2]
+    farthest = 0.0
+    for geom in range(model.ngeom):
+        if model.geom_bodyid[geom] in handle.gripper_bodies and model.geom_contype[geom]:
+            rotation = data.geom_xmat[geom].reshape(3, 3)
+            center = data.geom_xpos[geom] + rotation @ model.geom_aabb[geom, :3]
+            extent = np.abs(rotation.T @ axis) @ model.geom_aabb[geom, 3:]
+            farthest = max(farthest, float((center - tool) @ axis + extent))
+    return farthest
