@@ -1,11 +1,84 @@
-"""`kinema eval`: judge a policy on a benchmark."""
+"""`kinema eval`: judge a policy on a benchmark: counts, intervals, errors apart from failures."""
 
 from __future__ import annotations
 
-from kinema.commands.terminal import examples
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-EXAMPLES = examples("kinema eval tabletop --policy expert --episodes 1 --out out/expert")
+import typer
+
+from kinema.commands import policies
+from kinema.commands.terminal import choose, examples, saved_on_interrupt, table
+
+if TYPE_CHECKING:
+    from kinema.bench.benchmark import Factory
+    from kinema.bench.results import Results
+
+BENCHMARKS = ("tabletop", "metaworld")
+EXAMPLES = examples(
+    "kinema eval tabletop --policy nano --episodes 10 --workers 2 --out out/tabletop",
+    "kinema eval tabletop --variation background --episodes 10 --out out/background",
+    "kinema eval metaworld --policy expert --episodes 1 --tasks reach-v3,push-v3 --out out/mt",
+)
 
 
-def evaluate() -> None:
-    """Judge a policy on a benchmark."""
+def evaluate(
+    benchmark: Annotated[str, typer.Argument(help=f"Which benchmark: {' or '.join(BENCHMARKS)}.")],
+    policy: Annotated[str, typer.Option(help=policies.HELP)] = policies.DEFAULT,
+    episodes: Annotated[int, typer.Option(help="Episodes per task.", min=1)] = 10,
+    seed: Annotated[int, typer.Option(help="Decides every scene and all noise.", min=0)] = 0,
+    workers: Annotated[int, typer.Option(help="Processes. The result does not depend on it.", min=1)] = 1,
+    tasks: Annotated[str, typer.Option(help="Only these tasks, with commas between. Default: all.")] = "",
+    variation: Annotated[
+        str, typer.Option(help="tabletop: seen, one held-out axis, several joined by +, or all.")
+    ] = "seen",
+    replan: Annotated[int, typer.Option(help="Steps of a chunk that are played before the next.", min=1)] = 8,
+    out: Annotated[Path, typer.Option(help="Folder of the results; a stopped run goes on there.")] = Path(
+        "out/eval"
+    ),
+) -> None:
+    """Play episodes of a benchmark, then write results.json and a report with films."""
+    from kinema.bench.run import RunSettings
+    from kinema.bench.run import run as run_benchmark
+
+    settings = RunSettings(
+        benchmark=_benchmark(choose("benchmark", benchmark, BENCHMARKS), variation),
+        policy=policies.policy_factory(policy),
+        episodes=episodes,
+        seed=seed,
+        replan_steps=replan,
+        tasks=tuple(name.strip() for name in tasks.split(",") if name.strip()),
+    )
+    with saved_on_interrupt(lambda: f"Finished episodes are in {out}; the same command goes on from there."):
+        results = run_benchmark(settings, out, workers=workers)
+    print(_summary(results))
+    print(f"results: {out / 'results.json'}")
+
+
+def _benchmark(name: str, variation: str) -> Factory:
+    from kinema.bench.benchmark import Factory
+
+    if name == "metaworld":
+        if variation != "seen":
+            choose("variation of metaworld", variation, ("seen",))
+        return Factory(target="kinema.bench.metaworld:MetaworldBenchmark")
+    return Factory(target="kinema.bench.tabletop:TabletopBenchmark", arguments={"variation": variation})
+
+
+def _summary(results: Results) -> str:
+    rows = [_row(name, count) for name, count in results.groups.items()]
+    rows.append(_row("all episodes", results.overall))
+    lines = [table(rows, ("group", "success", "95 % interval", "episodes", "errors"))]
+    if results.mean_of_groups is not None and results.mean_of_tasks is not None:
+        lines.append(
+            f"mean of groups {results.mean_of_groups:.1%}, mean of tasks {results.mean_of_tasks:.1%}"
+        )
+    return "\n".join(lines)
+
+
+def _row(name: str, count: Mapping[str, Any]) -> tuple[str, ...]:
+    rate = count["success_rate"]
+    low, high = count["ci95"]
+    shown = f"{rate:.1%}" if rate is not None else "-"
+    return name, shown, f"{low:.1%} to {high:.1%}", str(count["episodes"]), str(count["errors"])

@@ -35,7 +35,7 @@ def list_robots() -> None:
 def show(name: Name) -> None:
     """Print one body: its channels with units, limits and slots, its cameras, and its prompt."""
     from kinema.card.load import load_card
-    from kinema.card.prompt import embodiment_prompt
+    from kinema.card.prompt import prompt
 
     card = load_card(name)
     print(
@@ -47,14 +47,14 @@ def show(name: Name) -> None:
     rows = [(camera.name, f"<{camera.tag}>", camera.mount) for camera in card.cameras]
     print(table(rows, ("camera", "tag", "mounted on")), end="\n\n")
     print(f"holds: {card.hold.action}, stops after {card.hold.stop_after_s:g} s")
-    print(f"prompt: {embodiment_prompt(card, '{instruction}')}")
+    print(f"prompt: {prompt(card, '{instruction}')}")
 
 
 @app.command("check", epilog=examples("kinema robots check panda", "kinema robots check my_robot.yaml"))
 def check(name: Name) -> None:
     """Read a card strictly, compile its body, send random actions through its codec and back."""
     from kinema.card.load import load_card
-    from kinema.card.prompt import embodiment_prompt
+    from kinema.card.prompt import prompt
     from kinema.commands.card_check import compile_body, round_trip
     from kinema.space.layout import NUM_SLOTS
 
@@ -64,7 +64,7 @@ def check(name: Name) -> None:
     print(f"ok  body      {compile_body(card)}")
     print(f"ok  codec     {round_trip(card)}")
     print(f"ok  slots     {len(card.actions)} of {NUM_SLOTS}: {slots}")
-    print(f"ok  prompt    {embodiment_prompt(card, 'pick up the red block')}")
+    print(f"ok  prompt    {prompt(card, 'pick up the red block')}")
 
 
 def _print_channels(what: str, channels: tuple[Channel, ...]) -> None:
@@ -73,3 +73,11 @@ def _print_channels(what: str, channels: tuple[Channel, ...]) -> None:
         for c in channels
     ]
     print(table(rows, (what, "slot", "unit", "range", "reference")), end="\n\n")
+
+
+@app.command("conventions", epilog=examples("kinema robots conventions"))
+def show_conventions() -> None:
+    """Print units, orders and signs, and a table of the bodies, read off the code."""
+    from kinema.commands.conventions import bodies, conventions
+
+    print(conventions(), bodies(), sep="\n\n")

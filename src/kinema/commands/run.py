@@ -1,11 +1,53 @@
-"""`kinema run`."""
+"""`kinema run`: one sentence, one scene, one policy; a film and a report of what came of it."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kinema.commands import policies
 from kinema.commands.terminal import examples
 
-EXAMPLES = examples('kinema run "put the red block in the blue bowl"')
+EXAMPLES = examples(
+    'kinema run "put the red block in the blue bowl"',
+    'kinema run "stack the green block on the yellow block" --robot ur5e --seed 3 --out out/stack',
+    'kinema run "put the red block in the blue bowl" --policy expert --scene background',
+)
 
 
-def run() -> None:
-    """Run."""
+def run(
+    instruction: Annotated[str, typer.Argument(help="What the robot should do, in English.")],
+    robot: Annotated[str, typer.Option(help="The body: a shipped card, or the path of one.")] = "panda",
+    seed: Annotated[int, typer.Option(help="Decides the scene and the policy's noise.", min=0)] = 0,
+    scene: Annotated[
+        str, typer.Option(help="How the scene looks: seen, all, or axes held out from training, joined by +.")
+    ] = "seen",
+    policy: Annotated[str, typer.Option(help=policies.HELP)] = policies.DEFAULT,
+    replan: Annotated[int, typer.Option(help="Steps of a chunk that are played before the next.", min=1)] = 8,
+    out: Annotated[Path, typer.Option(help="Folder for the film, the recording and the report.")] = Path(
+        "out/run"
+    ),
+) -> None:
+    """Build a scene from a sentence, let the policy act in it, write a film, a recording and a report."""
+    from kinema.bench.video import write_video
+    from kinema.commands.closed_loop import play, prepare
+    from kinema.runtime.report import write_report
+    from kinema.runtime.rerun_file import write_rerun
+
+    out.mkdir(parents=True, exist_ok=True)
+    session = prepare(instruction, robot=robot, scene=scene, seed=seed, policy_name=policy)
+    print(f"prompt: {session.prompt}")
+    film = play(session, replan_steps=replan)
+    trace = film.trace
+    if not len(trace.actions):
+        raise KeyboardInterrupt  # stopped before the first step: there is nothing to write
+    write_video(out / "run.mp4", film.side_by_side(), session.card.control_hz)
+    write_rerun(out / "run.rrd", trace, film.frames)
+    write_report(out / "report.html", trace, out / "run.mp4")
+    print(f"{trace.outcome.result.value}: {trace.outcome.cause}")
+    for what, name in (("video", "run.mp4"), ("report", "report.html"), ("rerun", "run.rrd")):
+        print(f"{what + ':':8}{out / name}")
+    if film.interrupted:
+        raise typer.Exit(130)

@@ -1,0 +1,169 @@
+"""One tabletop episode in which everything is kept: pictures of every step, actions, states, latencies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import mujoco
+import numpy as np
+from tqdm import tqdm
+
+from kinema.bench.benchmark import Privileged
+from kinema.card.card import EmbodimentCard
+from kinema.card.load import load_card
+from kinema.card.prompt import prompt
+from kinema.commands.policies import policy_factory
+from kinema.runtime.chunk import ChunkPlayer
+from kinema.runtime.report import RunTrace
+from kinema.schema import Outcome, Policy, Result
+from kinema.worlds.experts.expert import Expert
+from kinema.worlds.tabletop.env import TabletopEnv
+from kinema.worlds.tabletop.family import Request
+from kinema.worlds.tabletop.parse import parse
+from kinema.worlds.variation import Variation
+
+FILM_PX = 384
+_AFTER_SUCCESS_S = 0.5  # keep filming, so that the end can be seen
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A scene with a policy in front of it, not yet begun."""
+
+    world: TabletopEnv
+    card: EmbodimentCard
+    policy: Policy
+    policy_name: str
+    request: Request
+    seed: int
+    prompt: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Film:
+    """What a run leaves behind. frames: uint8 (N, H, W, 3) by camera name, one per control step."""
+
+    trace: RunTrace
+    frames: Mapping[str, np.ndarray]
+    interrupted: bool
+
+    def side_by_side(self) -> np.ndarray:
+        """All cameras in one picture, uint8 (N, H, V * W, 3)."""
+        return np.concatenate(list(self.frames.values()), axis=2)
+
+
+def prepare(instruction: str, *, robot: str, scene: str, seed: int, policy_name: str) -> Session:
+    """Understand the sentence, build its scene and the policy. Raises KinemaError or ValueError."""
+    request = parse(instruction)
+    card = load_card(robot)
+    variation = Variation.named(scene)
+    policy = policy_factory(policy_name).build()
+    world = TabletopEnv(card=card, family=request.family, variation=variation)
+    return Session(
+        world=world,
+        card=card,
+        policy=policy,
+        policy_name=policy_name,
+        request=request,
+        seed=seed,
+        prompt=prompt(card, instruction),
+    )
+
+
+def play(session: Session, *, replan_steps: int) -> Film:
+    """Act until the goal holds, the steps are used up or Ctrl-C is pressed, and keep everything."""
+    world, card = session.world, session.card
+    world.reset(session.seed, session.request)
+    privileged = isinstance(session.policy, Privileged)
+    if privileged:
+        session.policy.attach(_WithExpert(world))
+    player = ChunkPlayer(session.policy, card.name, replan_steps)
+    player.reset(session.seed)
+    camera = _FilmCamera(world)
+    actions, states, times_s = [], [], []
+    left, interrupted = world.max_steps, False
+    try:
+        with tqdm(total=world.max_steps, unit="step", leave=False) as bar:
+            while left > 0:
+                state, time_s = world.state(), float(world.scene.data.time)
+                action = player.act(lambda: world.observe(render=not privileged))
+                camera.shoot()
+                world.step(action)
+                states.append(state), times_s.append(time_s), actions.append(action)
+                bar.update()
+                left -= 1
+                if world.success():
+                    left = min(left, round(_AFTER_SUCCESS_S * card.control_hz))
+    except KeyboardInterrupt:
+        interrupted = True
+    outcome = _outcome(world, len(actions), interrupted)
+    camera.close()
+    world.close()
+    trace = RunTrace(
+        card=card,
+        instruction=session.request.text,
+        prompt=session.prompt,
+        policy=session.policy_name,
+        seed=session.seed,
+        outcome=outcome,
+        times_s=np.array(times_s),
+        actions=np.array(actions).reshape(-1, len(card.actions)),
+        states=np.array(states).reshape(-1, len(card.states)),
+        latency_ms=1e3 * np.array(player.latency_s),
+        facts=_facts(session),
+    )
+    return Film(trace=trace, frames=camera.frames(len(actions)), interrupted=interrupted)
+
+
+def _outcome(world: TabletopEnv, steps: int, interrupted: bool) -> Outcome:
+    holds = world.success()
+    when = f"after {steps} steps ({steps / world.card.control_hz:.1f} s)"
+    cause = f"the goal {'holds' if holds else 'does not hold'} {when}{', stopped with Ctrl-C' * interrupted}"
+    return Outcome(result=Result.SUCCESS if holds else Result.FAILURE, cause=cause, measures=world.measures())
+
+
+def _facts(session: Session) -> dict[str, str]:
+    facts = {name: version(name) for name in ("kinema", "mujoco", "numpy")}
+    world = session.world
+    return facts | {
+        "world": f"tabletop/{world.family}, scene {world.variation.name}, seed {session.seed}",
+        "pictures for the policy": f"{world.image_size} px, cameras {', '.join(session.card.camera_names)}",
+    }
+
+
+class _WithExpert:
+    """The world with its scripted expert, as the benchmark's ExpertPolicy wants to see it."""
+
+    def __init__(self, world: TabletopEnv) -> None:
+        self._expert = Expert(world)
+
+    def expert_action(self) -> np.ndarray:
+        return self._expert.act()
+
+
+class _FilmCamera:
+    """Larger pictures than the policy gets, from the same cameras."""
+
+    def __init__(self, world: TabletopEnv) -> None:
+        self._scene = world.scene
+        self._renderer = mujoco.Renderer(world.scene.model, FILM_PX, FILM_PX)
+        self._shots: dict[str, list[np.ndarray]] = {name: [] for name in world.card.camera_names}
+
+    def shoot(self) -> None:
+        for name, shots in self._shots.items():
+            self._renderer.update_scene(self._scene.data, name)
+            flags = self._renderer.scene.flags
+            flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
+            flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
+            flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = False
+            shots.append(self._renderer.render().copy())
+
+    def frames(self, steps: int) -> dict[str, np.ndarray]:
+        """The pictures of the first `steps` steps."""
+        empty = np.empty((0, FILM_PX, FILM_PX, 3), np.uint8)
+        return {name: np.stack(shots[:steps]) if steps else empty for name, shots in self._shots.items()}
+
+    def close(self) -> None:
+        self._renderer.close()
