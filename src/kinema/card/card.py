@@ -36,7 +36,7 @@ class Geom(_Strict):
 
 
 class Joint(_Strict):
-    """One degree of freedom between a link and its parent. Angles in rad, lengths in m, effort in N m or N."""
+    """One degree of freedom between a link and its parent: rad or m, effort in N m or N."""
 
     name: str
     type: Literal["hinge", "slide"] = "hinge"

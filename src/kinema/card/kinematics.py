@@ -83,7 +83,7 @@ def _motion(joint: Joint, value: float) -> np.ndarray:
 
 
 def _quat_matrix(quat_wxyz: QuatWxyz) -> np.ndarray:
-    """Matrix (3, 3) of a quaternion of any non-zero length (card imports nothing, `space.rotation` neither)."""
+    """Matrix (3, 3) of a quaternion of any non-zero length. `space.rotation` is out of reach here: space imports card."""
     w, x, y, z = np.array(quat_wxyz) / np.linalg.norm(quat_wxyz)
     return np.array(
         [
