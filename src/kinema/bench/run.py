@@ -22,6 +22,7 @@ from kinema.bench.benchmark import Benchmark, Factory, TaskSpec
 from kinema.bench.episode import EpisodeJob, EpisodeRecord, episode_file_name, episode_seed, error_record
 from kinema.bench.journal import Journal
 from kinema.bench.provenance import describe_run
+from kinema.bench.report import write_report
 from kinema.bench.results import Results, summarise
 from kinema.bench.video import video_suffix
 from kinema.bench.worker import THREAD_LIMITS, WorkerSettings, work
@@ -58,7 +59,7 @@ class RunSettings:
 
 
 def run(settings: RunSettings, out: Path, *, workers: int = 1, quiet: bool = False) -> Results:
-    """Play what is missing of the run in `out` and write `out/results.json`.
+    """Play what is missing of the run in `out` and write `out/results.json` and `out/report.html`.
 
     Raises KinemaError for an unknown task, a policy that cannot be built, or an `out` that holds another run.
     On Ctrl-C the episodes so far are written as incomplete results and KeyboardInterrupt goes on.
@@ -85,7 +86,7 @@ def run(settings: RunSettings, out: Path, *, workers: int = 1, quiet: bool = Fal
                 journal.append(record)
                 successes += record.result == Result.SUCCESS
                 bar.update()
-                bar.set_postfix_str(f"{record.task}, success {successes / bar.n:.1%}")
+                bar.set_postfix_str(f"{record.task}, success {successes / len(journal.records):.1%}")
         interrupted = False
     finally:
         pool.close()
@@ -98,6 +99,7 @@ def run(settings: RunSettings, out: Path, *, workers: int = 1, quiet: bool = Fal
         complete = not interrupted and len(records) == len(wanted)
         results = summarise(benchmark.name, specs, records, complete=complete, provenance=provenance)
         results.save(out / "results.json")
+        write_report(out, results, records)
     return results
 
 

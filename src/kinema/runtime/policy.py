@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from kinema.card.card import EmbodimentCard
 from kinema.card.load import load_card
 from kinema.schema import ActionChunk, KinemaError, Observation
 
@@ -15,12 +16,17 @@ class HoldPolicy:
 
     provenance: ClassVar = {"policy": "hold"}
 
+    def __init__(self) -> None:
+        self._cards: dict[str, EmbodimentCard] = {}
+
     def reset(self, seed: int) -> None:
         """Nothing to forget."""
 
     def infer(self, observation: Observation, card_name: str) -> ActionChunk:
         """A chunk of the card's hold action. Raises KinemaError when a channel's pose is not measured."""
-        card = load_card(card_name)
+        if card_name not in self._cards:
+            self._cards[card_name] = load_card(card_name)
+        card = self._cards[card_name]
         if card.hold.action == "zero":
             action = np.zeros(len(card.actions))
         else:
