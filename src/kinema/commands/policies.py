@@ -41,6 +41,4 @@ def policy_factory(name: str) -> Factory:
         return Factory(target="kinema.runtime.policy:HoldPolicy")
     if ":" in name and not Path(name).exists():
         return Factory(target=name)
-    return Factory(
-        target="kinema.model.act:LocalPolicy", arguments={"artifact_dir": str(artifact_folder(name))}
-    )
+    return Factory(target="kinema.model.act:LocalPolicy", arguments={"folder": str(artifact_folder(name))})

@@ -1,0 +1,176 @@
+"""Demonstrations by scripted experts, recorded as LeRobot data sets: one folder per body.
+
+Episodes are played in worker processes and written in the order of their seeds, so the data set does not
+depend on how many workers there were. A stopped recording goes on where it was: every tried seed is a line
+of `made.jsonl`, written after its episode is on the disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from multiprocessing import get_context
+from multiprocessing.pool import Pool
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from kinema.card.load import load_card
+from kinema.data.lerobot_write import Writer
+from kinema.schema import KinemaError
+
+FIRST_SEED = 1_000_000  # seeds below are for evaluation
+_FEWEST_SUCCESSES = 0.25  # of at least _ENOUGH_TRIED episodes
+_ENOUGH_TRIED = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One kind of episode of one body. `world` is tabletop or metaworld; `noise` scales the disturbance."""
+
+    world: str
+    card: str
+    name: str
+    noise: float
+    image_size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """One played episode as the writer wants it; arrays as in `Writer.add_episode`."""
+
+    arrays: Mapping[str, Any]
+    success: bool
+
+
+def make(tasks: list[Task], out: Path, *, episodes: int, workers: int) -> dict[str, int]:
+    """Record `episodes` successful demonstrations of every task under `out/<card>`; returns episodes by card.
+
+    Raises KinemaError when an expert hardly ever succeeds, or when `out` holds another kind of data set.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the workers: they share the cores
+    made = _Made(out / "made.jsonl")
+    by_card: dict[str, list[Task]] = {}
+    for task in tasks:
+        by_card.setdefault(task.card, []).append(task)
+    counts = {}
+    with (
+        get_context("spawn").Pool(workers, initializer=_leave_ctrl_c_to_the_parent) as pool,
+        tqdm(total=episodes * len(tasks), initial=made.done(tasks, episodes), unit="episode") as bar,
+    ):
+        for card, group in by_card.items():
+            writer = Writer(
+                out / card, card=load_card(card), image_size=group[0].image_size, resume=(out / card).exists()
+            )
+            with writer:
+                for task in group:
+                    _record(pool, task, writer, made, episodes, bar)
+            counts[card] = writer.num_episodes
+    return counts
+
+
+def _record(pool: Pool, task: Task, writer: Writer, made: _Made, episodes: int, bar: tqdm) -> None:  # type: ignore[type-arg]
+    tried, given = made.progress(task)
+    while given < episodes:
+        seeds = range(FIRST_SEED + tried, FIRST_SEED + tried + episodes - given)
+        bar.set_postfix_str(f"{task.card} {task.name}")
+        for seed, recorded in zip(seeds, pool.imap(_play, [(task, seed) for seed in seeds])):
+            if recorded.success:
+                writer.add_episode(**recorded.arrays)
+                given += 1
+                bar.update()
+            tried += 1
+            made.add(task, seed, recorded.success)
+        if tried >= _ENOUGH_TRIED and given < _FEWEST_SUCCESSES * tried:
+            raise KinemaError(f"the expert of {task.card} solved {given} of {tried} episodes of {task.name}")
+
+
+class _Made:
+    """Which seeds were tried: one JSON line each."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def progress(self, task: Task) -> tuple[int, int]:
+        """How many seeds of a task were tried and how many succeeded."""
+        mine = [line for line in self._lines if (line["card"], line["name"]) == (task.card, task.name)]
+        if any(line["noise"] != task.noise or line["image_size"] != task.image_size for line in mine):
+            raise KinemaError(
+                f"{self._path} was made with other settings of noise or picture size; use another folder"
+            )
+        return len(mine), sum(line["success"] for line in mine)
+
+    def done(self, tasks: list[Task], episodes: int) -> int:
+        return sum(min(episodes, self.progress(task)[1]) for task in tasks)
+
+    def add(self, task: Task, seed: int, success: bool) -> None:
+        line = {**asdict(task), "seed": seed, "success": success}
+        self._lines.append(line)
+        with self._path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def _leave_ctrl_c_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _play(job: tuple[Task, int]) -> Recorded:
+    task, seed = job
+    return _play_tabletop(task, seed) if task.world == "tabletop" else _play_metaworld(task, seed)
+
+
+@lru_cache(maxsize=2)
+def _tabletop(task: Task) -> Any:
+    from kinema.worlds.tabletop.env import TabletopEnv
+
+    return TabletopEnv(card=load_card(task.card), family=task.name, image_size=task.image_size)
+
+
+def _play_tabletop(task: Task, seed: int) -> Recorded:
+    from kinema.worlds.demonstrate import Noise, demonstrate
+    from kinema.worlds.experts.expert import Expert
+
+    env = _tabletop(task)
+    demo = demonstrate(env, Expert(env), seed, Noise(scale=task.noise, share=0.4 if task.noise else 0.0))
+    arrays = {
+        "images": demo.images,
+        "state": demo.state,
+        "action": demo.action,
+        "executed": demo.executed,
+        "points": demo.points,
+        "task": demo.instruction,
+        "success": np.arange(len(demo.state)) == len(demo.state) - 1,
+    }
+    return Recorded(arrays=arrays, success=demo.success)
+
+
+@lru_cache(maxsize=2)
+def _metaworld(task: Task) -> Any:
+    from kinema.bench.metaworld import MetaworldEnv
+
+    return MetaworldEnv(task.name)
+
+
+def _play_metaworld(task: Task, seed: int) -> Recorded:
+    from kinema.bench.metaworld_demos import Noise, Plan, record
+
+    env = _metaworld(task)
+    images, episode = record(env, seed, Plan(noise=Noise(sigma=(0.0, 0.25 * task.noise))))
+    arrays = {
+        "images": {env.rendering.camera: np.stack(images)},
+        "state": episode["state"],
+        "action": episode["action"],
+        "executed": episode["executed"],
+        "points": episode["points"],
+        "task": env.instruction,
+        "success": np.arange(len(images)) >= episode["success_step"],
+    }
+    return Recorded(arrays=arrays, success=episode["success_step"] >= 0)
