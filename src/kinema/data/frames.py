@@ -13,27 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from kinema.data.journal import HIDDEN
 from kinema.data.lerobot import Dataset
+from kinema.data.picture import resize
 from kinema.schema import KinemaError
 
 _FORMAT = 1  # raise when the way pictures are decoded or resized changes: old caches are then built anew
 _FRAMES, _DONE, _KEY = "frames.u8", "done.u8", "key.json"
-
-
-def resize(images: np.ndarray, size: int) -> np.ndarray:
-    """uint8 (..., H, W, 3) to (..., size, size, 3), antialiased; the aspect ratio is not kept.
-
-    The one way pictures are brought to the policy's size, in training as on the robot.
-    """
-    if images.shape[-3:-1] == (size, size):
-        return images
-    flat = images.reshape(-1, *images.shape[-3:])
-    small = [np.asarray(Image.fromarray(i).resize((size, size), Image.Resampling.BILINEAR)) for i in flat]
-    return np.stack(small).reshape(*images.shape[:-3], size, size, 3)
 
 
 class FrameCache:

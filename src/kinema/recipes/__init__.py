@@ -1,0 +1,26 @@
+"""Recipes by name. Nothing imports this package but the command line and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+
+from kinema.recipes.debug import debug
+from kinema.recipes.nano import nano_metaworld, nano_mixed, nano_tabletop
+from kinema.recipes.recipe import Recipe
+from kinema.schema import KinemaError
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "debug": debug,
+    "nano_tabletop": nano_tabletop,
+    "nano_metaworld": nano_metaworld,
+    "nano_mixed": nano_mixed,
+}
+
+
+def get(name: str) -> Recipe:
+    """The recipe of this name. Raises KinemaError naming the nearest ones."""
+    if name not in RECIPES:
+        near = get_close_matches(name, RECIPES, n=2, cutoff=0.3) or list(RECIPES)
+        raise KinemaError(f"unknown recipe {name!r}; did you mean {near}? All: {list(RECIPES)}")
+    return RECIPES[name]()

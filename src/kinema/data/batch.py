@@ -1,0 +1,49 @@
+"""The value that training steps consume and that serving builds with one row.
+
+Axes: B batch, V views, P points, H steps, K unified slots, L text tokens, S image side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What the policy sees. Identical in training and serving."""
+
+    images: Tensor  # uint8 (B, V, 3, S, S)
+    image_mask: Tensor  # bool (B, V): False where a body has fewer cameras than the batch
+    tokens: Tensor  # int64 (B, L), left-padded
+    token_mask: Tensor  # bool (B, L)
+    state: Tensor  # float32 (B, K), normalised
+    state_mask: Tensor  # bool (B, K)
+    slot_mask: Tensor  # bool (B, K): the body's action channels
+
+    def to(self, device: torch.device | str) -> Inputs:
+        return Inputs(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Inputs and what is to be learnt from them."""
+
+    inputs: Inputs
+    actions: Tensor  # float32 (B, H, K), normalised
+    action_mask: Tensor  # bool (B, H, K): the body's slots, at steps inside the episode
+    points: Tensor  # float32 (B, V, P, 2): u, v in [0, 1]
+    point_mask: Tensor  # bool (B, V, P): a label exists (visible or known to be hidden)
+    point_visible: Tensor  # bool (B, V, P)
+
+    def to(self, device: torch.device | str) -> Batch:
+        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self)}
+        return Batch(**moved)
+
+    def __len__(self) -> int:
+        return len(self.actions)

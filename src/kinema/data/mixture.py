@@ -1,0 +1,112 @@
+"""An endless, resumable stream of batches drawn from several sources.
+
+The order depends on nothing but the seed and the number of batches drawn, so its whole state is two
+integers, and a resumed run continues with the very batch the stopped one would have drawn.
+
+Axes: B batch, H steps, K slots, V views, P points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from kinema.card.prompt import prompt
+from kinema.data import sample
+from kinema.data.batch import Batch
+from kinema.data.source import Source
+from kinema.data.text import TextTokenizer
+from kinema.space.codec import Codec
+
+_POINTS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixtureState:
+    seed: int
+    drawn: int
+
+
+class Mixture:
+    """Draws batches; `codecs` holds one codec per card name."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        codecs: Mapping[str, Codec],
+        tokenizer: TextTokenizer,
+        *,
+        batch_size: int,
+        horizon: int,
+        seed: int,
+    ) -> None:
+        self.sources, self.codecs, self.tokenizer = sources, codecs, tokenizer
+        self.batch_size, self.horizon = batch_size, horizon
+        self.state = MixtureState(seed=seed, drawn=0)
+        weights = np.array([source.weight for source in sources], np.float64)
+        self._weights = weights / weights.sum()
+        self._tokens = [
+            [tokenizer.encode(prompt(source.card, task, horizon)) for task in source.tasks]
+            for source in sources
+        ]
+
+    def draw(self) -> Batch:
+        """The next batch. Rows are drawn source by weight, then start uniformly."""
+        rng = np.random.default_rng([self.state.seed, self.state.drawn])
+        self.state = MixtureState(seed=self.state.seed, drawn=self.state.drawn + 1)
+        picks = np.sort(rng.choice(len(self.sources), self.batch_size, p=self._weights))
+        parts = [
+            self._rows(int(i), rng.choice(self.sources[i].starts, int((picks == i).sum())))
+            for i in np.unique(picks)
+        ]
+        rows = [row for part in parts for row in part.rows]
+        points = _stack_views([part.points for part in parts], max(len(row.images) for row in rows))
+        return Batch(
+            inputs=sample.inputs(rows, self.tokenizer),
+            actions=torch.from_numpy(np.concatenate([part.actions for part in parts])),
+            action_mask=torch.from_numpy(np.concatenate([part.action_mask for part in parts])),
+            points=torch.from_numpy(points[..., :2].copy()),
+            point_mask=torch.from_numpy(points[..., 3] > 0),
+            point_visible=torch.from_numpy(points[..., 2] > 0),
+        )
+
+    def _rows(self, source_index: int, starts: np.ndarray) -> _Part:
+        source = self.sources[source_index]
+        codec, starts = self.codecs[source.card.name], np.sort(starts)
+        chunk, valid = source.windows(starts, self.horizon)
+        images = source.images(starts)
+        tokens = self._tokens[source_index]
+        points = np.zeros((len(starts), images.shape[1], _POINTS, 4), np.float32)  # u, v, visible, labelled
+        if source.points is not None:
+            points[..., :3] = source.points[starts]
+            points[..., 3] = 1
+        return _Part(
+            rows=[
+                sample.Row(
+                    images=image, state=source.state[i], tokens=tokens[source.task_index[i]], codec=codec
+                )
+                for image, i in zip(images, starts)
+            ],
+            actions=codec.encode(chunk, source.state[starts]),
+            action_mask=valid[:, :, None] & codec.mask,
+            points=points,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    rows: list[sample.Row]
+    actions: np.ndarray  # (n, H, K)
+    action_mask: np.ndarray  # (n, H, K)
+    points: np.ndarray  # (n, V, P, 4)
+
+
+def _stack_views(points: Sequence[np.ndarray], views: int) -> np.ndarray:
+    padded = [np.pad(p, ((0, 0), (0, views - p.shape[1]), (0, 0), (0, 0))) for p in points]
+    return np.concatenate(padded)
+
+
+BatchSource = Callable[[], Batch]

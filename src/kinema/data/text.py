@@ -1,0 +1,98 @@
+"""Words to token ids: a small byte-pair tokenizer made here, with the prompt's fixed phrases as tokens.
+
+Any text encodes (bytes are the fallback). The phrases of the prompt template and the camera tags are tokens
+of their own, so the constant part of every prompt costs a few positions instead of thirty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from kinema.schema import KinemaError
+
+PAD = "<|pad|>"
+CAMERA_TAGS = ("ego", "cam_left_wrist", "cam_right_wrist")
+SPECIAL = [PAD] + [f"<|{tag}_{edge}|>" for tag in CAMERA_TAGS for edge in ("start", "end")]
+# Leading spaces belong to the phrase, so that what stands between two phrases is plain words.
+PHRASES = [
+    "The robot is",
+    " with single arm",
+    " with dual arms",
+    ", waist",
+    ", and mobile base",
+    ". The control frequency is",
+    " Hz. Please predict the next",
+    " control actions to execute the following task:",
+]
+MAX_TOKENS = 96
+
+
+class TextTokenizer:
+    """Encodes prompts to left-padded id arrays. Build with `train` or `load`."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self.pad_id = tokenizer.token_to_id(PAD)
+        if self.pad_id is None:
+            raise KinemaError(f"this tokenizer lacks the token {PAD!r}; it was not made by kinema")
+
+    @classmethod
+    def train(cls, texts: Iterable[str], vocab_size: int) -> TextTokenizer:
+        """A byte-level BPE of at most vocab_size tokens, learnt from the given texts."""
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size - len(PHRASES),
+            special_tokens=SPECIAL,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(sorted(set(texts)), trainer)
+        tokenizer.add_tokens(PHRASES)
+        return cls(tokenizer)
+
+    @classmethod
+    def load(cls, path: Path) -> TextTokenizer:
+        if not path.is_file():
+            raise KinemaError(f"no tokenizer at {path}")
+        return cls(Tokenizer.from_file(str(path)))
+
+    def save(self, path: Path) -> None:
+        self._tokenizer.save(str(path))
+
+    @property
+    def vocab_size(self) -> int:
+        return self._tokenizer.get_vocab_size()
+
+    def tag_ids(self, tag: str) -> tuple[int, int]:
+        """The two token ids that wrap an image of this camera tag."""
+        if tag not in CAMERA_TAGS:
+            raise KinemaError(f"unknown camera tag {tag!r}; choices: {CAMERA_TAGS}")
+        start, end = (self._tokenizer.token_to_id(f"<|{tag}_{edge}|>") for edge in ("start", "end"))
+        return start, end
+
+    def encode(self, text: str) -> list[int]:
+        ids = self._tokenizer.encode(text).ids
+        if len(ids) > MAX_TOKENS:
+            raise KinemaError(
+                f"the prompt has {len(ids)} tokens, at most {MAX_TOKENS} are allowed: {text[:80]!r}..."
+            )
+        return ids
+
+    def decode(self, ids: list[int]) -> str:
+        return self._tokenizer.decode(ids)
+
+    def pad(self, rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of ids to (n, L) int64 and bool mask, padded on the left to the longest."""
+        length = max(len(row) for row in rows)
+        ids = np.full((len(rows), length), self.pad_id, np.int64)
+        mask = np.zeros((len(rows), length), bool)
+        for i, row in enumerate(rows):
+            ids[i, length - len(row) :] = row
+            mask[i, length - len(row) :] = True
+        return ids, mask

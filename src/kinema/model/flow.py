@@ -1,0 +1,65 @@
+"""Flow matching, written once.
+
+    Y_tau = (1 - tau) * data + tau * noise,   velocity = noise - data,   sampled from tau = 1 down to 0
+
+(Lipman et al. 2022, arXiv 2210.02747; the direction is Qwen-VLA's, arXiv 2605.30280.) The network predicts
+the data f(Y_tau, tau); its velocity is (Y_tau - f) / tau. That is the same objective with the copying of
+the noise done by arithmetic instead of learnt, which a small network has no capacity to spare for.
+
+Axes: B batch, H steps, K slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+# Below this flow time the division by tau would turn rounding into velocity.
+MIN_TAU = 0.05
+
+
+def draw_tau(count: int, concentration: float, generator: torch.Generator | None) -> Tensor:
+    """Flow times (count,) from Beta(concentration, 1): 1 is uniform, larger leans to the noise end.
+
+    Training near the noise end makes one Euler step as good as ten for single-minded experts
+    (arXiv 2606.05737).
+    """
+    uniform = torch.rand(count, generator=generator)
+    return uniform.pow(1.0 / concentration).clamp_min(MIN_TAU)
+
+
+def interpolate(data: Tensor, noise: Tensor, tau: Tensor) -> Tensor:
+    """Y_tau (B, H, K) from data and noise (B, H, K) and tau (B,)."""
+    tau = tau[:, None, None]
+    return (1 - tau) * data + tau * noise
+
+
+def velocity(y_tau: Tensor, predicted_data: Tensor, tau: Tensor) -> Tensor:
+    """The velocity (B, H, K) that leads from Y_tau to the predicted data."""
+    return (y_tau - predicted_data) / tau[:, None, None]
+
+
+def masked_loss(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Squared error: mean over valid steps per channel, then the plain mean over valid channels, then over B.
+
+    mask is bool (B, H, K). No body weighs more for having more channels.
+    """
+    weight = mask.to(predicted.dtype)
+    per_channel = ((predicted - target) ** 2 * weight).sum(1) / weight.sum(1).clamp_min(1)  # (B, K)
+    channel_valid = weight.amax(1)
+    per_sample = (per_channel * channel_valid).sum(1) / channel_valid.sum(1).clamp_min(1)
+    return per_sample.mean()
+
+
+def sample(predict_data: Callable[[Tensor, Tensor], Tensor], noise: Tensor, steps: int) -> Tensor:
+    """Euler integration from noise (B, H, K) at tau = 1 to data at tau = 0 in `steps` equal steps."""
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    y = noise
+    for i in range(steps):
+        tau = 1.0 - i / steps
+        tau_B = torch.full((len(noise),), tau, dtype=noise.dtype, device=noise.device)
+        y = y - velocity(y, predict_data(y, tau_B), tau_B) / steps
+    return y

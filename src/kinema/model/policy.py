@@ -1,0 +1,146 @@
+"""The policy: Qwen3.5 backbone, pointing head and flow-matching action decoder.
+
+    images, prompt -> backbone -> context --(linear)--> decoder context + point tokens + state token
+    noise, tau, context -> decoder -> clean chunk
+
+Axes: B batch, R noise draws, H steps, K slots, V views, P points, C decoder width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers.models.qwen3_5.configuration_qwen3_5 import Qwen3_5Config
+
+from kinema.data.batch import Batch, Inputs
+from kinema.model import flow
+from kinema.model.action_dit import ActionDiT, DecoderConfig, KeyValue
+from kinema.model.backbone import Backbone
+from kinema.model.pointing import Pointed, PointEmbed, PointHead, point_losses
+from kinema.space.layout import LAYOUT_VERSION, NUM_SLOTS
+
+MAX_VIEWS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyConfig:
+    """Everything needed to build the network. `text` and `vision` are Qwen3.5's own config keys."""
+
+    text: dict
+    vision: dict
+    decoder: DecoderConfig
+    image_size: int
+    conv_stem: bool = False
+    points: int = 2  # 0: no pointing head
+    state_token: bool = True  # the normalised state as one decoder token
+    tau_concentration: float = 4.0
+    draws: int = 2
+    sample_steps: int = 2
+    layout_version: int = LAYOUT_VERSION
+
+    def __post_init__(self) -> None:
+        if self.layout_version != LAYOUT_VERSION:
+            raise ValueError(
+                f"policy was made for layout version {self.layout_version}, this code has {LAYOUT_VERSION}"
+            )
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict) -> PolicyConfig:
+        return cls(**{**data, "decoder": DecoderConfig(**data["decoder"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prefilled:
+    """What one observation costs once, however many Euler steps or candidates follow."""
+
+    context: Tensor  # (B, T, C)
+    mask: Tensor  # bool (B, T)
+    condition: Tensor  # (B, C)
+    cache: list[KeyValue]
+    pointed: Pointed | None
+
+
+class Policy(nn.Module):
+    """See the module docstring. `losses` for training, `sample` for acting."""
+
+    def __init__(self, config: PolicyConfig) -> None:
+        super().__init__()
+        self.config = config
+        qwen = Qwen3_5Config(text_config=dict(config.text), vision_config=dict(config.vision))
+        self.backbone = Backbone(qwen, config.image_size, config.conv_stem)
+        width = config.decoder.width
+        self.context_in = nn.Linear(self.backbone.width, width)
+        self.prompt_in = nn.Linear(self.backbone.width, width)
+        self.decoder = ActionDiT(config.decoder, NUM_SLOTS)
+        self.state_in = (
+            nn.Sequential(nn.Linear(NUM_SLOTS, width), nn.SiLU(), nn.Linear(width, width))
+            if config.state_token
+            else None
+        )
+        self.point_head = self.point_embed = None
+        if config.points:
+            self.point_head = PointHead(self.backbone.width, config.points, self.backbone.grid)
+            self.point_embed = PointEmbed(width, config.points, MAX_VIEWS)
+
+    def prefill(self, inputs: Inputs, tags: Tensor) -> Prefilled:
+        """Run everything that does not depend on noise. tags (V, 2): token ids that wrap each view."""
+        context = self.backbone(inputs.images, inputs.image_mask, inputs.tokens, inputs.token_mask, tags)
+        parts, masks = [self.context_in(context.hidden)], [context.mask]
+        pointed = None
+        if self.point_head is not None:
+            pointed = self.point_head(context.image_tokens)
+            parts.append(self.point_embed(pointed))
+            masks.append(inputs.image_mask.repeat_interleave(self.config.points, 1))
+        if self.state_in is not None:
+            parts.append(self.state_in(inputs.state.to(parts[0].dtype))[:, None])
+            masks.append(inputs.state_mask.any(1, keepdim=True))
+        tokens, mask = torch.cat(parts, 1), torch.cat(masks, 1)
+        # the last text token has read the whole prompt and, under the causal mask, no image
+        condition = self.prompt_in(context.hidden[:, inputs.tokens.shape[1] - 1])
+        cache = self.decoder.prefill(tokens, mask) if self.config.decoder.mask == "cached" else []
+        return Prefilled(context=tokens, mask=mask, condition=condition, cache=cache, pointed=pointed)
+
+    def predict(self, prefilled: Prefilled, y: Tensor, tau: Tensor) -> Tensor:
+        """Clean chunks (B, R, H, K) from noisy ones and flow times (B, R)."""
+        p = prefilled
+        if self.config.decoder.mask == "joint":
+            return self.decoder.forward_joint(y, tau, p.condition, p.context, p.mask)
+        return self.decoder(y, tau, p.condition, p.cache, p.mask)
+
+    def losses(
+        self, batch: Batch, tags: Tensor, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Named losses: `flow`, and with a pointing head `point_cell` and `point_uv`."""
+        prefilled = self.prefill(batch.inputs, tags)
+        R, (B, H, K) = self.config.draws, batch.actions.shape
+        data = batch.actions[:, None].expand(B, R, H, K)
+        noise = torch.randn(B, R, H, K, generator=generator).to(data.device)
+        tau = flow.draw_tau(B * R, self.config.tau_concentration, generator).to(data.device)
+        y = flow.interpolate(data.flatten(0, 1), noise.flatten(0, 1), tau)
+        predicted = self.predict(prefilled, y.unflatten(0, (B, R)), tau.view(B, R)).float().flatten(0, 1)
+        mask = batch.action_mask[:, None].expand(B, R, H, K).flatten(0, 1)
+        target = (noise - data).flatten(0, 1)
+        losses = {"flow": flow.masked_loss(flow.velocity(y, predicted, tau), target, mask)}
+        if prefilled.pointed is not None:
+            grid = self.backbone.grid
+            losses |= point_losses(
+                prefilled.pointed, batch.points, batch.point_mask, batch.point_visible, grid
+            )
+        return losses
+
+    @torch.inference_mode()
+    def sample(self, inputs: Inputs, tags: Tensor, noise: Tensor, steps: int | None = None) -> Tensor:
+        """Chunks (B, R, H, K), zero outside each body's slots, from noise (B, R, H, K)."""
+        prefilled = self.prefill(inputs, tags)
+        B, R = noise.shape[:2]
+
+        def predict_data(y: Tensor, tau: Tensor) -> Tensor:
+            return self.predict(prefilled, y.unflatten(0, (B, R)), tau.view(B, R)).float().flatten(0, 1)
+
+        chunk = flow.sample(predict_data, noise.flatten(0, 1), steps or self.config.sample_steps)
+        return chunk.unflatten(0, (B, R)) * inputs.slot_mask[:, None, None]

@@ -1,0 +1,89 @@
+"""Everything a run needs to go on bit for bit: weights, average, optimiser, random states, position.
+
+Tensors in safetensors, the rest in JSON; written to a temporary folder and renamed, so a kill leaves the
+previous checkpoint whole.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from kinema.data.mixture import MixtureState
+from kinema.schema import KinemaError
+from kinema.train.optim import Ema
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """Where a run stands."""
+
+    step: int
+    elapsed_s: float
+    mixture: MixtureState
+
+
+def save(
+    folder: Path, position: Position, model: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+) -> None:  # fmt: skip
+    """Write a checkpoint, replacing the one in `folder` only when the new one is whole."""
+    fresh = folder.with_name(folder.name + ".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, fresh / "model.safetensors")
+    save_file({k: v.contiguous() for k, v in ema.weights.items()}, fresh / "ema.safetensors")
+    save_file(_flatten(optimizer), fresh / "optimizer.safetensors")
+    save_file({"generator": generator.get_state()}, fresh / "random.safetensors")
+    (fresh / "position.json").write_text(json.dumps(asdict(position)))
+    old = folder.with_name(folder.name + ".old")
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load(
+    folder: Path, model: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer, generator: torch.Generator
+) -> Position:
+    """Restore a checkpoint into freshly built parts. Raises KinemaError if it belongs to another model."""
+    if not (folder / "position.json").is_file():
+        old = folder.with_name(folder.name + ".old")  # a kill between the two renames
+        if not (old / "position.json").is_file():
+            raise KinemaError(f"no checkpoint in {folder}")
+        old.rename(folder)
+    weights = load_file(folder / "model.safetensors")
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip()
+        raise KinemaError(f"{folder} was made by another recipe or version: {first}") from None
+    for name, value in load_file(folder / "ema.safetensors").items():
+        ema.weights[name].copy_(value)
+    _restore(optimizer, load_file(folder / "optimizer.safetensors"))
+    generator.set_state(load_file(folder / "random.safetensors")["generator"])
+    data = json.loads((folder / "position.json").read_text())
+    return Position(step=data["step"], elapsed_s=data["elapsed_s"], mixture=MixtureState(**data["mixture"]))
+
+
+def _flatten(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{i}.{name}": torch.as_tensor(v).contiguous()
+        for i, entry in state.items()
+        for name, v in entry.items()
+    }
+
+
+def _restore(optimizer: torch.optim.Optimizer, flat: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in flat.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

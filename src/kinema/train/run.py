@@ -1,0 +1,167 @@
+"""From sources to an artifact: tokenizer, statistics, network, loop, export."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+import kinema
+from kinema.card.prompt import prompt
+from kinema.data.mixture import Mixture
+from kinema.data.source import Source, measure_stats
+from kinema.data.text import TextTokenizer
+from kinema.model import artifact
+from kinema.model.policy import Policy, PolicyConfig
+from kinema.schema import KinemaError
+from kinema.space.codec import Codec
+from kinema.train.loop import Loop, LoopConfig
+from kinema.train.stages.sft import Sft, SftConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One supervised run. `policy` is a function of the vocabulary size, known once the words are."""
+
+    name: str
+    policy: Callable[[int], PolicyConfig]
+    batch_size: int
+    loop: LoopConfig
+    sft: SftConfig = field(default_factory=SftConfig)
+    vocab_size: int = 1024
+    threads: int = 1
+
+
+class Training:
+    """A run that can be built, resumed, run and exported. `out` keeps its checkpoint, logs and artifact."""
+
+    def __init__(self, config: TrainConfig, sources: Sequence[Source], out: Path) -> None:
+        torch.set_num_threads(config.threads)
+        torch.manual_seed(config.loop.seed)
+        self.config, self.sources, self.out = config, sources, out
+        out.mkdir(parents=True, exist_ok=True)
+        self.tokenizer = _tokenizer(sources, config.vocab_size)
+        policy_config = config.policy(self.tokenizer.vocab_size)
+        horizon = policy_config.decoder.horizon
+        self.codecs = _codecs(sources, horizon)
+        self.policy = Policy(policy_config)
+        self.mixture = Mixture(
+            sources, self.codecs, self.tokenizer,
+            batch_size=config.batch_size, horizon=horizon, seed=config.loop.seed,
+        )  # fmt: skip
+        self.tags = _tags(sources, self.tokenizer)
+        stage = Sft(self.policy, self.tags, config.sft)
+        self.loop = Loop(self.policy, stage, stage.weights, self.mixture, config.loop, out)
+
+    def initialise(self, folder: Path) -> None:
+        """Start from an artifact's weights instead of from nothing. The tokenizer must be the same."""
+        other = artifact.load(folder, check=False)
+        if other.policy.config.text["vocab_size"] != self.policy.config.text["vocab_size"]:
+            raise KinemaError(f"{folder} has another vocabulary; train from nothing or on the same words")
+        self.policy.load_state_dict(other.policy.state_dict())
+        for name, value in self.policy.state_dict().items():
+            self.loop.ema.weights[name].copy_(value)
+
+    def export(self, folder: Path) -> Path:
+        """Write the averaged weights as an artifact."""
+        state = {k: v.detach().cpu().clone() for k, v in self.loop.ema.weights.items()}
+        policy = Policy(self.policy.config)
+        policy.load_state_dict(state)
+        example = _first_row(self.mixture.draw().inputs)
+        artifact.save(folder, policy, self.tokenizer, self.codecs, example, self.tags, self._provenance())
+        return folder
+
+    def _provenance(self) -> dict:
+        config, loop = self.config, self.loop
+        return {
+            "recipe": config.name,
+            "kinema": kinema.__version__,
+            "commit": _commit(),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "steps": loop.step,
+            "samples": loop.step * config.batch_size,
+            "batch_size": config.batch_size,
+            "train_s": round(loop.elapsed_s, 1),
+            "seed": config.loop.seed,
+            "lr": config.loop.optim.lr,
+            "torch": torch.__version__,
+            "hardware": f"{platform.machine()}, {config.threads} thread(s), device {config.loop.device}",
+            "parameters": sum(p.numel() for p in self.policy.parameters()),
+            "data": [
+                {"source": s.name, "card": s.card.name, "steps": len(s.action), "windows": len(s.starts), "weight": s.weight}
+                for s in self.sources
+            ],
+        }  # fmt: skip
+
+
+def run(
+    config: TrainConfig, sources: Sequence[Source], out: Path, *, resume: bool = False,
+    init: Path | None = None, evaluate: Callable[[Path], Mapping[str, float]] | None = None,
+) -> Path:  # fmt: skip
+    """Train and return the artifact folder `out/artifact`.
+
+    `evaluate` is handed a freshly exported artifact every `loop.evaluate_every` steps; its numbers are logged.
+    """
+    training = Training(config, sources, out)
+    if resume:
+        training.loop.resume()
+    elif init:
+        training.initialise(init)
+
+    def closed_loop(step: int) -> Mapping[str, float]:
+        return evaluate(training.export(out / "latest")) if evaluate else {}
+
+    training.loop.run(closed_loop if evaluate else None)
+    return training.export(out / "artifact")
+
+
+def debug_size(config: TrainConfig, steps: int) -> TrainConfig:
+    """The same run cut to a few steps."""
+    return replace(config, loop=replace(config.loop, steps=steps, budget_s=None))
+
+
+def _tokenizer(sources: Sequence[Source], vocab_size: int) -> TextTokenizer:
+    texts = [prompt(source.card, task) for source in sources for task in source.tasks]
+    return TextTokenizer.train(texts, vocab_size)
+
+
+def _codecs(sources: Sequence[Source], horizon: int) -> dict[str, Codec]:
+    by_card: dict[str, list[Source]] = {}
+    for source in sources:
+        by_card.setdefault(source.card.name, []).append(source)
+    return {name: Codec(group[0].card, *measure_stats(group, horizon)) for name, group in by_card.items()}
+
+
+def _tags(sources: Sequence[Source], tokenizer: TextTokenizer) -> torch.Tensor:
+    """The wrap tokens (V, 2) of the widest body; every other body's cameras must begin alike."""
+    rows = [[tokenizer.tag_ids(camera.tag) for camera in source.card.cameras] for source in sources]
+    widest = max(rows, key=len)
+    for source, row in zip(sources, rows):
+        if row != widest[: len(row)]:
+            raise KinemaError(
+                f"{source.card.name}'s cameras {source.card.camera_names} do not line up with the other "
+                f"bodies' in this mixture; order the cameras of all cards by the same tags"
+            )
+    return torch.tensor(widest)
+
+
+def _first_row(inputs):  # type: ignore[no-untyped-def]
+    return type(inputs)(**{k: v[:1].clone() for k, v in vars(inputs).items()})
+
+
+def _commit() -> str:
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).parent,
+        )
+    except FileNotFoundError:
+        return "unknown"
+    return done.stdout.strip() or "unknown"
