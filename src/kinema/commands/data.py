@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kinema.commands.terminal import choose, examples, saved_on_interrupt
+from kinema.commands.terminal import choose, examples, saved_on_interrupt, words
 
 if TYPE_CHECKING:
     from kinema.commands.make_data import Task
@@ -47,25 +48,24 @@ def make(
     from kinema.commands.make_data import make as record
 
     choose("world", world, WORLDS)
-    names = [name.strip() for name in families.split(",") if name.strip()]
-    tasks = (
-        _tabletop_tasks(robots, names, noise, image_size)
-        if world == "tabletop"
-        else _metaworld_tasks(names, noise)
-    )
+    names = words(families)
+    if world == "tabletop":
+        tasks = _tabletop_tasks(words(robots), names, noise, image_size)
+    else:
+        tasks = _metaworld_tasks(names, noise)
     with saved_on_interrupt(lambda: f"Finished episodes are in {out}; the same command goes on from there."):
         counts = record(tasks, out, episodes=episodes, workers=workers)
     for card, count in counts.items():
         print(f"{out / card}: {count} episodes")
 
 
-def _tabletop_tasks(robots: str, names: list[str], noise: float, image_size: int) -> list[Task]:
+def _tabletop_tasks(robots: Sequence[str], names: Sequence[str], noise: float, image_size: int) -> list[Task]:
     from kinema.card.load import load_card
     from kinema.commands.make_data import Task
     from kinema.worlds.tabletop.env import families_for
 
     tasks = []
-    for robot in (name.strip() for name in robots.split(",")):
+    for robot in robots:
         known = families_for(load_card(robot).name)
         wanted = [choose(f"family of {robot}", name, known) for name in names] or known
         tasks += [
@@ -74,7 +74,7 @@ def _tabletop_tasks(robots: str, names: list[str], noise: float, image_size: int
     return tasks
 
 
-def _metaworld_tasks(names: list[str], noise: float) -> list[Task]:
+def _metaworld_tasks(names: Sequence[str], noise: float) -> list[Task]:
     from kinema.bench.metaworld import CARD, RENDERING
     from kinema.bench.metaworld_tasks import TASKS
     from kinema.commands.make_data import Task

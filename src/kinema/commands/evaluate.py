@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kinema.commands import policies
-from kinema.commands.terminal import choose, examples, saved_on_interrupt, table
+from kinema.commands.terminal import choose, examples, saved_on_interrupt, table, words
+from kinema.schema import KinemaError
 
 if TYPE_CHECKING:
     from kinema.bench.benchmark import Factory
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 BENCHMARKS = ("tabletop", "metaworld")
 EXAMPLES = examples(
     "kinema eval tabletop --policy nano --episodes 10 --workers 2 --out out/tabletop",
-    "kinema eval tabletop --variation background --episodes 10 --out out/background",
+    "kinema eval tabletop --robots panda --variation seen,background --episodes 10 --out out/background",
     "kinema eval metaworld --policy expert --episodes 1 --tasks reach-v3,push-v3 --out out/mt",
 )
 
@@ -31,8 +32,11 @@ def evaluate(
     workers: Annotated[int, typer.Option(help="Processes. The result does not depend on it.", min=1)] = 1,
     tasks: Annotated[str, typer.Option(help="Only these tasks, with commas between. Default: all.")] = "",
     variation: Annotated[
-        str, typer.Option(help="tabletop: seen, one held-out axis, several joined by +, or all.")
+        str, typer.Option(help="tabletop: seen, a held-out axis, axes joined by +, all; several with commas.")
     ] = "seen",
+    robots: Annotated[
+        str, typer.Option(help="tabletop: bodies, with commas. Default: those the policy was trained on.")
+    ] = "",
     replan: Annotated[int, typer.Option(help="Steps of a chunk that are played before the next.", min=1)] = 8,
     out: Annotated[Path, typer.Option(help="Folder of the results; a stopped run goes on there.")] = Path(
         "out/eval"
@@ -42,34 +46,41 @@ def evaluate(
     from kinema.bench.run import RunSettings
     from kinema.bench.run import run as run_benchmark
 
+    tabletop = choose("benchmark", benchmark, BENCHMARKS) == "tabletop"
     settings = RunSettings(
-        benchmark=_benchmark(choose("benchmark", benchmark, BENCHMARKS), variation),
+        benchmark=_tabletop(policy, robots, variation) if tabletop else _metaworld(robots, variation),
         policy=policies.policy_factory(policy),
         episodes=episodes,
         seed=seed,
         replan_steps=replan,
-        tasks=tuple(name.strip() for name in tasks.split(",") if name.strip()),
+        tasks=words(tasks),
     )
     with saved_on_interrupt(lambda: f"Finished episodes are in {out}; the same command goes on from there."):
         results = run_benchmark(settings, out, workers=workers)
     print(_summary(results))
     print(f"results: {out / 'results.json'}")
+    print(f"report:  {out / 'report.html'}")
 
 
-def _benchmark(name: str, variation: str) -> Factory:
+def _tabletop(policy: str, robots: str, variation: str) -> Factory:
     from kinema.bench.benchmark import Factory
 
-    if name == "metaworld":
-        if variation != "seen":
-            choose("variation of metaworld", variation, ("seen",))
-        return Factory(target="kinema.bench.metaworld:MetaworldBenchmark")
-    return Factory(target="kinema.bench.tabletop:TabletopBenchmark", arguments={"variation": variation})
+    arguments = {"bodies": words(robots) or policies.trained_bodies(policy), "variations": words(variation)}
+    return Factory(target="kinema.bench.tabletop:TabletopBenchmark", arguments=arguments)
+
+
+def _metaworld(robots: str, variation: str) -> Factory:
+    from kinema.bench.benchmark import Factory
+
+    if robots or variation != "seen":
+        raise KinemaError("metaworld has one body and no variations; leave out --robots and --variation")
+    return Factory(target="kinema.bench.metaworld:MetaworldBenchmark")
 
 
 def _summary(results: Results) -> str:
-    rows = [_row(name, count) for name, count in results.groups.items()]
-    rows.append(_row("all episodes", results.overall))
-    lines = [table(rows, ("group", "success", "95 % interval", "episodes", "errors"))]
+    rows = [(count["kind"], *_row(name, count)) for name, count in results.groups.items()]
+    rows.append(("", *_row("all episodes", results.overall)))
+    lines = [table(rows, ("by", "group", "success", "95 % interval", "episodes", "errors"))]
     if results.mean_of_groups is not None and results.mean_of_tasks is not None:
         lines.append(
             f"mean of groups {results.mean_of_groups:.1%}, mean of tasks {results.mean_of_tasks:.1%}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from importlib.resources import files
 from pathlib import Path
 
 from kinema.bench.benchmark import Factory
+from kinema.card.load import load_card
 from kinema.schema import KinemaError
 
 HELP = (
@@ -13,6 +15,7 @@ HELP = (
     "`hold` (does nothing), or module:callable."
 )
 DEFAULT = "nano"
+_LOCAL = "kinema.model.act:LocalPolicy"
 
 
 def shipped_artifacts() -> dict[str, Path]:
@@ -33,6 +36,14 @@ def artifact_folder(name: str) -> Path:
     raise KinemaError(f"no policy {name!r}; choices: {known}, the folder of an artifact, or module:callable")
 
 
+def trained_bodies(name: str) -> tuple[str, ...]:
+    """The tabletop bodies an artifact was trained on; empty (meaning all) for other policies."""
+    if policy_factory(name).target != _LOCAL:
+        return ()
+    known = json.loads((artifact_folder(name) / "stats.json").read_text())
+    return tuple(body for body in known if load_card(body).control != "metaworld")
+
+
 def policy_factory(name: str) -> Factory:
     """How a worker process builds the policy."""
     if name == "expert":
@@ -41,4 +52,4 @@ def policy_factory(name: str) -> Factory:
         return Factory(target="kinema.runtime.policy:HoldPolicy")
     if ":" in name and not Path(name).exists():
         return Factory(target=name)
-    return Factory(target="kinema.model.act:LocalPolicy", arguments={"folder": str(artifact_folder(name))})
+    return Factory(target=_LOCAL, arguments={"folder": str(artifact_folder(name))})

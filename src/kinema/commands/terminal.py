@@ -30,6 +30,11 @@ def choose(what: str, value: str, choices: Sequence[str]) -> str:
     raise KinemaError(f"unknown {what} {value!r}; {hint}")
 
 
+def words(text: str) -> tuple[str, ...]:
+    """The words of a list with commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
 @contextmanager
 def saved_on_interrupt(saved: Callable[[], str]) -> Iterator[None]:
     """On Ctrl-C say what was saved and how to go on; the exit code (130) is the command line's business."""
