@@ -12,12 +12,28 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+
+def _unit_length(vector: tuple[float, ...]) -> tuple[float, ...]:
+    if abs(sum(v * v for v in vector) - 1.0) > 2e-3:
+        raise ValueError(f"must have length 1, got {vector}")
+    return vector
+
+
+def _increasing(limits: tuple[float, float]) -> tuple[float, float]:
+    if not limits[0] < limits[1]:
+        raise ValueError(f"must be [low, high] with low < high, got {list(limits)}")
+    return limits
+
 
 Vec3 = tuple[float, float, float]
-QuatWxyz = tuple[float, float, float, float]
-Range = tuple[float, float]
+Axis = Annotated[Vec3, AfterValidator(_unit_length)]
+QuatWxyz = Annotated[tuple[float, float, float, float], AfterValidator(_unit_length)]
+Range = Annotated[tuple[float, float], AfterValidator(_increasing)]
 Side = Literal["left", "right"]
+
+_SIZES = {"box": 3, "capsule": 2, "cylinder": 2, "sphere": 1}
 
 
 class _Strict(BaseModel):
@@ -34,13 +50,21 @@ class Geom(_Strict):
     rgb: Vec3 = (0.8, 0.8, 0.82)
     collide: bool = True
 
+    @model_validator(mode="after")
+    def _size_fits_the_type(self) -> Self:
+        if len(self.size_m) != _SIZES[self.type] or min(self.size_m) <= 0:
+            raise ValueError(
+                f"size_m of a {self.type} is {_SIZES[self.type]} lengths above 0, got {self.size_m}"
+            )
+        return self
+
 
 class Joint(_Strict):
     """One degree of freedom between a link and its parent: rad or m, effort in N m or N."""
 
     name: str
     type: Literal["hinge", "slide"] = "hinge"
-    axis: Vec3
+    axis: Axis
     range: Range
     velocity: float = Field(gt=0)  # rad/s or m/s
     effort: float = Field(gt=0)  # N m or N
@@ -109,10 +133,14 @@ class Arm(_Strict):
     def _tree_is_whole(self) -> Self:
         known = ["base"]
         for link in self.links:
+            if link.name in known:
+                raise ValueError(f"link name {link.name!r} is given twice")
             if link.parent not in known:
                 raise ValueError(f"link {link.name!r}: parent {link.parent!r} must be one of {known}")
             known.append(link.name)
         joints = [link.joint.name for link in self.links if link.joint]
+        if twice := sorted({name for name in joints if joints.count(name) > 1}):
+            raise ValueError(f"joint names must be unique in an arm; twice: {twice}")
         missing = [f for f in self.gripper.fingers if f not in joints]
         if missing:
             raise ValueError(f"gripper fingers {missing} are not joints of this arm; joints: {joints}")
@@ -185,7 +213,7 @@ class EmbodimentCard(_Strict):
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
         for what, names in (
-            ("arm side", [arm.side for arm in self.arms]),
+            ("arm side", [str(arm.side) for arm in self.arms]),
             ("camera", [camera.name for camera in self.cameras]),
             ("action channel", [channel.name for channel in self.actions]),
             ("state channel", [channel.name for channel in self.states]),

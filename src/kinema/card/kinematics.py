@@ -34,7 +34,7 @@ def gripper_opening(gripper: Gripper, positions: Sequence[float]) -> float:
     return float((np.asarray(positions) - closed) @ (opened - closed) / np.sum((opened - closed) ** 2))
 
 
-def link_poses(arm: Arm, joints: Sequence[float], opening: float = 0.0) -> dict[str, np.ndarray]:
+def link_poses(arm: Arm, joints: Sequence[float] | np.ndarray, opening: float = 0.0) -> dict[str, np.ndarray]:
     """Pose T_robot_link of every link, and of "base", by link name.
 
     joints: (N,) [rad or m] in the order of `arm.joints`; opening: the gripper, 0 closed to 1 open.
@@ -56,7 +56,7 @@ def link_poses(arm: Arm, joints: Sequence[float], opening: float = 0.0) -> dict[
     return poses
 
 
-def tool_pose(arm: Arm, joints: Sequence[float]) -> np.ndarray:
+def tool_pose(arm: Arm, joints: Sequence[float] | np.ndarray) -> np.ndarray:
     """Pose T_robot_tool of the tool centre point for joints (N,) in the order of `arm.joints`."""
     return link_poses(arm, joints)[arm.tool.link] @ _pose(arm.tool.pos_m, arm.tool.quat_wxyz)
 
@@ -83,7 +83,7 @@ def _motion(joint: Joint, value: float) -> np.ndarray:
 
 
 def _quat_matrix(quat_wxyz: QuatWxyz) -> np.ndarray:
-    """Matrix (3, 3) of a quaternion of any non-zero length. `space.rotation` is out of reach here: space imports card."""
+    """Matrix (3, 3) of a quaternion of any length. (`space.rotation` is out of reach: space imports card.)"""
     w, x, y, z = np.array(quat_wxyz) / np.linalg.norm(quat_wxyz)
     return np.array(
         [
