@@ -244,7 +244,8 @@ class Robot:
         for handle in self.arms:
             efforts = [joint.effort for joint in handle.arm.joints]
             for dof, actuator, effort in zip(handle.dof, handle.actuator, efforts):
-                inertia = mass_matrix[dof, dof]
+                # The row's sum: light wrist joints must also withstand the inertia of the joints before them.
+                inertia = np.abs(mass_matrix[dof, handle.dof]).sum()
                 self._set_gain(actuator, inertia * BANDWIDTH_RAD_S**2, 2 * inertia * BANDWIDTH_RAD_S, effort)
             gripper = handle.arm.gripper
             for actuator, qpos, closed, opened in zip(

@@ -25,7 +25,9 @@ class ToolTarget:
     opening: float
 
 
-def funnel(tool: np.ndarray, goal: np.ndarray, *, rise_m: float = 0.09, near_m: float = 0.008) -> np.ndarray:
+def funnel(
+    tool: np.ndarray, goal: np.ndarray, *, rise_m: float = 0.09, near_m: float = 0.008, wide_m: float = 0.05
+) -> np.ndarray:
     """One step towards a goal that must be entered from above.
 
     The wanted height grows with the horizontal distance, and the tool does not move sideways while it is
@@ -35,7 +37,7 @@ def funnel(tool: np.ndarray, goal: np.ndarray, *, rise_m: float = 0.09, near_m: 
     distance = float(np.linalg.norm(delta))
 
     def height(distance_m: float) -> float:
-        return float(goal[2] + rise_m * np.clip((distance_m - near_m) / 0.05, 0.0, 1.0))
+        return float(goal[2] + rise_m * np.clip((distance_m - near_m) / wide_m, 0.0, 1.0))
 
     below = max(0.0, height(distance) - tool[2])
     sideways = min(distance, STEP_M) * float(np.clip(1.2 - below / 0.04, 0.0, 1.0))
@@ -50,6 +52,8 @@ def straight(tool: np.ndarray, goal: np.ndarray, step_m: float = STEP_M) -> np.n
     """One step straight towards a goal."""
     delta = goal - tool
     distance = float(np.linalg.norm(delta))
+    if step_m <= 0.0:
+        return tool.copy()
     return goal.copy() if distance <= step_m else tool + delta * (step_m / distance)
 
 
@@ -59,13 +63,24 @@ def carried(scene: Scene, block: Block, side: str) -> bool:
 
 def grasp(scene: Scene, block: Block, side: str) -> ToolTarget:
     """Approach a block from above with open jaws and close them around it."""
-    tool = scene.tool(side)
     goal = block.position(scene.data)
     goal[2] = max(goal[2], scene.tip_below_tool_m(side) + 0.004)
+    return grasp_at(scene, goal, side)
+
+
+def grasp_at(scene: Scene, goal: np.ndarray, side: str) -> ToolTarget:
+    """Approach a point (3,) from above with open jaws and close them there."""
+    tool = scene.tool(side)
     around = np.linalg.norm(goal[:2] - tool[:2]) < 0.012 and abs(goal[2] - tool[2]) < 0.012
     if around:
         return ToolTarget(position_m=goal, opening=0.0)
     return ToolTarget(position_m=funnel(tool, goal), opening=1.0)
+
+
+def shut_first(scene: Scene, side: str, goal: np.ndarray) -> np.ndarray:
+    """The goal, held higher while the jaws are still open."""
+    wait = 0.08 * float(np.clip((scene.opening(side) - 0.25) / 0.15, 0.0, 1.0))
+    return goal + np.array([0.0, 0.0, wait])
 
 
 def carry(scene: Scene, block: Block, side: str, goal: np.ndarray) -> ToolTarget:
@@ -77,18 +92,21 @@ def carry(scene: Scene, block: Block, side: str, goal: np.ndarray) -> ToolTarget
     return ToolTarget(position_m=funnel(tool, tool_goal), opening=1.0 if there else 0.0)
 
 
-def retreat(scene: Scene, side: str, height_m: float = 0.20) -> ToolTarget:
-    """Let go and rise."""
+def retreat(scene: Scene, side: str, block: Block | None = None, height_m: float = 0.20) -> ToolTarget:
+    """Let go and rise, no faster than the jaws clear the block."""
     tool = scene.tool(side)
+    step = STEP_M
+    if block is not None and np.linalg.norm(block.position(scene.data) - tool) < 0.05:
+        step *= float(np.clip((scene.gap_m(side) - block.shape.half_m[1] * 2 - 0.006) / 0.010, 0.0, 1.0))
     goal = np.array([tool[0], tool[1], max(height_m, tool[2])])
-    return ToolTarget(position_m=straight(tool, goal), opening=1.0)
+    return ToolTarget(position_m=straight(tool, goal, step), opening=1.0)
 
 
 def pick_and_place(scene: Scene, block: Block, side: str, goal: np.ndarray, placed: bool) -> ToolTarget:
     """The whole motion, decided from the present state alone."""
     held = carried(scene, block, side)
     if placed and not held:
-        return retreat(scene, side)
+        return retreat(scene, side, block)
     if held:
         return carry(scene, block, side, goal)
     return grasp(scene, block, side)

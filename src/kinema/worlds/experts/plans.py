@@ -7,12 +7,32 @@ from typing import Any
 
 import numpy as np
 
-from kinema.worlds.experts.motion import ToolTarget, pick_and_place
+from kinema.worlds.experts.motion import (
+    SECURE_N,
+    STEP_M,
+    ToolTarget,
+    carried,
+    carry,
+    funnel,
+    grasp,
+    grasp_at,
+    pick_and_place,
+    retreat,
+    shut_first,
+)
+from kinema.worlds.tabletop.families.button import TRAVEL_M, PressButton
+from kinema.worlds.tabletop.families.drawer import Drawer
 from kinema.worlds.tabletop.families.pick_place import PickPlace
+from kinema.worlds.tabletop.families.push import Push
+from kinema.worlds.tabletop.families.stack import Stack
+from kinema.worlds.tabletop.families.tidy import Tidy
+from kinema.worlds.tabletop.props import Block
 from kinema.worlds.tabletop.scene import Scene
 
+Targets = Mapping[str, ToolTarget]
 
-def plan_pick_place(scene: Scene, task: PickPlace) -> Mapping[str, ToolTarget]:
+
+def plan_pick_place(scene: Scene, task: PickPlace) -> Targets:
     place = task.place
     goal = place.position(scene.data)
     half_height = task.target.shape.half_m[2]
@@ -22,8 +42,84 @@ def plan_pick_place(scene: Scene, task: PickPlace) -> Mapping[str, ToolTarget]:
     return {"right": pick_and_place(scene, task.target, "right", goal, task.over(scene))}
 
 
-PLANS: dict[str, Callable[[Scene, Any], Mapping[str, ToolTarget]]] = {
-    "pick_place": plan_pick_place,
-}
+def plan_stack(scene: Scene, task: Stack) -> Targets:
+    goal = task.goal(scene) + np.array([0.0, 0.0, 0.003])
+    return {"right": pick_and_place(scene, task.target, "right", goal, task.over(scene))}
 
-__all__ = ["PLANS", "np"]
+
+def plan_tidy(scene: Scene, task: Tidy) -> Targets:
+    side = "right"
+    for block in task.used:  # whatever is in the hand goes into the box first
+        if carried(scene, block, side):
+            return {side: carry(scene, block, side, _above_slot(scene, task, block))}
+    block = task.next_block(scene)
+    return {side: grasp(scene, block, side) if block else retreat(scene, side)}
+
+
+def _above_slot(scene: Scene, task: Tidy, block: Block) -> np.ndarray:
+    goal = task.free_slot(scene, block)
+    goal[2] += max(block.shape.half_m[2], scene.tip_below_tool_m() + task.box.rim_m) + 0.008
+    return goal
+
+
+def plan_button(scene: Scene, task: PressButton) -> Targets:
+    """Shut the jaws on the way, then press down."""
+    tool = scene.tool()
+    goal = task.target.top(scene.data)
+    goal[2] += scene.tip_below_tool_m() - TRAVEL_M - 0.004
+    goal = shut_first(scene, "right", goal)
+    return {"right": ToolTarget(position_m=funnel(tool, goal, rise_m=0.07, near_m=0.012), opening=0.0)}
+
+
+def plan_drawer(scene: Scene, task: Drawer) -> Targets:
+    """Grasp the handle, then pull or push along the drawer's axis."""
+    cabinet, side = task.cabinet, "right"
+    if task.success(scene):
+        return {side: retreat(scene, side)}
+    handle = cabinet.handle(scene.data)
+    if scene.pinch_n(cabinet.drawer, side) < SECURE_N:
+        return {side: grasp_at(scene, handle, side)}
+    direction = cabinet.outwards(scene.data) * (1.0 if task.opening else -1.0)
+    tool = scene.tool(side)
+    offset = handle - tool
+    across = offset - direction * (offset @ direction)
+    return {side: ToolTarget(position_m=tool + direction * STEP_M + 0.5 * across, opening=0.0)}
+
+
+def plan_push(scene: Scene, task: Push) -> Targets:
+    """Stand behind the block with shut jaws, then push along the line to the area, steering as it turns."""
+    side = "right"
+    if task.inside(scene):
+        return {side: retreat(scene, side)}
+    tool, block = scene.tool(side), task.target.position(scene.data)
+    way = task.region.position(scene.data)[:2] - block[:2]
+    left = float(np.linalg.norm(way))
+    direction = way / left
+    reach = _support(scene, task, direction) + scene.tip_half_m(side)
+    low = scene.tip_below_tool_m(side) + 0.010
+    offset = tool[:2] - block[:2]
+    behind = -float(offset @ direction)
+    lateral = offset + behind * direction
+    if tool[2] < low + 0.02 and behind > 0.6 * reach and np.linalg.norm(lateral) < 0.35 * behind:
+        step = min(0.8 * STEP_M, left + max(0.0, behind - reach))
+        goal = tool[:2] + direction * step - 0.6 * lateral
+        return {side: ToolTarget(position_m=np.array([*goal, low]), opening=0.0)}
+    start = block[:2] - direction * (reach + 0.015)
+    goal = shut_first(scene, side, np.array([*start, low]))
+    return {side: ToolTarget(position_m=funnel(tool, goal, wide_m=0.03), opening=0.0)}
+
+
+def _support(scene: Scene, task: Push, direction: np.ndarray) -> float:
+    """How far the block reaches from its centre along a horizontal direction."""
+    axes = scene.data.xmat[task.target.body].reshape(3, 3)[:2]
+    return float(np.abs(direction @ axes) @ np.array(task.target.shape.half_m))
+
+
+PLANS: dict[str, Callable[[Scene, Any], Targets]] = {
+    "pick_place": plan_pick_place,
+    "stack": plan_stack,
+    "push": plan_push,
+    "drawer": plan_drawer,
+    "button": plan_button,
+    "tidy": plan_tidy,
+}

@@ -8,11 +8,18 @@ import numpy as np
 from kinema.card.card import EmbodimentCard
 from kinema.schema import KinemaError, Observation
 from kinema.worlds.tabletop.family import Episode, Family, Request
+from kinema.worlds.tabletop.families.button import PressButton
+from kinema.worlds.tabletop.families.drawer import Drawer
 from kinema.worlds.tabletop.families.pick_place import PickPlace
+from kinema.worlds.tabletop.families.push import Push
+from kinema.worlds.tabletop.families.stack import Stack
+from kinema.worlds.tabletop.families.tidy import Tidy
 from kinema.worlds.tabletop.scene import Scene, tabletop_spec
 from kinema.worlds.variation import SEEN, Variation, draw_backdrop
 
-_FAMILIES: dict[str, type[Family]] = {family.name: family for family in (PickPlace,)}
+_FAMILIES: dict[str, type[Family]] = {
+    family.name: family for family in (PickPlace, Stack, Push, Drawer, PressButton, Tidy)
+}
 FAMILIES: tuple[str, ...] = tuple(_FAMILIES)
 
 _SETTLE_STEPS = 25  # physics steps after a reset: 0.1 s, while things come to rest

@@ -50,7 +50,7 @@ class Block:
                 quat=[np.cos(turn / 2), 0, 0, np.sin(turn / 2)],
                 mass=BLOCK_MASS_KG / 3,
                 condim=4,
-                friction=[0.9, 0.01, 0.0001],
+                friction=[0.45, 0.005, 0.0001],
                 solref=[0.008, 1.0],
                 **OBJECT_COLLIDES,
             )

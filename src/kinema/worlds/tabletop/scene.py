@@ -66,7 +66,7 @@ def tabletop_spec(card: EmbodimentCard) -> mujoco.MjSpec:
     checker = spec.add_material(name="checker", texrepeat=[12, 12])
     checker.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "checker"
     table = {"size": [0.9, 0.9, 0.02], "pos": [0.3, 0, -0.02], "type": mujoco.mjtGeom.mjGEOM_BOX}
-    spec.worldbody.add_geom(name="table", friction=[0.8, 0.005, 0.0001], **table, **FIXED_COLLIDES)
+    spec.worldbody.add_geom(name="table", friction=[0.45, 0.005, 0.0001], **table, **FIXED_COLLIDES)
     # A second table top a hair higher carries the chequered material; it is drawn only when held out.
     table["pos"] = [0.3, 0, -0.0199]
     spec.worldbody.add_geom(name="checkered_table", material="checker", **table, **NEVER_COLLIDES)
@@ -91,6 +91,11 @@ class Scene:
         self.data = mujoco.MjData(self.model)
         self.robot = Robot(card, self.model)
         self.controller = Controller(self.robot, self.model, self.data)
+        kinematics = self.controller.kinematics
+        self._tips = {
+            handle.side: _measure_tips(kinematics.robot, kinematics.model, handle)
+            for handle in kinematics.robot.arms
+        }
         self._owner = {body: handle.side for handle in self.robot.arms for body in handle.gripper_bodies}
 
     def dress(self, backdrop: Backdrop) -> None:
@@ -117,6 +122,10 @@ class Scene:
     def opening(self, side: str = "right") -> float:
         """Measured gripper opening, 0 closed to 1 open."""
         return self.robot.gripper_fraction(self.data, self.robot.arm(side))
+
+    def gap_m(self, side: str = "right") -> float:
+        """Distance between the jaws, taking it as linear in the opening."""
+        return self.opening(side) * self.robot.arm(side).arm.gripper.max_width_m
 
     def pinch_n(self, body: int, side: str = "right") -> float:
         """The force [N] with which the gripper squeezes a body: the smaller of the two jaws' normal forces."""
@@ -151,23 +160,30 @@ class Scene:
 
     def tip_below_tool_m(self, side: str = "right") -> float:
         """How far the finger tips reach beyond the tool point when it points straight down."""
-        return _tip_below_tool(self.controller.kinematics.model, self.controller.kinematics.robot.arm(side))
+        return self._tips[side][0]
+
+    def tip_half_m(self, side: str = "right") -> float:
+        """Half the width of the shut finger tips, the larger of the two horizontal directions."""
+        return self._tips[side][1]
 
     def is_still(self, blocks: list[Block], limit_m_s: float = 0.03) -> bool:
         return all(block.speed(self.data) < limit_m_s for block in blocks)
 
 
-def _tip_below_tool(model: mujoco.MjModel, handle: ArmHandle) -> float:
+def _measure_tips(robot: Robot, model: mujoco.MjModel, handle: ArmHandle) -> tuple[float, float]:
+    """Extent of the shut fingers beyond the tool point along the tool's axis, and across it."""
     data = mujoco.MjData(model)
-    data.qpos[handle.qpos] = handle.home
-    mujoco.mj_forward(model, data)
+    robot.set_joints(data, handle, handle.home, gripper=0.0)
+    mujoco.mj_kinematics(model, data)
     tool = data.site_xpos[handle.tool_site]
-    axis = data.site_xmat[handle.tool_site].reshape(3, 3)[:, 2]
-    farthest = 0.0
+    axes = data.site_xmat[handle.tool_site].reshape(3, 3)
+    beyond, across = 0.0, 0.0
     for geom in range(model.ngeom):
         if model.geom_bodyid[geom] in handle.gripper_bodies and model.geom_contype[geom]:
             rotation = data.geom_xmat[geom].reshape(3, 3)
-            center = data.geom_xpos[geom] + rotation @ model.geom_aabb[geom, :3]
-            extent = np.abs(rotation.T @ axis) @ model.geom_aabb[geom, 3:]
-            farthest = max(farthest, float((center - tool) @ axis + extent))
-    return farthest
+            center = axes.T @ (data.geom_xpos[geom] + rotation @ model.geom_aabb[geom, :3] - tool)
+            extent = np.abs(axes.T @ rotation) @ model.geom_aabb[geom, 3:]
+            if center[2] + extent[2] > -0.005:  # reaches down to the tool point: a finger tip
+                beyond = max(beyond, float(center[2] + extent[2]))
+                across = max(across, float((np.abs(center) + extent)[:2].max()))
+    return beyond, across

@@ -1,0 +1,155 @@
+"""Open or close the drawer of a small cabinet by its handle."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+from kinema.worlds.robots import FIXED_COLLIDES, NEVER_COLLIDES, OBJECT_COLLIDES
+from kinema.worlds.tabletop.family import Episode, Family
+from kinema.worlds.tabletop.language import phrase
+from kinema.worlds.tabletop.layout import RING_M
+from kinema.worlds.tabletop.props import Fixture
+from kinema.worlds.tabletop.scene import Scene
+from kinema.worlds.variation import COLORS, UNNAMED_COLORS
+
+TRAVEL_M = 0.12
+_OPEN_M, _CLOSED_M = 0.095, 0.015
+_HALF_WIDTH_M, _HALF_DEPTH_M, _HEIGHT_M = 0.085, 0.07, 0.085
+_HANDLE_Z_M, _HANDLE_LENGTH_M = 0.055, 0.060
+
+
+class Cabinet(Fixture):
+    """Faces the robot (its front is the plane x = 0 of its frame, the drawer comes out along -x)."""
+
+    def add(self, spec: mujoco.MjSpec) -> None:
+        body = self.add_body(spec)
+        box = mujoco.mjtGeom.mjGEOM_BOX
+        wall, depth, height = 0.006, _HALF_DEPTH_M, _HEIGHT_M
+        body.add_geom(
+            type=box, size=[depth, _HALF_WIDTH_M, wall / 2], pos=[depth, 0, height], **FIXED_COLLIDES
+        )
+        for side in (-1, 1):
+            body.add_geom(
+                type=box,
+                size=[depth, wall / 2, height / 2],
+                pos=[depth, side * _HALF_WIDTH_M, height / 2],
+                **FIXED_COLLIDES,
+            )
+        body.add_geom(
+            type=box,
+            size=[wall / 2, _HALF_WIDTH_M, height / 2],
+            pos=[2 * depth, 0, height / 2],
+            **FIXED_COLLIDES,
+        )
+        drawer = body.add_body(name=f"{self.name}/drawer")
+        drawer.add_joint(
+            name=self.name,
+            type=mujoco.mjtJoint.mjJNT_SLIDE,
+            axis=[-1, 0, 0],
+            range=[0, TRAVEL_M],
+            limited=True,
+            damping=4.0,
+            frictionloss=0.6,
+            armature=0.1,
+        )
+        inner = _HALF_WIDTH_M - 0.01
+        front = {"pos": [-0.005, 0, 0.042], "size": [0.005, inner, 0.036]}
+        drawer.add_geom(type=box, mass=0.15, **front, **OBJECT_COLLIDES)
+        drawer.add_geom(
+            type=box, mass=0.1, pos=[depth - 0.005, 0, 0.012], size=[depth - 0.005, inner, 0.004], **NEVER_COLLIDES
+        )
+        for side in (-1, 1):
+            drawer.add_geom(
+                type=box,
+                mass=0.05,
+                pos=[depth - 0.005, side * (inner - 0.004), 0.030],
+                size=[depth - 0.005, 0.004, 0.020],
+                **NEVER_COLLIDES,
+            )
+        half = _HANDLE_LENGTH_M / 2
+        # Bar handles stand upright, knobs are round: the second is a held-out instance.
+        drawer.add_geom(
+            type=box, mass=0.05, pos=[-0.01 - half, 0, _HANDLE_Z_M], size=[half, 0.011, 0.022], condim=4, **OBJECT_COLLIDES
+        )
+        drawer.add_geom(
+            type=mujoco.mjtGeom.mjGEOM_CAPSULE,
+            mass=0.05,
+            pos=[-0.01 - half, 0, _HANDLE_Z_M],
+            quat=[np.sqrt(0.5), 0, np.sqrt(0.5), 0],
+            size=[0.015, half - 0.015, 0],
+            condim=4,
+            **OBJECT_COLLIDES,
+        )
+
+    def bind(self, model: mujoco.MjModel) -> None:
+        super().bind(model)
+        self.drawer = model.body(f"{self.name}/drawer").id
+        geoms = np.flatnonzero(model.geom_bodyid == self.drawer)
+        self.drawer_geoms, self.handles = geoms[:-2], geoms[-2:]
+        self.qpos = int(model.joint(self.name).qposadr[0])
+
+    def opened_m(self, data: mujoco.MjData) -> float:
+        return float(data.qpos[self.qpos])
+
+    def handle(self, data: mujoco.MjData) -> np.ndarray:
+        """The middle of the handle (3,)."""
+        local = np.array([-0.015 - _HANDLE_LENGTH_M / 2, 0.0, _HANDLE_Z_M])
+        return data.xpos[self.drawer] + data.xmat[self.drawer].reshape(3, 3) @ local
+
+    def outwards(self, data: mujoco.MjData) -> np.ndarray:
+        """Unit vector (3,) along which the drawer opens."""
+        return -data.xmat[self.drawer].reshape(3, 3)[:, 0]
+
+
+class Drawer(Family):
+    name = "drawer"
+    max_steps = 80
+
+    def __init__(self) -> None:
+        self.cabinet = Cabinet("cabinet")
+        self.opening = True
+
+    def add(self, spec: mujoco.MjSpec, scene_card: str) -> None:
+        self.cabinet.add(spec)
+
+    def bind(self, model: mujoco.MjModel) -> None:
+        self.cabinet.bind(model)
+
+    def reset(self, scene: Scene, episode: Episode) -> str:
+        rng, model, cabinet = episode.rng, scene.model, self.cabinet
+        wanted = episode.request.kind if episode.request else ""
+        self.opening = (wanted or ("open", "close")[rng.integers(2)]) == "open"
+        place = scene.area.at(rng.uniform(0.55, 1.0), rng.uniform(-0.6, 0.6))
+        if episode.variation.position:
+            beyond = 0.6 * scene.area.half[1] + rng.uniform(*RING_M) + 0.01
+            place[1] = scene.area.center[1] + rng.choice([-1.0, 1.0]) * beyond
+        cabinet.place(model, place, float(rng.uniform(-0.12, 0.12)))
+        palette = list(UNNAMED_COLORS if episode.variation.color else COLORS)
+        body, front, handle = (episode.shade(palette[i]) for i in rng.permutation(len(palette))[:3])
+        cabinet.paint(model, body)
+        model.geom_rgba[cabinet.drawer_geoms, :3] = front
+        shown = int(episode.variation.instance)
+        for i, geom in enumerate(cabinet.handles):
+            model.geom_rgba[geom] = [*handle, float(i == shown)]
+            model.geom_contype[geom] = 2 if i == shown else 0
+            model.geom_conaffinity[geom] = 3 if i == shown else 0
+        scene.data.qpos[cabinet.qpos] = (
+            rng.uniform(0.0, 0.02) if self.opening else rng.uniform(0.08, TRAVEL_M)
+        )
+        key = "drawer/open" if self.opening else "drawer/close"
+        return phrase(rng, key, episode.variation.instruction)
+
+    def success(self, scene: Scene) -> bool:
+        opened = self.cabinet.opened_m(scene.data)
+        return opened > _OPEN_M if self.opening else opened < _CLOSED_M
+
+    def focus(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+        """The handle, and where the handle will be."""
+        handle = self.cabinet.handle(scene.data)
+        goal = TRAVEL_M if self.opening else 0.0
+        left = goal - self.cabinet.opened_m(scene.data)
+        return handle, handle + left * self.cabinet.outwards(scene.data)
+
+    def measures(self, scene: Scene) -> dict[str, float]:
+        return {"opened_m": self.cabinet.opened_m(scene.data)}

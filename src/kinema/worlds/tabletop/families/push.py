@@ -1,0 +1,84 @@
+"""Push a named block to a named flat area, away from the robot."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+from kinema.schema import KinemaError
+from kinema.worlds.tabletop.family import Episode, Family
+from kinema.worlds.tabletop.language import phrase
+from kinema.worlds.tabletop.layout import Footprint, scatter
+from kinema.worlds.tabletop.props import Block, Region
+from kinema.worlds.tabletop.scene import Scene
+
+REGION_RADIUS_M = 0.055
+_INSIDE_M = 0.040  # of the block's centre from the area's: the block lies within the area but for its corners
+
+
+class Push(Family):
+    name = "push"
+    max_steps = 100
+
+    def __init__(self) -> None:
+        self.blocks = [Block("block0"), Block("block1")]
+        self.regions = [Region("region0", REGION_RADIUS_M), Region("region1", REGION_RADIUS_M)]
+
+    def add(self, spec: mujoco.MjSpec, scene_card: str) -> None:
+        for prop in (*self.blocks, *self.regions):
+            prop.add(spec)
+
+    def bind(self, model: mujoco.MjModel) -> None:
+        for prop in (*self.blocks, *self.regions):
+            prop.bind(model)
+
+    def reset(self, scene: Scene, episode: Episode) -> str:
+        rng, model = episode.rng, scene.model
+        colors = episode.colors(named=2, total=4)
+        spots = self._spots(scene, episode)
+        self.target, self.region = self.blocks[0], self.regions[0]
+        for block, color, spot in zip(self.blocks, (colors[0], colors[2]), spots[:2]):
+            block.set_form(model, episode.block_shape(), episode.shade(color))
+            block.color = color
+            block.place(model, scene.data, spot, float(rng.uniform(-0.15, 0.15)))
+        for region, color, spot in zip(self.regions, (colors[1], colors[3]), spots[2:]):
+            region.color = color
+            region.paint(model, episode.shade(color))
+            region.place(model, spot)
+        return phrase(
+            rng,
+            "push",
+            episode.variation.instruction,
+            f"{self.target.color} block",
+            f"{self.region.color} area",
+        )
+
+    def _spots(self, scene: Scene, episode: Episode) -> list[np.ndarray]:
+        """Blocks on the near side, areas on the far side, and nothing in the named block's way."""
+        ring = episode.variation.position
+        footprints = [
+            Footprint(radius_m=0.05, u=(-1.0, -0.3), v=(-0.9, 0.9)),
+            Footprint(radius_m=0.05, u=(-1.0, 0.0)),
+            Footprint(radius_m=0.06, u=(0.35, 1.0), in_ring=ring),
+            Footprint(radius_m=0.06, u=(0.35, 1.0)),
+        ]
+        for _ in range(200):
+            spots = scatter(episode.rng, scene.area, footprints)
+            start, goal = spots[0], spots[2]
+            along = (goal - start) / np.linalg.norm(goal - start)
+            offset = spots[1] - start
+            ahead = float(np.clip(offset @ along, -0.08, np.linalg.norm(goal - start)))
+            clear = np.linalg.norm(offset - ahead * along) > 0.08
+            if clear and along[0] > 0.7:  # at most 45 degrees from straight ahead
+                return spots
+        raise KinemaError("push: no layout with a free way was found")
+
+    def inside(self, scene: Scene) -> bool:
+        offset = self.target.position(scene.data) - self.region.position(scene.data)
+        return bool(np.linalg.norm(offset[:2]) < _INSIDE_M)
+
+    def success(self, scene: Scene) -> bool:
+        return self.inside(scene) and scene.is_still([self.target])
+
+    def focus(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+        return self.target.position(scene.data), self.region.position(scene.data)

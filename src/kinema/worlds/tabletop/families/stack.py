@@ -1,0 +1,73 @@
+"""Stack a named block on another named block."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+from kinema.worlds.tabletop.family import Episode, Family
+from kinema.worlds.tabletop.language import phrase
+from kinema.worlds.tabletop.layout import Footprint, scatter
+from kinema.worlds.tabletop.props import Block
+from kinema.worlds.tabletop.scene import Scene
+
+_BLOCKS = 3
+
+
+class Stack(Family):
+    name = "stack"
+    max_steps = 100
+
+    def __init__(self) -> None:
+        self.blocks = [Block(f"block{i}") for i in range(_BLOCKS)]
+
+    def add(self, spec: mujoco.MjSpec, scene_card: str) -> None:
+        for block in self.blocks:
+            block.add(spec)
+
+    def bind(self, model: mujoco.MjModel) -> None:
+        for block in self.blocks:
+            block.bind(model)
+
+    def reset(self, scene: Scene, episode: Episode) -> str:
+        rng, model = episode.rng, scene.model
+        count = int(rng.integers(2, _BLOCKS + 1))
+        ring = episode.variation.position
+        named = [Footprint(radius_m=0.06, in_ring=ring)] * 2
+        spots = scatter(rng, scene.area, named + [Footprint(radius_m=0.06)] * (count - 2))
+        self.target, self.base = self.blocks[:2]
+        for block, color, spot in zip(self.blocks, episode.colors(named=2, total=count), spots):
+            block.set_form(model, episode.block_shape(), episode.shade(color))
+            block.color = color
+            block.place(model, scene.data, spot, float(rng.uniform(-0.15, 0.15)))
+        for block in self.blocks[count:]:
+            block.park(model, scene.data)
+        return phrase(
+            rng,
+            "stack",
+            episode.variation.instruction,
+            f"{self.target.color} block",
+            f"{self.base.color} block",
+        )
+
+    def goal(self, scene: Scene) -> np.ndarray:
+        """Where the target's centre belongs (3,)."""
+        height = self.target.shape.half_m[2] + self.base.shape.half_m[2]
+        return self.base.position(scene.data) + np.array([0.0, 0.0, height])
+
+    def over(self, scene: Scene) -> bool:
+        """Let go here, the block comes to rest on the other."""
+        offset = self.target.position(scene.data) - self.goal(scene)
+        return bool(np.linalg.norm(offset[:2]) < 0.018 and -0.006 < offset[2] < 0.015)
+
+    def success(self, scene: Scene) -> bool:
+        offset = self.target.position(scene.data) - self.goal(scene)
+        return (
+            bool(np.linalg.norm(offset[:2]) < 0.022 and abs(offset[2]) < 0.006)
+            and self.target.upright(scene.data)
+            and not scene.touched(self.target.body)
+            and scene.is_still([self.target, self.base])
+        )
+
+    def focus(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+        return self.target.position(scene.data), self.base.position(scene.data)
