@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import cast
 
 import mujoco
 import numpy as np
 from tqdm import tqdm
 
-from kinema.bench.benchmark import Privileged
+from kinema.bench.benchmark import Environment, Privileged
 from kinema.card.card import EmbodimentCard
 from kinema.card.load import load_card
 from kinema.card.prompt import prompt
@@ -76,10 +77,11 @@ def play(session: Session, *, replan_steps: int) -> Film:
     """Act until the goal holds, the steps are used up or Ctrl-C is pressed, and keep everything."""
     world, card = session.world, session.card
     world.reset(session.seed, session.request)
-    privileged = isinstance(session.policy, Privileged)
-    if privileged:
-        session.policy.attach(_WithExpert(world))
-    player = ChunkPlayer(session.policy, card.name, replan_steps)
+    policy = session.policy
+    sees_simulator = isinstance(policy, Privileged)
+    if isinstance(policy, Privileged):
+        policy.attach(cast(Environment, _WithExpert(world)))
+    player = ChunkPlayer(policy, card.name, replan_steps)
     player.reset(session.seed)
     camera = _FilmCamera(world)
     actions, states, times_s = [], [], []
@@ -88,10 +90,12 @@ def play(session: Session, *, replan_steps: int) -> Film:
         with tqdm(total=world.max_steps, unit="step", leave=False) as bar:
             while left > 0:
                 state, time_s = world.state(), float(world.scene.data.time)
-                action = player.act(lambda: world.observe(render=not privileged))
+                action = player.act(lambda: world.observe(render=not sees_simulator))
                 camera.shoot()
                 world.step(action)
-                states.append(state), times_s.append(time_s), actions.append(action)
+                states.append(state)
+                times_s.append(time_s)
+                actions.append(action)
                 bar.update()
                 left -= 1
                 if world.success():

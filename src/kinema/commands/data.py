@@ -34,7 +34,7 @@ def make(
     episodes: Annotated[
         int, typer.Option(help="Successful episodes per body and family (or task).", min=1)
     ] = 50,
-    robots: Annotated[str, typer.Option(help="tabletop: bodies, with commas between.")] = "panda",
+    robots: Annotated[str, typer.Option(help="tabletop: bodies, with commas.")] = "panda,ur5e,aloha",
     families: Annotated[
         str, typer.Option(help="Families (or Meta-World tasks), with commas. Default: all.")
     ] = "",

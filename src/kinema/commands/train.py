@@ -1,11 +1,117 @@
-"""`kinema train`: run a recipe."""
+"""`kinema train`: run a recipe, from data to an artifact."""
 
 from __future__ import annotations
 
-from kinema.commands.terminal import examples
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-EXAMPLES = examples("kinema train debug")
+import typer
+
+from kinema.commands.terminal import examples, saved_on_interrupt
+from kinema.schema import KinemaError
+
+if TYPE_CHECKING:
+    from kinema.recipes.recipe import Recipe
+    from kinema.train.run import TrainConfig
+
+EXAMPLES = examples(
+    "kinema train debug --out runs/debug",
+    "kinema train nano_tabletop --data data --minutes 60 --evaluate-every 2000",
+    "kinema train nano_tabletop --resume",
+)
+_EVALUATION_SEED = 7  # not the default of `kinema eval`, so that what is watched is not what is reported
 
 
-def train() -> None:
-    """Run a recipe."""
+def train(
+    recipe: Annotated[
+        str, typer.Argument(help="The recipe: debug, nano_tabletop, nano_metaworld or nano_mixed.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the checkpoint, logs and artifact. Default: runs/<recipe>.")
+    ] = None,
+    data: Annotated[Path, typer.Option(help="Folder below which the recipe looks for its data.")] = Path(
+        "data"
+    ),
+    steps: Annotated[int | None, typer.Option(help="Steps, instead of the recipe's.", min=1)] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Train for this long instead of by steps.", min=0.01)
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")
+    ] = False,
+    init: Annotated[Path | None, typer.Option(help="Start from this artifact's weights.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    threads: Annotated[int, typer.Option(help="CPU threads.", min=1)] = 1,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights, order and noise.", min=0)] = None,
+    evaluate_every: Annotated[
+        int, typer.Option(help="Act in the worlds every so many steps, and log the success; 0 never.", min=0)
+    ] = 0,
+) -> None:
+    """Train a policy and write its artifact: weights, cards, statistics, tokenizer, example, provenance."""
+    from kinema import recipes
+    from kinema.train.run import run
+
+    chosen = recipes.get(recipe)
+    folder = out or Path("runs") / chosen.name
+    if (folder / "checkpoint").exists() and not resume:
+        raise KinemaError(f"{folder} holds a run; add --resume to go on with it, or choose another --out")
+    config = _config(chosen, steps=steps, minutes=minutes, device=device, threads=threads, seed=seed)
+    config = replace(config, loop=replace(config.loop, evaluate_every=evaluate_every))
+    print(f"recipe {chosen.name}: {chosen.summary}")
+    sources = chosen.sources(data)
+    with saved_on_interrupt(lambda: f"The checkpoint is in {folder}; --resume goes on from there."):
+        artifact = run(
+            config,
+            sources,
+            folder,
+            resume=resume,
+            init=init,
+            evaluate=_closed_loop(folder) if evaluate_every else None,
+        )
+    print(f"artifact:    {artifact}")
+    print(f"tensorboard: tensorboard --logdir {folder / 'tensorboard'}")
+
+
+def _config(
+    recipe: Recipe, *, steps: int | None, minutes: float | None, device: str, threads: int, seed: int | None
+) -> TrainConfig:
+    if steps is not None and minutes is not None:
+        raise KinemaError("--steps and --minutes are two ways to say the same thing; give one of them")
+    loop = replace(recipe.train.loop, device=device)
+    if steps is not None:
+        loop = replace(loop, steps=steps, budget_s=None)
+    if minutes is not None:
+        loop = replace(loop, budget_s=60 * minutes)
+    if seed is not None:
+        loop = replace(loop, seed=seed)
+    return replace(recipe.train, loop=loop, threads=threads)
+
+
+def _closed_loop(folder: Path) -> Callable[[Path], Mapping[str, float]]:
+    """A function that lets an artifact act on the bodies it was trained on, and returns success rates."""
+    from itertools import count
+
+    from kinema.bench.benchmark import Factory
+    from kinema.bench.run import RunSettings
+    from kinema.bench.run import run as judge
+    from kinema.commands.policies import policy_factory, trained_bodies
+
+    rounds = count()
+
+    def evaluate(artifact: Path) -> Mapping[str, float]:
+        bodies = trained_bodies(str(artifact))
+        if bodies:
+            benchmark = Factory(
+                target="kinema.bench.tabletop:TabletopBenchmark", arguments={"bodies": bodies}
+            )
+        else:
+            benchmark = Factory(target="kinema.bench.metaworld:MetaworldBenchmark")
+        settings = RunSettings(
+            benchmark=benchmark, policy=policy_factory(str(artifact)), episodes=2, seed=_EVALUATION_SEED
+        )
+        results = judge(settings, folder / "evaluations" / f"{next(rounds):03d}", workers=1, quiet=True)
+        return {f"success/{name}": group["success_rate"] or 0.0 for name, group in results.groups.items()}
+
+    return evaluate
