@@ -1,0 +1,146 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from kinema.bench.benchmark import Factory
+from kinema.bench.episode import EVALUATION_SEEDS_BELOW, episode_seed
+from kinema.bench.results import Results
+from kinema.bench.run import RunSettings, run
+from kinema.schema import KinemaError
+
+HERE = str(Path(__file__).parent)
+
+
+def toy(policy=None, **benchmark) -> RunSettings:
+    return RunSettings(
+        benchmark=Factory(target="toy_benchmark:ToyBenchmark", arguments=benchmark),
+        policy=Factory(target="toy_benchmark:DiffusingPolicy", arguments=policy or {}),
+        episodes=6,
+        seed=5,
+    )
+
+
+def outcomes(out: Path) -> dict:
+    """Everything in the journal that must not depend on the machine."""
+    lines = (out / "episodes.jsonl").read_text().splitlines()[1:]
+    entries = [{k: v for k, v in json.loads(line).items() if k != "timing"} for line in lines]
+    assert len({(e["task"], e["index"]) for e in entries}) == len(entries), "an episode was played twice"
+    return {(e["task"], e["index"]): e for e in entries}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole")
+    return out, run(toy(), out, workers=1, quiet=True)
+
+
+def test_same_seed_same_result_for_any_number_of_workers(whole, tmp_path):
+    out, one = whole
+    two = run(toy(), tmp_path, workers=2, quiet=True)
+    assert outcomes(tmp_path) == outcomes(out)
+    assert (two.tasks, two.groups) == (one.tasks, one.groups)
+    assert 0 < one.overall["successes"] < one.overall["episodes"] == 18, "a result that could not differ"
+
+
+def test_another_seed_gives_other_episodes(whole, tmp_path):
+    other = RunSettings(**{**vars(toy()), "seed": 6})
+    run(other, tmp_path, quiet=True)
+    assert {e["seed"] for e in outcomes(tmp_path).values()}.isdisjoint(
+        e["seed"] for e in outcomes(whole[0]).values()
+    )
+
+
+def test_a_run_resumes_after_sigkill_to_the_same_result(tmp_path, whole):
+    out = tmp_path / "run"
+    script = (
+        f"import sys; sys.path.insert(0, {HERE!r})\n"
+        "if __name__ == '__main__':\n"
+        "    from pathlib import Path\n"
+        "    from test_bench_run import run, toy\n"
+        f"    run(toy(step_s=0.01), Path({str(out)!r}), workers=2, quiet=True)\n"
+    )
+    (tmp_path / "go.py").write_text(script)
+    process = subprocess.Popen([sys.executable, str(tmp_path / "go.py")], start_new_session=True)
+    journal = out / "episodes.jsonl"
+    deadline = time.monotonic() + 60
+    while not (journal.exists() and journal.read_bytes().count(b"\n") >= 5) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    done = journal.read_bytes()
+    assert 5 <= done.count(b"\n") < 19, "the kill came too late to show anything"
+    assert not (out / "results.json").exists()
+    journal.write_bytes(done + b'{"task": "left", "ind')  # a line torn by the kill
+    results = run(toy(step_s=0.01), out, workers=1, quiet=True)
+    assert journal.read_bytes().startswith(done), "finished episodes were played again"
+    assert results.complete
+    assert outcomes(out) == outcomes(whole[0])
+    assert results.tasks == whole[1].tasks
+
+
+def test_a_finished_run_is_not_played_again_and_can_be_extended(whole, tmp_path):
+    out, _ = whole
+    before = (out / "episodes.jsonl").read_bytes()
+    again = run(toy(), out, quiet=True)
+    assert (out / "episodes.jsonl").read_bytes() == before
+    assert again.complete
+    assert Results.load(out / "results.json").tasks == again.tasks
+
+
+def test_a_crashing_environment_is_an_error_and_the_run_goes_on(tmp_path):
+    results = run(toy(tasks=("left", "crash")), tmp_path, quiet=True)
+    crash = results.tasks["crash"]
+    assert (crash["errors"], crash["failures"], crash["successes"]) == (6, 0, 0)
+    assert crash["success_rate"] is None
+    assert crash["ci95"] == [0.0, 1.0]
+    assert results.tasks["left"]["errors"] == 0
+    assert results.tasks["left"]["episodes"] == 6
+    assert "the toy broke" in (tmp_path / "errors" / "crash__002.txt").read_text()
+    assert "6 episodes crashed" in (tmp_path / "report.html").read_text()
+
+
+def test_a_dying_process_costs_its_episode_only(tmp_path):
+    results = run(toy(tasks=("die", "left")), tmp_path, workers=2, quiet=True)
+    assert results.tasks["die"]["errors"] == 6
+    assert results.tasks["left"]["errors"] == 0
+    assert "exit code 7" in (tmp_path / "errors" / "die__000.txt").read_text()
+
+
+def test_a_hanging_episode_is_stopped_and_is_an_error(tmp_path):
+    settings = RunSettings(**{**vars(toy(tasks=("hang", "left"))), "episodes": 1, "episode_limit_s": 1.0})
+    results = run(settings, tmp_path, quiet=True)
+    assert (results.tasks["hang"]["errors"], results.tasks["left"]["errors"]) == (1, 0)
+
+
+def test_a_policy_that_answers_with_nan_is_an_error(tmp_path):
+    results = run(toy(policy={"poison": True}), tmp_path, quiet=True)
+    assert results.overall["errors"] == 18
+    assert "finite" in (tmp_path / "errors" / "left__000.txt").read_text()
+
+
+def test_bad_requests_name_what_is_wrong(tmp_path):
+    with pytest.raises(KinemaError, match=r"unknown task 'lefft'.*left"):
+        run(RunSettings(**{**vars(toy()), "tasks": ("lefft",)}), tmp_path / "a", quiet=True)
+    with pytest.raises(KinemaError, match="no artifact at this path"):
+        run(toy(policy={"unfit": True}), tmp_path / "b", quiet=True)
+    with pytest.raises(KinemaError, match="cannot import 'nowhere:Thing'"):
+        Factory(target="nowhere:Thing").build()
+    run(toy(tasks=("left",)), tmp_path / "c", quiet=True)
+    with pytest.raises(KinemaError, match=r"belongs to another run.*seed: there 5, now 9"):
+        run(RunSettings(**{**vars(toy(tasks=("left",))), "seed": 9}), tmp_path / "c", quiet=True)
+
+
+def test_episode_seeds_are_distinct_and_never_training_seeds():
+    for task in ("push-v3", "panda/stack"):
+        for run_seed in range(20):
+            seeds = [episode_seed(run_seed, task, i) for i in range(500)]
+            assert len(set(seeds)) == 500
+            assert min(seeds) >= 0
+            assert max(seeds) < EVALUATION_SEEDS_BELOW
+    assert episode_seed(0, "push-v3", 0) != episode_seed(0, "reach-v3", 0)

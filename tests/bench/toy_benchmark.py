@@ -1,0 +1,90 @@
+"""A benchmark of a few lines that worker processes can import: a number must be walked above a mark."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from kinema.bench.benchmark import TaskSpec
+from kinema.schema import ActionChunk, KinemaError, Observation
+
+
+class ToyEnv:
+    max_steps = 20
+    instruction = "walk up"
+
+    def __init__(self, task: str, step_s: float) -> None:
+        self.task, self.step_s = task, step_s
+
+    def reset(self, seed: int) -> None:
+        self.position = float(np.random.default_rng(seed).normal())
+        self.steps = 0
+
+    def observe(self, render: bool = True) -> Observation:
+        image = np.full((32, 32, 3), int(20 * abs(self.position)) % 256, np.uint8)
+        images = {"front": image} if render else {}
+        state = np.array([self.position], np.float32)
+        return Observation(images=images, state=state, instruction=self.instruction, time_s=self.steps / 10)
+
+    def step(self, action: np.ndarray) -> None:
+        time.sleep(self.step_s)
+        self.position += float(action[0])
+        self.steps += 1
+        if self.task == "crash" and self.steps == 3:
+            raise ZeroDivisionError("the toy broke")
+        if self.task == "die" and self.steps == 3:
+            os._exit(7)
+        if self.task == "hang":
+            time.sleep(60)
+
+    def success(self) -> bool:
+        return self.position > 2.0 and self.task not in ("crash", "die", "hang")
+
+    def measures(self) -> Mapping[str, float]:
+        return {"position": self.position}
+
+    def close(self) -> None:
+        pass
+
+
+class ToyBenchmark:
+    name = "toy"
+
+    def __init__(self, tasks: tuple[str, ...] = ("left", "middle", "right"), step_s: float = 0.0) -> None:
+        self._tasks, self._step_s = tuple(tasks), step_s
+
+    def tasks(self) -> tuple[TaskSpec, ...]:
+        group = {"left": "even", "middle": "odd"}
+        return tuple(
+            TaskSpec(name=t, card="toy", control_hz=10, groups={"kind": group.get(t, "even")})
+            for t in self._tasks
+        )
+
+    def make(self, task: str) -> ToyEnv:
+        return ToyEnv(task, self._step_s)
+
+    def provenance(self) -> dict[str, Any]:
+        return {}
+
+
+class DiffusingPolicy:
+    """Noisy like a sampled network: its chunk depends on the seed of `reset` and on nothing else."""
+
+    provenance: ClassVar = {"policy": "diffusing"}
+
+    def __init__(self, chunk: int = 16, unfit: bool = False, poison: bool = False) -> None:
+        if unfit:
+            raise KinemaError("no artifact at this path")
+        self.chunk, self.poison = chunk, poison
+
+    def reset(self, seed: int) -> None:
+        self.rng = np.random.default_rng([seed, 1])
+
+    def infer(self, observation: Observation, card_name: str) -> ActionChunk:
+        values = self.rng.normal(0.1, 0.6, (self.chunk, 1))
+        values[0] = np.nan if self.poison else values[0]
+        return ActionChunk(values=values, times_s=np.arange(self.chunk) / 10.0, card=card_name)
