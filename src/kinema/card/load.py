@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Hashable
 from difflib import get_close_matches
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
@@ -45,9 +46,14 @@ def load_card(name_or_path: str | Path) -> EmbodimentCard:
         raise CardError(
             f"unknown robot {text!r}: {hint}choices: {', '.join(card_names())}, or a path to a .yaml file"
         )
-    card = parse_card((_ROBOTS / f"{text}.yaml").read_bytes(), f"{text}.yaml")
-    if card.name != text:
-        raise CardError(f"{text}.yaml: name: {card.name!r} must equal the file's name")
+    return _shipped(text)
+
+
+@cache
+def _shipped(name: str) -> EmbodimentCard:
+    card = parse_card((_ROBOTS / f"{name}.yaml").read_bytes(), f"{name}.yaml")
+    if card.name != name:
+        raise CardError(f"{name}.yaml: name: {card.name!r} must equal the file's name")
     return card
 
 
