@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from kinema.data.mixture import MixtureState
 from kinema.schema import KinemaError
-from kinema.train.optim import Ema
+from kinema.train.optim import Ema, Optimizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Position:
 
 
 def save(
-    folder: Path, position: Position, model: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer,
+    folder: Path, position: Position, model: nn.Module, ema: Ema, optimizer: Optimizer,
     generator: torch.Generator,
 ) -> None:  # fmt: skip
     """Write a checkpoint, replacing the one in `folder` only when the new one is whole."""
@@ -50,7 +50,7 @@ def save(
 
 
 def load(
-    folder: Path, model: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer, generator: torch.Generator
+    folder: Path, model: nn.Module, ema: Ema, optimizer: Optimizer, generator: torch.Generator
 ) -> Position:
     """Restore a checkpoint into freshly built parts. Raises KinemaError if it belongs to another model."""
     if not (folder / "position.json").is_file():
@@ -72,18 +72,20 @@ def load(
     return Position(step=data["step"], elapsed_s=data["elapsed_s"], mixture=MixtureState(**data["mixture"]))
 
 
-def _flatten(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    state = optimizer.state_dict()["state"]
+def _flatten(optimizer: Optimizer) -> dict[str, Tensor]:
     return {
-        f"{i}.{name}": torch.as_tensor(v).contiguous()
-        for i, entry in state.items()
-        for name, v in entry.items()
+        f"{number}.{i}.{name}": torch.as_tensor(value).contiguous()
+        for number, part in enumerate(optimizer.parts)
+        for i, entry in part.state_dict()["state"].items()
+        for name, value in entry.items()
     }
 
 
-def _restore(optimizer: torch.optim.Optimizer, flat: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in flat.items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+def _restore(optimizer: Optimizer, flat: dict[str, Tensor]) -> None:
+    for number, part in enumerate(optimizer.parts):
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in flat.items():
+            owner, index, name = key.split(".", 2)
+            if int(owner) == number:
+                state.setdefault(int(index), {})[name] = value
+        part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})

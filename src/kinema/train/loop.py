@@ -19,7 +19,7 @@ from kinema.data.mixture import Mixture
 from kinema.schema import KinemaError
 from kinema.train import checkpoint
 from kinema.train.metrics import Metrics
-from kinema.train.optim import Ema, OptimConfig, adamw, cosine
+from kinema.train.optim import Ema, OptimConfig, Optimizer, cosine
 
 Objective = Callable[[Batch, torch.Generator], Mapping[str, Tensor]]
 
@@ -59,7 +59,7 @@ class Loop:
             mixture,
         )
         self.config, self.out = config, out
-        self.optimizer = adamw(model, config.optim)
+        self.optimizer = Optimizer(model, config.optim)
         self.ema = Ema(model, config.optim.ema_decay)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.step, self.elapsed_s = 0, 0.0
@@ -86,7 +86,7 @@ class Loop:
     def run(
         self, evaluate: Callable[[int], Mapping[str, float]] | None = None, until: int | None = None
     ) -> None:
-        """Train to the end of the budget (or to step `until`). `evaluate` gets the step, its result is logged.
+        """Train to the end of the budget, or to step `until`. `evaluate` gets the step; its result is logged.
 
         Ctrl-C saves a checkpoint and raises on.
         """
@@ -101,7 +101,7 @@ class Loop:
                     self.step, losses, self.progress, len_batch=self.mixture.batch_size, waited_s=waited_s
                 )
                 if self.step % self.config.log_every == 0:
-                    metrics.write(self.step, lr=self.optimizer.param_groups[0]["lr"])
+                    metrics.write(self.step, lr_fraction=cosine(self.progress, self.step, self.config.optim))
                 if self.step % self.config.save_every == 0:
                     self.save()
                 if evaluate and self.config.evaluate_every and self.step % self.config.evaluate_every == 0:
@@ -114,8 +114,6 @@ class Loop:
         begin = time.perf_counter()
         batch = self.mixture.draw()
         waited_s = time.perf_counter() - begin
-        for group in self.optimizer.param_groups:
-            group["lr"] = cosine(self.progress, self.step, self.config.optim)
         device = torch.device(self.config.device)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.autocast):
             losses = dict(self.objective(batch, self.generator))
@@ -126,8 +124,7 @@ class Loop:
             )
         total.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.step(cosine(self.progress, self.step, self.config.optim))
         self.step += 1
         self.ema.update(self.model, self.step)
         return {k: v.detach() for k, v in losses.items()}, waited_s

@@ -31,13 +31,13 @@ class Metrics:
         self._waited_s += waited_s
         self._bar.update(min(1000, int(progress * 1000)) - self._bar.n)
 
-    def write(self, step: int, lr: float) -> None:
+    def write(self, step: int, lr_fraction: float) -> None:
         seconds = time.perf_counter() - self._since
         scalars = {f"loss/{k}": v / self._steps for k, v in self._sums.items()}
         scalars |= {
             "rate/samples_per_s": self._samples / seconds,
             "rate/data_wait_fraction": self._waited_s / seconds,
-            "optim/lr": lr,
+            "optim/lr_fraction": lr_fraction,
         }
         self.scalars(step, scalars)
         shown = {k.removeprefix("loss/"): f"{v:.4f}" for k, v in scalars.items() if k.startswith("loss/")}

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    lr: float = 1e-3
+    lr: float = 1e-3  # AdamW: vectors, embeddings, convolutions and the layers at both ends
+    matrix_lr: float | None = 2e-3  # Muon: the matrices of the blocks. None: AdamW everywhere
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.95)
     warmup_steps: int = 200
@@ -26,19 +27,54 @@ class OptimConfig:
             raise ValueError(f"lr must be positive, got {self.lr}")
 
 
-def adamw(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW; biases, norms, embeddings and other vectors are not decayed."""
-    decay = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
-    plain = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
-    groups = [{"params": decay, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
+class Optimizer:
+    """Muon for the hidden matrices, AdamW for everything else, behind one step.
+
+    Muon orthogonalises each matrix's momentum (Jordan et al. 2024; step size matched to AdamW's as in
+    Liu et al. 2025, arXiv 2502.16982). In a run of a few thousand steps it learns noticeably sooner.
+    """
+
+    def __init__(self, model: nn.Module, config: OptimConfig) -> None:
+        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        matrices = [p for name, p in named if config.matrix_lr and _is_hidden_matrix(name, p)]
+        chosen = {id(p) for p in matrices}
+        rest = [p for _, p in named if id(p) not in chosen]
+        groups = [
+            {"params": [p for p in rest if p.ndim >= 2], "weight_decay": config.weight_decay},
+            {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        self.parts: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
+        ]
+        if matrices:
+            self.parts.append(
+                torch.optim.Muon(
+                    matrices,
+                    lr=config.matrix_lr,
+                    weight_decay=config.weight_decay,
+                    adjust_lr_fn="match_rms_adamw",
+                )
+            )
+        self._peaks = [config.lr, config.matrix_lr]
+
+    def step(self, fraction: float) -> None:
+        """One step at a fraction of the peak learning rates; then forget the gradients."""
+        for part, peak in zip(self.parts, self._peaks):
+            for group in part.param_groups:
+                group["lr"] = peak * fraction
+            part.step()
+            part.zero_grad(set_to_none=True)
+
+
+def _is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
+    return parameter.ndim == 2 and (".blocks." in name or ".layers." in name) and "modulation" not in name
 
 
 def cosine(progress: float, step: int, config: OptimConfig) -> float:
-    """Learning rate at a fraction `progress` of the run in [0, 1], after a linear warm-up over steps."""
+    """Fraction of the peak learning rate at `progress` in [0, 1] of the run, after a linear warm-up."""
     warmup = min(1.0, (step + 1) / config.warmup_steps)
     fall = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-    return config.lr * warmup * (config.final_lr_fraction + (1 - config.final_lr_fraction) * fall)
+    return warmup * (config.final_lr_fraction + (1 - config.final_lr_fraction) * fall)
 
 
 class Ema:

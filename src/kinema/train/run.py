@@ -89,6 +89,7 @@ class Training:
             "train_s": round(loop.elapsed_s, 1),
             "seed": config.loop.seed,
             "lr": config.loop.optim.lr,
+            "matrix_lr": config.loop.optim.matrix_lr,
             "torch": torch.__version__,
             "hardware": f"{platform.machine()}, {config.threads} thread(s), device {config.loop.device}",
             "parameters": sum(p.numel() for p in self.policy.parameters()),

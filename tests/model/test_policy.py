@@ -1,0 +1,119 @@
+"""The policy network: cached equals recomputed, draws do not mix, pointing losses by hand, sizes."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from kinema import recipes
+from kinema.card.load import load_card
+from kinema.data.fake import fake_source
+from kinema.data.mixture import Mixture
+from kinema.data.source import measure_stats
+from kinema.data.text import TextTokenizer
+from kinema.model import presets
+from kinema.model.pointing import Pointed, point_losses
+from kinema.model.policy import Policy
+from kinema.space.codec import Codec
+
+
+@pytest.fixture(scope="module")
+def made():
+    torch.manual_seed(0)
+    source = fake_source(load_card("panda"), image_size=64)
+    tokenizer = TextTokenizer.train(source.tasks, 400)
+    codecs = {"panda": Codec(source.card, *measure_stats([source], 16))}
+    batch = Mixture([source], codecs, tokenizer, batch_size=3, horizon=16, seed=0).draw()
+    tags = torch.tensor([tokenizer.tag_ids(c.tag) for c in source.card.cameras])
+    policy = Policy(presets.tiny(tokenizer.vocab_size)).eval()
+    for parameter in policy.parameters():  # the modulation starts at zero: give every path something to do
+        if parameter.abs().max() == 0:
+            torch.nn.init.normal_(parameter, std=0.02)
+    return policy, batch, tags
+
+
+def test_draws_of_one_sample_do_not_see_each_other(made):
+    policy, batch, tags = made
+    prefilled = policy.prefill(batch.inputs, tags)
+    y, tau = torch.randn(3, 4, 16, 80), torch.rand(3, 4)
+    with torch.inference_mode():
+        together = policy.predict(prefilled, y, tau)
+        for r in range(4):
+            alone = policy.predict(prefilled, y[:, r : r + 1], tau[:, r : r + 1])
+            torch.testing.assert_close(together[:, r : r + 1], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_a_batch_is_answered_like_each_sample_alone(made):
+    policy, batch, tags = made
+    noise = torch.randn(3, 1, 16, 80)
+    together = policy.sample(batch.inputs, tags, noise)
+    for i in range(3):
+        one = type(batch.inputs)(**{k: v[i : i + 1] for k, v in vars(batch.inputs).items()})
+        torch.testing.assert_close(policy.sample(one, tags, noise[i : i + 1]), together[i : i + 1], atol=1e-5, rtol=1e-3)
+
+
+def test_slots_of_other_bodies_stay_zero(made):
+    policy, batch, tags = made
+    chunk = policy.sample(batch.inputs, tags, torch.randn(3, 1, 16, 80))
+    assert not chunk[:, :, :, ~batch.inputs.slot_mask[0]].any()
+    assert chunk[:, :, :, batch.inputs.slot_mask[0]].abs().max() > 0
+
+
+def test_losses_do_not_see_other_slots_or_padding(made):
+    policy, batch, tags = made
+    poisoned = batch.actions.clone()
+    poisoned[~batch.action_mask] = 7.0
+    # the noisy input differs in masked slots only through its value there; hold it fixed by masking noise too
+    a = policy.losses(batch, tags, torch.Generator().manual_seed(1))["flow"]
+    assert torch.isfinite(a)
+    grad_target = poisoned.clone().requires_grad_()
+    loss = policy.losses(replace(batch, actions=grad_target), tags, torch.Generator().manual_seed(1))["flow"]
+    loss.backward()
+    assert grad_target.grad[batch.action_mask].abs().max() > 0
+
+
+@pytest.mark.parametrize("mask", ["cached", "joint"])
+def test_both_masks_train_and_sample(made, mask):
+    _, batch, tags = made
+    config = presets.tiny(400)
+    policy = Policy(replace(config, decoder=replace(config.decoder, mask=mask)))
+    losses = policy.losses(batch, tags, torch.Generator().manual_seed(0))
+    sum(losses.values()).backward()
+    assert all(torch.isfinite(p.grad).all() for p in policy.parameters() if p.grad is not None)
+    assert policy.eval().sample(batch.inputs, tags, torch.randn(3, 2, 16, 80)).shape == (3, 2, 16, 80)
+
+
+def test_the_prompt_conditions_every_action(made):
+    policy, batch, tags = made
+    noise = torch.randn(3, 1, 16, 80)
+    other = replace(batch.inputs, tokens=batch.inputs.tokens.flip(1))
+    assert (policy.sample(batch.inputs, tags, noise) - policy.sample(other, tags, noise)).abs().max() > 1e-4
+
+
+def test_point_losses_by_hand():
+    # a 2 x 2 grid; the head is certain of the lower right cell and says (0.7, 0.8)
+    logits = torch.full((1, 1, 1, 5), -20.0)
+    logits[..., 3] = 20.0
+    pointed = Pointed(uv=torch.tensor([[[[0.7, 0.8]]]]), logits=logits)
+    yes = torch.ones(1, 1, 1, dtype=torch.bool)
+    right = point_losses(pointed, torch.tensor([[[[0.75, 0.75]]]]), yes, yes, grid=2)
+    assert right["point_cell"].item() == pytest.approx(0.0, abs=1e-6)
+    assert right["point_uv"].item() == pytest.approx(0.05 + 0.05, abs=1e-6)
+    absent = point_losses(pointed, torch.tensor([[[[0.75, 0.75]]]]), yes, ~yes, grid=2)
+    assert absent["point_cell"].item() == pytest.approx(40.0, abs=1e-3)
+    assert absent["point_uv"].item() == 0
+    unlabelled = point_losses(pointed, torch.zeros(1, 1, 1, 2), ~yes, yes, grid=2)
+    assert sum(v.item() for v in unlabelled.values()) == 0
+
+
+def test_nano_is_nano():
+    with torch.device("meta"):
+        count = sum(p.numel() for p in Policy(presets.nano()).parameters())
+    assert 3e6 < count <= 25e6
+
+
+def test_every_recipe_builds():
+    for name in recipes.RECIPES:
+        recipe = recipes.get(name)
+        with torch.device("meta"):
+            Policy(recipe.train.policy(recipe.train.vocab_size))

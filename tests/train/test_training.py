@@ -1,0 +1,193 @@
+"""Training as a whole: resume is exact, the small problem is learnt, the artifact acts, faults are named."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from kinema import recipes
+from kinema.card.load import load_card
+from kinema.data import sample
+from kinema.data.fake import fake_source
+from kinema.model import artifact
+from kinema.model.act import LocalPolicy
+from kinema.schema import KinemaError, Observation
+from kinema.train.run import Training
+
+
+def _training(out, steps, **loop):
+    recipe = recipes.get("debug")
+    config = replace(recipe.train, loop=replace(recipe.train.loop, steps=steps, save_every=1000, **loop))
+    return Training(config, recipe.sources(out), out)
+
+
+def test_two_and_two_steps_equal_four_bit_for_bit(tmp_path):
+    whole = _training(tmp_path / "whole", 4)
+    whole.loop.run()
+    half = _training(tmp_path / "half", 4)
+    half.loop.run(until=2)
+    rest = _training(tmp_path / "half", 4)
+    rest.loop.resume()
+    assert rest.loop.step == 2
+    rest.loop.run()
+    for (name, a), b in zip(whole.policy.state_dict().items(), rest.policy.state_dict().values()):
+        assert torch.equal(a, b), name
+    for name, a in whole.loop.ema.weights.items():
+        assert torch.equal(a, rest.loop.ema.weights[name]), name
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    out = tmp_path_factory.mktemp("trained")
+    training = _training(out, 60)
+    first = _mean_loss(training)
+    training.loop.run()
+    return training, first, training.export(out / "artifact")
+
+
+def _mean_loss(training):
+    """Flow loss on fixed batches, in eval mode, with fixed noise."""
+    state = training.mixture.state
+    values = []
+    for i in range(3):
+        batch = training.mixture.draw()
+        with torch.inference_mode():
+            losses = training.policy.losses(batch, training.tags, torch.Generator().manual_seed(i))
+        values.append(losses["flow"].item())
+    training.mixture.state = state
+    return float(np.mean(values))
+
+
+def test_the_made_up_law_is_learnt(trained):
+    training, first, _ = trained
+    assert _mean_loss(training) < 0.7 * first
+
+
+def _observation(source, step=3):
+    images = source.images(np.array([step]))[0]
+    return Observation(
+        images=dict(zip(source.card.camera_names, images)),
+        state=source.state[step],
+        instruction=source.tasks[0],
+        time_s=2.0,
+    )
+
+
+def test_serving_input_equals_training_input(trained):
+    training, _, folder = trained
+    loaded = artifact.load(folder)
+    for source in training.sources:
+        steps = source.starts[:4]
+        part = training.mixture._rows(training.sources.index(source), steps)
+        trained_on = sample.inputs(part.rows, training.tokenizer)
+        for i, step in enumerate(steps):
+            row = sample.observed_row(
+                _observation(source, step), loaded.codec(source.card.name), loaded.tokenizer, 64
+            )
+            served = sample.inputs([row], loaded.tokenizer)
+            for name, value in vars(served).items():
+                assert torch.equal(value[0], vars(trained_on)[name][i]), name
+
+
+def test_an_artifact_acts_the_same_after_loading(trained):
+    training, _, folder = trained
+    source = training.sources[0]
+    policy = LocalPolicy(folder)
+    policy.reset(5)
+    chunk = policy.infer(_observation(source), source.card.name)
+    policy.reset(5)
+    again = policy.infer(_observation(source), source.card.name)
+    np.testing.assert_array_equal(chunk.values, again.values)
+    assert chunk.values.shape == (16, len(source.card.actions))
+    assert chunk.times_s[0] == pytest.approx(2.0 + 1 / source.card.control_hz)
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert {"recipe", "commit", "steps", "seed", "hardware", "data"} <= provenance.keys()
+
+
+def test_a_bad_observation_is_named(trained):
+    training, _, folder = trained
+    policy, source = LocalPolicy(folder), training.sources[0]
+    good = _observation(source)
+    with pytest.raises(KinemaError, match="was not trained on 'nobody'.*panda"):
+        policy.infer(good, "nobody")
+    missing = {k: v for k, v in good.images.items() if k != "wrist"}
+    with pytest.raises(KinemaError, match="needs camera 'wrist'"):
+        policy.infer(replace(good, images=missing), source.card.name)
+    with pytest.raises(KinemaError, match="uint8"):
+        policy.infer(
+            replace(good, images={k: v.astype(np.float32) for k, v in good.images.items()}), source.card.name
+        )
+    for bad, message in ((np.nan, "not finite"), (1e4, "far outside")):
+        state = good.state.copy()
+        state[1] = bad
+        with pytest.raises(KinemaError, match=message):
+            policy.infer(replace(good, state=state), source.card.name)
+    with pytest.raises(KinemaError, match="shape"):
+        policy.infer(replace(good, state=good.state[:2]), source.card.name)
+    for text in ("", "x" * 5000):
+        with pytest.raises((KinemaError, ValueError), match="instruction"):
+            policy.infer(replace(good, instruction=text), source.card.name)
+
+
+def _copy(folder, tmp_path):
+    import shutil
+
+    return shutil.copytree(folder, tmp_path / "copy")
+
+
+def test_damaged_artifacts_are_refused(trained, tmp_path):
+    _, _, folder = trained
+    copy = _copy(folder, tmp_path)
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "layout_version": 99}))
+    with pytest.raises(KinemaError, match="layout version 99"):
+        artifact.load(copy)
+    (copy / "config.json").write_text("{")
+    with pytest.raises(KinemaError, match="damaged"):
+        artifact.load(copy)
+    (copy / "config.json").write_text(json.dumps(config))
+    weights = (copy / "weights.safetensors").read_bytes()
+    (copy / "weights.safetensors").write_bytes(weights[:1000])
+    with pytest.raises(KinemaError, match=r"weights\.safetensors is damaged"):
+        artifact.load(copy)
+    (copy / "weights.safetensors").write_bytes(weights[:-4000] + bytes(range(100)) * 40)
+    with pytest.raises(KinemaError, match="own example"):
+        artifact.load(copy)
+    (copy / "weights.safetensors").unlink()
+    with pytest.raises(KinemaError, match="incomplete"):
+        artifact.load(copy)
+
+
+def test_unknown_and_missing_losses_stop_the_run(tmp_path):
+    training = _training(tmp_path, 2)
+    training.loop.weights = {"flow": 1.0}
+    with pytest.raises(KinemaError, match="do not match"):
+        training.loop.run()
+
+
+def test_a_run_that_diverges_stops_and_says_where(tmp_path):
+    training = _training(tmp_path, 2)
+    with torch.no_grad():
+        training.policy.context_in.weight.fill_(float("nan"))
+    with pytest.raises(KinemaError, match="not finite at step 0"):
+        training.loop.run()
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    training = _training(tmp_path, 1)
+    training.loop.run()
+    recipe = recipes.get("debug")
+    other = replace(recipe.train, vocab_size=300)
+    with pytest.raises(KinemaError, match="another recipe"):
+        Training(other, recipe.sources(tmp_path), tmp_path).loop.resume()
+
+
+def test_bodies_whose_cameras_do_not_line_up_are_refused(tmp_path):
+    recipe = recipes.get("debug")
+    card = load_card("panda")
+    turned = card.model_copy(update={"cameras": card.cameras[::-1]})
+    sources = [fake_source(card, image_size=64), fake_source(turned, image_size=64)]
+    with pytest.raises(KinemaError, match="line up"):
+        Training(recipe.train, sources, tmp_path)
