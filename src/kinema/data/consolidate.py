@@ -78,7 +78,7 @@ def _join_videos(
 ) -> set[str]:
     prefix = f"videos/{key}/"
     sources = _sources(rows, lambda row: v30.VIDEO_PATH.format(video_key=key, **_place(row, prefix)))
-    settings = {source.path: probe(root / source.path).codec_settings for source in sources}
+    settings = {source.path: probe(root / source.path).settings for source in sources}
     groups = _grouped(root, sources, v30.VIDEO_FILE_MB, kind=lambda source: settings[source.path])
     for number, group in enumerate(groups):
         place = v30.chunk_and_file(number)

@@ -42,7 +42,8 @@ class Transaction:
 
     def commit(self, *, remove: tuple[str, ...] = ()) -> None:
         """Make the change durable, then move its files to their places and delete those in `remove`."""
-        (self._staging / _REMOVE).write_text(json.dumps(sorted(remove)))
+        new = set(_files_below(self._staging))
+        (self._staging / _REMOVE).write_text(json.dumps(sorted(set(remove) - new)))
         for folder, _, names in os.walk(self._staging):
             for name in names:
                 _flush(Path(folder) / name)
@@ -76,26 +77,30 @@ def recover(root: Path) -> bool:
     journal = root / _JOURNAL
     if not journal.is_dir():
         return False
-    kept = set()
+    discard_staging(root)
+    touched = set()
     for relative in _in_publishing_order(journal):
-        kept.add(relative)
         target = root / relative
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(journal / relative, target)
-        _flush(target.parent)
+        touched.add(target.parent)
     for relative in json.loads((journal / _REMOVE).read_text()):
-        if relative not in kept:
-            (root / relative).unlink(missing_ok=True)
-    shutil.rmtree(journal)
-    _flush(root / HIDDEN)
+        (root / relative).unlink(missing_ok=True)
+    for folder in touched:
+        _flush(folder)
+    journal.rename(root / _STAGING)  # done: what is left of it is refuse
+    discard_staging(root)
     return True
 
 
 def _in_publishing_order(journal: Path) -> list[str]:
-    files = [str(PurePosixPath(p.relative_to(journal))) for p in journal.rglob("*") if p.is_file()]
-    files.remove(_REMOVE)
+    files = [name for name in _files_below(journal) if name != _REMOVE]
     # info.json last; the folders it counts (data, videos) before the metadata that points into them
     return sorted(files, key=lambda f: (f == "meta/info.json", f.startswith("meta/"), f))
+
+
+def _files_below(folder: Path) -> list[str]:
+    return [str(PurePosixPath(p.relative_to(folder))) for p in folder.rglob("*") if p.is_file()]
 
 
 def _flush(path: Path) -> None:

@@ -11,16 +11,19 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from kinema.data import schema_v21 as v21
 from kinema.data import schema_v30 as v30
+from kinema.data.journal import is_pending
 from kinema.data.metadata import (
     ACTION,
     EXECUTED,
     IMAGE_PREFIX,
+    INFO,
     POINTS,
     STATE,
     SUCCESS,
     Metadata,
-    read_metadata,
+    read_info,
     vector_keys,
 )
 from kinema.data.video import Decoders
@@ -85,7 +88,7 @@ class Dataset:
         shape: past the end of the episode the last frame is held and the mask is False.
         """
         start = np.asarray(i, np.int64)[..., None]
-        if start.size and not (0 <= start.min() and start.max() < self.num_frames):
+        if start.size and (start.min() < 0 or start.max() >= self.num_frames):
             raise IndexError(f"frame {i} is outside 0 … {self.num_frames - 1}")
         steps = np.floor(np.arange(horizon) * (self.fps / (hz or self.fps)) + 0.5).astype(np.int64)
         wanted = start + steps
@@ -155,6 +158,22 @@ class Dataset:
         if values.shape[1] % (3 * views):
             raise KinemaError(f"{self.root}: {POINTS} has {values.shape[1]} values for {views} cameras")
         return values.reshape(self.num_frames, views, -1, 3)
+
+
+def read_metadata(root: Path) -> Metadata:
+    """Read the metadata of a v3.0, v2.1 or v2.0 data set. Raises KinemaError naming file and fault."""
+    if is_pending(root):
+        raise KinemaError(
+            f"{root}: a change was interrupted while its files were moved to their places; nothing is lost: "
+            f"run `kinema data repair {root}`"
+        )
+    info = read_info(root)
+    version = str(info["codebase_version"])
+    if version.startswith("v3."):
+        return v30.read(root, info)
+    if version in ("v2.1", "v2.0"):
+        return v21.read(root, info)
+    raise KinemaError(f"{root / INFO}: unknown version {version!r}; readable: v3.0, v2.1, v2.0")
 
 
 def _read_columns(metadata: Metadata) -> dict[str, np.ndarray]:

@@ -17,7 +17,9 @@ import pyarrow.parquet as pq
 from kinema.card.card import EmbodimentCard
 from kinema.data import schema_v30 as v30
 from kinema.data.consolidate import consolidate
-from kinema.data.journal import HIDDEN, Transaction, WriterLock, disk_errors, recover
+from kinema.data.journal import Transaction, WriterLock, disk_errors, recover
+from kinema.data.lerobot import read_metadata
+from kinema.data.measure import IMAGE_COUNTS, spread
 from kinema.data.metadata import (
     ACTION,
     EXECUTED,
@@ -27,14 +29,10 @@ from kinema.data.metadata import (
     STATE,
     STATS,
     SUCCESS,
-    read_metadata,
 )
 from kinema.data.statistics import Accumulator, ImageAccumulator, Statistics
 from kinema.data.video import FAITHFUL, Encoding, encode, probe
 from kinema.schema import KinemaError
-
-_PICTURES_PER_EPISODE = 100  # evenly spaced, for the statistics of pictures
-_IMAGE_COUNTS = f"{HIDDEN}/image_counts.json"  # so that resuming needs no decoding
 
 
 class Writer:
@@ -113,7 +111,7 @@ class Writer:
                 change.commit()
             except BaseException:  # the running counts are ahead of the disk now: only resuming is safe
                 change.abandon()
-                self._close()
+                self.close()
                 raise
 
     def finalize(self) -> None:
@@ -125,9 +123,10 @@ class Writer:
                 if self._episodes:
                     consolidate(self.root)
         finally:
-            self._close()
+            self.close()
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """End the recording without joining its files; it can be resumed."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -138,7 +137,7 @@ class Writer:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.finalize()
-        self._close()
+        self.close()
 
     # -- what an episode must look like
 
@@ -284,12 +283,10 @@ class Writer:
         statistics = {}
         for camera, frames in images.items():
             key = IMAGE_PREFIX + camera
-            chosen = frames[
-                np.unique(np.linspace(0, len(frames) - 1, _PICTURES_PER_EPISODE).round().astype(int))
-            ]
+            chosen = frames[spread(len(frames))]
             episode_pictures = ImageAccumulator()
-            for accumulator in (episode_pictures, self._pictures[key]):
-                accumulator.add(chosen)
+            for pictures in (episode_pictures, self._pictures[key]):
+                pictures.add(chosen)
             statistics[key] = episode_pictures.result()
         for name, values in columns.items():
             episode_numbers = Accumulator(values.shape[1])
@@ -308,7 +305,7 @@ class Writer:
         stats = {name: accumulators[name].result() for name in self._features}
         change.path(STATS).write_text(json.dumps(stats, indent=4))
         counts = {name: pictures.state() for name, pictures in self._pictures.items()}
-        change.path(_IMAGE_COUNTS).write_text(json.dumps(counts))
+        change.path(IMAGE_COUNTS).write_text(json.dumps(counts))
         info = {
             "codebase_version": v30.VERSION,
             "robot_type": self._card.name,
@@ -372,11 +369,11 @@ class Writer:
                 raise KinemaError(f"{self.root} cannot be resumed: its {what} is {there!r}, not {here!r}")
 
     def _resume_pictures(self) -> None:
-        path = self.root / _IMAGE_COUNTS
+        path = self.root / IMAGE_COUNTS
         if not path.is_file():
             raise KinemaError(
                 f"{path} is missing, so the picture statistics cannot go on; "
-                f"run `kinema data stats {self.root} --write` first"
+                f"run `kinema data stats {self.root}` first"
             )
         for name, state in json.loads(path.read_text()).items():
             self._pictures[name] = ImageAccumulator.from_state(state)

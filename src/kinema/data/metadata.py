@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kinema.data.journal import is_pending
 from kinema.schema import KinemaError
 
 INFO = "meta/info.json"
@@ -89,24 +88,6 @@ def read_info(root: Path) -> dict[str, Any]:
         if not isinstance(feature, dict) or "dtype" not in feature or "shape" not in feature:
             raise KinemaError(f"{path}: feature {name!r} must have dtype and shape; got {feature!r}")
     return info
-
-
-def read_metadata(root: Path) -> Metadata:
-    """Read the metadata of a v3.0, v2.1 or v2.0 data set. Raises KinemaError naming file and fault."""
-    from kinema.data import schema_v21, schema_v30  # they need the types above
-
-    if is_pending(root):
-        raise KinemaError(
-            f"{root}: a change was interrupted while its files were moved to their places; nothing is lost: "
-            f"run `kinema data repair {root}`"
-        )
-    info = read_info(root)
-    version = str(info["codebase_version"])
-    if version.startswith("v3."):
-        return schema_v30.read(root, info)
-    if version in ("v2.1", "v2.0"):
-        return schema_v21.read(root, info)
-    raise KinemaError(f"{root / INFO}: unknown version {version!r}; readable: v3.0, v2.1, v2.0")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def read(root: Path, info: Mapping[str, Any]) -> Metadata:
     rows = sorted(read_lines(root / "meta/episodes.jsonl"), key=lambda row: row["episode_index"])
     if len(rows) < info["total_episodes"]:
         raise KinemaError(
-            f"{root}: info.json counts {info['total_episodes']} episodes, meta/episodes.jsonl holds {len(rows)}"
+            f"{root}: info.json counts {info['total_episodes']} episodes, episodes.jsonl holds {len(rows)}"
         )
     episodes, first_row = [], 0
     for position, row in enumerate(rows[: info["total_episodes"]]):

@@ -72,12 +72,17 @@ def read_episode_rows(root: Path, features: Features) -> list[dict[str, Any]]:
     paths = sorted((root / "meta/episodes").glob("*/*.parquet"))
     if not paths:
         raise KinemaError(f"{root}/meta/episodes holds no parquet file")
+    return [row for path in paths for row in read_episode_file(path, features)]
+
+
+def read_episode_file(path: Path, features: Features) -> list[dict[str, Any]]:
+    """Rows of one file of meta/episodes without the per-episode statistics."""
     wanted = ["episode_index", "tasks", "length", "dataset_from_index", "dataset_to_index"]
     wanted += ["data/chunk_index", "data/file_index"]
     for key in camera_keys(features):
         if features[key]["dtype"] == "video":
             wanted += [f"videos/{key}/{part}" for part in _CLIP_COLUMNS]
-    return [row for path in paths for row in read_table(path, wanted).to_pylist()]
+    return read_table(path, wanted).to_pylist()
 
 
 _CLIP_COLUMNS = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
@@ -179,20 +184,16 @@ def data_table(columns: Mapping[str, np.ndarray], features: Features) -> pa.Tabl
 
 
 def column_values(table: pa.Table, name: str) -> np.ndarray:
-    """A numeric column as (T, n), n = 1 for plain numbers. Raises KinemaError when its rows differ in length."""
-    column = table.column(name).combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = pa.concat_arrays(column.chunks)
-    if (
-        pa.types.is_list(column.type)
-        or pa.types.is_large_list(column.type)
-        or pa.types.is_fixed_size_list(column.type)
-    ):
-        flat = column.flatten().to_numpy(zero_copy_only=False)
+    """A numeric column as (T, n), n = 1 for plain numbers. KinemaError when its rows differ in length."""
+    column = table.column(name)
+    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    if any(is_kind(column.type) for is_kind in kinds):
+        parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
+        flat = np.concatenate(parts or [np.zeros(0)])
         if len(column) and len(flat) % len(column):
             raise KinemaError(f"column {name!r}: rows of unequal length")
         return flat.reshape(len(column), -1)
-    return column.to_numpy(zero_copy_only=False)[:, None]
+    return column.to_numpy()[:, None]
 
 
 def episode_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:

@@ -102,7 +102,7 @@ class ImageAccumulator:
         }
         cumulated = share.cumsum(1)
         for name, q in QUANTILES.items():
-            values[name] = [levels[min(np.searchsorted(row, q), 255)] for row in cumulated]
+            values[name] = [levels[min(int(np.searchsorted(row, q)), 255)] for row in cumulated]
         result: Statistics = {name: [[[float(v)]] for v in row] for name, row in values.items()}
         return result | {"count": [self.count]}
 

@@ -8,7 +8,6 @@ that lerobot records with, which is fine from about 256 px up.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -64,7 +63,7 @@ class Stream:
     codec: str
     pixel_format: str
     times_s: np.ndarray  # float64 (n,)
-    codec_settings: bytes  # decoder configuration; files can be joined when it is equal
+    settings: bytes  # what a decoder is set up with; files can be joined when it is equal
 
 
 def encode(path: Path, frames: np.ndarray, fps: float, encoding: Encoding = FAITHFUL) -> None:
@@ -74,6 +73,7 @@ def encode(path: Path, frames: np.ndarray, fps: float, encoding: Encoding = FAIT
     os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 prints its settings on every start otherwise
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream(encoding.codec, rate=as_rate(fps), options=encoding.options)
+        assert isinstance(stream, av.VideoStream)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = encoding.pixel_format
         stream.codec_context.colorspace, stream.codec_context.color_range = _BT601, _LIMITED
@@ -97,21 +97,22 @@ def probe(path: Path) -> Stream:
         except (av.FFmpegError, OSError) as error:
             raise KinemaError(f"{path} is damaged: {error}") from error
         context = stream.codec_context
+        settings = f"{context.name} {context.pix_fmt} {context.width}x{context.height} {stream.time_base} "
         return Stream(
             height=context.height,
             width=context.width,
             fps=float(stream.average_rate or 0),
             codec=context.codec.canonical_name,
             pixel_format=context.pix_fmt or "",
-            times_s=np.array(ticks, np.float64) * float(stream.time_base),
-            codec_settings=bytes(context.extradata or b""),
+            times_s=np.array(ticks, np.float64) * float(_tick_s(stream)),
+            settings=settings.encode() + (context.extradata or b""),
         )
 
 
 def join(paths: Sequence[Path], out: Path, fps: float, lengths: Sequence[int]) -> None:
     """Put files one behind the other without re-encoding; each lasts exactly `length / fps` seconds.
 
-    The files must have equal `codec_settings` (see `probe`).
+    The files must have equal `settings` (see `probe`).
     """
     with av.open(str(out), "w", format="mp4") as target:
         stream, start = None, 0
@@ -119,15 +120,15 @@ def join(paths: Sequence[Path], out: Path, fps: float, lengths: Sequence[int]) -
             with _opened(path) as source:
                 template = source.streams.video[0]
                 if stream is None:
-                    stream = target.add_stream_from_template(template)
+                    stream = target.add_stream_from_template(template, opaque=True)  # no encoder needed
                     stream.time_base = template.time_base
                 for packet in source.demux(template):
-                    if packet.dts is None:
+                    if packet.dts is None or packet.pts is None:
                         continue
                     packet.pts, packet.dts = packet.pts + start, packet.dts + start
                     packet.stream = stream
                     target.mux(packet)
-                start += round(Fraction(length) / as_rate(fps) / template.time_base)
+                start += round(Fraction(length) / as_rate(fps) / _tick_s(template))
 
 
 class Decoder:
@@ -139,6 +140,7 @@ class Decoder:
         self._stream = self._container.streams.video[0]
         self._stream.thread_type = "NONE"  # one frame at a time: threads add delay
         self._frames: Iterator[av.VideoFrame] = iter(())
+        self._last: av.VideoFrame | None = None
         self._time_s = np.inf  # of the last decoded frame; infinite: nothing decoded yet
 
     def at(self, times_s: np.ndarray, tolerance_s: float) -> np.ndarray:
@@ -154,24 +156,29 @@ class Decoder:
 
     def _frame_at(self, time_s: float, tolerance_s: float) -> av.VideoFrame:
         ahead_s = time_s - self._time_s
-        if not 0 <= ahead_s < 20 * tolerance_s:  # ten frames, tolerance being half a frame
-            offset = int((time_s - tolerance_s / 2) / self._stream.time_base)
-            self._container.seek(max(offset, 0), stream=self._stream, backward=True)
-            self._frames = self._container.decode(self._stream)
-            self._last = None
-        elif abs(ahead_s) <= tolerance_s and self._last is not None:
-            return self._last
         try:
+            if not 0 <= ahead_s < 20 * tolerance_s:  # ten frames, tolerance being half a frame
+                self._seek(time_s - tolerance_s / 2)
+            elif ahead_s <= tolerance_s and self._last is not None:
+                return self._last
             for frame in self._frames:
                 self._last, self._time_s = frame, float(frame.time or 0.0)
                 if self._time_s >= time_s - tolerance_s:
                     break
         except av.FFmpegError as error:
+            self._time_s = np.inf
             raise KinemaError(f"{self._path} is damaged near {time_s:.3f} s: {error}") from error
         if self._last is None or abs(self._time_s - time_s) > tolerance_s:
             self._time_s = np.inf
             raise KinemaError(f"{self._path} has no frame at {time_s:.3f} s (is the video short?)")
         return self._last
+
+    def _seek(self, time_s: float) -> None:
+        """Go to the last key frame at or before `time_s`."""
+        offset = int(time_s / _tick_s(self._stream))
+        self._container.seek(max(offset, 0), stream=self._stream, backward=True)
+        self._frames = self._container.decode(self._stream)
+        self._last = None
 
 
 class Decoders:
@@ -196,14 +203,17 @@ class Decoders:
         return {"_capacity": self._capacity, "_open": OrderedDict()}
 
 
+def _tick_s(stream: av.VideoStream) -> Fraction:
+    """The unit of the stream's time stamps."""
+    return stream.time_base or Fraction(1, 1)
+
+
 def _opened(path: Path) -> av.container.InputContainer:
     try:
         container = av.open(str(path))
-    except OSError as error:  # av's errors are OSErrors or ValueErrors by number
-        if error.errno == errno.ENOENT:
-            raise KinemaError(f"{path} is missing") from error
-        raise KinemaError(f"{path} is not a readable video: {error}") from error
-    except av.FFmpegError as error:
+    except FileNotFoundError:
+        raise KinemaError(f"{path} is missing") from None
+    except (av.FFmpegError, OSError) as error:
         raise KinemaError(f"{path} is not a readable video (truncated?): {error}") from error
     if not container.streams.video:
         container.close()
