@@ -1,7 +1,14 @@
 """Simulated worlds, their experts and their demonstrations. Needs mujoco; never torch."""
 
-from kinema.worlds.experts.expert import Expert
-from kinema.worlds.tabletop.env import FAMILIES, TabletopEnv, families_for
-from kinema.worlds.variation import AXES, SEEN, Variation
+import os
+import sys
+
+# MuJoCo picks its OpenGL platform when it is first imported; without a display only EGL can render.
+if sys.platform == "linux" and "DISPLAY" not in os.environ:
+    os.environ.setdefault("MUJOCO_GL", "egl")
+
+from kinema.worlds.experts.expert import Expert  # noqa: E402
+from kinema.worlds.tabletop.env import FAMILIES, TabletopEnv, families_for  # noqa: E402
+from kinema.worlds.variation import AXES, SEEN, Variation  # noqa: E402
 
 __all__ = ["AXES", "FAMILIES", "SEEN", "Expert", "TabletopEnv", "Variation", "families_for"]

@@ -22,6 +22,7 @@ from kinema.worlds.experts.motion import (
 )
 from kinema.worlds.tabletop.families.button import TRAVEL_M, PressButton
 from kinema.worlds.tabletop.families.drawer import Drawer
+from kinema.worlds.tabletop.families.lift import LiftTwoArms
 from kinema.worlds.tabletop.families.pick_place import PickPlace
 from kinema.worlds.tabletop.families.push import Push
 from kinema.worlds.tabletop.families.stack import Stack
@@ -109,6 +110,21 @@ def plan_push(scene: Scene, task: Push) -> Targets:
     return {side: ToolTarget(position_m=funnel(tool, goal, wide_m=0.03), opening=0.0)}
 
 
+def plan_lift(scene: Scene, task: LiftTwoArms) -> Targets:
+    """Each arm takes its handle and waits for the other; then both rise together."""
+    sides = [handle.side for handle in scene.robot.arms]
+    held = {side: scene.pinch_n(task.tray.body, side) > 0.6 * SECURE_N for side in sides}
+    if not all(held.values()):
+        return {side: grasp_at(scene, task.tray.handle(scene.data, side), side) for side in sides}
+    # The lower arm leads: the tray stays level and neither arm pulls it from the other.
+    height = min(scene.tool(side)[2] for side in sides) + 0.5 * STEP_M
+    targets = {}
+    for side in sides:
+        handle = task.tray.handle(scene.data, side)
+        targets[side] = ToolTarget(position_m=np.array([handle[0], handle[1], height]), opening=0.0)
+    return targets
+
+
 def _support(scene: Scene, task: Push, direction: np.ndarray) -> float:
     """How far the block reaches from its centre along a horizontal direction."""
     axes = scene.data.xmat[task.target.body].reshape(3, 3)[:2]
@@ -122,4 +138,5 @@ PLANS: dict[str, Callable[[Scene, Any], Targets]] = {
     "drawer": plan_drawer,
     "button": plan_button,
     "tidy": plan_tidy,
+    "lift_two_arms": plan_lift,
 }

@@ -10,6 +10,7 @@ from kinema.schema import KinemaError, Observation
 from kinema.worlds.tabletop.family import Episode, Family, Request
 from kinema.worlds.tabletop.families.button import PressButton
 from kinema.worlds.tabletop.families.drawer import Drawer
+from kinema.worlds.tabletop.families.lift import LiftTwoArms
 from kinema.worlds.tabletop.families.pick_place import PickPlace
 from kinema.worlds.tabletop.families.push import Push
 from kinema.worlds.tabletop.families.stack import Stack
@@ -18,17 +19,18 @@ from kinema.worlds.tabletop.scene import Scene, tabletop_spec
 from kinema.worlds.variation import SEEN, Variation, draw_backdrop
 
 _FAMILIES: dict[str, type[Family]] = {
-    family.name: family for family in (PickPlace, Stack, Push, Drawer, PressButton, Tidy)
+    family.name: family for family in (PickPlace, Stack, Push, Drawer, PressButton, LiftTwoArms, Tidy)
 }
 FAMILIES: tuple[str, ...] = tuple(_FAMILIES)
 
+_TWO_ARMED = ("aloha",)
 _SETTLE_STEPS = 25  # physics steps after a reset: 0.1 s, while things come to rest
 _HOME_JITTER_RAD = 0.03
 
 
 def families_for(card_name: str) -> tuple[str, ...]:
-    """The families that a card's body is known to solve (its expert does)."""
-    return FAMILIES
+    """The families that a card's body is known to solve (its expert does), in the order of FAMILIES."""
+    return tuple(name for name in FAMILIES if name != "lift_two_arms" or card_name in _TWO_ARMED)
 
 
 class TabletopEnv:

@@ -64,6 +64,5 @@ def _draw(rng: np.random.Generator, area: WorkArea, footprint: Footprint) -> np.
     # Push one coordinate out to the ring, at the side that the footprint's own range allows.
     sides = [(axis, s) for axis in (0, 1) for s in (-1.0, 1.0) if s in ((footprint.u, footprint.v)[axis])]
     axis, sign = sides[rng.integers(len(sides))] if sides else (int(rng.integers(2)), 1.0)
-    place = area.at(*uv)
-    place[axis] = area.center[axis] + sign * (area.half[axis] + rng.uniform(*RING_M))
-    return place
+    uv[axis] = sign * (1.0 + rng.uniform(*RING_M) / area.half[axis])
+    return area.at(*uv)

@@ -161,10 +161,16 @@ class Container(Fixture):
         body = self.add_body(spec)
         radius, rim = self.radius_m, self.rim_m
         floor = rim if self.kind == "plate" else 0.004
-        body.add_geom(type=_CYLINDER, size=[radius, floor / 2, 0], pos=[0, 0, floor / 2], **NEVER_COLLIDES)
         # A block rests on an unseen square: boxes rock without end on MuJoCo's cylinders.
-        square = [0.85 * radius, 0.85 * radius, floor / 2]
-        body.add_geom(type=_BOX, size=square, pos=[0, 0, floor / 2], rgba=[0, 0, 0, 0], **FIXED_COLLIDES)
+        inner = radius if self.kind == "tray" else 0.85 * radius
+        square = {"size": [inner, inner, floor / 2], "pos": [0, 0, floor / 2], "type": _BOX}
+        if self.kind == "tray":
+            body.add_geom(**square, **FIXED_COLLIDES)
+        else:
+            body.add_geom(
+                type=_CYLINDER, size=[radius, floor / 2, 0], pos=[0, 0, floor / 2], **NEVER_COLLIDES
+            )
+            body.add_geom(rgba=[0, 0, 0, 0], **square, **FIXED_COLLIDES)
         if self.kind == "plate":
             return
         walls = 4 if self.kind == "tray" else 10

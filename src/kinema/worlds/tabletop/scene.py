@@ -8,6 +8,7 @@ import mujoco
 import numpy as np
 
 from kinema.card.card import EmbodimentCard
+from kinema.card.kinematics import home_rotation
 from kinema.worlds.control import Controller
 from kinema.worlds.robots import FIXED_COLLIDES, NEVER_COLLIDES, ArmHandle, Robot, add_robot, new_spec
 from kinema.worlds.tabletop.props import Block
@@ -16,29 +17,44 @@ from kinema.worlds.variation import Backdrop
 
 @dataclass(frozen=True, kw_only=True)
 class WorkArea:
-    """The rectangle on the table where things lie, in the robot's frame [m]. The table top is z = 0."""
+    """The rectangle on the table where things lie, in the robot's frame [m]. The table top is z = 0.
+
+    u runs away from the arm that works there, v to its left; `yaw_rad` is the direction of u.
+    """
 
     center: tuple[float, float]
     half: tuple[float, float]
+    yaw_rad: float = 0.0
 
     def at(self, u: float, v: float) -> np.ndarray:
-        """The point (2,) at relative coordinates in [-1, 1]: u towards x, v towards y."""
-        return np.array([self.center[0] + u * self.half[0], self.center[1] + v * self.half[1]])
+        """The point (2,) at relative coordinates, in [-1, 1] inside the area."""
+        return np.array(self.center) + self.turn(u * self.half[0], v * self.half[1])
+
+    def turn(self, along_m: float, left_m: float) -> np.ndarray:
+        """A displacement (2,) given along u and v [m]."""
+        cosine, sine = np.cos(self.yaw_rad), np.sin(self.yaw_rad)
+        return np.array([cosine * along_m - sine * left_m, sine * along_m + cosine * left_m])
 
 
-# Where the arm reaches straight down with room to spare; other cards get the middle of their workspace.
-_AREAS = {
-    "panda": WorkArea(center=(0.48, 0.0), half=(0.14, 0.17)),
+# Where the working (right) arm reaches straight down with room to spare.
+_AREAS: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {
+    "panda": ((0.48, 0.0), (0.14, 0.17)),
+    "ur5e": ((0.48, 0.0), (0.14, 0.17)),
+    "aloha": ((0.45, -0.10), (0.12, 0.14)),
 }
 
 
 def work_area(card: EmbodimentCard) -> WorkArea:
-    """The card's work area: about 0.28 x 0.34 m, smaller for a small workspace."""
-    if card.name in _AREAS:
-        return _AREAS[card.name]
+    """The card's work area: about 0.28 x 0.34 m, or the middle of a smaller workspace.
+
+    It faces the way the right arm's tool does at home, so that the jaws close across it.
+    """
+    arm = next(arm for arm in card.arms if arm.side == "right")
+    tool_x = home_rotation(arm)[:, 0]
     (x0, x1), (y0, y1), _ = card.workspace_m
-    half = (min(0.14, 0.4 * (x1 - x0)), min(0.17, 0.4 * (y1 - y0)))
-    return WorkArea(center=((x0 + x1) / 2, (y0 + y1) / 2), half=half)
+    middle = ((x0 + x1) / 2, (y0 + y1) / 2), (min(0.14, 0.4 * (x1 - x0)), min(0.17, 0.4 * (y1 - y0)))
+    center, half = _AREAS.get(card.name, middle)
+    return WorkArea(center=center, half=half, yaw_rad=float(np.arctan2(tool_x[1], tool_x[0])))
 
 
 def tabletop_spec(card: EmbodimentCard) -> mujoco.MjSpec:

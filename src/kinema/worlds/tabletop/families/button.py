@@ -92,7 +92,7 @@ class PressButton(Family):
         for button, color, spot in zip(self.buttons, episode.colors(named=1, total=count), spots):
             button.color = color
             button.show(model, episode.shade(color), square=episode.variation.instance)
-            button.place(model, spot, float(rng.uniform(-0.15, 0.15)))
+            button.place(model, spot, scene.area.yaw_rad + float(rng.uniform(-0.15, 0.15)))
         self.target, self.others = self.buttons[0], self.buttons[1:count]
         return phrase(rng, "button", episode.variation.instruction, f"{self.target.color} button")
 

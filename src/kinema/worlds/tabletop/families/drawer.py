@@ -120,11 +120,11 @@ class Drawer(Family):
         rng, model, cabinet = episode.rng, scene.model, self.cabinet
         wanted = episode.request.kind if episode.request else ""
         self.opening = (wanted or ("open", "close")[rng.integers(2)]) == "open"
-        place = scene.area.at(rng.uniform(0.55, 1.0), rng.uniform(-0.6, 0.6))
+        u, v = rng.uniform(0.55, 1.0), rng.uniform(-0.6, 0.6)
         if episode.variation.position:
-            beyond = 0.6 * scene.area.half[1] + rng.uniform(*RING_M) + 0.01
-            place[1] = scene.area.center[1] + rng.choice([-1.0, 1.0]) * beyond
-        cabinet.place(model, place, float(rng.uniform(-0.12, 0.12)))
+            v = rng.choice([-1.0, 1.0]) * (0.65 + rng.uniform(*RING_M) / scene.area.half[1])
+        place = scene.area.at(u, v)
+        cabinet.place(model, place, scene.area.yaw_rad + float(rng.uniform(-0.12, 0.12)))
         palette = list(UNNAMED_COLORS if episode.variation.color else COLORS)
         body, front, handle = (episode.shade(palette[i]) for i in rng.permutation(len(palette))[:3])
         cabinet.paint(model, body)

@@ -66,7 +66,7 @@ class PickPlace(Family):
         for block, color, spot in zip(self.blocks, [colors[0], *colors[3:]], [spots[1], *spots[3:]]):
             block.set_form(model, episode.block_shape(), episode.shade(color))
             block.color = color
-            block.place(model, scene.data, spot, float(rng.uniform(-0.15, 0.15)))
+            block.place(model, scene.data, spot, scene.area.yaw_rad + float(rng.uniform(-0.15, 0.15)))
         for block in self.blocks[blocks:]:
             block.park(model, scene.data)
         other = self._container(kinds[1], 1, episode)

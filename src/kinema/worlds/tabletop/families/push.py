@@ -40,7 +40,7 @@ class Push(Family):
         for block, color, spot in zip(self.blocks, (colors[0], colors[2]), spots[:2]):
             block.set_form(model, episode.block_shape(), episode.shade(color))
             block.color = color
-            block.place(model, scene.data, spot, float(rng.uniform(-0.15, 0.15)))
+            block.place(model, scene.data, spot, scene.area.yaw_rad + float(rng.uniform(-0.15, 0.15)))
         for region, color, spot in zip(self.regions, (colors[1], colors[3]), spots[2:]):
             region.color = color
             region.paint(model, episode.shade(color))
@@ -69,7 +69,7 @@ class Push(Family):
             offset = spots[1] - start
             ahead = float(np.clip(offset @ along, -0.08, np.linalg.norm(goal - start)))
             clear = np.linalg.norm(offset - ahead * along) > 0.08
-            if clear and along[0] > 0.7:  # at most 45 degrees from straight ahead
+            if clear and along @ scene.area.turn(1.0, 0.0) > 0.7:  # at most 45 degrees from straight ahead
                 return spots
         raise KinemaError("push: no layout with a free way was found")
 

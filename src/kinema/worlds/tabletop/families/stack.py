@@ -39,7 +39,7 @@ class Stack(Family):
         for block, color, spot in zip(self.blocks, episode.colors(named=2, total=count), spots):
             block.set_form(model, episode.block_shape(), episode.shade(color))
             block.color = color
-            block.place(model, scene.data, spot, float(rng.uniform(-0.15, 0.15)))
+            block.place(model, scene.data, spot, scene.area.yaw_rad + float(rng.uniform(-0.15, 0.15)))
         for block in self.blocks[count:]:
             block.park(model, scene.data)
         return phrase(

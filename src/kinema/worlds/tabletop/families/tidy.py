@@ -43,7 +43,7 @@ class Tidy(Family):
         for block, color, spot in zip(self.blocks, episode.colors(named=0, total=count), spots[1:]):
             block.set_form(model, episode.block_shape(), episode.shade(color))
             block.color = color
-            block.place(model, scene.data, spot, float(rng.uniform(-0.15, 0.15)))
+            block.place(model, scene.data, spot, scene.area.yaw_rad + float(rng.uniform(-0.15, 0.15)))
         for block in self.blocks[count:]:
             block.park(model, scene.data)
         self.used = self.blocks[:count]
@@ -57,13 +57,16 @@ class Tidy(Family):
     def next_block(self, scene: Scene) -> Block | None:
         """The one to put away now: of those outside, the leftmost seen from the robot."""
         outside = [b for b in self.used if not self.inside(scene, b)]
-        return max(outside, key=lambda b: b.position(scene.data)[1]) if outside else None
+        left = scene.area.turn(0.0, 1.0)
+        return max(outside, key=lambda b: b.position(scene.data)[:2] @ left) if outside else None
 
     def free_slot(self, scene: Scene, held: Block) -> np.ndarray:
         """A free place in the box (3,) for the held block: three in a row towards the robot, then the middle."""
         center = self.box.position(scene.data)
         taken = [b.position(scene.data) for b in self.used if b is not held and self.inside(scene, b)]
-        slots = [center + np.array([offset, 0.0, self.box.floor_m]) for offset in (-0.05, 0.0, 0.05)]
+        slots = [
+            center + np.array([*scene.area.turn(along, 0.0), self.box.floor_m]) for along in (-0.05, 0.0, 0.05)
+        ]
         for slot in slots:
             if all(np.linalg.norm(slot[:2] - other[:2]) > 0.044 for other in taken):
                 return slot
