@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "schema": {"card", "space"},
     "data": {"card", "space", "schema"},
     "worlds": {"card", "space", "schema"},
-    "model": {"card", "space", "schema", "data.batch"},
+    "model": {"card", "space", "schema", "data.batch", "data.text", "data.sample"},
     "train": {"card", "space", "schema", "data", "model"},
     "runtime": {"card", "space", "schema"},
     "bench": {"card", "space", "schema", "worlds", "runtime"},
@@ -71,17 +71,18 @@ def test_the_rule_sees_local_and_relative_imports() -> None:
     found = list(_imports(source, "runtime.loop"))
     assert found == ["train.loop.step", "bench.run"]
     assert _breaches("runtime", found) == found
-    assert _breaches("model", ["data.batch.Batch", "data.sample.build"]) == ["data.sample.build"]
+    assert _breaches("model", ["data.batch.Batch", "data.mixture.Mixture"]) == ["data.mixture.Mixture"]
 
 
 def test_the_table_in_the_architecture_is_this_table() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
-    section = text.split("<!-- import-rules -->")[1]
+    section = text.split("<!-- import-rules -->")[1].split("\n\n")[1]
     rows = re.findall(r"^\| ([a-z, ]+) \| ([^|]+) \|$", section, re.MULTILINE)
     written: dict[str, set[str]] = {}
     for owners, allowed in rows:
         for owner in owners.split(","):
             written[owner.strip()] = {a.strip().strip("`") for a in allowed.split(",")} - {"nothing of ours"}
+    assert written.pop("package") == {"may import"}
     assert {k: v for k, v in written.items() if k not in EVERYTHING} == MAY_IMPORT
     assert {k for k, v in written.items() if v == {"everything"}} == EVERYTHING
 

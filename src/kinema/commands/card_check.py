@@ -1,11 +1,11 @@
-"""What `kinema robots check` does with a card: build the body, and send random actions there and back."""
+"""What `kinema robots check` adds to the card's own checks: build the body, try its codec, name its slots."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from kinema.card.card import Channel, EmbodimentCard
-from kinema.schema import KinemaError
+from kinema.space.layout import NUM_SLOTS
 
 _TOLERANCE = 1e-5  # the unified action is float32
 _DRAWS = 200
@@ -24,7 +24,7 @@ def compile_body(card: EmbodimentCard) -> str:
 
 
 def round_trip(card: EmbodimentCard, seed: int = 0) -> str:
-    """Encode and decode random chunks inside the card's limits. Raises KinemaError naming the wrong ones."""
+    """Encode and decode random chunks inside the card's limits. Raises ValueError naming the wrong ones."""
     from kinema.space.codec import Codec
     from kinema.space.stats import ChannelStats
 
@@ -48,8 +48,13 @@ def round_trip(card: EmbodimentCard, seed: int = 0) -> str:
         worst = np.maximum(worst, np.abs(back - chunk).max(axis=0))
     wrong = [c.name for c, error in zip(card.actions, worst) if error > _TOLERANCE * max(1.0, _width(c))]
     if wrong:
-        raise KinemaError(f"card {card.name!r}: actions {wrong} do not survive encode and decode")
+        raise ValueError(f"card {card.name!r}: actions {wrong} do not survive encode and decode")
     return f"{_DRAWS} random chunks there and back, worst error {worst.max():.1e}"
+
+
+def fill_slots(card: EmbodimentCard) -> str:
+    """Which slots of the unified space this body's actions fill."""
+    return f"{len(card.actions)} of {NUM_SLOTS}: {', '.join(channel.slot for channel in card.actions)}"
 
 
 def _width(channel: Channel) -> float:

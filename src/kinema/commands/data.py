@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kinema.commands.terminal import choose, examples, saved_on_interrupt, words
+from kinema.commands.terminal import choose, examples, saved_on_interrupt, table, words
+from kinema.schema import KinemaError
 
 if TYPE_CHECKING:
     from kinema.commands.make_data import Task
@@ -82,3 +83,79 @@ def _metaworld_tasks(names: Sequence[str], noise: float) -> list[Task]:
     wanted = [choose("Meta-World task", name, TASKS) for name in names] or TASKS
     size = RENDERING.size_px
     return [Task(world="metaworld", card=CARD, name=n, noise=noise, image_size=size) for n in wanted]
+
+
+@app.command("verify", epilog=examples("kinema data verify data/tabletop/panda"))
+def verify(
+    folder: Folder,
+    fast: Annotated[bool, typer.Option("--fast", help="Do not decode the pictures.")] = False,
+) -> None:
+    """Name every fault: files, videos, indices, times, values, statistics. Exit code 1 when there is one."""
+    from kinema.data.verify import verify as faults_of
+
+    if not folder.is_dir():
+        raise KinemaError(f"{folder} is not a folder; expected a LeRobot data set")
+    faults = faults_of(folder, decode=not fast)
+    for fault in faults:
+        print(fault)
+    if not faults:
+        print(f"{folder} is sound")
+        return
+    mendable = sum(fault.repairable for fault in faults)
+    print(f"{len(faults)} fault{'s' * (len(faults) > 1)}; `kinema data repair {folder}` can mend {mendable}")
+    raise typer.Exit(1)
+
+
+@app.command(
+    "repair",
+    epilog=examples(
+        "kinema data repair data/tabletop/panda --dry-run", "kinema data repair data/tabletop/panda"
+    ),
+)
+def repair(
+    folder: Folder,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    ] = False,
+) -> None:
+    """Mend what can be mended, set aside what cannot, and keep a backup of the state before."""
+    from kinema.data.repair import repair as mend
+
+    actions = mend(folder, dry_run=dry_run)
+    for action in actions:
+        print(action)
+    if not actions:
+        print(f"{folder} is sound; nothing was done")
+    if any(not action.mended for action in actions):
+        raise typer.Exit(1)
+
+
+@app.command("stats", epilog=examples("kinema data stats data/tabletop/panda"))
+def stats(
+    folder: Folder,
+    write: Annotated[bool, typer.Option("--write", help="Also write them into the data set.")] = False,
+) -> None:
+    """Measure every channel: range, quantiles, mean and deviation."""
+    import numpy as np
+
+    from kinema.data.lerobot import Dataset
+    from kinema.data.measure import measure, write_statistics
+
+    dataset = Dataset.open(folder)
+    measured = write_statistics(folder) if write else measure(dataset)
+    print(f"{dataset.num_episodes} episodes, {dataset.num_frames} frames, {len(dataset.tasks)} instructions")
+    columns = ("min", "q01", "q50", "q99", "max", "mean", "std")
+    rows = []
+    for feature, values in measured.items():
+        names = channel_names(dataset.metadata.features[feature], len(np.ravel(values["mean"])))
+        for channel, *numbers in zip(names, *(np.ravel(values[column]) for column in columns)):
+            rows.append((feature, channel, *(f"{number:.4g}" for number in numbers)))
+    print(table(rows, ("feature", "channel", *columns)))
+
+
+def channel_names(feature: Mapping[str, Any], channels: int) -> list[str]:
+    """Names of a feature's channels; pictures have red, green and blue."""
+    if feature["dtype"] in ("video", "image"):
+        return ["red", "green", "blue"][:channels]
+    names = feature.get("names")
+    return list(names) if names and len(names) == channels else [str(i) for i in range(channels)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kinema.commands.terminal import examples, table
+from kinema.schema import KinemaError
 
 if TYPE_CHECKING:
     from kinema.card.card import Channel
@@ -52,19 +53,17 @@ def show(name: Name) -> None:
 
 @app.command("check", epilog=examples("kinema robots check panda", "kinema robots check my_robot.yaml"))
 def check(name: Name) -> None:
-    """Read a card strictly, compile its body, send random actions through its codec and back."""
-    from kinema.card.load import load_card
-    from kinema.card.prompt import prompt
-    from kinema.commands.card_check import compile_body, round_trip
-    from kinema.space.layout import NUM_SLOTS
+    """Read a card strictly, check what its numbers mean together, compile its body, try its codec."""
+    from kinema.card.check import check_card
+    from kinema.commands.card_check import compile_body, fill_slots, round_trip
 
-    card = load_card(name)
-    slots = ", ".join(channel.slot for channel in card.actions)
-    print(f"ok  card      {card.name}: every key and number is valid")
-    print(f"ok  body      {compile_body(card)}")
-    print(f"ok  codec     {round_trip(card)}")
-    print(f"ok  slots     {len(card.actions)} of {NUM_SLOTS}: {slots}")
-    print(f"ok  prompt    {prompt(card, 'pick up the red block')}")
+    report = check_card(name, (("body", compile_body), ("codec", round_trip), ("slots", fill_slots)))
+    if report.card is None:
+        raise KinemaError(report.rows[0].detail)
+    for row in report.rows:
+        print(f"{'ok' if row.ok else 'FAULT':6}{row.name:10}{row.detail}")
+    if not report.ok:
+        raise typer.Exit(1)
 
 
 def _print_channels(what: str, channels: tuple[Channel, ...]) -> None:
