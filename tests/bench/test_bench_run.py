@@ -30,6 +30,7 @@ def outcomes(out: Path) -> dict:
     """Everything in the journal that must not depend on the machine."""
     lines = (out / "episodes.jsonl").read_text().splitlines()[1:]
     entries = [{k: v for k, v in json.loads(line).items() if k != "timing"} for line in lines]
+    entries = [entry for entry in entries if "sitting" not in entry]
     assert len({(e["task"], e["index"]) for e in entries}) == len(entries), "an episode was played twice"
     return {(e["task"], e["index"]): e for e in entries}
 
@@ -56,8 +57,8 @@ def test_another_seed_gives_other_episodes(whole, tmp_path):
     )
 
 
-def test_a_run_resumes_after_sigkill_to_the_same_result(tmp_path, whole):
-    out = tmp_path / "run"
+def interrupt(out: Path, folder: Path, signal_number: int) -> bytes:
+    """Start the slow toy run in a process group of its own, stop it midway; returns its journal."""
     script = (
         f"import sys; sys.path.insert(0, {HERE!r})\n"
         "if __name__ == '__main__':\n"
@@ -65,32 +66,57 @@ def test_a_run_resumes_after_sigkill_to_the_same_result(tmp_path, whole):
         "    from test_bench_run import run, toy\n"
         f"    run(toy(step_s=0.01), Path({str(out)!r}), workers=2, quiet=True)\n"
     )
-    (tmp_path / "go.py").write_text(script)
-    process = subprocess.Popen([sys.executable, str(tmp_path / "go.py")], start_new_session=True)
+    (folder / "go.py").write_text(script)
+    process = subprocess.Popen(
+        [sys.executable, str(folder / "go.py")], start_new_session=True, stderr=subprocess.DEVNULL
+    )
     journal = out / "episodes.jsonl"
     deadline = time.monotonic() + 60
-    while not (journal.exists() and journal.read_bytes().count(b"\n") >= 5) and time.monotonic() < deadline:
+    while not (journal.exists() and journal.read_bytes().count(b"\n") >= 6) and time.monotonic() < deadline:
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    os.killpg(process.pid, signal_number)
+    process.wait(timeout=30)
     done = journal.read_bytes()
-    assert 5 <= done.count(b"\n") < 19, "the kill came too late to show anything"
+    assert 6 <= done.count(b"\n") < 20, "the signal came too early or too late to show anything"
+    return done
+
+
+def test_a_run_resumes_after_sigkill_to_the_same_result(tmp_path, whole):
+    out = tmp_path / "run"
+    done = interrupt(out, tmp_path, signal.SIGKILL)
     assert not (out / "results.json").exists()
+    journal = out / "episodes.jsonl"
     journal.write_bytes(done + b'{"task": "left", "ind')  # a line torn by the kill
     results = run(toy(step_s=0.01), out, workers=1, quiet=True)
     assert journal.read_bytes().startswith(done), "finished episodes were played again"
     assert results.complete
+    assert len(results.provenance["earlier_sittings"]) == 1
     assert outcomes(out) == outcomes(whole[0])
     assert results.tasks == whole[1].tasks
 
 
-def test_a_finished_run_is_not_played_again_and_can_be_extended(whole, tmp_path):
-    out, _ = whole
+def test_ctrl_c_leaves_incomplete_results(tmp_path):
+    out = tmp_path / "run"
+    interrupt(out, tmp_path, signal.SIGINT)
+    results = Results.load(out / "results.json")
+    assert not results.complete
+    assert results.overall["episodes"] == len(outcomes(out)) > 0
+    assert "not complete" in (out / "report.html").read_text()
+
+
+def test_a_finished_run_is_not_played_again_and_can_be_extended(tmp_path):
+    out = tmp_path
+    run(toy(), out, quiet=True)
     before = (out / "episodes.jsonl").read_bytes()
     again = run(toy(), out, quiet=True)
     assert (out / "episodes.jsonl").read_bytes() == before
     assert again.complete
-    assert Results.load(out / "results.json").tasks == again.tasks
+    assert Results.load(out / "results.json") == again
+    assert again.provenance["policy"]["policy"] == "diffusing"
+    longer = run(RunSettings(**{**vars(toy()), "episodes": 7}), out, quiet=True)
+    assert longer.complete
+    assert longer.overall["episodes"] == 21
+    assert (out / "episodes.jsonl").read_bytes().startswith(before)
 
 
 def test_a_crashing_environment_is_an_error_and_the_run_goes_on(tmp_path):

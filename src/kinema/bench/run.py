@@ -67,39 +67,47 @@ def run(settings: RunSettings, out: Path, *, workers: int = 1, quiet: bool = Fal
     benchmark: Benchmark = settings.benchmark.build()
     specs = _select(benchmark, settings.tasks)
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
     journal = Journal(out / "episodes.jsonl", settings.identity())
     jobs = _missing_jobs(settings, specs, journal, out)
-    began = time.time()
-    pool = _Pool(settings, out, min(max(1, workers), max(1, len(jobs))))
-    interrupted = True
+    pool = _Pool(settings, out, min(max(1, workers), len(jobs)))
     try:
-        with tqdm(
-            total=len(jobs) + len(journal.records),
-            initial=len(journal.records),
-            disable=quiet,
-            unit="episode",
-            smoothing=0.1,
-        ) as bar:
-            successes = sum(record.result == Result.SUCCESS for record in journal.records.values())
-            for record in pool.play(jobs):
-                journal.append(record)
-                successes += record.result == Result.SUCCESS
-                bar.update()
-                bar.set_postfix_str(f"{record.task}, success {successes / len(journal.records):.1%}")
-        interrupted = False
+        pool.open()
+        if jobs:
+            journal.begin(describe_run(benchmark, settings, policy=pool.policy_provenance, workers=workers))
+        _play_all(pool, jobs, journal, quiet)
+    except KeyboardInterrupt:
+        if journal.sittings:
+            _publish(benchmark.name, settings, specs, journal, out)
+        raise
     finally:
         pool.close()
         journal.close()
-        provenance = describe_run(
-            benchmark, settings, policy=pool.policy_provenance, workers=workers, began=began, out=out
-        )
-        wanted = {(spec.name, index) for spec in specs for index in range(settings.episodes)}
-        records = [journal.records[key] for key in sorted(wanted & journal.records.keys())]
-        complete = not interrupted and len(records) == len(wanted)
-        results = summarise(benchmark.name, specs, records, complete=complete, provenance=provenance)
-        results.save(out / "results.json")
-        write_report(out, results, records)
+    return _publish(benchmark.name, settings, specs, journal, out)
+
+
+def _play_all(pool: _Pool, jobs: list[EpisodeJob], journal: Journal, quiet: bool) -> None:
+    done = len(journal.records)
+    successes = sum(record.result == Result.SUCCESS for record in journal.records.values())
+    with tqdm(total=len(jobs) + done, initial=done, disable=quiet, unit="episode", smoothing=0.1) as bar:
+        for record in pool.play(jobs):
+            journal.append(record)
+            successes += record.result == Result.SUCCESS
+            bar.update()
+            bar.set_postfix_str(f"{record.task}, success {successes / len(journal.records):.1%}")
+
+
+def _publish(
+    name: str, settings: RunSettings, specs: tuple[TaskSpec, ...], journal: Journal, out: Path
+) -> Results:
+    """Write the results and the report of what the journal holds of the wanted episodes."""
+    wanted = {(spec.name, index) for spec in specs for index in range(settings.episodes)}
+    records = [journal.records[key] for key in sorted(wanted & journal.records.keys())]
+    *earlier, latest = journal.sittings
+    provenance = {**latest, "earlier_sittings": earlier} if earlier else latest
+    complete = len(records) == len(wanted)
+    results = summarise(name, specs, records, complete=complete, provenance=provenance)
+    results.save(out / "results.json")
+    write_report(out, results, records)
     return results
 
 
@@ -156,12 +164,16 @@ class _Pool:
         self._workers: list[_Worker] = []
         self.policy_provenance: dict[str, Any] = {}
 
+    def open(self) -> None:
+        """Start the processes; afterwards `policy_provenance` is what the policy says of itself."""
+        self._workers = [self._start() for _ in range(self._count)]
+        for worker in self._workers:
+            self._greet(worker)
+
     def play(self, jobs: list[EpisodeJob]) -> Iterator[EpisodeRecord]:
         """Yield a record for every job, in the order in which they finish."""
         waiting = list(jobs)
-        self._workers = [self._start() for _ in range(self._count if jobs else 0)]
         for worker in self._workers:
-            self._greet(worker)
             self._give(worker, waiting)
         while busy := [worker for worker in self._workers if worker.job]:
             ready = connection.wait([worker.pipe for worker in busy], timeout=1.0)
