@@ -5,6 +5,7 @@ import torch
 from transformers.models.qwen3_5.configuration_qwen3_5 import Qwen3_5Config
 
 from kinema.model.backbone import Backbone
+from kinema.train.bench import stock_forward
 
 SIZE, PATCH, MERGE, TEXT, VIEWS = 64, 8, 2, 7, 2
 START, END, IMAGE = 3, 4, 5
@@ -48,25 +49,6 @@ def _config(layer_types, grid_side):
     )
 
 
-def _stock(backbone, images, tokens):
-    """Transformers' own forward over the same pictures and words."""
-    side, n = SIZE // PATCH, images.shape[0] * VIEWS
-    pixels = (images.float() / 127.5 - 1).flatten(0, 1)[:, None].expand(n, 2, 3, SIZE, SIZE)
-    cells = pixels.reshape(n, 1, 2, 3, side // MERGE, MERGE, PATCH, side // MERGE, MERGE, PATCH)
-    patches = cells.permute(0, 1, 4, 7, 5, 8, 3, 2, 6, 9).reshape(n * side**2, -1)
-    span = torch.tensor([START] + [IMAGE] * (side // MERGE) ** 2 + [END])
-    ids = torch.cat([tokens, span.repeat(VIEWS).expand(len(tokens), -1)], 1)
-    grid = torch.tensor([[1, side, side]] * n)
-    out = backbone.qwen(
-        input_ids=ids,
-        pixel_values=patches,
-        image_grid_thw=grid,
-        mm_token_type_ids=(ids == IMAGE).int(),
-        attention_mask=torch.ones_like(ids),
-    )
-    return out.last_hidden_state
-
-
 @pytest.mark.parametrize(
     ("layer_types", "grid_side"),
     [
@@ -84,7 +66,7 @@ def test_batched_forward_equals_the_stock_one(layer_types, grid_side):
     tags = torch.tensor([[START, END]] * VIEWS)
     with torch.inference_mode():
         ours = backbone(images, ones, tokens, torch.ones_like(tokens, dtype=torch.bool), tags)
-        stock = _stock(backbone, images, tokens)
+        stock = stock_forward(backbone, images, tokens, tags)
     assert stock.abs().mean() > 0.1
     torch.testing.assert_close(ours.hidden, stock, atol=1e-4, rtol=1e-4)
 

@@ -25,7 +25,7 @@ class LocalPolicy:
         if threads is not None:
             torch.set_num_threads(threads)
         self.artifact = artifact.load(Path(folder), device=device)
-        self._device, self._steps = device, sample_steps
+        self._device, self.sample_steps = device, sample_steps
         self._generator = torch.Generator().manual_seed(0)
 
     def reset(self, seed: int) -> None:
@@ -40,7 +40,7 @@ class LocalPolicy:
         inputs = sample.inputs([row], self.artifact.tokenizer).to(self._device)
         noise = torch.randn(1, 1, config.decoder.horizon, NUM_SLOTS, generator=self._generator)
         tags = self.artifact.tags(codec.card).to(self._device)
-        unified = self.artifact.policy.sample(inputs, tags, noise.to(self._device), self._steps)
+        unified = self.artifact.policy.sample(inputs, tags, noise.to(self._device), self.sample_steps)
         values = codec.decode(unified[0, 0].cpu().numpy(), row.state.astype(np.float64))
         period_s = 1 / codec.card.control_hz
         times_s = observation.time_s + period_s * (1 + np.arange(len(values)))

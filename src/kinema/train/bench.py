@@ -1,0 +1,127 @@
+"""Speed and memory of training, beside the stock forward of the same classes in the same run."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+
+import torch
+from torch import Tensor
+
+from kinema.card.load import load_card
+from kinema.data.fake import fake_source
+from kinema.data.mixture import Mixture
+from kinema.data.source import measure_stats
+from kinema.data.text import TextTokenizer
+from kinema.model import presets
+from kinema.model.backbone import Backbone
+from kinema.model.policy import Policy
+from kinema.space.codec import Codec
+from kinema.train.optim import OptimConfig, Optimizer
+from kinema.train.stages.sft import Sft, SftConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSpeed:
+    """Whole steps (batch, augmentation, forward, backward, optimiser) of the nano preset, two 96 px views.
+
+    over_stock: how many times faster our backbone's forward and backward is than transformers' own.
+    """
+
+    samples_per_s: float
+    of_limit: float  # of 200 samples/s
+    peak_gb: float
+    over_stock: float
+    threads: int
+    batch_size: int
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def measure_training(*, threads: int = 2, batch_size: int = 64, seconds: float = 20.0) -> TrainingSpeed:
+    """Measure on made-up demonstrations of the Panda."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    source = fake_source(load_card("panda"), image_size=96)
+    tokenizer = TextTokenizer.train(source.tasks, 400)
+    codecs = {source.card.name: Codec(source.card, *measure_stats([source], 16))}
+    mixture = Mixture([source], codecs, tokenizer, batch_size=batch_size, horizon=16, seed=0)
+    policy = Policy(presets.nano(tokenizer.vocab_size))
+    tags = torch.tensor([tokenizer.tag_ids(camera.tag) for camera in source.card.cameras])
+    stage, optimizer = Sft(policy, tags, SftConfig()), Optimizer(policy, OptimConfig())
+    generator = torch.Generator().manual_seed(0)
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            losses = stage(mixture.draw(), generator)
+        total = sum(losses[name] * weight for name, weight in stage.weights.items())
+        assert isinstance(total, Tensor)
+        total.backward()
+        optimizer.step(1.0)
+
+    rate = batch_size * _per_second(step, seconds)
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return TrainingSpeed(
+        samples_per_s=rate,
+        of_limit=rate / 200,
+        peak_gb=peak_gb,
+        over_stock=_over_stock(batch_size, seconds / 2),
+        threads=threads,
+        batch_size=batch_size,
+    )
+
+
+def _over_stock(batch_size: int, seconds: float) -> float:
+    """Our batched backbone against transformers' forward: same weights, pictures, words and gradients."""
+    config = replace(presets.nano(), conv_stem=False)
+    policy = Policy(config)
+    backbone = policy.backbone
+    images = torch.randint(0, 256, (batch_size, 2, 3, 96, 96), dtype=torch.uint8)
+    tokens = torch.randint(16, 400, (batch_size, 24))
+    mask, views = torch.ones_like(tokens, dtype=torch.bool), torch.ones(batch_size, 2, dtype=torch.bool)
+    tags = torch.tensor([[1, 2], [3, 4]])
+
+    def ours() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            hidden = backbone(images, views, tokens, mask, tags).hidden
+        hidden.float().square().mean().backward()
+
+    def stock() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            hidden = stock_forward(backbone, images, tokens, tags)
+        hidden.float().square().mean().backward()
+
+    return _per_second(ours, seconds) / _per_second(stock, seconds)
+
+
+def stock_forward(backbone: Backbone, images: Tensor, tokens: Tensor, tags: Tensor) -> Tensor:
+    """Transformers' own forward over the sequence that `Backbone` makes: hidden states (B, T, C)."""
+    config, vision = backbone.config, backbone.config.vision_config
+    patch, merge = vision.patch_size, vision.spatial_merge_size
+    side, (B, V), size = backbone.patches, images.shape[:2], images.shape[-1]
+    pixels = (images.float() / 127.5 - 1).flatten(0, 1)[:, None].expand(B * V, 2, 3, size, size)
+    cells = pixels.reshape(B * V, 1, 2, 3, side // merge, merge, patch, side // merge, merge, patch)
+    patches = cells.permute(0, 1, 4, 7, 5, 8, 3, 2, 6, 9).reshape(B * V * side**2, -1)
+    image = torch.full((backbone.grid**2,), config.image_token_id)
+    spans = torch.cat([torch.cat([start[None], image, end[None]]) for start, end in tags])
+    ids = torch.cat([tokens, spans.expand(B, -1)], 1)
+    return backbone.qwen(
+        input_ids=ids,
+        pixel_values=patches,
+        image_grid_thw=torch.tensor([[1, side, side]] * (B * V)),
+        position_ids=backbone.position_ids(tokens.shape[1], V, ids.device)[:, None].expand(3, B, -1),
+        attention_mask=torch.ones_like(ids),
+    ).last_hidden_state
+
+
+def _per_second(work: Callable[[], None], seconds: float) -> float:
+    work()
+    work()
+    begin, count = time.perf_counter(), 0
+    while time.perf_counter() - begin < seconds:
+        work()
+        count += 1
+    return count / (time.perf_counter() - begin)
