@@ -88,7 +88,7 @@ def _numbers(trace: RunTrace) -> dict[str, str]:
     if len(trace.latency_ms):
         median, p95 = np.percentile(trace.latency_ms, [50, 95])
         numbers["an answer took"] = (
-            f"median {median:.0f} ms, p95 {p95:.0f} ms ({len(trace.latency_ms)} answers)"
+            f"median {median:.1f} ms, p95 {p95:.1f} ms ({len(trace.latency_ms)} answers)"
         )
     outside = _outside(trace)
     numbers["actions outside limits"] = ", ".join(outside) if outside else "none"
