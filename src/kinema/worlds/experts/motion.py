@@ -88,7 +88,9 @@ def carry(scene: Scene, block: Block, side: str, goal: np.ndarray) -> ToolTarget
     tool = scene.tool(side)
     offset = tool - block.position(scene.data)
     tool_goal = goal + offset
-    there = np.linalg.norm(tool_goal[:2] - tool[:2]) < 0.015 and tool[2] - tool_goal[2] < 0.010
+    above = tool[2] - tool_goal[2]
+    low = above < 0.010 or (above < 0.035 and scene.supported(block.body))
+    there = np.linalg.norm(tool_goal[:2] - tool[:2]) < 0.015 and low
     return ToolTarget(position_m=funnel(tool, tool_goal), opening=1.0 if there else 0.0)
 
 

@@ -1,7 +1,7 @@
 """Things on the table: how each is built into a specification and then moved, shaped and coloured.
 
 A model is compiled once per card and family and serves thousands of resets, so a prop changes by
-writing to the compiled model: `geom_type`, `geom_size`, `geom_rgba`, `body_pos`. A thing that an episode
+writing to the compiled model: `geom_size`, `geom_rgba`, `body_pos`. A thing that an episode
 does not use is parked: under the table, without collisions and without weight.
 """
 
@@ -30,7 +30,11 @@ class Shape:
 
 
 class Block:
-    """A free rigid block. Three boxes turned by 60 degrees make an exact hexagonal prism."""
+    """A free rigid block: one box, or three turned by 60 degrees, which make an exact hexagonal prism.
+
+    A cylinder is a hexagonal prism under a round skin that only the cameras see: MuJoCo's own cylinders
+    rock on boxes without coming to rest.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -54,31 +58,33 @@ class Block:
                 solref=[0.008, 1.0],
                 **OBJECT_COLLIDES,
             )
+        size = self.shape.half_m
+        body.add_geom(name=f"{self.name}/skin", type=_CYLINDER, size=size, mass=0.0, **NEVER_COLLIDES)
 
     def bind(self, model: mujoco.MjModel) -> None:
         self.body = model.body(self.name).id
+        self.skin = model.geom(f"{self.name}/skin").id
         self.geoms = np.array([model.geom(f"{self.name}/{i}").id for i in range(3)])
         joint = model.joint(self.name)
         self.qpos, self.dof = int(joint.qposadr[0]), int(joint.dofadr[0])
 
     def set_form(self, model: mujoco.MjModel, shape: Shape, rgb: RGB) -> None:
         self.shape = shape
-        used = 3 if shape.kind == "hexagon" else 1
         half = np.array(shape.half_m)
-        if shape.kind == "hexagon":
-            size = np.array([half[1] / np.sqrt(3), half[1], half[2]])  # side of the hexagon x its width
-        elif shape.kind == "cylinder":
-            size = np.array([half[1], half[2], 0.0])
-        else:
-            size = half
+        solids = 1 if shape.kind == "box" else 3
+        # Half the side of a regular hexagon whose width across flats is the block's.
+        size = half if shape.kind == "box" else np.array([half[1] / np.sqrt(3), half[1], half[2]])
+        skinned = shape.kind == "cylinder"
         for i, geom in enumerate(self.geoms):
-            model.geom_type[geom] = _CYLINDER if shape.kind == "cylinder" else _BOX
             model.geom_size[geom] = size
             model.geom_rbound[geom] = np.linalg.norm(half) * 1.1
             model.geom_aabb[geom, 3:] = half * 1.1
-            model.geom_rgba[geom] = [*rgb, 1.0 if i < used else 0.0]
-            model.geom_contype[geom] = OBJECT_GROUP if i < used else 0
-            model.geom_conaffinity[geom] = (ROBOT_GROUP | OBJECT_GROUP) if i < used else 0
+            model.geom_rgba[geom] = [*rgb, 1.0 if i < solids and not skinned else 0.0]
+            model.geom_contype[geom] = OBJECT_GROUP if i < solids else 0
+            model.geom_conaffinity[geom] = (ROBOT_GROUP | OBJECT_GROUP) if i < solids else 0
+        model.geom_size[self.skin] = [1.05 * half[1], half[2], 0.0]  # between the corners and the flats
+        model.geom_rbound[self.skin] = np.linalg.norm(half) * 1.1
+        model.geom_rgba[self.skin] = [*rgb, float(skinned)]
         # The solid box's inertia stands for all three forms: the error is under a fifth.
         squares = half**2
         model.body_inertia[self.body] = BLOCK_MASS_KG / 3 * (squares.sum() - squares)

@@ -160,8 +160,9 @@ class Scene:
         """Whether any gripper touches the body."""
         return any(other in self._owner for other, _ in self._contacts(body))
 
-    def rests_on(self, body: int, other: int) -> bool:
-        return any(found == other for found, _ in self._contacts(body))
+    def supported(self, body: int) -> bool:
+        """Whether anything but a gripper touches the body."""
+        return any(other not in self._owner for other, _ in self._contacts(body))
 
     def _contacts(self, body: int) -> list[tuple[int, float]]:
         """The other body and the normal force [N] of every contact of a body."""

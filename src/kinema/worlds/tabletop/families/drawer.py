@@ -57,7 +57,11 @@ class Cabinet(Fixture):
         front = {"pos": [-0.005, 0, 0.042], "size": [0.005, inner, 0.036]}
         drawer.add_geom(type=box, mass=0.15, **front, **OBJECT_COLLIDES)
         drawer.add_geom(
-            type=box, mass=0.1, pos=[depth - 0.005, 0, 0.012], size=[depth - 0.005, inner, 0.004], **NEVER_COLLIDES
+            type=box,
+            mass=0.1,
+            pos=[depth - 0.005, 0, 0.012],
+            size=[depth - 0.005, inner, 0.004],
+            **NEVER_COLLIDES,
         )
         for side in (-1, 1):
             drawer.add_geom(
@@ -70,7 +74,12 @@ class Cabinet(Fixture):
         half = _HANDLE_LENGTH_M / 2
         # Bar handles stand upright, knobs are round: the second is a held-out instance.
         drawer.add_geom(
-            type=box, mass=0.05, pos=[-0.01 - half, 0, _HANDLE_Z_M], size=[half, 0.011, 0.022], condim=4, **OBJECT_COLLIDES
+            type=box,
+            mass=0.05,
+            pos=[-0.01 - half, 0, _HANDLE_Z_M],
+            size=[half, 0.011, 0.022],
+            condim=4,
+            **OBJECT_COLLIDES,
         )
         drawer.add_geom(
             type=mujoco.mjtGeom.mjGEOM_CAPSULE,

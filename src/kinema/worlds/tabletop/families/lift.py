@@ -36,7 +36,12 @@ class Tray:
             handle = {"pos": [0, sign * _HANDLE_M, _HANDLE_Z_M], "mass": 0.02, "condim": 4}
             name = "left" if sign > 0 else "right"
             body.add_geom(
-                name=f"tray/{name}/bar", type=box, size=[0.011, 0.025, 0.024], **handle, **slide, **OBJECT_COLLIDES
+                name=f"tray/{name}/bar",
+                type=box,
+                size=[0.011, 0.025, 0.024],
+                **handle,
+                **slide,
+                **OBJECT_COLLIDES,
             )
             body.add_geom(
                 name=f"tray/{name}/knob",
@@ -47,7 +52,9 @@ class Tray:
                 **OBJECT_COLLIDES,
             )
         # Something on it, fixed: the tray is not empty, and it shows the tilt.
-        body.add_geom(name="tray/load", type=box, size=[0.02, 0.02, 0.02], pos=[0, 0, 0.03], mass=0.03, **NEVER_COLLIDES)
+        body.add_geom(
+            name="tray/load", type=box, size=[0.02, 0.02, 0.02], pos=[0, 0, 0.03], mass=0.03, **NEVER_COLLIDES
+        )
 
     def bind(self, model: mujoco.MjModel) -> None:
         self.body = model.body("tray").id

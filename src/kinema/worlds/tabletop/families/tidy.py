@@ -12,7 +12,8 @@ from kinema.worlds.tabletop.props import Block, Container
 from kinema.worlds.tabletop.scene import Scene
 
 _BLOCKS = 3
-BOX_HALF_M, _RIM_M = 0.080, 0.035
+BOX_HALF_M, _RIM_M = 0.085, 0.035
+_SLOT_M = 0.056  # between the row's places: a 5 cm block and room to let it go
 
 
 class Tidy(Family):
@@ -36,7 +37,7 @@ class Tidy(Family):
         count = int(rng.integers(2, _BLOCKS + 1))
         side = float(rng.choice([-1.0, 1.0]))
         ring = episode.variation.position
-        box = Footprint(radius_m=0.11, u=(-0.6, 0.6), v=(0.5 * side - 0.1, 0.5 * side + 0.1))
+        box = Footprint(radius_m=0.115, u=(-0.6, 0.6), v=(0.5 * side - 0.1, 0.5 * side + 0.1))
         spots = scatter(rng, scene.area, [box] + [Footprint(radius_m=0.055, in_ring=ring)] * count)
         self.box.paint(model, (0.55, 0.40, 0.25) if not episode.variation.color else (0.30, 0.35, 0.40))
         self.box.place(model, spots[0])
@@ -65,7 +66,8 @@ class Tidy(Family):
         center = self.box.position(scene.data)
         taken = [b.position(scene.data) for b in self.used if b is not held and self.inside(scene, b)]
         slots = [
-            center + np.array([*scene.area.turn(along, 0.0), self.box.floor_m]) for along in (-0.05, 0.0, 0.05)
+            center + np.array([*scene.area.turn(along, 0.0), self.box.floor_m])
+            for along in (-_SLOT_M, 0.0, _SLOT_M)
         ]
         for slot in slots:
             if all(np.linalg.norm(slot[:2] - other[:2]) > 0.044 for other in taken):
@@ -83,4 +85,7 @@ class Tidy(Family):
         return (block.position(scene.data) if block else box), box
 
     def measures(self, scene: Scene) -> dict[str, float]:
-        return {"inside": float(sum(self.inside(scene, b) for b in self.used)), "blocks": float(len(self.used))}
+        return {
+            "inside": float(sum(self.inside(scene, b) for b in self.used)),
+            "blocks": float(len(self.used)),
+        }
