@@ -1,0 +1,159 @@
+"""Recording demonstrations: failures are left out, a stopped recording goes on, settings cannot be mixed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kinema import cli
+from kinema.card.load import load_card
+from kinema.commands import make_data
+from kinema.commands.make_data import FIRST_SEED, Recorded, Task, make
+from kinema.data.lerobot import Dataset
+from kinema.schema import KinemaError
+
+TASK = Task(world="tabletop", card="panda", name="pick_place", noise=1.0, image_size=16)
+
+
+class InProcess:
+    """A pool without processes."""
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def __enter__(self) -> InProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def Pool(self, *_: object, **__: object) -> InProcess:  # noqa: N802
+        return self
+
+    def imap(self, function: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[Any]:
+        return map(function, jobs)
+
+
+@pytest.fixture(autouse=True)
+def world(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A world whose expert fails on every third seed; returns the seeds that were played."""
+    played: list[int] = []
+
+    def play(job: tuple[Task, int]) -> Recorded:
+        task, seed = job
+        played.append(seed)
+        card = load_card(task.card)
+        steps = 3
+        pictures = np.full((steps, task.image_size, task.image_size, 3), seed % 251, np.uint8)
+        arrays = {
+            "images": dict.fromkeys(card.camera_names, pictures),
+            "state": np.zeros((steps, len(card.states)), np.float32),
+            "action": np.full((steps, len(card.actions)), seed - FIRST_SEED, np.float32),
+            "executed": np.zeros((steps, len(card.actions)), np.float32),
+            "points": np.zeros((steps, len(card.cameras), 2, 3), np.float32),
+            "task": task.name,
+            "success": np.arange(steps) == steps - 1,
+        }
+        return Recorded(arrays=arrays, success=seed % 3 != 0)
+
+    monkeypatch.setattr(make_data, "get_context", InProcess)
+    monkeypatch.setattr(make_data, "_play", play)
+    return played
+
+
+def _recorded_seeds(folder: Path) -> list[int]:
+    dataset = Dataset.open(folder)
+    starts = [start for start, _ in dataset.episode_bounds]
+    return [FIRST_SEED + int(dataset.action[start, 0]) for start in starts]
+
+
+def test_only_successes_are_recorded_in_the_order_of_their_seeds(tmp_path: Path) -> None:
+    assert make([TASK], tmp_path, episodes=5, workers=1) == {"panda": 5}
+    wanted = [seed for seed in range(FIRST_SEED, FIRST_SEED + 10) if seed % 3][:5]
+    assert _recorded_seeds(tmp_path / "panda") == wanted
+
+
+def test_a_stopped_recording_goes_on_to_the_same_data(tmp_path: Path, world: list[int]) -> None:
+    make([TASK], tmp_path / "at_once", episodes=6, workers=1)
+    make([TASK], tmp_path / "in_two", episodes=2, workers=1)
+    before = len(world)
+    make([TASK], tmp_path / "in_two", episodes=6, workers=1)
+    assert _recorded_seeds(tmp_path / "in_two" / "panda") == _recorded_seeds(tmp_path / "at_once" / "panda")
+    assert len(set(world[before:])) == len(world[before:])
+    assert make([TASK], tmp_path / "in_two", episodes=6, workers=1) == {"panda": 6}
+
+
+def test_bodies_go_to_folders_of_their_own(tmp_path: Path) -> None:
+    tasks = [TASK, replace(TASK, name="stack"), replace(TASK, card="ur5e")]
+    assert make(tasks, tmp_path, episodes=2, workers=1) == {"panda": 4, "ur5e": 2}
+    assert set(Dataset.open(tmp_path / "panda").tasks) == {"pick_place", "stack"}
+    assert Dataset.open(tmp_path / "ur5e").card_name == "ur5e"
+
+
+def test_settings_are_not_mixed(tmp_path: Path) -> None:
+    make([TASK], tmp_path, episodes=1, workers=1)
+    with pytest.raises(KinemaError, match="other settings of noise"):
+        make([replace(TASK, noise=0.0)], tmp_path, episodes=2, workers=1)
+
+
+def test_an_expert_that_fails_stops_the_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(make_data, "_play", lambda _: Recorded(arrays={}, success=False))
+    with pytest.raises(KinemaError, match=r"solved 0 of \d+ episodes of pick_place"):
+        make([TASK], tmp_path, episodes=30, workers=1)
+
+
+def test_every_tried_seed_is_a_line(tmp_path: Path, world: list[int]) -> None:
+    make([TASK], tmp_path, episodes=4, workers=1)
+    lines = [json.loads(line) for line in (tmp_path / "made.jsonl").read_text().splitlines()]
+    assert [line["seed"] for line in lines] == world
+    assert sum(line["success"] for line in lines) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["make", "tabeltop", "--out", "x"], "did you mean tabletop"),
+        (["make", "tabletop", "--out", "x", "--families", "pick_plce"], "did you mean pick_place"),
+        (["make", "tabletop", "--out", "x", "--robots", "pnda"], "did you mean 'panda'"),
+        (["make", "metaworld", "--out", "x", "--families", "rech-v3"], "did you mean reach-v3"),
+        (["make", "tabletop"], "--out"),
+        (["make", "tabletop", "--out", "x", "--episodes", "0"], "--episodes"),
+        (["verify", "nowhere"], "not a folder"),
+        (["repair", "nowhere"], "not a folder"),
+        (["stats", "nowhere"], "nowhere"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_line_and_makes_nothing(
+    arguments: list[str],
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.exit_code(["data", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("kinema: ")
+    assert said.count("\n") == 1
+    assert says in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_verify_repair_and_stats_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make([TASK], tmp_path, episodes=2, workers=1)
+    folder = tmp_path / "panda"
+    assert cli.exit_code(["data", "verify", str(folder)]) == 0
+    assert cli.exit_code(["data", "repair", str(folder)]) == 0
+    assert cli.exit_code(["data", "stats", str(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert "is sound" in printed
+    assert "nothing was done" in printed
+    assert "2 episodes, 6 frames" in printed
+    next(folder.glob("videos/*/*/*.mp4")).unlink()
+    assert cli.exit_code(["data", "verify", str(folder)]) == 1
+    assert "missing file" in capsys.readouterr().out
