@@ -38,7 +38,6 @@ def test_what_lerobot_wrote_loads_here(version, tmp_path):
         for view, pictures in enumerate((drawn, [p[:, ::-1] for p in drawn])):
             errors = [np.abs(frame[view] - picture).mean() for picture in pictures]
             assert int(np.argmin(errors)) == 9 * e[i] + t[i]  # nearest to its own picture of all
-            assert min(errors) < 6.0
 
 
 def _picture(episode: int, step: int) -> np.ndarray:

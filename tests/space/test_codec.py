@@ -99,7 +99,7 @@ def test_statistics_of_other_channels_are_refused():
 
 
 def test_statistics_refuse_nan_and_inverted_quantiles():
-    with pytest.raises(ValueError, match="'y'.*not finite"):
+    with pytest.raises(ValueError, match=r"'y'.*not finite"):
         ChannelStats(names=("x", "y"), q01=np.array([0, np.nan]), q99=np.ones(2))
     with pytest.raises(ValueError, match="below q01"):
         ChannelStats(names=("x",), q01=np.ones(1), q99=np.zeros(1))

@@ -110,7 +110,7 @@ def test_a_bad_observation_is_named(trained):
     training, _, folder = trained
     policy, source = LocalPolicy(folder), training.sources[0]
     good = _observation(source)
-    with pytest.raises(KinemaError, match="was not trained on 'nobody'.*panda"):
+    with pytest.raises(KinemaError, match=r"was not trained on 'nobody'.*panda"):
         policy.infer(good, "nobody")
     missing = {k: v for k, v in good.images.items() if k != "wrist"}
     with pytest.raises(KinemaError, match="needs camera 'wrist'"):

@@ -79,6 +79,7 @@ def _over_stock(batch_size: int, seconds: float) -> float:
     config = replace(presets.nano(), conv_stem=False)
     policy = Policy(config)
     backbone = policy.backbone
+    backbone.config.image_token_id = 500  # released ids lie outside this small vocabulary
     images = torch.randint(0, 256, (batch_size, 2, 3, 96, 96), dtype=torch.uint8)
     tokens = torch.randint(16, 400, (batch_size, 24))
     mask, views = torch.ones_like(tokens, dtype=torch.bool), torch.ones(batch_size, 2, dtype=torch.bool)
@@ -112,7 +113,7 @@ def stock_forward(backbone: Backbone, images: Tensor, tokens: Tensor, tags: Tens
         input_ids=ids,
         pixel_values=patches,
         image_grid_thw=torch.tensor([[1, side, side]] * (B * V)),
-        position_ids=backbone.position_ids(tokens.shape[1], V, ids.device)[:, None].expand(3, B, -1),
+        mm_token_type_ids=(ids == config.image_token_id).int(),
         attention_mask=torch.ones_like(ids),
     ).last_hidden_state
 

@@ -117,7 +117,7 @@ class Controller:
         self.last_targets = {h.side: self.data.ctrl[h.actuator].copy() for h in self.robot.arms}
 
     def clamp(self, action: np.ndarray) -> np.ndarray:
-        """A checked copy (D,) within the card's ranges. Raises KinemaError on a wrong shape or a non-finite value."""
+        """A checked copy (D,) within the card's ranges. Raises KinemaError: wrong shape, non-finite values."""
         action = np.asarray(action, np.float64)
         names = [channel.name for channel in self.card.actions]
         if action.shape != (len(names),):
@@ -135,7 +135,7 @@ class Controller:
         period_s = 1.0 / self.card.control_hz
         starts, speeds = {}, {}
         for handle in self.robot.arms:
-            joints, fingers = targets[handle.side]
+            joints, _ = targets[handle.side]
             # Anti-windup: a blocked arm's target never runs far ahead of the measured joints.
             measured = self.data.qpos[handle.qpos]
             start = np.clip(self.last_targets[handle.side], measured - 0.2, measured + 0.2)

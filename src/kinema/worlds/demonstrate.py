@@ -104,7 +104,7 @@ def demonstrate(
     render: bool = True,
     linger: int = 2,
 ) -> Demonstration:
-    """Run the expert for one episode from `seed`; stops `linger` steps after success or at `env.max_steps`."""
+    """Run the expert for one episode from `seed`, until `linger` steps after success or `env.max_steps`."""
     env.reset(seed)
     disturbance = Disturbance(env.card, noise, np.random.default_rng([seed, 0x6E6F69]))
     images: dict[str, list[np.ndarray]] = {name: [] for name in env.card.camera_names} if render else {}
@@ -172,7 +172,8 @@ def demonstrations(
         tally.successes += demo.success
         if tally.episodes >= 20 and tally.rate < 0.25:
             raise KinemaError(
-                f"the {env.family} expert of {env.card.name} solved {tally.successes} of {tally.episodes}; noise {noise}"
+                f"the {env.family} expert of {env.card.name} solved {tally.successes} of "
+                f"{tally.episodes} episodes; noise {noise}"
             )
         if demo.success or keep_failures:
             given += 1

@@ -69,7 +69,7 @@ UNNAMED_COLORS: dict[str, tuple[float, float, float]] = {
     "black": (0.00, 0.00, 0.12),
 }
 _SEEN_JITTER = (0.012, 0.08, 0.08)  # half widths of the training bands
-# The held-out bands touch neither the training bands nor another colour's: hue further out, or paler and darker.
+# The held-out bands touch neither the training bands nor another colour's: hue further out, paler, darker.
 _HELD_OUT_HUE = (0.016, 0.026)
 _HELD_OUT_SATURATION = (-0.28, -0.14)
 _HELD_OUT_VALUE = (-0.30, -0.14)
@@ -101,12 +101,11 @@ class Backdrop:
 
 
 def draw_backdrop(rng: np.random.Generator, held_out: bool) -> Backdrop:
-    """Training: dull warm greys and woods under light from above. Held out: strong cool or dark tables."""
+    """Training: dull warm greys and woods under light from above. Held out: cool tables, dim slanted light."""
     azimuth = rng.uniform(0, 2 * np.pi)
     if held_out:
-        table = colorsys.hsv_to_rgb(
-            rng.uniform(0.45, 0.95) % 1.0, rng.uniform(0.25, 0.40), rng.uniform(0.25, 0.50)
-        )
+        hue, saturation, value = rng.uniform(0.40, 0.70), rng.uniform(0.20, 0.38), rng.uniform(0.35, 0.60)
+        table = colorsys.hsv_to_rgb(hue, saturation, value)
         wall = colorsys.hsv_to_rgb(rng.uniform(0, 1), rng.uniform(0.2, 0.5), rng.uniform(0.3, 0.9))
         tilt, light, checkered = rng.uniform(0.7, 1.1), rng.uniform(0.40, 0.55), bool(rng.random() < 0.5)
     else:

@@ -36,7 +36,7 @@ Targets = Mapping[str, ToolTarget]
 def plan_pick_place(scene: Scene, task: PickPlace) -> Targets:
     place = task.place
     goal = place.position(scene.data)
-    half_height = task.target.shape.half_m[2]
+    half_height = task.target.half_height(scene.data)
     # Over a bowl the finger tips stay above the rim, and the block drops the last two centimetres.
     tips = scene.tip_below_tool_m() + place.rim_m + 0.008 if place.kind != "plate" else 0.0
     goal[2] = max(place.floor_m + half_height + 0.004, tips)
@@ -59,7 +59,7 @@ def plan_tidy(scene: Scene, task: Tidy) -> Targets:
 
 def _above_slot(scene: Scene, task: Tidy, block: Block) -> np.ndarray:
     goal = task.free_slot(scene, block)
-    goal[2] += max(block.shape.half_m[2], scene.tip_below_tool_m() + task.box.rim_m) + 0.008
+    goal[2] += max(block.half_height(scene.data), scene.tip_below_tool_m() + task.box.rim_m) + 0.008
     return goal
 
 

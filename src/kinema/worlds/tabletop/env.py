@@ -7,7 +7,6 @@ import numpy as np
 
 from kinema.card.card import EmbodimentCard
 from kinema.schema import KinemaError, Observation
-from kinema.worlds.tabletop.family import Episode, Family, Request
 from kinema.worlds.tabletop.families.button import PressButton
 from kinema.worlds.tabletop.families.drawer import Drawer
 from kinema.worlds.tabletop.families.lift import LiftTwoArms
@@ -15,6 +14,7 @@ from kinema.worlds.tabletop.families.pick_place import PickPlace
 from kinema.worlds.tabletop.families.push import Push
 from kinema.worlds.tabletop.families.stack import Stack
 from kinema.worlds.tabletop.families.tidy import Tidy
+from kinema.worlds.tabletop.family import Episode, Family, Request
 from kinema.worlds.tabletop.scene import Scene, tabletop_spec
 from kinema.worlds.variation import SEEN, Variation, draw_backdrop
 
@@ -47,7 +47,7 @@ class TabletopEnv:
         variation: Variation = SEEN,
         image_size: int = 96,
     ) -> None:
-        """Compile the scene. image_size: pixels of a square image. Raises KinemaError on an unknown family."""
+        """Compile the scene. image_size: pixels of a square image. Raises KinemaError for unknown families."""
         choices = families_for(card.name)
         if family not in choices:
             raise KinemaError(f"{card.name} has no family {family!r}; choices: {', '.join(choices)}")
@@ -65,7 +65,7 @@ class TabletopEnv:
         self._cameras = [self.scene.model.camera(name).id for name in card.camera_names]
 
     def reset(self, seed: int, request: Request | None = None) -> None:
-        """Draw layout, colours, light and instruction from the seed; a request fixes what its sentence names."""
+        """Draw layout, colours, light and sentence from the seed; a request fixes what its sentence names."""
         rng = np.random.default_rng([seed, 0x6B696E])
         scene = self.scene
         mujoco.mj_resetData(scene.model, scene.data)
@@ -83,7 +83,7 @@ class TabletopEnv:
         mujoco.mj_forward(scene.model, scene.data)
 
     def step(self, action: np.ndarray) -> None:
-        """One control period with a native action (D,). Raises KinemaError on a wrong shape or non-finite values."""
+        """One control period with a native action (D,). Raises KinemaError: wrong shape, non-finite values."""
         self.scene.controller.step(action)
         mujoco.mj_forward(self.scene.model, self.scene.data)
 

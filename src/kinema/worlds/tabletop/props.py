@@ -123,8 +123,12 @@ class Block:
         return float(np.linalg.norm(data.qvel[self.dof : self.dof + 3]))
 
     def upright(self, data: mujoco.MjData) -> bool:
-        """Within about 14 degrees of standing on a face it was placed on."""
-        return bool(data.xmat[self.body][8] > 0.97)
+        """Within about 14 degrees of resting flat on one of its faces."""
+        return bool(np.abs(data.xmat[self.body][6:]).max() > 0.97)
+
+    def half_height(self, data: mujoco.MjData) -> float:
+        """Half its extent along the vertical as it lies [m]."""
+        return float(np.abs(data.xmat[self.body][6:]) @ np.array(self.shape.half_m))
 
 
 class Fixture:
@@ -198,6 +202,10 @@ class Container(Fixture):
                 friction=[0.3, 0.005, 0.0001],
                 **FIXED_COLLIDES,
             )
+
+    def surface(self, data: mujoco.MjData) -> np.ndarray:
+        """The middle of the surface that things rest on (3,)."""
+        return self.position(data) + np.array([0.0, 0.0, self.floor_m])
 
     @property
     def floor_m(self) -> float:

@@ -144,7 +144,7 @@ class Scene:
         return self.opening(side) * self.robot.arm(side).arm.gripper.max_width_m
 
     def pinch_n(self, body: int, side: str = "right") -> float:
-        """The force [N] with which the gripper squeezes a body: the smaller of the two jaws' normal forces."""
+        """The force [N] with which a gripper squeezes a body: the smaller of its two jaws' normal forces."""
         handle = self.robot.arm(side)
         jaws: dict[int, float] = {}
         for other, force in self._contacts(body):

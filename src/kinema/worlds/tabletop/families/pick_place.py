@@ -86,17 +86,17 @@ class PickPlace(Family):
     def placed(self, scene: Scene) -> bool:
         """The block's centre is within the container and low."""
         offset = self.target.position(scene.data) - self.place.position(scene.data)
-        height = self.place.floor_m + 1.6 * self.target.shape.half_m[2] + 0.006
+        height = self.place.floor_m + 1.6 * self.target.half_height(scene.data) + 0.006
         return bool(np.linalg.norm(offset[:2]) < self.place.radius_m - 0.008 and offset[2] < height)
 
     def over(self, scene: Scene) -> bool:
         """Let go here, the block falls into place."""
         offset = self.target.position(scene.data) - self.place.position(scene.data)
-        height = self.place.rim_m + 2.0 * self.target.shape.half_m[2] + 0.02
+        height = self.place.rim_m + 2.0 * self.target.half_height(scene.data) + 0.02
         return bool(np.linalg.norm(offset[:2]) < self.place.radius_m - 0.012 and offset[2] < height)
 
     def success(self, scene: Scene) -> bool:
         return self.placed(scene) and not scene.touched(self.target.body) and scene.is_still([self.target])
 
     def focus(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-        return self.target.position(scene.data), self.place.position(scene.data) + [0, 0, self.place.floor_m]
+        return self.target.position(scene.data), self.place.surface(scene.data)

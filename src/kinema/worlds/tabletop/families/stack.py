@@ -52,7 +52,7 @@ class Stack(Family):
 
     def goal(self, scene: Scene) -> np.ndarray:
         """Where the target's centre belongs (3,)."""
-        height = self.target.shape.half_m[2] + self.base.shape.half_m[2]
+        height = self.target.half_height(scene.data) + self.base.half_height(scene.data)
         return self.base.position(scene.data) + np.array([0.0, 0.0, height])
 
     def over(self, scene: Scene) -> bool:
@@ -63,7 +63,7 @@ class Stack(Family):
     def success(self, scene: Scene) -> bool:
         offset = self.target.position(scene.data) - self.goal(scene)
         return (
-            bool(np.linalg.norm(offset[:2]) < 0.022 and abs(offset[2]) < 0.006)
+            bool(np.linalg.norm(offset[:2]) < 0.022 and abs(offset[2]) < 0.008)
             and self.target.upright(scene.data)
             and not scene.touched(self.target.body)
             and scene.is_still([self.target, self.base])

@@ -62,7 +62,7 @@ class Tidy(Family):
         return max(outside, key=lambda b: b.position(scene.data)[:2] @ left) if outside else None
 
     def free_slot(self, scene: Scene, held: Block) -> np.ndarray:
-        """A free place in the box (3,) for the held block: three in a row towards the robot, then the middle."""
+        """A free place in the box (3,) for the held block: three in a row away from the arm."""
         center = self.box.position(scene.data)
         taken = [b.position(scene.data) for b in self.used if b is not held and self.inside(scene, b)]
         slots = [
@@ -81,7 +81,7 @@ class Tidy(Family):
 
     def focus(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
         block = self.next_block(scene)
-        box = self.box.position(scene.data) + np.array([0.0, 0.0, self.box.floor_m])
+        box = self.box.surface(scene.data)
         return (block.position(scene.data) if block else box), box
 
     def measures(self, scene: Scene) -> dict[str, float]:
