@@ -117,7 +117,7 @@ class Controller:
         self.last_targets = {h.side: self.data.ctrl[h.actuator].copy() for h in self.robot.arms}
 
     def clamp(self, action: np.ndarray) -> np.ndarray:
-        """A checked copy (D,) within the card's ranges. Raises KinemaError: wrong shape, non-finite values."""
+        """A checked copy (D,) within the card's ranges. Raises KinemaError when wrong or non-finite."""
         action = np.asarray(action, np.float64)
         names = [channel.name for channel in self.card.actions]
         if action.shape != (len(names),):

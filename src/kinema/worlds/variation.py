@@ -101,7 +101,7 @@ class Backdrop:
 
 
 def draw_backdrop(rng: np.random.Generator, held_out: bool) -> Backdrop:
-    """Training: dull warm greys and woods under light from above. Held out: cool tables, dim slanted light."""
+    """Training: dull warm greys and woods under light from above. Held out: cool, dim, slanted."""
     azimuth = rng.uniform(0, 2 * np.pi)
     if held_out:
         hue, saturation, value = rng.uniform(0.40, 0.70), rng.uniform(0.20, 0.38), rng.uniform(0.35, 0.60)

@@ -47,7 +47,7 @@ class TabletopEnv:
         variation: Variation = SEEN,
         image_size: int = 96,
     ) -> None:
-        """Compile the scene. image_size: pixels of a square image. Raises KinemaError for unknown families."""
+        """Compile the scene. image_size: pixels of a square image. Raises KinemaError."""
         choices = families_for(card.name)
         if family not in choices:
             raise KinemaError(f"{card.name} has no family {family!r}; choices: {', '.join(choices)}")
@@ -83,7 +83,7 @@ class TabletopEnv:
         mujoco.mj_forward(scene.model, scene.data)
 
     def step(self, action: np.ndarray) -> None:
-        """One control period with a native action (D,). Raises KinemaError: wrong shape, non-finite values."""
+        """One control period with a native action (D,). Raises KinemaError when wrong or non-finite."""
         self.scene.controller.step(action)
         mujoco.mj_forward(self.scene.model, self.scene.data)
 
