@@ -15,10 +15,10 @@ from kinema.bench.benchmark import Environment, Privileged
 from kinema.card.card import EmbodimentCard
 from kinema.card.load import load_card
 from kinema.card.prompt import prompt
-from kinema.commands.policies import policy_factory
+from kinema.commands.policies import policy_factory, trained_bodies
 from kinema.runtime.chunk import ChunkPlayer
 from kinema.runtime.report import RunTrace
-from kinema.schema import Outcome, Policy, Result
+from kinema.schema import KinemaError, Outcome, Policy, Result
 from kinema.worlds.experts.expert import Expert
 from kinema.worlds.tabletop.env import TabletopEnv
 from kinema.worlds.tabletop.family import Request
@@ -60,6 +60,9 @@ def prepare(instruction: str, *, robot: str, scene: str, seed: int, policy_name:
     request = parse(instruction)
     card = load_card(robot)
     variation = Variation.named(scene)
+    bodies = trained_bodies(policy_name)
+    if bodies and card.name not in bodies:
+        raise KinemaError(f"{policy_name} was not trained on {card.name}; it knows {', '.join(bodies)}")
     policy = policy_factory(policy_name).build()
     world = TabletopEnv(card=card, family=request.family, variation=variation)
     return Session(

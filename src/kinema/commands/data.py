@@ -43,6 +43,10 @@ def make(
         float, typer.Option(help="Disturbance of what is executed; 0 none, 1 usual.", min=0)
     ] = 1.0,
     image_size: Annotated[int, typer.Option(help="tabletop: pixels of a side.", min=16, max=1024)] = 96,
+    policy: Annotated[
+        Path | None,
+        typer.Option(help="tabletop: this artifact acts first, then the expert mends what it left (DAgger)."),
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes. The data do not depend on it.", min=1)] = 1,
 ) -> None:
     """Let scripted experts demonstrate and record it; labels stay clean where noise disturbs the motion."""
@@ -51,7 +55,7 @@ def make(
     choose("world", world, WORLDS)
     names = words(families)
     if world == "tabletop":
-        tasks = _tabletop_tasks(words(robots), names, noise, image_size)
+        tasks = _tabletop_tasks(words(robots), names, noise, image_size, policy)
     else:
         tasks = _metaworld_tasks(names, noise)
     with saved_on_interrupt(lambda: f"Finished episodes are in {out}; the same command goes on from there."):
@@ -60,7 +64,9 @@ def make(
         print(f"{out / card}: {count} episodes")
 
 
-def _tabletop_tasks(robots: Sequence[str], names: Sequence[str], noise: float, image_size: int) -> list[Task]:
+def _tabletop_tasks(
+    robots: Sequence[str], names: Sequence[str], noise: float, image_size: int, policy: Path | None
+) -> list[Task]:
     from kinema.card.load import load_card
     from kinema.commands.make_data import Task
     from kinema.worlds.tabletop.env import families_for
@@ -70,7 +76,15 @@ def _tabletop_tasks(robots: Sequence[str], names: Sequence[str], noise: float, i
         known = families_for(load_card(robot).name)
         wanted = [choose(f"family of {robot}", name, known) for name in names] or known
         tasks += [
-            Task(world="tabletop", card=robot, name=n, noise=noise, image_size=image_size) for n in wanted
+            Task(
+                world="tabletop",
+                card=robot,
+                name=n,
+                noise=noise,
+                image_size=image_size,
+                policy=str(policy) if policy else None,
+            )
+            for n in wanted
         ]
     return tasks
 

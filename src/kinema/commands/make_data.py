@@ -12,7 +12,7 @@ import os
 import signal
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from multiprocessing import get_context
 from multiprocessing.pool import Pool
 from pathlib import Path
@@ -39,6 +39,7 @@ class Task:
     name: str
     noise: float
     image_size: int
+    policy: str | None = None  # an artifact that acts first; the expert then mends what it left (tabletop)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +140,9 @@ def _play_tabletop(task: Task, seed: int) -> Recorded:
     from kinema.worlds.experts.expert import Expert
 
     env = _tabletop(task)
-    demo = demonstrate(env, Expert(env), seed, Noise(scale=task.noise, share=0.4 if task.noise else 0.0))
+    noise = Noise(scale=task.noise, share=0.4 if task.noise else 0.0)
+    prelude = partial(_act_first, policy=_policy(task.policy), seed=seed) if task.policy else None
+    demo = demonstrate(env, Expert(env), seed, noise, prelude=prelude)
     arrays = {
         "images": demo.images,
         "state": demo.state,
@@ -149,7 +152,30 @@ def _play_tabletop(task: Task, seed: int) -> Recorded:
         "task": demo.instruction,
         "success": np.arange(len(demo.state)) == len(demo.state) - 1,
     }
-    return Recorded(arrays=arrays, success=demo.success)
+    # what the policy solves by itself teaches nothing new: such an episode is over before the expert acts
+    return Recorded(arrays=arrays, success=demo.success and not (task.policy and len(demo.state) <= 3))
+
+
+_FIRST_STEPS = (4, 48)  # how long a policy acts before the expert takes over
+_REPLAN = 8
+
+
+@lru_cache(maxsize=1)
+def _policy(folder: str) -> Any:
+    from kinema.model.act import LocalPolicy
+
+    return LocalPolicy(Path(folder))
+
+
+def _act_first(env: Any, *, policy: Any, seed: int) -> None:
+    """Let the policy act for a random number of steps (Kelly et al. 2019, HG-DAgger, arXiv 1810.02890)."""
+    left = int(np.random.default_rng([seed, 0x707265]).integers(*_FIRST_STEPS))
+    policy.reset(seed)
+    while left > 0 and not env.success():
+        chunk = policy.infer(env.observe(), env.card.name)
+        for action in chunk.values[: min(_REPLAN, left)]:
+            env.step(action)
+        left -= _REPLAN
 
 
 @lru_cache(maxsize=2)

@@ -36,8 +36,8 @@ def run(
     from kinema.runtime.report import write_report
     from kinema.runtime.rerun_file import write_rerun
 
-    out.mkdir(parents=True, exist_ok=True)
     session = prepare(instruction, robot=robot, scene=scene, seed=seed, policy_name=policy)
+    out.mkdir(parents=True, exist_ok=True)
     print(f"prompt: {session.prompt}")
     film = play(session, replan_steps=replan)
     trace = film.trace
