@@ -13,8 +13,8 @@ TABLETOP, METAWORLD = "tabletop", "metaworld"
 
 
 def tabletop_sources(data: Path, image_size: int, stride: int = 1) -> list[Source]:
-    """One source per body: every LeRobot data set directly below data/tabletop."""
-    return [_open(root, image_size, stride) for root in _datasets(data / TABLETOP, "tabletop")]
+    """One source per data set in data/tabletop and in data/tabletop_* (corrections, other rounds)."""
+    return [_open(root, image_size, stride) for root in _datasets(data, TABLETOP)]
 
 
 def metaworld_sources(data: Path, image_size: int, stride: int = 2) -> list[Source]:

@@ -6,7 +6,7 @@ For stretches of an episode a temporally correlated disturbance is added to what
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,9 +103,15 @@ def demonstrate(
     *,
     render: bool = True,
     linger: int = 2,
+    prelude: Callable[[TabletopEnv], None] | None = None,
 ) -> Demonstration:
-    """Run the expert for one episode from `seed`, until `linger` steps after success or `env.max_steps`."""
+    """Run the expert for one episode from `seed`, until `linger` steps after success or `env.max_steps`.
+
+    `prelude` may act first, unrecorded: the expert then shows the way out of the state it left behind.
+    """
     env.reset(seed)
+    if prelude is not None:
+        prelude(env)
     disturbance = Disturbance(env.card, noise, np.random.default_rng([seed, 0x6E6F69]))
     images: dict[str, list[np.ndarray]] = {name: [] for name in env.card.camera_names} if render else {}
     states, actions, executed, points = [], [], [], []
