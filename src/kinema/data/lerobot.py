@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from kinema.data.metadata import (
     INFO,
     POINTS,
     STATE,
+    STATS,
     SUCCESS,
     Metadata,
     read_info,
+    read_json,
     vector_keys,
 )
 from kinema.data.video import Decoders
@@ -65,10 +68,16 @@ class Dataset:
         metadata = read_metadata(Path(root))
         return cls(metadata, _read_columns(metadata))
 
-    @property
-    def statistics(self) -> Mapping[str, Any] | None:
-        """meta/stats.json as it is: min, max, mean, std, count and quantiles by feature."""
-        return self.metadata.stats
+    @cached_property
+    def statistics(self) -> Mapping[str, Any]:
+        """meta/stats.json: min, max, mean, std, count and quantiles by feature.
+
+        Raises KinemaError when there is none (v2.1 has none) or it is damaged.
+        """
+        path = self.root / STATS
+        if not path.is_file():
+            raise KinemaError(f"{path} is missing; `kinema data stats {self.root}` measures it")
+        return read_json(path)
 
     def column(self, name: str) -> np.ndarray:
         """Any numeric column as (N, n). Raises KinemaError naming the choices."""

@@ -49,7 +49,6 @@ class Metadata:
     features: Features
     tasks: tuple[str, ...]  # position is the task's number
     episodes: tuple[EpisodeRecord, ...]
-    stats: Mapping[str, Any] | None
     info: Mapping[str, Any]  # info.json as it is
 
     @property

@@ -32,7 +32,7 @@ from kinema.data.journal import (
 from kinema.data.measure import write_statistics
 from kinema.data.metadata import INFO, Clip, EpisodeRecord, read_info, vector_keys
 from kinema.data.scan import Scan, rows_with, scan
-from kinema.data.verify import Fault, Kind, episode_faults, faults_of
+from kinema.data.verify import Fault, Kind, episode_faults, faults_of, in_step, video_faults
 from kinema.schema import KinemaError
 
 
@@ -129,16 +129,17 @@ def _kept_episodes(found: Scan) -> Iterator[_Kept]:
                 continue
             cursor.update(record.clips)
             mended = replace(record, length=len(rows))
-            if any(clip.path in found.errors for clip in mended.clips.values()):
-                continue
-            if all(fault.repairable for fault in episode_faults(found, mended)) and _tasks_known(
-                found, mended
-            ):
+            if in_step(rows, record) and _is_whole(found, mended):
                 yield _Kept(record=mended, rows=rows)
 
 
-def _tasks_known(found: Scan, record: EpisodeRecord) -> bool:
-    return found.tasks is not None or len(record.tasks) == 1
+def _is_whole(found: Scan, record: EpisodeRecord) -> bool:
+    """Whether all that is wrong with an episode can be mended."""
+    for clip in record.clips.values():
+        if clip.path in found.errors or any(video_faults(found, clip.path)):
+            return False
+    tasks_known = found.tasks is not None or len(record.tasks) == 1
+    return tasks_known and all(fault.repairable for fault in episode_faults(found, record))
 
 
 def _record_from_data(

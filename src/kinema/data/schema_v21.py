@@ -7,15 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kinema.data.metadata import STATS, Clip, EpisodeRecord, Metadata, camera_keys, read_json
+from kinema.data.metadata import Clip, EpisodeRecord, Metadata, camera_keys
 from kinema.schema import KinemaError
 
 
 def read(root: Path, info: Mapping[str, Any]) -> Metadata:
-    """Metadata of a v2.x data set whose info.json was read. Raises KinemaError naming file and fault.
-
-    v2.1 has statistics per episode and without quantiles, so `stats` is None unless a stats.json exists.
-    """
+    """Metadata of a v2.x data set whose info.json was read. Raises KinemaError naming file and fault."""
     tasks = {row["task_index"]: row["task"] for row in read_lines(root / "meta/tasks.jsonl")}
     if sorted(tasks) != list(range(len(tasks))):
         raise KinemaError(
@@ -40,7 +37,6 @@ def read(root: Path, info: Mapping[str, Any]) -> Metadata:
         features=info["features"],
         tasks=tuple(tasks[i] for i in range(len(tasks))),
         episodes=tuple(episodes),
-        stats=read_json(root / STATS) if (root / STATS).is_file() else None,
         info=info,
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kinema.data.metadata import STATS, Clip, EpisodeRecord, Features, Metadata, camera_keys, read_json
+from kinema.data.metadata import Clip, EpisodeRecord, Features, Metadata, camera_keys
 from kinema.data.statistics import Statistics
 from kinema.schema import KinemaError
 
@@ -62,7 +62,6 @@ def read(root: Path, info: Mapping[str, Any]) -> Metadata:
         features=info["features"],
         tasks=read_tasks(root) if total else (),
         episodes=episodes,
-        stats=read_json(root / STATS) if (root / STATS).is_file() else None,
         info=info,
     )
 

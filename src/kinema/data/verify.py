@@ -99,7 +99,7 @@ def episode_faults(found: Scan, record: EpisodeRecord) -> Iterator[Fault]:
     rows = found.rows_of(record)
     if rows is not None:
         shown = [found.frames_in(record.clips[key], len(rows)) for key in found.video_keys]
-        whole = len(rows) > 0 and all(frames == len(rows) for frames in shown)
+        whole = len(rows) > 0 and all(frames == len(rows) for frames in shown) and in_step(rows, record)
         if len(rows) != record.length:
             detail = f"{len(rows)} rows, meta/episodes says {record.length}"
             yield fault(Kind.COUNTS, record.data_path, detail, whole)
@@ -113,6 +113,12 @@ def episode_faults(found: Scan, record: EpisodeRecord) -> Iterator[Fault]:
         if shown_frames < record.length:
             detail = f"{shown_frames} of {record.length} frames from {clip.start_s:g} s on"
             yield fault(Kind.SHORT_VIDEO, clip.path, detail, False)
+
+
+def in_step(rows: pa.Table, record: EpisodeRecord) -> bool:
+    """Whether row k still belongs to picture k: no row is lost, or only rows at the end."""
+    frame = v30.column_values(rows, "frame_index")[:, 0]
+    return len(rows) == record.length or np.array_equal(frame, np.arange(len(rows)))
 
 
 def _row_faults(found: Scan, rows: pa.Table, record: EpisodeRecord) -> Iterator[tuple[Kind, str, bool]]:
@@ -169,15 +175,20 @@ def _file_faults(found: Scan) -> Iterator[Fault]:
             yield Fault(kind=kind, where=path, detail=detail, repairable=named and bool(found.records))
         else:  # metadata can be found again from the data; data and pictures cannot
             yield Fault(kind=kind, where=path, detail=detail, repairable=path.startswith("meta/"))
-    for path, stream in found.videos.items():
-        key = path.split("/")[1]
-        feature = found.info["features"].get(key, {"shape": ()})
-        if abs(stream.fps - found.fps) > 0.01 * found.fps:
-            detail = f"{stream.fps:g} frames/s, info.json says {found.fps:g}"
-            yield Fault(kind=Kind.FPS, where=path, detail=detail, repairable=False)
-        if list(feature["shape"][:2]) not in ([], [stream.height, stream.width]):
-            detail = f"{stream.height} × {stream.width}, info.json says {feature['shape'][:2]}"
-            yield Fault(kind=Kind.SHAPE, where=path, detail=detail, repairable=False)
+    for path in found.videos:
+        yield from video_faults(found, path)
+
+
+def video_faults(found: Scan, path: str) -> Iterator[Fault]:
+    """What makes a readable video useless for every episode in it."""
+    stream = found.videos[path]
+    if abs(stream.fps - found.fps) > 0.01 * found.fps:
+        detail = f"{stream.fps:g} frames/s, info.json says {found.fps:g}"
+        yield Fault(kind=Kind.FPS, where=path, detail=detail, repairable=False)
+    feature = found.info["features"].get(path.split("/")[1], {"shape": ()})
+    if list(feature["shape"][:2]) not in ([], [stream.height, stream.width]):
+        detail = f"{stream.height} × {stream.width}, info.json says {feature['shape'][:2]}"
+        yield Fault(kind=Kind.SHAPE, where=path, detail=detail, repairable=False)
 
 
 def _table_faults(found: Scan) -> Iterator[Fault]:
