@@ -47,6 +47,9 @@ def make(
         Path | None,
         typer.Option(help="tabletop: this artifact acts first, then the expert mends what it left (DAgger)."),
     ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="metaworld: raw arrays, every second picture: for nano_metaworld.")
+    ] = False,
     workers: Annotated[int, typer.Option(help="Processes. The data do not depend on it.", min=1)] = 1,
 ) -> None:
     """Let scripted experts demonstrate and record it; labels stay clean where noise disturbs the motion."""
@@ -54,6 +57,9 @@ def make(
 
     choose("world", world, WORLDS)
     names = words(families)
+    if raw:
+        _make_raw(world, names, out, episodes=episodes, noise=noise, workers=workers)
+        return
     if world == "tabletop":
         tasks = _tabletop_tasks(words(robots), names, noise, image_size, policy)
     else:
@@ -62,6 +68,21 @@ def make(
         counts = record(tasks, out, episodes=episodes, workers=workers)
     for card, count in counts.items():
         print(f"{out / card}: {count} episodes")
+
+
+def _make_raw(
+    world: str, names: Sequence[str], out: Path, *, episodes: int, noise: float, workers: int
+) -> None:
+    from kinema.bench.metaworld_demos import Noise, Plan, collect_metaworld
+    from kinema.bench.metaworld_tasks import TASKS
+
+    if world != "metaworld":
+        raise KinemaError("--raw is for metaworld; the tabletop is recorded as LeRobot data sets only")
+    tasks = tuple(choose("Meta-World task", name, TASKS) for name in names)
+    plan = Plan(episodes=episodes, rendered_every=2, noise=Noise(sigma=(0.0, 0.25 * noise)))
+    with saved_on_interrupt(lambda: f"Whole tasks are in {out}; the same command goes on from there."):
+        counts = collect_metaworld(out, tasks, plan=plan, workers=workers)
+    print(f"{out}: {sum(meta['episodes'] for meta in counts.values())} episodes of {len(counts)} tasks")
 
 
 def _tabletop_tasks(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -31,24 +32,27 @@ def nano_metaworld() -> Recipe:
         name="nano_metaworld",
         summary="Meta-World MT50, 50 demonstrations a task, 128 px (about an hour on one core)",
         train=_train("nano_metaworld", image_size=128),
-        sources=partial(metaworld_sources, image_size=128),
-        data_command="kinema data make metaworld --out data/metaworld",
+        sources=metaworld_sources,
+        data_command="kinema data make metaworld --raw --out data/metaworld_raw",
     )
 
 
 def nano_mixed() -> Recipe:
-    """Both in one set of weights."""
+    """Both in one set of weights, at Meta-World's picture size."""
     return Recipe(
         name="nano_mixed",
-        summary="tabletop and Meta-World in one set of weights, 96 px (about two hours on one core)",
-        train=_train("nano_mixed", image_size=96),
+        summary="tabletop and Meta-World in one set of weights, 128 px (about three hours on one core)",
+        train=_train("nano_mixed", image_size=128),
         sources=_both,
-        data_command="both: kinema data make tabletop|metaworld --out data/tabletop|metaworld",
+        data_command="the commands of nano_tabletop (with --image-size 128) and nano_metaworld",
     )
 
 
 def _both(data: Path) -> list[Source]:
-    return tabletop_sources(data, image_size=96) + metaworld_sources(data, image_size=96)
+    """Half of the batch from each world."""
+    tabletop, metaworld = tabletop_sources(data, image_size=128), metaworld_sources(data)
+    share = len(metaworld) / len(tabletop)
+    return [replace(source, weight=share) for source in tabletop] + metaworld
 
 
 def _train(name: str, image_size: int) -> TrainConfig:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
+
+from kinema.card.card import EmbodimentCard
 from kinema.card.load import load_card
 from kinema.data.lerobot import Dataset
 from kinema.data.source import Source, from_dataset
 from kinema.schema import KinemaError
 
-TABLETOP, METAWORLD = "tabletop", "metaworld"
+TABLETOP, METAWORLD_RAW = "tabletop", "metaworld_raw"
 
 
 def tabletop_sources(data: Path, image_size: int, stride: int = 1) -> list[Source]:
@@ -17,9 +21,41 @@ def tabletop_sources(data: Path, image_size: int, stride: int = 1) -> list[Sourc
     return [_open(root, image_size, stride) for root in _datasets(data, TABLETOP)]
 
 
-def metaworld_sources(data: Path, image_size: int, stride: int = 2) -> list[Source]:
-    """Meta-World's 50 tasks: every LeRobot data set directly below data/metaworld."""
-    return [_open(root, image_size, stride) for root in _datasets(data / METAWORLD, "metaworld")]
+def metaworld_sources(data: Path) -> list[Source]:
+    """Meta-World's tasks, one source each, from the raw arrays of `kinema data make metaworld --raw`.
+
+    Raw, because every second picture is enough to begin windows at and halves the rendering, and because
+    goal markers of two or three pixels do not survive video compression.
+    """
+    folders = sorted(path.parent for path in (data / METAWORLD_RAW).glob("*/meta.json"))
+    if not folders:
+        raise KinemaError(
+            f"no demonstrations below {data / METAWORLD_RAW}; make them with: "
+            f"kinema data make metaworld --raw --out {data / METAWORLD_RAW}"
+        )
+    card = load_card("sawyer_metaworld")
+    return [_raw_task(folder, card) for folder in folders]
+
+
+def _raw_task(folder: Path, card: EmbodimentCard) -> Source:
+    meta = json.loads((folder / "meta.json").read_text())
+    with np.load(folder / "steps.npz", allow_pickle=False) as file:
+        steps = {name: file[name] for name in file.files}
+    size = meta["rendering"]["size_px"]
+    pictures = np.memmap(folder / "frames.u8", np.uint8, "r").reshape(-1, 1, size, size, 3)  # one view
+    frame, length = steps["frame"], steps["length"]
+    return Source(
+        name=meta["task"],
+        card=card,
+        images=lambda indices: pictures[frame[indices]],
+        state=steps["state"],
+        action=steps["action"],
+        points=steps["points"],
+        episode_end=np.repeat(steps["start"] + length, length),
+        task_index=np.zeros(len(frame), np.int64),
+        tasks=[meta["instruction"]],
+        starts=np.flatnonzero(frame >= 0),
+    )
 
 
 def _datasets(folder: Path, which: str) -> list[Path]:
