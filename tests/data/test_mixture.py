@@ -1,0 +1,88 @@
+"""The stream of batches: reproducible, resumable, weighted, and true to its sources."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from kinema.card.load import load_card
+from kinema.data.fake import fake_source
+from kinema.data.mixture import Mixture
+from kinema.data.source import measure_stats
+from kinema.data.text import TextTokenizer
+from kinema.schema import KinemaError
+from kinema.space.codec import Codec
+from kinema.space.layout import slot_index
+
+
+def _sources():
+    return [fake_source(load_card(name), image_size=64, seed=i) for i, name in enumerate(("panda", "aloha"))]
+
+
+def _mixture(sources, seed=0, batch_size=12):
+    tokenizer = TextTokenizer.train([t for s in sources for t in s.tasks], 400)
+    codecs = {s.card.name: Codec(s.card, *measure_stats([s], 16)) for s in sources}
+    return Mixture(sources, codecs, tokenizer, batch_size=batch_size, horizon=16, seed=seed)
+
+
+def test_a_restored_stream_goes_on_with_the_same_batch():
+    a, b = _mixture(_sources()), _mixture(_sources())
+    for _ in range(3):
+        a.draw()
+    b.state = a.state
+    first, second = a.draw(), b.draw()
+    assert torch.equal(first.actions, second.actions)
+    assert torch.equal(first.inputs.images, second.inputs.images)
+    assert not torch.equal(first.actions, a.draw().actions)
+
+
+def test_seeds_differ():
+    assert not torch.equal(
+        _mixture(_sources(), seed=0).draw().actions, _mixture(_sources(), seed=1).draw().actions
+    )
+
+
+def test_weights_set_the_share_of_each_body():
+    panda, aloha = _sources()
+    mixture = _mixture([replace(panda, weight=3.0), aloha], batch_size=400)
+    left = mixture.draw().inputs.slot_mask[:, slot_index("left.joint.0")]
+    assert left.float().mean().item() == pytest.approx(0.25, abs=0.06)
+
+
+def test_windows_end_with_their_episode():
+    source = _sources()[0]
+    chunk, valid = source.windows(np.array([0, 15, 19]), 16)
+    assert valid.sum(1).tolist() == [16, 5, 1]
+    np.testing.assert_array_equal(chunk[2], np.repeat(source.action[19:20], 16, 0))  # the last value is held
+    np.testing.assert_array_equal(chunk[1, :5], source.action[15:20])
+
+
+def test_padding_and_other_bodies_slots_are_masked():
+    mixture = _mixture(_sources(), batch_size=64)
+    batch = mixture.draw()
+    for i in range(64):
+        card = "aloha" if batch.inputs.slot_mask[i, slot_index("left.joint.0")] else "panda"
+        expected = torch.from_numpy(mixture.codecs[card].mask)
+        assert torch.equal(batch.action_mask[i].any(0), expected)
+        assert batch.action_mask[i, 0].equal(expected)
+
+
+def test_sources_that_do_not_fit_their_card_are_refused():
+    source = _sources()[0]
+    with pytest.raises(KinemaError, match="no window"):
+        replace(source, starts=np.array([], int))
+    with pytest.raises(KinemaError, match="actions have"):
+        replace(source, action=source.action[:, :3])
+    with pytest.raises(KinemaError, match="states have"):
+        replace(source, state=source.state[:, :3])
+
+
+def test_statistics_are_of_the_chunk_frame():
+    source = _sources()[0]
+    actions, _ = measure_stats([source], 16)
+    # the made-up action is far from the made-up state, so its difference must not be centred on the action
+    column = [c.slot for c in source.card.actions].index("right.ee.x")
+    state_column = [c.slot for c in source.card.states].index("right.ee.x")
+    middle = np.median(source.action[:, column]) - np.median(source.state[:, state_column])
+    assert actions.center[column] == pytest.approx(middle, abs=0.6 * actions.half_width[column] + 1e-6)
