@@ -22,7 +22,7 @@ from kinema.schema import KinemaError, Outcome, Policy, Result
 from kinema.worlds.experts.expert import Expert
 from kinema.worlds.tabletop.env import TabletopEnv
 from kinema.worlds.tabletop.family import Request
-from kinema.worlds.tabletop.parse import parse
+from kinema.worlds.tabletop.parse import parse_instruction
 from kinema.worlds.variation import Variation
 
 FILM_PX = 384
@@ -57,7 +57,7 @@ class Film:
 
 def prepare(instruction: str, *, robot: str, scene: str, seed: int, policy_name: str) -> Session:
     """Understand the sentence, build its scene and the policy. Raises KinemaError or ValueError."""
-    request = parse(instruction)
+    request = parse_instruction(instruction)
     card = load_card(robot)
     variation = Variation.named(scene)
     bodies = trained_bodies(policy_name)

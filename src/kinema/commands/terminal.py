@@ -17,7 +17,8 @@ def examples(*lines: str) -> str:
 
 def say_error(message: str) -> None:
     """One line on stderr, whatever line breaks the message came with."""
-    line = " ".join(part.strip() for part in str(message).splitlines() if part.strip())
+    parts = [part.strip() for part in str(message).splitlines() if part.strip()]
+    line = "; ".join(parts).replace(":; ", ": ")
     print(f"kinema: {line}", file=sys.stderr)
 
 

@@ -1,0 +1,114 @@
+"""`kinema run`: a sentence becomes a scene, a film, a recording and a report; what cannot be done is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from kinema import cli
+from kinema.commands import closed_loop
+from kinema.commands.closed_loop import play, prepare
+from kinema.schema import KinemaError, Result
+from kinema.worlds.tabletop.env import TabletopEnv
+
+SENTENCE = "put the red block in the blue bowl"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_film() -> None:
+    closed_loop.FILM_PX = 64
+
+
+def test_one_command_leaves_film_recording_and_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert cli.exit_code(["run", SENTENCE, "--policy", "expert", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "success: the goal holds" in printed
+    assert "Franka Panda" in printed
+    page = (out / "report.html").read_text()
+    assert SENTENCE in page
+    assert "data:video/mp4;base64," in page
+    assert (out / "run.rrd").stat().st_size > 10_000
+    with av.open(str(out / "run.mp4")) as film:
+        frames = list(film.decode(video=0))
+    assert len(frames) > 10
+    assert (frames[0].width, frames[0].height) == (2 * 64, 64)
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another() -> None:
+    first, again, other = (
+        play(prepare(SENTENCE, robot="panda", scene="seen", seed=seed, policy_name="expert"), replan_steps=8)
+        for seed in (1, 1, 2)
+    )
+    assert np.array_equal(first.trace.actions, again.trace.actions)
+    assert np.array_equal(first.frames["front"], again.frames["front"])
+    assert not np.array_equal(first.frames["front"][0], other.frames["front"][0])
+    assert first.trace.outcome.result is Result.SUCCESS
+    assert len(first.frames["front"]) == len(first.trace.actions)
+
+
+def test_a_policy_that_does_nothing_fails_and_says_so() -> None:
+    film = play(prepare(SENTENCE, robot="panda", scene="seen", seed=0, policy_name="hold"), replan_steps=16)
+    assert film.trace.outcome.result is Result.FAILURE
+    assert "does not hold after" in film.trace.outcome.cause
+
+
+def test_ctrl_c_keeps_what_was_filmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step, calls = TabletopEnv.step, []
+
+    def stops(self: TabletopEnv, action: np.ndarray) -> None:
+        calls.append(1)
+        if len(calls) > 4:
+            raise KeyboardInterrupt
+        step(self, action)
+
+    monkeypatch.setattr(TabletopEnv, "step", stops)
+    assert cli.exit_code(["run", SENTENCE, "--policy", "expert", "--out", str(tmp_path)]) == 130
+    assert "stopped with Ctrl-C" in capsys.readouterr().out
+    with av.open(str(tmp_path / "run.mp4")) as film:
+        assert len(list(film.decode(video=0))) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["bake a cake"], "put the red block in the blue bowl"),
+        ([""], "instruction"),
+        ([SENTENCE, "--robot", "pnda"], "did you mean 'panda'"),
+        ([SENTENCE, "--scene", "bakground"], "background"),
+        ([SENTENCE, "--policy", "nowhere"], "choices"),
+        ([SENTENCE, "--policy", "kinema.nothing:here"], "cannot import"),
+        ([SENTENCE, "--seed", "-1"], "--seed"),
+        ([SENTENCE, "--robot", "sawyer_metaworld", "--policy", "hold"], "sawyer_metaworld"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_line_and_writes_nothing(
+    arguments: list[str],
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if "--policy" not in arguments:
+        arguments = [*arguments, "--policy", "expert"]
+    assert cli.exit_code(["run", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("kinema: ")
+    assert said.count("\n") == 1
+    assert says in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_body_the_policy_never_saw_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(closed_loop, "trained_bodies", lambda name: ("ur5e", "aloha"))
+    with pytest.raises(KinemaError, match="was not trained on panda; it knows ur5e, aloha"):
+        prepare(SENTENCE, robot="panda", scene="seen", seed=0, policy_name="hold")
