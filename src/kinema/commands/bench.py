@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from kinema.commands import policies
-from kinema.commands.terminal import examples, table
+from kinema.commands.terminal import examples, table, words
 
 app = typer.Typer(help="Speed and memory of the parts, measured here and now.", no_args_is_help=False)
 
@@ -55,3 +55,21 @@ def train(
         ("largest memory, GB", f"{speed.peak_gb:.2f}"),
     ]
     print(table(rows, (f"nano, 96 px, batches of {batch}, {threads} threads", "")))
+
+
+@app.command("world", epilog=examples("kinema bench world", "kinema bench world --robots panda --seconds 2"))
+def world(
+    robots: Annotated[str, typer.Option(help="Bodies, with commas between.")] = "panda,ur5e,aloha",
+    size: Annotated[int, typer.Option(help="Pixels of a picture's side.", min=16, max=1024)] = 128,
+    seconds: Annotated[float, typer.Option(help="How long to measure each body.", min=0.1)] = 5.0,
+) -> None:
+    """Control steps per second on one core, every camera drawn at every step."""
+    from kinema.card.load import load_card
+    from kinema.worlds.bench import measure_steps_per_s
+
+    rows = []
+    for name in words(robots):
+        card = load_card(name)
+        rate = measure_steps_per_s(card, seconds, image_size=size)
+        rows.append((name, len(card.cameras), f"{rate:.0f}", f"{rate / 200:.2f}"))
+    print(table(rows, ("body", f"{size} px views", "steps/s", "steps/s / 200")))
