@@ -5,6 +5,8 @@ Seconds on another machine, or on a busy one, mean little; the ratios within one
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -73,3 +75,33 @@ def world(
         rate = measure_steps_per_s(card, seconds, image_size=size)
         rows.append((name, len(card.cameras), f"{rate:.0f}", f"{rate / 200:.2f}"))
     print(table(rows, ("body", f"{size} px views", "steps/s", "steps/s / 200")))
+
+
+@app.command("data", epilog=examples("kinema bench data", "kinema bench data data/tabletop/panda"))
+def data(
+    folder: Annotated[
+        Path | None, typer.Argument(help="A LeRobot data set. Default: a small one is recorded for this.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="How long to measure each way.", min=0.1)] = 3.0,
+) -> None:
+    """Training samples per second from the frame cache and by decoding videos, one process."""
+    from kinema.data.bench import measure_loading
+
+    with TemporaryDirectory() as temporary:
+        measured = measure_loading(folder or _recorded(Path(temporary)), seconds=seconds)
+    rows = [
+        ("frame cache, samples/s", f"{measured['cache']:.0f}"),
+        ("decoding videos, samples/s", f"{measured['decode']:.0f}"),
+        ("cache / decoding", f"{measured['cache_over_decode']:.1f}"),
+        ("building the cache, frames/s", f"{measured['build']:.0f}"),
+        ("cache, MB per 1000 frames", f"{measured['cache_mb_per_1000']:.0f}"),
+    ]
+    print(table(rows, ("loading, 96 px, batches of 64", "")))
+
+
+def _recorded(out: Path) -> Path:
+    from kinema.commands.make_data import Task, make
+
+    task = Task(world="tabletop", card="panda", name="pick_place", noise=1.0, image_size=96)
+    make([task], out, episodes=8, workers=1)
+    return out / "panda"

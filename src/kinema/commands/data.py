@@ -120,6 +120,39 @@ def _metaworld_tasks(names: Sequence[str], noise: float) -> list[Task]:
     return [Task(world="metaworld", card=CARD, name=n, noise=noise, image_size=size) for n in wanted]
 
 
+@app.command(
+    "inspect",
+    epilog=examples(
+        "kinema data inspect data/tabletop/panda --out out/panda.html",
+        "kinema data inspect data/tabletop/panda --rerun 3",
+    ),
+)
+def inspect(
+    folder: Folder,
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("out/inspect.html"),
+    rerun: Annotated[
+        int | None, typer.Option(help="Open this episode in rerun's viewer instead of writing a page.", min=0)
+    ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(help="With --rerun: write a recording (.rrd) instead of opening the viewer."),
+    ] = None,
+) -> None:
+    """Write a page with pictures, plots, instructions and faults; or show an episode in rerun."""
+    from kinema.data.inspect import inspect as write_page
+    from kinema.data.inspect import open_in_rerun
+
+    if rerun is not None:
+        open_in_rerun(folder, rerun, save_to=save)
+        print(f"episode {rerun}: {save or 'in the viewer'}")
+        return
+    if save is not None:
+        raise KinemaError("--save belongs to --rerun; a page is written with --out")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_page(folder, out)
+    print(f"page: {out}")
+
+
 @app.command("verify", epilog=examples("kinema data verify data/tabletop/panda"))
 def verify(
     folder: Folder,
