@@ -109,6 +109,6 @@ def test_bad_input_is_one_line_and_writes_nothing(
 
 
 def test_a_body_the_policy_never_saw_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(closed_loop, "trained_bodies", lambda name: ("ur5e", "aloha"))
+    monkeypatch.setattr(closed_loop, "trained_bodies", lambda name, bodies: ("ur5e", "aloha"))
     with pytest.raises(KinemaError, match="was not trained on panda; it knows ur5e, aloha"):
         prepare(SENTENCE, robot="panda", scene="seen", seed=0, policy_name="hold")

@@ -60,10 +60,10 @@ def prepare(instruction: str, *, robot: str, scene: str, seed: int, policy_name:
     request = parse_instruction(instruction)
     card = load_card(robot)
     variation = Variation.named(scene)
-    bodies = trained_bodies(policy_name)
+    bodies = trained_bodies(policy_name, (card.name,))
     if bodies and card.name not in bodies:
         raise KinemaError(f"{policy_name} was not trained on {card.name}; it knows {', '.join(bodies)}")
-    policy = policy_factory(policy_name).build()
+    policy = policy_factory(policy_name, (card.name,)).build()
     world = TabletopEnv(card=card, family=request.family, variation=variation)
     return Session(
         world=world,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 BENCHMARKS = ("tabletop", "metaworld")
 EXAMPLES = examples(
-    "kinema eval tabletop --policy nano --episodes 10 --workers 2 --out out/tabletop",
+    "kinema eval tabletop --episodes 10 --workers 2 --out out/tabletop",
     "kinema eval tabletop --robots panda --variation seen,background --episodes 10 --out out/background",
     "kinema eval metaworld --policy expert --episodes 1 --tasks reach-v3,push-v3 --out out/mt",
 )
@@ -46,10 +46,15 @@ def evaluate(
     from kinema.bench.run import RunSettings
     from kinema.bench.run import run as run_benchmark
 
-    tabletop = choose("benchmark", benchmark, BENCHMARKS) == "tabletop"
+    if choose("benchmark", benchmark, BENCHMARKS) == "tabletop":
+        wanted = words(robots) or policies.tabletop_bodies()
+        judged = _tabletop(words(robots) or policies.trained_bodies(policy, wanted), variation)
+    else:
+        wanted = ("sawyer_metaworld",)
+        judged = _metaworld(robots, variation)
     settings = RunSettings(
-        benchmark=_tabletop(policy, robots, variation) if tabletop else _metaworld(robots, variation),
-        policy=policies.policy_factory(policy),
+        benchmark=judged,
+        policy=policies.policy_factory(policy, wanted),
         episodes=episodes,
         seed=seed,
         replan_steps=replan,
@@ -62,10 +67,14 @@ def evaluate(
     print(f"report:  {out / 'report.html'}")
 
 
-def _tabletop(policy: str, robots: str, variation: str) -> Factory:
+def _tabletop(bodies: Sequence[str], variation: str) -> Factory:
     from kinema.bench.benchmark import Factory
 
-    arguments = {"bodies": words(robots) or policies.trained_bodies(policy), "variations": words(variation)}
+    standing = policies.tabletop_bodies(bodies)
+    if not standing:
+        choices = ", ".join(policies.tabletop_bodies())
+        raise KinemaError(f"none of {', '.join(bodies)} stands at the tabletop; choices: {choices}")
+    arguments = {"bodies": standing, "variations": words(variation)}
     return Factory(target="kinema.bench.tabletop:TabletopBenchmark", arguments=arguments)
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
 
 from kinema.bench.benchmark import Factory
-from kinema.card.load import load_card
+from kinema.card.load import card_names, load_card
 from kinema.schema import KinemaError
 
+DEFAULT = "shipped"
 HELP = (
-    "The policy: the name of a shipped artifact, the folder of one, `expert` (scripted, sees the simulator), "
-    "`hold` (does nothing), or module:callable."
+    "The policy: `shipped` (the artifact that comes with the package and knows the body), the name or folder "
+    "of an artifact, `expert` (scripted, sees the simulator), `hold` (does nothing), or module:callable."
 )
-DEFAULT = "nano"
-_LOCAL = "kinema.model.act:LocalPolicy"
+_BUILT_IN = {"expert": "kinema.bench.expert:ExpertPolicy", "hold": "kinema.runtime.policy:HoldPolicy"}
 
 
 def shipped_artifacts() -> dict[str, Path]:
@@ -24,32 +25,63 @@ def shipped_artifacts() -> dict[str, Path]:
     return {folder.name: folder for folder in sorted(root.glob("*")) if (folder / "config.json").is_file()}
 
 
-def artifact_folder(name: str) -> Path:
-    """The folder of a shipped artifact or of the user's own. Raises KinemaError naming the choices."""
+def artifact_folder(name: str, bodies: Collection[str] = ()) -> Path:
+    """The folder of a shipped artifact or of the user's own.
+
+    bodies: what `shipped` must know, any of them; empty for any artifact. KinemaError names the choices.
+    """
     shipped = shipped_artifacts()
+    if name == DEFAULT:
+        fitting = [
+            folder for folder in shipped.values() if not bodies or set(bodies) & set(bodies_of(folder))
+        ]
+        if fitting:
+            return _short(fitting[0])
+        for_whom = f" for {', '.join(sorted(bodies))}" if bodies else ""
+        raise KinemaError(
+            f"no policy{for_whom} is shipped here; train one (kinema train) or use --policy expert"
+        )
     if name in shipped:
-        return shipped[name]
+        return _short(shipped[name])
     folder = Path(name)
     if folder.is_dir():
         return folder
-    known = ", ".join([*shipped, "expert", "hold"])
+    known = ", ".join([*shipped, *_BUILT_IN])
     raise KinemaError(f"no policy {name!r}; choices: {known}, the folder of an artifact, or module:callable")
 
 
-def trained_bodies(name: str) -> tuple[str, ...]:
-    """The tabletop bodies an artifact was trained on; empty (meaning all) for other policies."""
-    if policy_factory(name).target != _LOCAL:
-        return ()
-    known = json.loads((artifact_folder(name) / "stats.json").read_text())
-    return tuple(body for body in known if load_card(body).control != "metaworld")
+def bodies_of(folder: Path) -> tuple[str, ...]:
+    """The bodies an artifact was trained on. Raises KinemaError when the folder is not an artifact."""
+    path = folder / "stats.json"
+    try:
+        return tuple(json.loads(path.read_text()))
+    except (FileNotFoundError, json.JSONDecodeError) as error:
+        raise KinemaError(f"{folder} is not a whole artifact: {path.name}: {error}") from None
 
 
-def policy_factory(name: str) -> Factory:
-    """How a worker process builds the policy."""
-    if name == "expert":
-        return Factory(target="kinema.bench.expert:ExpertPolicy")
-    if name == "hold":
-        return Factory(target="kinema.runtime.policy:HoldPolicy")
-    if ":" in name and not Path(name).exists():
-        return Factory(target=name)
-    return Factory(target=_LOCAL, arguments={"folder": str(artifact_folder(name))})
+def tabletop_bodies(names: Collection[str] = ()) -> tuple[str, ...]:
+    """Those of the names (default: of all cards) that stand at the tabletop."""
+    return tuple(name for name in names or card_names() if load_card(name).control != "metaworld")
+
+
+def trained_bodies(policy: str, bodies: Collection[str] = ()) -> tuple[str, ...]:
+    """The bodies a policy is limited to; empty for a policy that is not an artifact and acts on any."""
+    return () if _is_code(policy) else bodies_of(artifact_folder(policy, bodies))
+
+
+def policy_factory(name: str, bodies: Collection[str] = ()) -> Factory:
+    """How a process builds the policy; `bodies` as in `artifact_folder`."""
+    if _is_code(name):
+        return Factory(target=_BUILT_IN.get(name, name))
+    arguments = {"folder": str(artifact_folder(name, bodies))}
+    return Factory(target="kinema.model.act:LocalPolicy", arguments=arguments)
+
+
+def _is_code(name: str) -> bool:
+    return name in _BUILT_IN or (":" in name and not Path(name).exists())
+
+
+def _short(folder: Path) -> Path:
+    """Relative to where we are, when below: results then do not name this machine's folders."""
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder

@@ -96,12 +96,13 @@ def _closed_loop(folder: Path) -> Callable[[Path], Mapping[str, float]]:
     from kinema.bench.benchmark import Factory
     from kinema.bench.run import RunSettings
     from kinema.bench.run import run as judge
-    from kinema.commands.policies import policy_factory, trained_bodies
+    from kinema.commands.policies import bodies_of, policy_factory, tabletop_bodies
 
     rounds = count()
 
     def evaluate(artifact: Path) -> Mapping[str, float]:
-        bodies = trained_bodies(str(artifact))
+        known = bodies_of(artifact)
+        bodies = [name for name in known if name in tabletop_bodies()]
         if bodies:
             benchmark = Factory(
                 target="kinema.bench.tabletop:TabletopBenchmark", arguments={"bodies": bodies}
