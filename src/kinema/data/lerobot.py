@@ -76,7 +76,7 @@ class Dataset:
         """
         path = self.root / STATS
         if not path.is_file():
-            raise KinemaError(f"{path} is missing; `kinema data stats {self.root}` measures it")
+            raise KinemaError(f"{path} is missing; `kinema data stats {self.root} --write` measures it")
         return read_json(path)
 
     def column(self, name: str) -> np.ndarray:

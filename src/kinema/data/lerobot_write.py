@@ -373,7 +373,7 @@ class Writer:
         if not path.is_file():
             raise KinemaError(
                 f"{path} is missing, so the picture statistics cannot go on; "
-                f"run `kinema data stats {self.root}` first"
+                f"run `kinema data stats {self.root} --write` first"
             )
         for name, state in json.loads(path.read_text()).items():
             self._pictures[name] = ImageAccumulator.from_state(state)
