@@ -108,6 +108,15 @@ def test_bad_input_is_one_line_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_two_arms_are_chosen_for_what_needs_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence = "lift the tray with both arms"
+    session = prepare(sentence, robot=None, scene="seen", seed=0, policy_name="hold")
+    assert len(session.card.arms) == 2
+    session.world.close()
+    with pytest.raises(KinemaError, match=r"panda has not learnt 'lift_two_arms'; bodies that have: .*aloha"):
+        prepare(sentence, robot="panda", scene="seen", seed=0, policy_name="hold")
+
+
 def test_a_body_the_policy_never_saw_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(closed_loop, "trained_bodies", lambda name, bodies: ("ur5e", "aloha"))
     with pytest.raises(KinemaError, match="was not trained on panda; it knows ur5e, aloha"):

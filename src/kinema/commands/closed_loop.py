@@ -15,17 +15,18 @@ from kinema.bench.benchmark import Environment, Privileged
 from kinema.card.card import EmbodimentCard
 from kinema.card.load import load_card
 from kinema.card.prompt import prompt
-from kinema.commands.policies import policy_factory, trained_bodies
+from kinema.commands.policies import policy_factory, tabletop_bodies, trained_bodies
 from kinema.runtime.chunk import ChunkPlayer
 from kinema.runtime.report import RunTrace
 from kinema.schema import KinemaError, Outcome, Policy, Result
 from kinema.worlds.experts.expert import Expert
-from kinema.worlds.tabletop.env import TabletopEnv
+from kinema.worlds.tabletop.env import TabletopEnv, families_for
 from kinema.worlds.tabletop.family import Request
 from kinema.worlds.tabletop.parse import parse_instruction
 from kinema.worlds.variation import Variation
 
 FILM_PX = 384
+_USUAL_BODIES = ("panda", "aloha")
 _AFTER_SUCCESS_S = 0.5  # keep filming, so that the end can be seen
 
 
@@ -55,10 +56,15 @@ class Film:
         return np.concatenate(list(self.frames.values()), axis=2)
 
 
-def prepare(instruction: str, *, robot: str, scene: str, seed: int, policy_name: str) -> Session:
+def prepare(instruction: str, *, robot: str | None, scene: str, seed: int, policy_name: str) -> Session:
     """Understand the sentence, build its scene and the policy. Raises KinemaError or ValueError."""
     request = parse_instruction(instruction)
-    card = load_card(robot)
+    card = load_card(robot or _first_body(request.family))
+    if request.family not in families_for(card.name):
+        able = [name for name in tabletop_bodies() if request.family in families_for(name)]
+        raise KinemaError(
+            f"{card.name} has not learnt {request.family!r}; bodies that have: {', '.join(able)}"
+        )
     variation = Variation.named(scene)
     bodies = trained_bodies(policy_name, (card.name,))
     if bodies and card.name not in bodies:
@@ -74,6 +80,10 @@ def prepare(instruction: str, *, robot: str, scene: str, seed: int, policy_name:
         seed=seed,
         prompt=prompt(card, instruction),
     )
+
+
+def _first_body(family: str) -> str:
+    return next((name for name in _USUAL_BODIES if family in families_for(name)), _USUAL_BODIES[0])
 
 
 def play(session: Session, *, replan_steps: int) -> Film:

@@ -19,7 +19,12 @@ EXAMPLES = examples(
 
 def run(
     instruction: Annotated[str, typer.Argument(help="What the robot should do, in English.")],
-    robot: Annotated[str, typer.Option(help="The body: a shipped card, or the path of one.")] = "panda",
+    robot: Annotated[
+        str | None,
+        typer.Option(
+            help="The body: a shipped card, or the path of one. Default: panda, or aloha for two arms."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Decides the scene and the policy's noise.", min=0)] = 0,
     scene: Annotated[
         str, typer.Option(help="How the scene looks: seen, all, or axes held out from training, joined by +.")
