@@ -61,7 +61,7 @@ def test_position_axis_puts_the_named_thing_outside_the_area(family: str) -> Non
             env.reset(seed)
             thing, _ = env.task.focus(env.scene)
             u, v = (thing[:2] - np.array(area.center)) / np.array(area.half)
-            assert (max(abs(u), abs(v)) <= 1.02) is inside
+            assert bool(max(abs(u), abs(v)) <= 1.02) is inside
 
 
 def test_instance_axis_changes_shapes_only() -> None:

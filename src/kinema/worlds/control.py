@@ -53,10 +53,12 @@ class Kinematics:
         handle = self.robot.arm(side)
         joints = np.clip(start, handle.lower, handle.upper)
         redundant = len(joints) > 6
+        # An arm of five joints cannot hold every orientation: it reaches the place and tilts as it must.
+        weight = 0.03 if len(joints) < 6 else 1.0
         for _ in range(iterations):
             self._forward(handle, joints)
             position, current = self._pose(handle)
-            error = np.concatenate([position_m - position, _rotation_error(current, rotation)])
+            error = np.concatenate([position_m - position, weight * _rotation_error(current, rotation)])
             if not redundant and np.abs(error).max() < tolerance:
                 break
             length = np.linalg.norm(error[:3])
@@ -64,8 +66,13 @@ class Kinematics:
                 error[:3] *= 0.1 / length
             mujoco.mj_jacSite(self.model, self.data, self._jacobian[:3], self._jacobian[3:], handle.tool_site)
             jacobian = self._jacobian[:, handle.dof]
-            damping = 1e-4 + 0.02 * min(1.0, error @ error)
-            pseudo = jacobian.T @ np.linalg.inv(jacobian @ jacobian.T + damping * np.eye(6))
+            jacobian[3:] *= weight
+            damping = (1e-4 + 0.02 * min(1.0, error @ error)) * weight**2
+            pseudo = _damped_inverse(jacobian, damping)
+            blocked = _pushed_beyond(joints + pseudo @ error, joints, handle)
+            if blocked.any():  # the other joints do what a joint at its stop cannot
+                jacobian = np.where(blocked, 0.0, jacobian)
+                pseudo = _damped_inverse(jacobian, damping)
             step = pseudo @ error
             if redundant:
                 posture = 0.1 * (handle.home - joints)
@@ -83,6 +90,18 @@ class Kinematics:
     def _pose(self, handle: ArmHandle) -> tuple[np.ndarray, np.ndarray]:
         site = handle.tool_site
         return self.data.site_xpos[site].copy(), self.data.site_xmat[site].reshape(3, 3).copy()
+
+
+def _damped_inverse(jacobian: np.ndarray, damping: float) -> np.ndarray:
+    """(N, 6) from (6, N)."""
+    return jacobian.T @ np.linalg.inv(jacobian @ jacobian.T + damping * np.eye(6))
+
+
+def _pushed_beyond(wanted: np.ndarray, joints: np.ndarray, handle: ArmHandle) -> np.ndarray:
+    """Which joints (N,) stand at a limit and would be driven through it."""
+    low = (joints <= handle.lower + 1e-6) & (wanted < joints)
+    high = (joints >= handle.upper - 1e-6) & (wanted > joints)
+    return low | high
 
 
 def _rotation_error(current: np.ndarray, wanted: np.ndarray) -> np.ndarray:

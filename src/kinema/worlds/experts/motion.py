@@ -63,7 +63,7 @@ def carried(scene: Scene, block: Block, side: str) -> bool:
 
 def grasp(scene: Scene, block: Block, side: str) -> ToolTarget:
     """Approach a block from above with open jaws and close them around it."""
-    goal = block.position(scene.data)
+    goal = block.position(scene.data) + scene.grasp_offset(side, block.shape.half_m[1])
     goal[2] = max(goal[2], scene.tip_below_tool_m(side) + 0.004)
     return grasp_at(scene, goal, side)
 
@@ -74,12 +74,12 @@ def grasp_at(scene: Scene, goal: np.ndarray, side: str) -> ToolTarget:
     around = np.linalg.norm(goal[:2] - tool[:2]) < 0.012 and abs(goal[2] - tool[2]) < 0.012
     if around:
         return ToolTarget(position_m=goal, opening=0.0)
-    return ToolTarget(position_m=funnel(tool, goal), opening=1.0)
+    return ToolTarget(position_m=funnel(tool, goal, rise_m=scene.rise_m, wide_m=scene.funnel_m), opening=1.0)
 
 
 def shut_first(scene: Scene, side: str, goal: np.ndarray) -> np.ndarray:
     """The goal, held higher while the jaws are still open."""
-    wait = 0.08 * float(np.clip((scene.opening(side) - 0.25) / 0.15, 0.0, 1.0))
+    wait = (scene.rise_m - 0.01) * float(np.clip((scene.opening(side) - 0.25) / 0.15, 0.0, 1.0))
     return goal + np.array([0.0, 0.0, wait])
 
 
@@ -91,7 +91,10 @@ def carry(scene: Scene, block: Block, side: str, goal: np.ndarray) -> ToolTarget
     above = tool[2] - tool_goal[2]
     low = above < 0.010 or (above < 0.035 and scene.supported(block.body))
     there = np.linalg.norm(tool_goal[:2] - tool[:2]) < 0.015 and low
-    return ToolTarget(position_m=funnel(tool, tool_goal), opening=1.0 if there else 0.0)
+    return ToolTarget(
+        position_m=funnel(tool, tool_goal, rise_m=scene.rise_m, wide_m=scene.funnel_m),
+        opening=1.0 if there else 0.0,
+    )
 
 
 def retreat(scene: Scene, side: str, block: Block | None = None, height_m: float = 0.20) -> ToolTarget:

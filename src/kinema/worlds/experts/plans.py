@@ -69,7 +69,11 @@ def plan_button(scene: Scene, task: PressButton) -> Targets:
     goal = task.target.top(scene.data)
     goal[2] += scene.tip_below_tool_m() - TRAVEL_M - 0.004
     goal = shut_first(scene, "right", goal)
-    return {"right": ToolTarget(position_m=funnel(tool, goal, rise_m=0.07, near_m=0.012), opening=0.0)}
+    return {
+        "right": ToolTarget(
+            position_m=funnel(tool, goal, rise_m=scene.rise_m - 0.02, near_m=0.012), opening=0.0
+        )
+    }
 
 
 def plan_drawer(scene: Scene, task: Drawer) -> Targets:
@@ -107,7 +111,11 @@ def plan_push(scene: Scene, task: Push) -> Targets:
         return {side: ToolTarget(position_m=np.array([*goal, low]), opening=0.0)}
     start = block[:2] - direction * (reach + 0.015)
     goal = shut_first(scene, side, np.array([*start, low]))
-    return {side: ToolTarget(position_m=funnel(tool, goal, wide_m=0.03), opening=0.0)}
+    return {
+        side: ToolTarget(
+            position_m=funnel(tool, goal, rise_m=scene.rise_m, wide_m=min(0.03, scene.funnel_m)), opening=0.0
+        )
+    }
 
 
 def plan_lift(scene: Scene, task: LiftTwoArms) -> Targets:

@@ -52,14 +52,14 @@ class Episode:
     def shade(self, color: str) -> RGB:
         return draw_shade(self.rng, color, self.variation.color)
 
-    def block_shape(self) -> Shape:
-        """A cube of 4 to 5 cm, or a held-out form that the same grasp fits."""
+    def block_shape(self, scale: float) -> Shape:
+        """A cube of 4 to 5 cm times `scale`, or a held-out form that the same grasp fits."""
         rng = self.rng
         if not self.variation.instance:
-            half = float(rng.uniform(0.020, 0.025))
+            half = scale * float(rng.uniform(0.020, 0.025))
             return Shape(kind="box", half_m=(half, half, half))
         kind = ("cylinder", "hexagon", "long", "tall")[rng.integers(4)]
-        half = float(rng.uniform(0.020, 0.024))
+        half = scale * float(rng.uniform(0.020, 0.024))
         if kind == "long":
             return Shape(kind="box", half_m=(half * 1.5, half, half))
         if kind == "tall":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,7 +27,12 @@ class Footprint:
 
 
 def scatter(rng: np.random.Generator, area: WorkArea, footprints: Sequence[Footprint]) -> list[np.ndarray]:
-    """Centres (2,) for all footprints, no two nearer than the sum of their radii."""
+    """Centres (2,) for all footprints, no two nearer than the sum of their radii.
+
+    In an area of less than 0.25 m the things lie up to a fifth closer together.
+    """
+    spacing = 1.0 if min(area.half) > 0.1 else 0.82
+    footprints = [replace(footprint, radius_m=spacing * footprint.radius_m) for footprint in footprints]
     for _ in range(500):
         places: list[np.ndarray] = []
         for footprint in footprints:

@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 
 from kinema.card.card import EmbodimentCard
-from kinema.card.kinematics import home_rotation
+from kinema.card.kinematics import home_joints, home_rotation, tool_pose
 from kinema.worlds.control import Controller
 from kinema.worlds.robots import FIXED_COLLIDES, NEVER_COLLIDES, ArmHandle, Robot, add_robot, new_spec
 from kinema.worlds.tabletop.props import Block
@@ -41,20 +41,23 @@ _AREAS: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {
     "panda": ((0.48, 0.0), (0.14, 0.17)),
     "ur5e": ((0.48, 0.0), (0.14, 0.17)),
     "aloha": ((0.45, -0.10), (0.12, 0.14)),
+    "xarm7": ((0.45, 0.0), (0.13, 0.17)),
+    "so101": ((0.215, 0.0), (0.075, 0.13)),
 }
 
 
 def work_area(card: EmbodimentCard) -> WorkArea:
     """The card's work area: about 0.28 x 0.34 m, or the middle of a smaller workspace.
 
-    It faces the way the right arm's tool does at home, so that the jaws close across it.
+    It runs from the right arm's base towards its tool at home.
     """
     arm = next(arm for arm in card.arms if arm.side == "right")
-    tool_x = home_rotation(arm)[:, 0]
+    forward = tool_pose(arm, home_joints(arm))[:2, 3] - np.array(arm.base_pos_m[:2])
+    yaw = round(float(np.arctan2(forward[1], forward[0])) / (np.pi / 2)) * np.pi / 2  # to a quarter turn
     (x0, x1), (y0, y1), _ = card.workspace_m
     middle = ((x0 + x1) / 2, (y0 + y1) / 2), (min(0.14, 0.4 * (x1 - x0)), min(0.17, 0.4 * (y1 - y0)))
     center, half = _AREAS.get(card.name, middle)
-    return WorkArea(center=center, half=half, yaw_rad=float(np.arctan2(tool_x[1], tool_x[0])))
+    return WorkArea(center=center, half=half, yaw_rad=yaw)
 
 
 def tabletop_spec(card: EmbodimentCard) -> mujoco.MjSpec:
@@ -112,6 +115,14 @@ class Scene:
             handle.side: _measure_tips(kinematics.robot, kinematics.model, handle)
             for handle in kinematics.robot.arms
         }
+        right = next(arm for arm in card.arms if arm.side == "right")
+        tool_x = home_rotation(right)[:, 0]
+        # Blocks lie with their y axis along the closing direction.
+        self.grip_yaw_rad = float(np.arctan2(tool_x[1], tool_x[0]))
+        # A jaw that swings onto a fixed one needs more room beside the block.
+        self.block_scale = 1.0 if len(right.gripper.fingers) > 1 else 0.8
+        # An arm of five joints cannot look straight down from high up: it stays low and comes down steeply.
+        self.rise_m, self.funnel_m = (0.09, 0.05) if len(right.joints) > 5 else (0.065, 0.02)
         self._owner = {body: handle.side for handle in self.robot.arms for body in handle.gripper_bodies}
 
     def dress(self, backdrop: Backdrop) -> None:
@@ -160,6 +171,19 @@ class Scene:
         """Whether any gripper touches the body."""
         return any(other in self._owner for other, _ in self._contacts(body))
 
+    def grasp_offset(self, side: str, half_width_m: float) -> np.ndarray:
+        """Where the tool belongs relative to a block's centre when the open jaws come down around it (3,).
+
+        Two fingers close from both sides: zero. A single jaw closes onto a fixed one, which must come down
+        just beside the block.
+        """
+        handle = self.robot.arm(side)
+        if len(handle.finger_bodies) > 1:
+            return np.zeros(3)
+        tool_y = self.data.site_xmat[handle.tool_site].reshape(3, 3)[:, 1]
+        beside = half_width_m + 0.005 - self._tips[side][2]
+        return -beside * np.array([tool_y[0], tool_y[1], 0.0])
+
     def supported(self, body: int) -> bool:
         """Whether anything but a gripper touches the body."""
         return any(other not in self._owner for other, _ in self._contacts(body))
@@ -187,14 +211,15 @@ class Scene:
         return all(block.speed(self.data) < limit_m_s for block in blocks)
 
 
-def _measure_tips(robot: Robot, model: mujoco.MjModel, handle: ArmHandle) -> tuple[float, float]:
-    """Extent of the shut fingers beyond the tool point along the tool's axis, and across it."""
+def _measure_tips(robot: Robot, model: mujoco.MjModel, handle: ArmHandle) -> tuple[float, float, float]:
+    """Reach of the shut fingers beyond the tool point along its axis and across it, and the distance
+    of a fixed jaw's inner face from the tool point."""
     data = mujoco.MjData(model)
     robot.set_joints(data, handle, handle.home, gripper=0.0)
     mujoco.mj_kinematics(model, data)
     tool = data.site_xpos[handle.tool_site]
     axes = data.site_xmat[handle.tool_site].reshape(3, 3)
-    beyond, across = 0.0, 0.0
+    beyond, across, fixed_jaw = 0.0, 0.0, 1.0
     for geom in range(model.ngeom):
         if model.geom_bodyid[geom] in handle.gripper_bodies and model.geom_contype[geom]:
             rotation = data.geom_xmat[geom].reshape(3, 3)
@@ -203,4 +228,6 @@ def _measure_tips(robot: Robot, model: mujoco.MjModel, handle: ArmHandle) -> tup
             if center[2] + extent[2] > -0.005:  # reaches down to the tool point: a finger tip
                 beyond = max(beyond, float(center[2] + extent[2]))
                 across = max(across, float((np.abs(center) + extent)[:2].max()))
-    return beyond, across
+                if model.geom_bodyid[geom] not in handle.finger_bodies:
+                    fixed_jaw = min(fixed_jaw, float(np.abs(center[1]) - extent[1]))
+    return beyond, across, fixed_jaw

@@ -44,7 +44,7 @@ class PickPlace(Family):
 
     def reset(self, scene: Scene, episode: Episode) -> str:
         rng, model = episode.rng, scene.model
-        blocks = int(rng.integers(2, _BLOCKS + 1))
+        blocks = int(rng.integers(2, _BLOCKS + 1)) if min(scene.area.half) > 0.1 else 2
         colors = episode.colors(named=2, total=blocks + _PLACES)
         wanted = episode.request.kind if episode.request else ""
         kinds = [wanted or ("bowl", "plate")[rng.integers(2)], ("bowl", "plate")[rng.integers(2)]]
@@ -64,9 +64,9 @@ class PickPlace(Family):
             for container in group:
                 container.park(model)
         for block, color, spot in zip(self.blocks, [colors[0], *colors[3:]], [spots[1], *spots[3:]]):
-            block.set_form(model, episode.block_shape(), episode.shade(color))
+            block.set_form(model, episode.block_shape(scene.block_scale), episode.shade(color))
             block.color = color
-            block.place(model, scene.data, spot, scene.area.yaw_rad + float(rng.uniform(-0.15, 0.15)))
+            block.place(model, scene.data, spot, scene.grip_yaw_rad + float(rng.uniform(-0.15, 0.15)))
         for block in self.blocks[blocks:]:
             block.park(model, scene.data)
         other = self._container(kinds[1], 1, episode)

@@ -38,9 +38,9 @@ class Push(Family):
         spots = self._spots(scene, episode)
         self.target, self.region = self.blocks[0], self.regions[0]
         for block, color, spot in zip(self.blocks, (colors[0], colors[2]), spots[:2]):
-            block.set_form(model, episode.block_shape(), episode.shade(color))
+            block.set_form(model, episode.block_shape(scene.block_scale), episode.shade(color))
             block.color = color
-            block.place(model, scene.data, spot, scene.area.yaw_rad + float(rng.uniform(-0.15, 0.15)))
+            block.place(model, scene.data, spot, scene.grip_yaw_rad + float(rng.uniform(-0.15, 0.15)))
         for region, color, spot in zip(self.regions, (colors[1], colors[3]), spots[2:]):
             region.color = color
             region.paint(model, episode.shade(color))

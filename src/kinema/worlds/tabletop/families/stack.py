@@ -37,9 +37,9 @@ class Stack(Family):
         spots = scatter(rng, scene.area, named + [Footprint(radius_m=0.06)] * (count - 2))
         self.target, self.base = self.blocks[:2]
         for block, color, spot in zip(self.blocks, episode.colors(named=2, total=count), spots):
-            block.set_form(model, episode.block_shape(), episode.shade(color))
+            block.set_form(model, episode.block_shape(scene.block_scale), episode.shade(color))
             block.color = color
-            block.place(model, scene.data, spot, scene.area.yaw_rad + float(rng.uniform(-0.15, 0.15)))
+            block.place(model, scene.data, spot, scene.grip_yaw_rad + float(rng.uniform(-0.15, 0.15)))
         for block in self.blocks[count:]:
             block.park(model, scene.data)
         return phrase(

@@ -42,9 +42,9 @@ class Tidy(Family):
         self.box.paint(model, (0.55, 0.40, 0.25) if not episode.variation.color else (0.30, 0.35, 0.40))
         self.box.place(model, spots[0])
         for block, color, spot in zip(self.blocks, episode.colors(named=0, total=count), spots[1:]):
-            block.set_form(model, episode.block_shape(), episode.shade(color))
+            block.set_form(model, episode.block_shape(scene.block_scale), episode.shade(color))
             block.color = color
-            block.place(model, scene.data, spot, scene.area.yaw_rad + float(rng.uniform(-0.15, 0.15)))
+            block.place(model, scene.data, spot, scene.grip_yaw_rad + float(rng.uniform(-0.15, 0.15)))
         for block in self.blocks[count:]:
             block.park(model, scene.data)
         self.used = self.blocks[:count]
