@@ -1,8 +1,8 @@
 """Nothing in the documents stays true unless it is executed.
 
 Every fenced `bash` and `python` block of README.md and docs/*.md runs in an empty folder, in order, so
-that a block may use what the one before it made (files, and in Python the names too). An HTML comment in
-the line before a block changes that:
+that a block may use what the one before it made (files, and in Python the names too): here, or in the test
+that the document names. An HTML comment in the line before a block changes that:
 
     <!-- slow: why -->              runs only with the slow tests
     <!-- not run in tests: why -->  does not run, but every `kinema` line in it must still parse
@@ -62,6 +62,15 @@ def _blocks(document: Path) -> list[Block]:
 BLOCKS = [block for document in DOCUMENTS for block in _blocks(document)]
 
 
+def _elsewhere(document: Path) -> bool:
+    """Whether a document names a test of its own that runs its blocks."""
+    named = re.search(r"blocks (?:below )?are run, in order, by `(tests/[\w/]+\.py)`", document.read_text())
+    return named is not None and (ROOT / named[1]).exists()
+
+
+RUN_HERE = [document for document in DOCUMENTS if not _elsewhere(document)]
+
+
 def _id(block: Block) -> str:
     return f"{block.document.name}:{block.line}"
 
@@ -89,14 +98,14 @@ def _run_shell(block: Block, folder: Path) -> None:
     assert done.returncode == 0, f"{_id(block)}\n{block.code}\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", RUN_HERE, ids=lambda path: path.name)
 def test_quick_blocks_run(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _run_all([block for block in _blocks(document) if not block.mark], tmp_path, monkeypatch)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", RUN_HERE, ids=lambda path: path.name)
 def test_all_blocks_run(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = [block for block in _blocks(document) if block.mark != "not run in tests"]
     _run_all(blocks, tmp_path, monkeypatch)

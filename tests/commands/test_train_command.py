@@ -37,7 +37,7 @@ def one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["debgu"], "'debug'"),
         (["debug", "--steps", "3", "--minutes", "1"], "give one of them"),
         (["debug", "--steps", "0"], "--steps"),
-        (["nano_tabletop", "--data", "nowhere"], "kinema data make tabletop --out nowhere/tabletop"),
+        (["nano_tabletop", "--data", "nowhere"], "kinema data make tabletop --out nowhere"),
         (["debug", "--resume"], "no checkpoint"),
         (["debug", "--init", "nowhere"], "no artifact folder"),
     ],
