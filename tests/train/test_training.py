@@ -191,3 +191,18 @@ def test_bodies_whose_cameras_do_not_line_up_are_refused(tmp_path):
     sources = [fake_source(card, image_size=64), fake_source(turned, image_size=64)]
     with pytest.raises(KinemaError, match="line up"):
         Training(recipe.train, sources, tmp_path)
+
+
+def test_a_run_can_start_from_an_artifact_and_keeps_its_words_and_statistics(trained, tmp_path):
+    training, _, folder = trained
+    recipe = recipes.get("debug")
+    shifted = [replace(s, action=s.action + 0.01) for s in recipe.sources(tmp_path)]
+    again = Training(recipe.train, shifted, tmp_path, init=folder)
+    for name, codec in training.codecs.items():
+        np.testing.assert_array_equal(again.codecs[name].action_stats.q01, codec.action_stats.q01)
+    for name, value in artifact.load(folder).policy.state_dict().items():
+        assert torch.equal(again.policy.state_dict()[name], value), name
+        assert torch.equal(again.loop.ema.weights[name], value), name
+    assert again.tokenizer.encode("touch the bright square") == training.tokenizer.encode(
+        "touch the bright square"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +60,9 @@ def train(
         raise KinemaError(f"{folder} holds a run; add --resume to go on with it, or choose another --out")
     config = _config(chosen, steps=steps, minutes=minutes, device=device, threads=threads, seed=seed)
     config = replace(config, loop=replace(config.loop, evaluate_every=evaluate_every))
+    # a run in the background ignores Ctrl-C and gets SIGTERM; both must leave a checkpoint behind
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     print(f"recipe {chosen.name}: {chosen.summary}")
     sources = chosen.sources(data)
     with saved_on_interrupt(lambda: f"The checkpoint is in {folder}; --resume goes on from there."):

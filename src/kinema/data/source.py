@@ -63,11 +63,13 @@ def from_dataset(dataset: Dataset, card: EmbodimentCard, *, image_size: int, str
     if dataset.card_name != card.name:
         raise KinemaError(f"{dataset.root} was recorded on {dataset.card_name!r}, not on {card.name!r}")
     cache = FrameCache(dataset, size=image_size, cameras=card.camera_names)
+    # in memory, not mapped: a machine short of page cache would read the same pictures again and again
+    pictures = cache[np.arange(dataset.num_frames)]
     begin, end = dataset.episode_bounds[dataset.episode_index].T
     return Source(
         name=dataset.root.name,
         card=card,
-        images=cache.__getitem__,
+        images=pictures.__getitem__,
         state=dataset.state,
         action=dataset.action,
         points=dataset.points,

@@ -42,7 +42,8 @@ def _raw_task(folder: Path, card: EmbodimentCard) -> Source:
     with np.load(folder / "steps.npz", allow_pickle=False) as file:
         steps = {name: file[name] for name in file.files}
     size = meta["rendering"]["size_px"]
-    pictures = np.memmap(folder / "frames.u8", np.uint8, "r").reshape(-1, 1, size, size, 3)  # one view
+    # in memory, not mapped: a machine short of page cache would read the same pictures again and again
+    pictures = np.fromfile(folder / "frames.u8", np.uint8).reshape(-1, 1, size, size, 3)  # one view
     frame, length = steps["frame"], steps["length"]
     return Source(
         name=meta["task"],
@@ -58,11 +59,12 @@ def _raw_task(folder: Path, card: EmbodimentCard) -> Source:
     )
 
 
-def _datasets(folder: Path, which: str) -> list[Path]:
-    found = sorted(path.parent.parent for path in folder.glob("*/meta/info.json"))
+def _datasets(data: Path, which: str) -> list[Path]:
+    folders = [data / which, *sorted(data.glob(f"{which}_*"))]
+    found = [path.parent.parent for folder in folders for path in sorted(folder.glob("*/meta/info.json"))]
     if not found:
         raise KinemaError(
-            f"no data set below {folder}; make it with: kinema data make {which} --out {folder}"
+            f"no data set below {data / which}; make it with: kinema data make {which} --out {data / which}"
         )
     return found
 

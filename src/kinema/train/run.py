@@ -40,16 +40,23 @@ class TrainConfig:
 class Training:
     """A run that can be built, resumed, run and exported. `out` keeps its checkpoint, logs and artifact."""
 
-    def __init__(self, config: TrainConfig, sources: Sequence[Source], out: Path) -> None:
+    def __init__(
+        self, config: TrainConfig, sources: Sequence[Source], out: Path, init: Path | None = None
+    ) -> None:
+        """`init`: start from this artifact, its words and its statistics, instead of from nothing."""
         torch.set_num_threads(config.threads)
         torch.manual_seed(config.loop.seed)
         self.config, self.sources, self.out = config, sources, out
         out.mkdir(parents=True, exist_ok=True)
-        self.tokenizer = _tokenizer(sources, config.vocab_size)
-        policy_config = config.policy(self.tokenizer.vocab_size)
+        start = artifact.load(init, check=False) if init else None
+        self.tokenizer = start.tokenizer if start else _tokenizer(sources, config.vocab_size)
+        policy_config = start.policy.config if start else config.policy(self.tokenizer.vocab_size)
         horizon = policy_config.decoder.horizon
-        self.codecs = _codecs(sources, horizon)
+        # a body the artifact knows keeps the statistics its weights were trained with
+        self.codecs = _codecs(sources, horizon, dict(start.codecs) if start else {})
         self.policy = Policy(policy_config)
+        if start:
+            self.policy.load_state_dict(start.policy.state_dict())
         self.mixture = Mixture(
             sources, self.codecs, self.tokenizer,
             batch_size=config.batch_size, horizon=horizon, seed=config.loop.seed,
@@ -57,15 +64,7 @@ class Training:
         self.tags = _tags(sources, self.tokenizer)
         stage = Sft(self.policy, self.tags, config.sft)
         self.loop = Loop(self.policy, stage, stage.weights, self.mixture, config.loop, out)
-
-    def initialise(self, folder: Path) -> None:
-        """Start from an artifact's weights instead of from nothing. The tokenizer must be the same."""
-        other = artifact.load(folder, check=False)
-        if other.policy.config.text["vocab_size"] != self.policy.config.text["vocab_size"]:
-            raise KinemaError(f"{folder} has another vocabulary; train from nothing or on the same words")
-        self.policy.load_state_dict(other.policy.state_dict())
-        for name, value in self.policy.state_dict().items():
-            self.loop.ema.weights[name].copy_(value)
+        self._parent = dict(start.provenance) if start else None
 
     def export(self, folder: Path) -> Path:
         """Write the averaged weights as an artifact."""
@@ -92,12 +91,10 @@ class Training:
             "matrix_lr": config.loop.optim.matrix_lr,
             "torch": torch.__version__,
             "hardware": f"{platform.machine()}, {config.threads} thread(s), device {config.loop.device}",
+            "started_from": self._parent,
             "parameters": sum(p.numel() for p in self.policy.parameters()),
-            "data": [
-                {"source": s.name, "card": s.card.name, "steps": len(s.action), "windows": len(s.starts), "weight": s.weight}
-                for s in self.sources
-            ],
-        }  # fmt: skip
+            "data": [_described(source) for source in self.sources],
+        }
 
 
 def run(
@@ -106,13 +103,11 @@ def run(
 ) -> Path:  # fmt: skip
     """Train and return the artifact folder `out/artifact`.
 
-    `evaluate` is handed a freshly exported artifact every `loop.evaluate_every` steps; its numbers are logged.
+    `evaluate` gets a freshly exported artifact every `loop.evaluate_every` steps; its numbers are logged.
     """
-    training = Training(config, sources, out)
+    training = Training(config, sources, out, init)
     if resume:
         training.loop.resume()
-    elif init:
-        training.initialise(init)
 
     def closed_loop(step: int) -> Mapping[str, float]:
         return evaluate(training.export(out / "latest")) if evaluate else {}
@@ -131,11 +126,12 @@ def _tokenizer(sources: Sequence[Source], vocab_size: int) -> TextTokenizer:
     return TextTokenizer.train(texts, vocab_size)
 
 
-def _codecs(sources: Sequence[Source], horizon: int) -> dict[str, Codec]:
+def _codecs(sources: Sequence[Source], horizon: int, known: dict[str, Codec]) -> dict[str, Codec]:
     by_card: dict[str, list[Source]] = {}
     for source in sources:
         by_card.setdefault(source.card.name, []).append(source)
-    return {name: Codec(group[0].card, *measure_stats(group, horizon)) for name, group in by_card.items()}
+    new = {name: group for name, group in by_card.items() if name not in known}
+    return known | {n: Codec(group[0].card, *measure_stats(group, horizon)) for n, group in new.items()}
 
 
 def _tags(sources: Sequence[Source], tokenizer: TextTokenizer) -> torch.Tensor:
@@ -153,6 +149,16 @@ def _tags(sources: Sequence[Source], tokenizer: TextTokenizer) -> torch.Tensor:
 
 def _first_row(inputs):  # type: ignore[no-untyped-def]
     return type(inputs)(**{k: v[:1].clone() for k, v in vars(inputs).items()})
+
+
+def _described(source: Source) -> dict:
+    return {
+        "source": source.name,
+        "card": source.card.name,
+        "steps": len(source.action),
+        "windows": len(source.starts),
+        "weight": source.weight,
+    }
 
 
 def _commit() -> str:

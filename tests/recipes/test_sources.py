@@ -1,0 +1,71 @@
+"""Recipes find their data where the commands put it, and say what to run when it is not there."""
+
+import json
+
+import numpy as np
+import pytest
+
+from kinema import recipes
+from kinema.card.load import load_card
+from kinema.data.lerobot_write import Writer
+from kinema.recipes.sources import metaworld_sources, tabletop_sources
+from kinema.schema import KinemaError
+
+
+def _record(root, card, size=32, steps=6):
+    rng = np.random.default_rng(0)
+    middle = [np.mean([c.range for c in channels], 1) for channels in (card.states, card.actions)]
+    state, action = (np.tile(m, (steps, 1)).astype(np.float32) for m in middle)
+    with Writer(root, card=card, image_size=size) as writer:
+        for task in ("press the red button", "press the blue button"):
+            writer.add_episode(
+                images={n: rng.integers(0, 256, (steps, size, size, 3), np.uint8) for n in card.camera_names},
+                state=state,
+                action=action,
+                executed=action,
+                points=np.full((steps, len(card.cameras), 2, 3), 0.5, np.float32),
+                success=np.arange(steps) == steps - 1,
+                task=task,
+            )
+
+
+def test_every_round_of_tabletop_data_is_found(tmp_path):
+    for folder, name in (("tabletop", "panda"), ("tabletop", "ur5e"), ("tabletop_corrections", "panda")):
+        _record(tmp_path / folder / name, load_card(name))
+    sources = tabletop_sources(tmp_path, image_size=32)
+    assert [s.card.name for s in sources] == ["panda", "ur5e", "panda"]
+    for source in sources:
+        assert source.images(source.starts[:3]).shape == (3, 2, 32, 32, 3)
+        assert len(source.starts) == len(source.action) == 12
+        assert sorted(source.tasks) == ["press the blue button", "press the red button"]
+        _, valid = source.windows(np.array([0, 5, 6]), 4)
+        assert valid.sum(1).tolist() == [4, 1, 4]
+
+
+def test_raw_metaworld_windows_begin_at_rendered_steps_only(tmp_path):
+    folder = tmp_path / "metaworld_raw" / "reach-v3"
+    folder.mkdir(parents=True)
+    frame = np.array([0, -1, 1, -1, 2, -1])
+    frames = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((3, 16, 16, 3), np.uint8)
+    frames.tofile(folder / "frames.u8")
+    np.savez(
+        folder / "steps.npz", frame=frame, state=np.zeros((6, 4), np.float32), start=np.array([0, 4]),
+        action=np.zeros((6, 4), np.float32), points=np.zeros((6, 1, 2, 3), np.float32), length=np.array([4, 2]),
+    )  # fmt: skip
+    meta = {"task": "reach-v3", "instruction": "reach the red dot", "rendering": {"size_px": 16}}
+    (folder / "meta.json").write_text(json.dumps(meta))
+    (source,) = metaworld_sources(tmp_path)
+    assert source.starts.tolist() == [0, 2, 4]
+    assert source.images(source.starts)[:, 0, 0, 0, 0].tolist() == [0, 1, 2]
+    assert source.episode_end.tolist() == [4, 4, 4, 4, 6, 6]
+
+
+@pytest.mark.parametrize("name", ["nano_tabletop", "nano_metaworld", "nano_mixed"])
+def test_missing_data_names_the_command_that_makes_it(name, tmp_path):
+    with pytest.raises(KinemaError, match="kinema data make"):
+        recipes.get(name).sources(tmp_path)
+
+
+def test_unknown_recipes_are_named_with_the_nearest():
+    with pytest.raises(KinemaError, match="nano_tabletop"):
+        recipes.get("nano_tabeltop")
