@@ -24,6 +24,7 @@ from kinema.data.metadata import (
     STATE,
     STATS,
     SUCCESS,
+    EpisodeRecord,
     Metadata,
     read_info,
     read_json,
@@ -189,10 +190,12 @@ def _read_columns(metadata: Metadata) -> dict[str, np.ndarray]:
     """All numeric columns, and the proof that row i is frame i of the whole data set."""
     names = list(vector_keys(metadata.features))
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    for path in dict.fromkeys(episode.data_path for episode in metadata.episodes):
+    in_file: dict[str, list[EpisodeRecord]] = {}
+    for episode in metadata.episodes:
+        in_file.setdefault(episode.data_path, []).append(episode)
+    for path, expected in in_file.items():
         table = v30.read_table(metadata.root / path, names)
         episodes = v30.column_values(table, "episode_index")[:, 0]
-        expected = [e for e in metadata.episodes if e.data_path == path]
         numbers = np.repeat([e.index for e in expected], [e.length for e in expected])
         if not np.array_equal(episodes[: len(numbers)], numbers):
             raise KinemaError(

@@ -31,7 +31,7 @@ from kinema.data.journal import (
 )
 from kinema.data.measure import write_statistics
 from kinema.data.metadata import INFO, Clip, EpisodeRecord, read_info, vector_keys
-from kinema.data.scan import Scan, rows_with, scan
+from kinema.data.scan import Scan, scan
 from kinema.data.verify import Fault, Kind, episode_faults, faults_of, in_step, video_faults
 from kinema.schema import KinemaError
 
@@ -119,9 +119,8 @@ def _kept_episodes(found: Scan) -> Iterator[_Kept]:
     """Whole episodes in the order of their numbers; those that meta/episodes lost are found in the data."""
     known = {record.index: record for record in found.records}
     cursor: dict[str, Clip] = {}
-    for path, table in sorted(found.tables.items()):
-        for number in dict.fromkeys(v30.column_values(table, "episode_index")[:, 0].tolist()):
-            rows = rows_with(table, number)
+    for path in sorted(found.rows):
+        for number, rows in found.rows[path].items():
             record = known.get(number)
             if record is None or record.data_path != path:
                 record = _record_from_data(found, number, path, rows, cursor)

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from tqdm import tqdm
 
 from kinema.data import schema_v30 as v30
 from kinema.data.metadata import Clip, EpisodeRecord, camera_keys, vector_keys
-from kinema.data.video import Decoder, Stream, probe
+from kinema.data.video import Stream, decode_all, probe
 from kinema.schema import KinemaError
 
 
@@ -24,6 +25,7 @@ class Scan:
     info: Mapping[str, Any]
     records: list[EpisodeRecord] = field(default_factory=list)  # as meta/episodes has them, in file order
     tables: dict[str, pa.Table] = field(default_factory=dict)  # data files
+    rows: dict[str, dict[int, pa.Table]] = field(default_factory=dict)  # of each episode in a data file
     videos: dict[str, Stream] = field(default_factory=dict)
     tasks: tuple[str, ...] | None = None
     errors: dict[str, str] = field(default_factory=dict)
@@ -39,10 +41,10 @@ class Scan:
 
     def rows_of(self, record: EpisodeRecord) -> pa.Table | None:
         """The rows of an episode in its data file; None when the file cannot be read."""
-        table = self.tables.get(record.data_path)
-        if table is None:
+        if record.data_path not in self.tables:
             return None
-        return rows_with(table, record.index)
+        empty = self.tables[record.data_path].slice(0, 0)
+        return self.rows[record.data_path].get(record.index, empty)
 
     def frames_in(self, clip: Clip, length: int) -> int:
         """How many of the episode's frames its video really has at their times."""
@@ -60,9 +62,15 @@ class Scan:
         return int((nearest < 0.1 / self.fps).sum())
 
 
-def rows_with(table: pa.Table, episode: int) -> pa.Table:
-    """The rows of one episode."""
-    return table.filter(pa.array(v30.column_values(table, "episode_index")[:, 0] == episode))
+def split_by_episode(table: pa.Table) -> dict[int, pa.Table]:
+    """The rows of each episode, in the order in which the episodes begin in the file."""
+    numbers = v30.column_values(table, "episode_index")[:, 0]
+    edges = np.flatnonzero(np.diff(numbers)) + 1
+    starts = np.concatenate([[0], edges]) if len(numbers) else edges
+    parts: dict[int, list[pa.Table]] = {}
+    for start, end in zip(starts, [*edges, len(numbers)]):
+        parts.setdefault(int(numbers[start]), []).append(table.slice(start, end - start))
+    return {number: pa.concat_tables(pieces) for number, pieces in parts.items()}
 
 
 def scan(root: Path, info: Mapping[str, Any], *, decode: bool) -> Scan:
@@ -78,17 +86,28 @@ def scan(root: Path, info: Mapping[str, Any], *, decode: bool) -> Scan:
     for path in sorted(on_disk | {record.data_path for record in found.records}):
         try:
             found.tables[path] = v30.read_table(root / path, names)
+            found.rows[path] = split_by_episode(found.tables[path])
         except KinemaError as error:
             found.errors[path] = str(error)
-    on_disk = {str(path.relative_to(root)) for path in root.glob("videos/*/*/*.mp4")}
-    for path in sorted(on_disk | {clip.path for r in found.records for clip in r.clips.values()}):
-        try:
-            found.videos[path] = probe(root / path)
-            if decode:
-                _decode(root / path, found.videos[path])
-        except KinemaError as error:
-            found.errors[path] = str(error)
+    _read_videos(found, decode)
     return found
+
+
+def _read_videos(found: Scan, decode: bool) -> None:
+    paths = {str(path.relative_to(found.root)) for path in found.root.glob("videos/*/*/*.mp4")}
+    paths |= {clip.path for record in found.records for clip in record.clips.values()}
+    for path in sorted(paths):
+        try:
+            found.videos[path] = probe(found.root / path)
+        except KinemaError as error:
+            found.errors[path] = str(error)
+    total = sum(len(stream.times_s) for stream in found.videos.values())
+    with tqdm(desc="decoding", unit="picture", total=total, leave=False, disable=not decode) as bar:
+        for path in list(found.videos) if decode else ():
+            try:
+                decode_all(found.root / path, bar.update)
+            except KinemaError as error:
+                found.errors[path] = str(error)
 
 
 def _read_episodes(found: Scan) -> None:
@@ -101,14 +120,3 @@ def _read_episodes(found: Scan) -> None:
             found.records += [v30.episode_record(row, found.info) for row in rows]
         except KinemaError as error:
             found.errors[str(path.relative_to(found.root))] = str(error)
-
-
-def _decode(path: Path, stream: Stream) -> None:
-    """Raises KinemaError at the first frame that cannot be decoded."""
-    decoder = Decoder(path)
-    try:
-        tolerance_s = 0.5 / stream.fps if stream.fps else 0.01
-        for time_s in stream.times_s:
-            decoder.at(np.array([time_s]), tolerance_s)
-    finally:
-        decoder.close()

@@ -222,9 +222,11 @@ def _orphans(found: Scan) -> Iterator[Fault]:
         if path not in used:
             detail = "no episode of meta/episodes lies in it"
             yield Fault(kind=Kind.ORPHAN, where=path, detail=detail, repairable=True)
-    for path, table in found.tables.items():
-        named = {record.index for record in found.records if record.data_path == path}
-        extra = sorted(set(v30.column_values(table, "episode_index")[:, 0].tolist()) - named)
+    named: dict[str, set[int]] = {}
+    for record in found.records:
+        named.setdefault(record.data_path, set()).add(record.index)
+    for path, rows in found.rows.items():
+        extra = sorted(set(rows) - named.get(path, set()))
         if extra and path in used:
             detail = f"holds rows of episodes {extra[:5]}, which meta/episodes does not name"
             yield Fault(kind=Kind.COUNTS, where=path, detail=detail, repairable=True)

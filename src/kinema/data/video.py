@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -107,6 +107,27 @@ def probe(path: Path) -> Stream:
             times_s=np.array(ticks, np.float64) * float(_tick_s(stream)),
             settings=settings.encode() + (context.extradata or b""),
         )
+
+
+def decode_all(path: Path, seen: Callable[[int], object] = lambda pictures: None) -> None:
+    """Decode every picture, without looking at it. Raises KinemaError at the first that is damaged.
+
+    seen: told how many more pictures are done, now and then.
+    """
+    with _opened(path) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.options = {"err_detect": "explode"}  # no guessing of what a picture held
+        packets = pictures = 0
+        try:
+            for packet in container.demux(stream):
+                packets += bool(packet.size)
+                decoded = len(packet.decode())
+                pictures += decoded
+                seen(decoded)
+        except av.FFmpegError as error:
+            raise KinemaError(f"{path} is damaged at picture {pictures}: {error}") from error
+    if pictures != packets:
+        raise KinemaError(f"{path} is damaged: {packets - pictures} of {packets} pictures cannot be decoded")
 
 
 def join(paths: Sequence[Path], out: Path, fps: float, lengths: Sequence[int]) -> None:
