@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -111,6 +113,25 @@ def test_a_fault_of_ours_keeps_its_trace(
     monkeypatch.setattr(cli, "app", broken)
     assert cli.exit_code(["doctor"]) == 3
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out/run.mp4"),
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        RuntimeError("a writer of somebody else's: I/O error: No space left on device (os error 28)"),
+    ],
+    ids=["named file", "no file", "wrapped"],
+)
+def test_a_full_disk_is_one_line(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", full)
+    assert "No space left on device" in one_line(["doctor"], capsys)
 
 
 def test_a_missing_package_is_named(

@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 the thing was done and the answer is bad (a faulty data se
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -17,6 +18,8 @@ from typer.exceptions import Abort, TyperException
 
 from kinema.commands import bench, data, doctor, evaluate, robots, run, train
 from kinema.commands.terminal import examples, say_error
+
+_DISK_FULL = os.strerror(errno.ENOSPC)
 
 app = typer.Typer(
     name="kinema",
@@ -63,7 +66,7 @@ def exit_code(arguments: Sequence[str]) -> int:
         if os.environ.get("KINEMA_TRACEBACK") or not _is_users(error):
             traceback.print_exc()
             return 3
-        say_error(str(error))
+        say_error(_in_words(error))
         return 2
 
 
@@ -75,4 +78,12 @@ def _command_path(error: TyperException) -> str:
 def _is_users(error: Exception) -> bool:
     from kinema.schema import KinemaError
 
-    return isinstance(error, KinemaError | ValueError | OSError)
+    return isinstance(error, KinemaError | ValueError | OSError) or _DISK_FULL in str(error)
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    if _DISK_FULL in str(error):  # some writers wrap the system's word in an error of their own
+        return f"the disk is full: {error}"
+    return str(error)

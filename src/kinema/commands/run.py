@@ -49,8 +49,8 @@ def run(
     if not len(trace.actions):
         raise KeyboardInterrupt  # stopped before the first step: there is nothing to write
     write_video(out / "run.mp4", film.side_by_side(), session.card.control_hz)
-    write_rerun(out / "run.rrd", trace, film.frames)
     write_report(out / "report.html", trace, out / "run.mp4")
+    write_rerun(out / "run.rrd", trace, film.frames)
     print(f"{trace.outcome.result.value}: {trace.outcome.cause}")
     for what, name in (("video", "run.mp4"), ("report", "report.html"), ("rerun", "run.rrd")):
         print(f"{what + ':':8}{out / name}")

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from kinema.runtime.report import RunTrace
+from kinema.schema import KinemaError
 
 
 def write_rerun(path: Path, trace: RunTrace, frames: Mapping[str, np.ndarray]) -> None:
     """Write `path`; `frames` are uint8 (N, H, W, 3) by camera name, one per control step of the trace.
 
-    Raises ModuleNotFoundError when rerun-sdk is not installed (extra `view`).
+    Raises ModuleNotFoundError without rerun-sdk (extra `view`), KinemaError when the disk is full.
     """
     import rerun as rr
 
@@ -31,5 +32,8 @@ def write_rerun(path: Path, trace: RunTrace, frames: Mapping[str, np.ndarray]) -
             recording.log(f"action/{channel.name}", rr.Scalars(float(value)))
         for channel, value in zip(trace.card.states, trace.states[step]):
             recording.log(f"state/{channel.name}", rr.Scalars(float(value)))
-    recording.flush()
+    try:
+        recording.flush()
+    except RuntimeError as error:  # rerun's writer thread says no more than that it ended
+        raise KinemaError(f"{path} could not be written (is the disk full?): {error}") from error
     recording.disconnect()
