@@ -106,14 +106,14 @@ def plan_push(scene: Scene, task: Push) -> Targets:
     behind = -float(offset @ direction)
     lateral = offset + behind * direction
     if tool[2] < low + 0.02 and behind > 0.6 * reach and np.linalg.norm(lateral) < 0.35 * behind:
-        step = min(0.8 * STEP_M, left + max(0.0, behind - reach))
+        step = min(0.7 * STEP_M, left + max(0.0, behind - reach))
         goal = tool[:2] + direction * step - 0.6 * lateral
         return {side: ToolTarget(position_m=np.array([*goal, low]), opening=0.0)}
-    start = block[:2] - direction * (reach + 0.015)
+    start = block[:2] - direction * (reach + 0.022)
     goal = shut_first(scene, side, np.array([*start, low]))
     return {
         side: ToolTarget(
-            position_m=funnel(tool, goal, rise_m=scene.rise_m, wide_m=min(0.03, scene.funnel_m)), opening=0.0
+            position_m=funnel(tool, goal, rise_m=scene.rise_m, wide_m=0.018), opening=0.0
         )
     }
 

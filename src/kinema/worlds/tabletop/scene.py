@@ -85,7 +85,9 @@ def tabletop_spec(card: EmbodimentCard) -> mujoco.MjSpec:
     checker = spec.add_material(name="checker", texrepeat=[12, 12])
     checker.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "checker"
     table = {"size": [0.9, 0.9, 0.02], "pos": [0.3, 0, -0.02], "type": mujoco.mjtGeom.mjGEOM_BOX}
-    spec.worldbody.add_geom(name="table", friction=[0.45, 0.005, 0.0001], **table, **FIXED_COLLIDES)
+    # Its own friction rules every contact with it: rubber finger tips must not lock on the table.
+    slide = {"friction": [0.45, 0.005, 0.0001], "priority": 1, "condim": 4, "solref": [0.008, 1.0]}
+    spec.worldbody.add_geom(name="table", **slide, **table, **FIXED_COLLIDES)
     # A second table top a hair higher carries the chequered material; it is drawn only when held out.
     table["pos"] = [0.3, 0, -0.0199]
     spec.worldbody.add_geom(name="checkered_table", material="checker", **table, **NEVER_COLLIDES)
