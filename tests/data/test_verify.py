@@ -213,6 +213,16 @@ def test_the_state_before_a_repair_is_kept(separate):
     assert json.loads((backup / "meta/info.json").read_text())["total_episodes"] == 4
 
 
+def test_when_no_episode_is_whole_nothing_is_changed_and_nothing_claimed(joined):
+    """As a lerobot recording looks that was killed before its data file got a footer."""
+    _cut(joined / v30.DATA_PATH.format(chunk_index=0, file_index=0))
+    before = {p: p.read_bytes() for p in joined.rglob("*") if p.is_file()}
+    actions = repair(joined)
+    assert not any(action.mended for action in actions)
+    assert "no whole episode is left" in actions[-1].detail
+    assert {p: p.read_bytes() for p in joined.rglob("*") if p.is_file()} == before
+
+
 def test_foreign_and_absent_data_sets_are_named(tmp_path, joined):
     _info(joined, codebase_version="v1.6")
     assert _names(joined) == {Kind.FOREIGN}

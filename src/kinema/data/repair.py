@@ -78,10 +78,12 @@ def repair(root: Path, *, dry_run: bool = False) -> list[Action]:
         if not faults:
             return actions
         kept = list(_kept_episodes(found))
-        actions += _explain(faults, found, kept)
         if not kept:
-            actions.append(Action(where=str(root), detail="no whole episode is left", mended=False))
-        elif not dry_run:
+            detail = "no whole episode is left; nothing was changed"
+            lost = [replace(action, mended=False) for action in _explain(faults, found, kept)]
+            return [*actions, *lost, Action(where=str(root), detail=detail, mended=False)]
+        actions += _explain(faults, found, kept)
+        if not dry_run:
             with disk_errors(f"{root} could not be repaired"):
                 if any(fault.kind != Kind.STATISTICS for fault in faults):
                     _rewrite(found, kept)
