@@ -30,6 +30,7 @@ from kinema.data.metadata import (
     STATS,
     SUCCESS,
 )
+from kinema.data.recording import Features, Recording, check_fits, vectors_of
 from kinema.data.statistics import Accumulator, ImageAccumulator, Statistics
 from kinema.data.video import FAITHFUL, Encoding, encode, probe
 from kinema.schema import KinemaError
@@ -55,14 +56,14 @@ class Writer:
         encoding: Encoding = FAITHFUL,
     ) -> None:
         self.root = Path(root)
-        self._card, self._image_size, self._encoding = card, image_size, encoding
-        self._extra = {name: list(names) for name, names in (features or {}).items()}
-        self._features: dict[str, dict[str, Any]] = {}
+        extra = {name: list(names) for name, names in (features or {}).items()}
+        self._recording = Recording(card=card, image_size=image_size, extra=extra)
+        self._card, self._encoding = card, encoding
+        self._features: Features = {}
         self._tasks: list[str] = []
         self._episodes = self._frames = self._files = 0
         self._numbers: dict[str, Accumulator] = {}
         self._pictures = {IMAGE_PREFIX + name: ImageAccumulator() for name in card.camera_names}
-        self._check_names()
         if (self.root / INFO).exists() and not resume:
             raise KinemaError(f"{self.root} already holds a data set; pass resume=True to add to it")
         self.root.mkdir(parents=True, exist_ok=True)
@@ -103,7 +104,10 @@ class Writer:
             raise KinemaError(f"the writer of {self.root} is closed; open another one with resume=True")
         optional = {EXECUTED: executed, POINTS: points, SUCCESS: success}
         vectors = {STATE: state, ACTION: action} | {k: v for k, v in optional.items() if v is not None}
-        columns = self._checked(images, vectors | dict(extra or {}), task)
+        columns = self._recording.columns(images, vectors | dict(extra or {}), task)
+        features = self._features or self._recording.features(columns)
+        check_fits(columns, features)
+        self._features = features
         with disk_errors(f"episode {self._episodes} could not be saved in {self.root}"):
             change = Transaction(self.root)
             try:
@@ -138,77 +142,6 @@ class Writer:
         if kind is None:
             self.finalize()
         self.close()
-
-    # -- what an episode must look like
-
-    def _check_names(self) -> None:
-        bad = [n for n in self._extra if "/" in n or n in v30.DEFAULT_FEATURES or not self._extra[n]]
-        if bad:
-            raise KinemaError(f"extra features {bad}: need channel names, no '/', and no reserved name")
-
-    def _checked(
-        self, images: Mapping[str, np.ndarray], vectors: Mapping[str, np.ndarray], task: str
-    ) -> dict[str, np.ndarray]:
-        """The vector columns as float32 (T, n) (success as bool), after checking that everything fits."""
-        if not task.strip():
-            raise KinemaError("an episode needs an instruction; task is empty")
-        length = len(vectors[STATE])
-        if not length:
-            raise KinemaError("an episode needs at least one frame")
-        if set(images) != set(self._card.camera_names):
-            raise KinemaError(
-                f"images must be of the cameras {self._card.camera_names}; got {sorted(images)}"
-            )
-        shape = (length, self._image_size, self._image_size, 3)
-        for name, frames in images.items():
-            if frames.dtype != np.uint8 or frames.shape != shape:
-                raise KinemaError(f"camera {name!r}: need uint8 {shape}; got {frames.dtype} {frames.shape}")
-        columns = {}
-        for name, values in vectors.items():
-            values = np.asarray(values, bool if name == SUCCESS else np.float32)
-            if len(values) != length:
-                raise KinemaError(f"{name}: {len(values)} rows, but state has {length}")
-            columns[name] = values.reshape(length, -1)
-            if not np.isfinite(columns[name]).all():
-                row = int(np.flatnonzero(~np.isfinite(columns[name]).all(1))[0])
-                raise KinemaError(f"{name}: non-finite value in frame {row}")
-        features = self._features or self._declare(columns)
-        lacking, unknown = set(_vectors_of(features)) - set(columns), set(columns) - set(features)
-        if lacking or unknown:
-            raise KinemaError(
-                f"episode {self._episodes}: missing {sorted(lacking)}, unexpected {sorted(unknown)}; "
-                f"this data set records {sorted(_vectors_of(features))}"
-            )
-        for name, values in columns.items():
-            if values.shape[1] != features[name]["shape"][0]:
-                raise KinemaError(
-                    f"{name}: {values.shape[1]} channels, need {features[name]['shape'][0]} "
-                    f"({features[name]['names']})"
-                )
-        self._features = features
-        return columns
-
-    def _declare(self, columns: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
-        actions = [channel.name for channel in self._card.actions]
-        names = {STATE: [channel.name for channel in self._card.states], ACTION: actions, EXECUTED: actions}
-        names[SUCCESS] = ["success"]
-        if POINTS in columns:
-            names[POINTS] = _point_names(self._card.camera_names, columns[POINTS].shape[1])
-        names |= self._extra
-        size = self._image_size
-        features: dict[str, dict[str, Any]] = {
-            IMAGE_PREFIX + camera: {
-                "dtype": "video",
-                "shape": [size, size, 3],
-                "names": ["height", "width", "channels"],
-            }
-            for camera in self._card.camera_names
-        }
-        for name in (STATE, ACTION, EXECUTED, POINTS, SUCCESS, *self._extra):
-            if name in columns or name in self._extra:
-                dtype = "bool" if name == SUCCESS else "float32"
-                features[name] = {"dtype": dtype, "shape": [len(names[name])], "names": names[name]}
-        return features | v30.DEFAULT_FEATURES
 
     # -- writing
 
@@ -329,7 +262,7 @@ class Writer:
         metadata = read_metadata(self.root)
         if metadata.version != v30.VERSION:
             raise KinemaError(f"{self.root} is {metadata.version}; only {v30.VERSION} can be added to")
-        self._check_same_body(metadata.robot_type, metadata.fps, metadata.features)
+        self._recording.check_continues(metadata)
         self._features = {name: dict(feature) for name, feature in metadata.features.items()}
         self._tasks = list(metadata.tasks)
         self._episodes, self._frames = len(metadata.episodes), sum(e.length for e in metadata.episodes)
@@ -341,32 +274,10 @@ class Writer:
         self._files = 1 + max((_file_number(path) for path in used), default=-1)
         for path in sorted({episode.data_path for episode in metadata.episodes}):
             table = v30.read_table(self.root / path)
-            for name in _vectors_of(self._features) + list(v30.DEFAULT_FEATURES):
+            for name in vectors_of(self._features) + list(v30.DEFAULT_FEATURES):
                 values = v30.column_values(table, name)
                 self._numbers.setdefault(name, Accumulator(values.shape[1])).add(values)
         self._resume_pictures()
-
-    def _check_same_body(self, robot_type: str | None, fps: float, features: Mapping[str, Any]) -> None:
-        expected = {
-            "robot_type": (robot_type, self._card.name),
-            "fps": (fps, self._card.control_hz),
-            "cameras": (
-                sorted(n for n in features if n.startswith(IMAGE_PREFIX)),
-                sorted(self._pictures),
-            ),
-            "state channels": (features.get(STATE, {}).get("names"), [c.name for c in self._card.states]),
-            "action channels": (features.get(ACTION, {}).get("names"), [c.name for c in self._card.actions]),
-            "extra features": (
-                sorted(set(features) - set(v30.DEFAULT_FEATURES) - _KNOWN - set(self._pictures)),
-                sorted(self._extra),
-            ),
-        }
-        for key in self._pictures:
-            size = [self._image_size, self._image_size, 3]
-            expected[f"size of {key}"] = (list(features.get(key, {}).get("shape", [])), size)
-        for what, (there, here) in expected.items():
-            if there != here:
-                raise KinemaError(f"{self.root} cannot be resumed: its {what} is {there!r}, not {here!r}")
 
     def _resume_pictures(self) -> None:
         path = self.root / IMAGE_COUNTS
@@ -379,23 +290,9 @@ class Writer:
             self._pictures[name] = ImageAccumulator.from_state(state)
 
 
-_KNOWN = {STATE, ACTION, EXECUTED, POINTS, SUCCESS}
-
-
 def whole(value: float) -> int | float:
     """JSON's 10 rather than 10.0: lerobot types the frame rate as an integer."""
     return int(value) if float(value).is_integer() else value
-
-
-def _vectors_of(features: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    return [n for n, f in features.items() if f["dtype"] != "video" and n not in v30.DEFAULT_FEATURES]
-
-
-def _point_names(cameras: Sequence[str], channels: int) -> list[str]:
-    per_camera, rest = divmod(channels, 3 * len(cameras))
-    if rest or not per_camera:
-        raise KinemaError(f"points must be (T, V={len(cameras)}, P, 3); got {channels} values per frame")
-    return [f"{c}.{p}.{part}" for c in cameras for p in range(per_camera) for part in ("u", "v", "visible")]
 
 
 def _file_number(path: Path) -> int:
