@@ -44,7 +44,9 @@ def funnel(
     target = tool.copy()
     if distance > 1e-6:
         target[:2] += delta / distance * sideways
-    target[2] += np.clip(height(distance - sideways) - tool[2], -STEP_M, STEP_M)
+    # Into a steep funnel the tool goes down only after it has arrived over the goal.
+    then = distance - sideways if wide_m > 0.0175 else distance
+    target[2] += np.clip(height(then) - tool[2], -STEP_M, STEP_M)
     return target
 
 

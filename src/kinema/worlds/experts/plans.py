@@ -109,11 +109,12 @@ def plan_push(scene: Scene, task: Push) -> Targets:
         step = min(0.7 * STEP_M, left + max(0.0, behind - reach))
         goal = tool[:2] + direction * step - 0.6 * lateral
         return {side: ToolTarget(position_m=np.array([*goal, low]), opening=0.0)}
-    start = block[:2] - direction * (reach + 0.022)
+    room = 0.022 if scene.tip_half_m(side) < 0.025 else 0.012  # a broad fixed jaw needs no more
+    start = block[:2] - direction * (reach + room)
     goal = shut_first(scene, side, np.array([*start, low]))
     return {
         side: ToolTarget(
-            position_m=funnel(tool, goal, rise_m=scene.rise_m, wide_m=0.018), opening=0.0
+            position_m=funnel(tool, goal, rise_m=scene.rise_m, wide_m=min(0.018, scene.funnel_m)), opening=0.0
         )
     }
 

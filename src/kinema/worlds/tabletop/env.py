@@ -34,7 +34,7 @@ _CLAIMED: dict[str, tuple[str, ...]] = {
     "ur5e": _ONE_ARM,
     "xarm7": _ONE_ARM,
     "widowx": ("pick_place", "stack", "push", "drawer", "button"),
-    "so101": ("button",),
+    "so101": ("pick_place", "stack", "button"),
     "aloha": (*_ONE_ARM, "lift_two_arms"),
     "sawyer_metaworld": (),
 }

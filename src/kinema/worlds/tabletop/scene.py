@@ -42,7 +42,7 @@ _AREAS: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {
     "ur5e": ((0.48, 0.0), (0.14, 0.17)),
     "aloha": ((0.45, -0.10), (0.12, 0.14)),
     "xarm7": ((0.45, 0.0), (0.13, 0.17)),
-    "so101": ((0.215, 0.0), (0.075, 0.13)),
+    "so101": ((0.238, 0.0), (0.06, 0.13)),
 }
 
 
@@ -124,7 +124,7 @@ class Scene:
         # A jaw that swings onto a fixed one needs more room beside the block.
         self.block_scale = 1.0 if len(right.gripper.fingers) > 1 else 0.8
         # An arm of five joints cannot look straight down from high up: it stays low and comes down steeply.
-        self.rise_m, self.funnel_m = (0.09, 0.05) if len(right.joints) > 5 else (0.065, 0.02)
+        self.rise_m, self.funnel_m = (0.09, 0.05) if len(right.joints) > 5 else (0.065, 0.017)
         self._owner = {body: handle.side for handle in self.robot.arms for body in handle.gripper_bodies}
 
     def dress(self, backdrop: Backdrop) -> None:
@@ -183,7 +183,7 @@ class Scene:
         if len(handle.finger_bodies) > 1:
             return np.zeros(3)
         tool_y = self.data.site_xmat[handle.tool_site].reshape(3, 3)[:, 1]
-        beside = half_width_m + 0.005 - self._tips[side][2]
+        beside = half_width_m + 0.011 - self._tips[side][2]
         return -beside * np.array([tool_y[0], tool_y[1], 0.0])
 
     def supported(self, body: int) -> bool:
