@@ -14,7 +14,12 @@ import traceback
 from collections.abc import Sequence
 
 import typer
-from typer.exceptions import Abort, TyperException
+
+try:
+    from typer.exceptions import Abort, TyperException
+except ModuleNotFoundError:  # earlier releases of typer leave these to click
+    from click.exceptions import Abort  # type: ignore[assignment]
+    from click.exceptions import ClickException as TyperException  # type: ignore[assignment]
 
 from kinema.commands import bench, data, doctor, evaluate, robots, run, train
 from kinema.commands.terminal import examples, say_error
