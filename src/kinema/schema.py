@@ -44,7 +44,8 @@ class ActionChunk:
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.times_s.shape != (len(self.values),):
             raise KinemaError(
-                f"a chunk needs values (T, D) and times (T,); got {self.values.shape} and {self.times_s.shape}"
+                "a chunk needs values (T, D) and times (T,); "
+                f"got {self.values.shape} and {self.times_s.shape}"
             )
 
 

@@ -50,7 +50,8 @@ def test_raw_metaworld_windows_begin_at_rendered_steps_only(tmp_path):
     frames.tofile(folder / "frames.u8")
     np.savez(
         folder / "steps.npz", frame=frame, state=np.zeros((6, 4), np.float32), start=np.array([0, 4]),
-        action=np.zeros((6, 4), np.float32), points=np.zeros((6, 1, 2, 3), np.float32), length=np.array([4, 2]),
+        action=np.zeros((6, 4), np.float32), points=np.zeros((6, 1, 2, 3), np.float32),
+        length=np.array([4, 2]),
     )  # fmt: skip
     meta = {"task": "reach-v3", "instruction": "reach the red dot", "rendering": {"size_px": 16}}
     (folder / "meta.json").write_text(json.dumps(meta))

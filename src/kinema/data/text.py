@@ -74,6 +74,8 @@ class TextTokenizer:
         if tag not in CAMERA_TAGS:
             raise KinemaError(f"unknown camera tag {tag!r}; choices: {CAMERA_TAGS}")
         start, end = (self._tokenizer.token_to_id(f"<|{tag}_{edge}|>") for edge in ("start", "end"))
+        if start is None or end is None:
+            raise KinemaError(f"this tokenizer lacks the camera tag {tag!r}; it was not made by kinema")
         return start, end
 
     def encode(self, text: str) -> list[int]:

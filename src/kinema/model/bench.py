@@ -1,4 +1,4 @@
-"""Latency of acting: one observation to a chunk, measured whole (checks, resizing, words, network, decoding)."""
+"""Latency of acting, one observation to a chunk: checks, resizing, words, network and decoding together."""
 
 from __future__ import annotations
 

@@ -46,7 +46,9 @@ class Optimizer:
         self.parts: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
         ]
-        if matrices:
+        self._peaks = [config.lr]
+        if config.matrix_lr and matrices:
+            self._peaks.append(config.matrix_lr)
             self.parts.append(
                 torch.optim.Muon(
                     matrices,
@@ -55,7 +57,6 @@ class Optimizer:
                     adjust_lr_fn="match_rms_adamw",
                 )
             )
-        self._peaks = [config.lr, config.matrix_lr]
 
     def step(self, fraction: float) -> None:
         """One step at a fraction of the peak learning rates; then forget the gradients."""

@@ -124,7 +124,7 @@ class Controller:
             )
         self.card, self.robot, self.model, self.data = card, robot, model, data
         self.kinematics = Kinematics(card)
-        self.home_rotation = {arm.side: home_rotation(arm) for arm in card.arms}
+        self.home_rotation: dict[str, np.ndarray] = {arm.side: home_rotation(arm) for arm in card.arms}
         self._low = np.array([channel.range[0] for channel in card.actions])
         self._high = np.array([channel.range[1] for channel in card.actions])
         self._substeps = round(1.0 / (card.control_hz * model.opt.timestep))

@@ -53,8 +53,8 @@ def plan_tidy(scene: Scene, task: Tidy) -> Targets:
     for block in task.used:  # whatever is in the hand goes into the box first
         if carried(scene, block, side):
             return {side: carry(scene, block, side, _above_slot(scene, task, block))}
-    block = task.next_block(scene)
-    return {side: grasp(scene, block, side) if block else retreat(scene, side)}
+    lying = task.next_block(scene)
+    return {side: grasp(scene, lying, side) if lying else retreat(scene, side)}
 
 
 def _above_slot(scene: Scene, task: Tidy, block: Block) -> np.ndarray:

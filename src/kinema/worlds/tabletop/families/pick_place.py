@@ -39,8 +39,10 @@ class PickPlace(Family):
                 container.add(spec)
 
     def bind(self, model: mujoco.MjModel) -> None:
-        for prop in [*self.blocks, *(c for group in self.containers.values() for c in group)]:
-            prop.bind(model)
+        for block in self.blocks:
+            block.bind(model)
+        for container in (c for group in self.containers.values() for c in group):
+            container.bind(model)
 
     def reset(self, scene: Scene, episode: Episode) -> str:
         rng, model = episode.rng, scene.model

@@ -25,12 +25,15 @@ class Push(Family):
         self.regions = [Region("region0", REGION_RADIUS_M), Region("region1", REGION_RADIUS_M)]
 
     def add(self, spec: mujoco.MjSpec, scene_card: str) -> None:
-        for prop in (*self.blocks, *self.regions):
+        for prop in self._props():
             prop.add(spec)
 
     def bind(self, model: mujoco.MjModel) -> None:
-        for prop in (*self.blocks, *self.regions):
+        for prop in self._props():
             prop.bind(model)
+
+    def _props(self) -> list[Block | Region]:
+        return [*self.blocks, *self.regions]
 
     def reset(self, scene: Scene, episode: Episode) -> str:
         rng, model = episode.rng, scene.model

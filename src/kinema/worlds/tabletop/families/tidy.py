@@ -25,12 +25,15 @@ class Tidy(Family):
         self.box = Container("box", "tray", BOX_HALF_M, _RIM_M)
 
     def add(self, spec: mujoco.MjSpec, scene_card: str) -> None:
-        for prop in (*self.blocks, self.box):
+        for prop in self._props():
             prop.add(spec)
 
     def bind(self, model: mujoco.MjModel) -> None:
-        for prop in (*self.blocks, self.box):
+        for prop in self._props():
             prop.bind(model)
+
+    def _props(self) -> list[Block | Container]:
+        return [*self.blocks, self.box]
 
     def reset(self, scene: Scene, episode: Episode) -> str:
         rng, model = episode.rng, scene.model
