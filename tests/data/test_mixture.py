@@ -86,3 +86,24 @@ def test_statistics_are_of_the_chunk_frame():
     state_column = [c.slot for c in source.card.states].index("right.ee.x")
     middle = np.median(source.action[:, column]) - np.median(source.state[:, state_column])
     assert actions.center[column] == pytest.approx(middle, abs=0.6 * actions.half_width[column] + 1e-6)
+
+
+def test_a_misnamed_row_teaches_only_silence():
+    mixture = _mixture(_sources(), batch_size=200)
+    mixture.misnamed = 0.3
+    batch = mixture.draw()
+    panda, aloha = (torch.from_numpy(mixture.codecs[name].mask) for name in ("panda", "aloha"))
+    misnamed = ~batch.action_mask.flatten(1).any(1)
+    assert misnamed.float().mean().item() == pytest.approx(0.3, abs=0.1)
+    for i in range(200):
+        seen = batch.inputs.slot_mask[i]
+        named = seen if not misnamed[i] else (aloha if torch.equal(seen, panda) else panda)
+        assert torch.equal(batch.quiet_mask[i], ~named)
+    assert (batch.quiet_mask & batch.inputs.slot_mask)[misnamed].any(1).all()
+    assert not (batch.quiet_mask & batch.inputs.slot_mask)[~misnamed].any()
+
+
+def test_one_body_alone_is_never_misnamed():
+    mixture = _mixture(_sources()[:1], batch_size=50)
+    mixture.misnamed = 0.9
+    assert mixture.draw().action_mask.flatten(1).any(1).all()

@@ -3,6 +3,10 @@
 The order depends on nothing but the seed and the number of batches drawn, so its whole state is two
 integers, and a resumed run continues with the very batch the stopped one would have drawn.
 
+A share of the rows is told the name of another body. Such a row teaches one thing: the slots of the body
+that is seen, but not named, stay quiet. Without it the pictures alone would say which body moves, and the
+prompt would decide nothing.
+
 Axes: B batch, H steps, K slots, V views, P points.
 """
 
@@ -42,14 +46,22 @@ class Mixture:
         batch_size: int,
         horizon: int,
         seed: int,
+        misnamed: float = 0.0,
     ) -> None:
+        """misnamed: share of rows told another body's name, where the mixture has more than one."""
+        self.misnamed = misnamed
         self.sources, self.codecs, self.tokenizer = sources, codecs, tokenizer
         self.batch_size, self.horizon = batch_size, horizon
         self.state = MixtureState(seed=seed, drawn=0)
         weights = np.array([source.weight for source in sources], np.float64)
         self._weights = weights / weights.sum()
+        self._cards = {source.card.name: source.card for source in sources}
+        # token ids by source, then by the card that is named, then by task
         self._tokens = [
-            [tokenizer.encode(prompt(source.card, task, horizon)) for task in source.tasks]
+            {
+                name: [tokenizer.encode(prompt(card, task, horizon)) for task in source.tasks]
+                for name, card in self._cards.items()
+            }
             for source in sources
         ]
 
@@ -59,7 +71,7 @@ class Mixture:
         self.state = MixtureState(seed=self.state.seed, drawn=self.state.drawn + 1)
         picks = np.sort(rng.choice(len(self.sources), self.batch_size, p=self._weights))
         parts = [
-            self._rows(int(i), rng.choice(self.sources[i].starts, int((picks == i).sum())))
+            self._rows(int(i), rng.choice(self.sources[i].starts, int((picks == i).sum())), rng)
             for i in np.unique(picks)
         ]
         rows = [row for part in parts for row in part.rows]
@@ -68,14 +80,17 @@ class Mixture:
             inputs=sample.inputs(rows, self.tokenizer),
             actions=torch.from_numpy(np.concatenate([part.actions for part in parts])),
             action_mask=torch.from_numpy(np.concatenate([part.action_mask for part in parts])),
+            quiet_mask=torch.from_numpy(np.concatenate([part.quiet_mask for part in parts])),
             points=torch.from_numpy(points[..., :2].copy()),
             point_mask=torch.from_numpy(points[..., 3] > 0),
             point_visible=torch.from_numpy(points[..., 2] > 0),
         )
 
-    def _rows(self, source_index: int, starts: np.ndarray) -> _Part:
+    def _rows(self, source_index: int, starts: np.ndarray, rng: np.random.Generator) -> _Part:
         source = self.sources[source_index]
         codec, starts = self.codecs[source.card.name], np.sort(starts)
+        named = self._names(source.card.name, len(starts), rng)
+        told_right = np.array([name == source.card.name for name in named])
         chunk, valid = source.windows(starts, self.horizon)
         images = source.images(starts)
         tokens = self._tokens[source_index]
@@ -86,14 +101,26 @@ class Mixture:
         return _Part(
             rows=[
                 sample.Row(
-                    images=image, state=source.state[i], tokens=tokens[source.task_index[i]], codec=codec
+                    images=image,
+                    state=source.state[i],
+                    tokens=tokens[name][source.task_index[i]],
+                    codec=codec,
                 )
-                for image, i in zip(images, starts)
+                for image, i, name in zip(images, starts, named)
             ],
             actions=codec.encode(chunk, source.state[starts]),
-            action_mask=valid[:, :, None] & codec.mask,
+            action_mask=valid[:, :, None] & codec.mask & told_right[:, None, None],
+            quiet_mask=~np.stack([self.codecs[name].mask for name in named]),
             points=points,
         )
+
+    def _names(self, card_name: str, count: int, rng: np.random.Generator) -> list[str]:
+        """The body each row is told it is: nearly always its own."""
+        others = [name for name in self._cards if name != card_name]
+        if not others or not self.misnamed:
+            return [card_name] * count
+        wrong = rng.random(count) < self.misnamed
+        return [others[rng.integers(len(others))] if w else card_name for w in wrong]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +128,7 @@ class _Part:
     rows: list[sample.Row]
     actions: np.ndarray  # (n, H, K)
     action_mask: np.ndarray  # (n, H, K)
+    quiet_mask: np.ndarray  # (n, K)
     points: np.ndarray  # (n, V, P, 4)
 
 

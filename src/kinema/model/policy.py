@@ -115,7 +115,7 @@ class Policy(nn.Module):
     def losses(
         self, batch: Batch, tags: Tensor, generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
-        """Named losses: `flow`, and with a pointing head `point_cell` and `point_uv`."""
+        """Named losses: `flow`, `quiet` (slots of bodies not named), and `point_cell` and `point_uv`."""
         prefilled = self.prefill(batch.inputs, tags)
         R, (B, H, K) = self.config.draws, batch.actions.shape
         data = batch.actions[:, None].expand(B, R, H, K)
@@ -125,7 +125,11 @@ class Policy(nn.Module):
         predicted = self.predict(prefilled, y.unflatten(0, (B, R)), tau.view(B, R)).float().flatten(0, 1)
         mask = batch.action_mask[:, None].expand(B, R, H, K).flatten(0, 1)
         target = (noise - data).flatten(0, 1)
-        losses = {"flow": flow.masked_loss(flow.velocity(y, predicted, tau), target, mask)}
+        quiet = batch.quiet_mask[:, None, None].to(predicted.dtype)
+        losses = {
+            "flow": flow.masked_loss(flow.velocity(y, predicted, tau), target, mask),
+            "quiet": (predicted.unflatten(0, (B, R)) ** 2 * quiet).sum(-1).mean() / quiet.sum(-1).mean(),
+        }
         if prefilled.pointed is not None:
             grid = self.backbone.grid
             losses |= point_losses(

@@ -60,6 +60,7 @@ class Training:
         self.mixture = Mixture(
             sources, self.codecs, self.tokenizer,
             batch_size=config.batch_size, horizon=horizon, seed=config.loop.seed,
+            misnamed=config.sft.misnamed,
         )  # fmt: skip
         self.tags = _tags(sources, self.tokenizer)
         stage = Sft(self.policy, self.tags, config.sft)

@@ -17,6 +17,9 @@ class SftConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     point_cell_weight: float = 0.1
     point_uv_weight: float = 1.0
+    quiet_weight: float = 0.2
+    # Share of rows told another body's name, to make the prompt decide which body moves.
+    misnamed: float = 0.08
     # Share of rows whose state token is hidden, so that the pictures stay in use (0: never hidden).
     state_dropout: float = 0.1
 
@@ -30,7 +33,7 @@ class Sft:
 
     def __init__(self, policy: Policy, tags: Tensor, config: SftConfig) -> None:
         self.policy, self.tags, self.config = policy, tags, config
-        self.weights = {"flow": 1.0}
+        self.weights = {"flow": 1.0, "quiet": config.quiet_weight}
         if policy.config.points:
             self.weights |= {"point_cell": config.point_cell_weight, "point_uv": config.point_uv_weight}
 
