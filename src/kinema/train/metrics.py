@@ -41,7 +41,8 @@ class Metrics:
         }
         self.scalars(step, scalars)
         shown = {k.removeprefix("loss/"): f"{v:.4f}" for k, v in scalars.items() if k.startswith("loss/")}
-        self._bar.set_postfix(step=step, **shown, rate=f"{scalars['rate/samples_per_s']:.0f}/s")
+        rate = f"{scalars['rate/samples_per_s']:.0f}/s"
+        self._bar.set_postfix({"step": step, **shown, "rate": rate})
         self._sums, self._steps, self._samples, self._waited_s = {}, 0, 0, 0.0
         self._since = time.perf_counter()
 
