@@ -16,6 +16,7 @@ from kinema.worlds.robots import FIXED_COLLIDES, NEVER_COLLIDES, OBJECT_COLLIDES
 
 _BOX, _CYLINDER = mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_CYLINDER
 PARKED_Z_M = -2.0
+SHOWN, HIDDEN = 0, 5  # geom groups; the cameras draw the first only, so that parked things cost nothing
 BLOCK_MASS_KG = 0.06
 
 RGB = tuple[float, float, float]
@@ -106,6 +107,7 @@ class Block:
         data.qpos[self.qpos + 3 : self.qpos + 7] = [np.cos(yaw_rad / 2), 0, 0, np.sin(yaw_rad / 2)]
         data.qvel[self.dof : self.dof + 6] = 0.0
         model.body_gravcomp[self.body] = 0.0
+        model.geom_group[[*self.geoms, self.skin]] = SHOWN
         self.parked = False
 
     def park(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
@@ -114,6 +116,7 @@ class Block:
         model.body_gravcomp[self.body] = 1.0
         model.geom_contype[self.geoms] = 0
         model.geom_conaffinity[self.geoms] = 0
+        model.geom_group[[*self.geoms, self.skin]] = HIDDEN
         self.parked = True
 
     def position(self, data: mujoco.MjData) -> np.ndarray:
@@ -148,10 +151,12 @@ class Fixture:
 
     def place(self, model: mujoco.MjModel, xy: np.ndarray, yaw_rad: float = 0.0) -> None:
         model.body_pos[self.body] = [*xy, 0.0]
+        model.geom_group[self.geoms] = SHOWN
         model.body_quat[self.body] = [np.cos(yaw_rad / 2), 0, 0, np.sin(yaw_rad / 2)]
 
     def park(self, model: mujoco.MjModel) -> None:
         model.body_pos[self.body] = [0, 0, PARKED_Z_M]
+        model.geom_group[self.geoms] = HIDDEN
 
     def paint(self, model: mujoco.MjModel, rgb: RGB) -> None:
         model.geom_rgba[self.geoms, :3] = rgb
