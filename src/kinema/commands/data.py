@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,6 +51,9 @@ def make(
     raw: Annotated[
         bool, typer.Option("--raw", help="metaworld: raw arrays, every second picture: for nano_metaworld.")
     ] = False,
+    first_seed: Annotated[
+        int, typer.Option(help="tabletop: the first scene; another round wants other scenes.", min=1_000_000)
+    ] = 1_000_000,
     workers: Annotated[int, typer.Option(help="Processes. The data do not depend on it.", min=1)] = 1,
 ) -> None:
     """Let scripted experts demonstrate and record it; labels stay clean where noise disturbs the motion."""
@@ -61,7 +65,10 @@ def make(
         _make_raw(world, names, out, episodes=episodes, noise=noise, workers=workers)
         return
     if world == "tabletop":
-        tasks = _tabletop_tasks(words(robots), names, noise, image_size, policy)
+        tasks = [
+            replace(task, first_seed=first_seed, policy=str(policy) if policy else None)
+            for task in _tabletop_tasks(words(robots), names, noise, image_size)
+        ]
     else:
         tasks = _metaworld_tasks(names, noise)
     with saved_on_interrupt(lambda: f"Finished episodes are in {out}; the same command goes on from there."):
@@ -85,9 +92,7 @@ def _make_raw(
     print(f"{out}: {sum(meta['episodes'] for meta in counts.values())} episodes of {len(counts)} tasks")
 
 
-def _tabletop_tasks(
-    robots: Sequence[str], names: Sequence[str], noise: float, image_size: int, policy: Path | None
-) -> list[Task]:
+def _tabletop_tasks(robots: Sequence[str], names: Sequence[str], noise: float, image_size: int) -> list[Task]:
     from kinema.card.load import load_card
     from kinema.commands.make_data import Task
     from kinema.worlds.tabletop.env import families_for
@@ -103,7 +108,6 @@ def _tabletop_tasks(
                 name=n,
                 noise=noise,
                 image_size=image_size,
-                policy=str(policy) if policy else None,
             )
             for n in wanted
         ]

@@ -39,6 +39,7 @@ class Task:
     name: str
     noise: float
     image_size: int
+    first_seed: int = FIRST_SEED
     policy: str | None = None  # an artifact that acts first; the expert then mends what it left (tabletop)
 
 
@@ -80,7 +81,7 @@ def make(tasks: list[Task], out: Path, *, episodes: int, workers: int) -> dict[s
 def _record(pool: Pool, task: Task, writer: Writer, made: _Made, episodes: int, bar: tqdm) -> None:  # type: ignore[type-arg]
     tried, given = made.progress(task)
     while given < episodes:
-        seeds = range(FIRST_SEED + tried, FIRST_SEED + tried + episodes - given)
+        seeds = range(task.first_seed + tried, task.first_seed + tried + episodes - given)
         bar.set_postfix_str(f"{task.card} {task.name}")
         for seed, recorded in zip(seeds, pool.imap(_play, [(task, seed) for seed in seeds])):
             if recorded.success:
