@@ -37,7 +37,7 @@ class Batch:
     inputs: Inputs
     actions: Tensor  # float32 (B, H, K), normalised
     action_mask: Tensor  # bool (B, H, K): the body's slots, at steps inside the episode
-    quiet_mask: Tensor  # bool (B, K): slots of no body that the prompt names; they must stay at zero
+    quiet_mask: Tensor  # bool (B, K): slots that must stay at zero, because the prompt names another body
     points: Tensor  # float32 (B, V, P, 2): u, v in [0, 1]
     point_mask: Tensor  # bool (B, V, P): a label exists (visible or known to be hidden)
     point_visible: Tensor  # bool (B, V, P)

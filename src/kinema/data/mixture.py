@@ -110,9 +110,14 @@ class Mixture:
             ],
             actions=codec.encode(chunk, source.state[starts]),
             action_mask=valid[:, :, None] & codec.mask & told_right[:, None, None],
-            quiet_mask=~np.stack([self.codecs[name].mask for name in named]),
+            quiet_mask=np.stack([self._quiet(source.card.name, name) for name in named]),
             points=points,
         )
+
+    def _quiet(self, seen: str, named: str) -> np.ndarray:
+        """Slots (K,) that must stay at zero: all but the body's own; under a wrong name, the body's own."""
+        silent = ~self.codecs[named].mask
+        return silent if seen == named else silent & self.codecs[seen].mask
 
     def _names(self, card_name: str, count: int, rng: np.random.Generator) -> list[str]:
         """The body each row is told it is: nearly always its own."""

@@ -125,10 +125,11 @@ class Policy(nn.Module):
         predicted = self.predict(prefilled, y.unflatten(0, (B, R)), tau.view(B, R)).float().flatten(0, 1)
         mask = batch.action_mask[:, None].expand(B, R, H, K).flatten(0, 1)
         target = (noise - data).flatten(0, 1)
-        quiet = batch.quiet_mask[:, None, None].to(predicted.dtype)
+        quiet = batch.quiet_mask[:, None, None].to(predicted.dtype)  # (B, 1, 1, K)
+        silence = (predicted.unflatten(0, (B, R)) ** 2 * quiet).sum(-1) / quiet.sum(-1).clamp_min(1)
         losses = {
             "flow": flow.masked_loss(flow.velocity(y, predicted, tau), target, mask),
-            "quiet": (predicted.unflatten(0, (B, R)) ** 2 * quiet).sum(-1).mean() / quiet.sum(-1).mean(),
+            "quiet": silence.mean(),
         }
         if prefilled.pointed is not None:
             grid = self.backbone.grid

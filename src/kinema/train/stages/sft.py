@@ -17,9 +17,9 @@ class SftConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     point_cell_weight: float = 0.1
     point_uv_weight: float = 1.0
-    quiet_weight: float = 0.2
+    quiet_weight: float = 0.5
     # Share of rows told another body's name, to make the prompt decide which body moves.
-    misnamed: float = 0.08
+    misnamed: float = 0.1
     # Share of rows whose state token is hidden, so that the pictures stay in use (0: never hidden).
     state_dropout: float = 0.1
 
