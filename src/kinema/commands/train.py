@@ -45,6 +45,10 @@ def train(
     init: Annotated[Path | None, typer.Option(help="Start from this artifact's weights.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(help="CPU threads.", min=1)] = 1,
+    lr_scale: Annotated[
+        float,
+        typer.Option(help="Scales the recipe's learning rates; below 1 to go on from --init.", min=1e-4),
+    ] = 1.0,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order and noise.", min=0)] = None,
     evaluate_every: Annotated[
         int, typer.Option(help="Act in the worlds every so many steps, and log the success; 0 never.", min=0)
@@ -59,7 +63,8 @@ def train(
     if (folder / "checkpoint").exists() and not resume:
         raise KinemaError(f"{folder} holds a run; add --resume to go on with it, or choose another --out")
     config = _config(chosen, steps=steps, minutes=minutes, device=device, threads=threads, seed=seed)
-    config = replace(config, loop=replace(config.loop, evaluate_every=evaluate_every))
+    optim = config.loop.optim.scaled(lr_scale)
+    config = replace(config, loop=replace(config.loop, evaluate_every=evaluate_every, optim=optim))
     # a run in the background ignores Ctrl-C and gets SIGTERM; both must leave a checkpoint behind
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,10 @@ class OptimConfig:
             raise ValueError(f"ema_decay must lie in (0, 1), got {self.ema_decay}")
         if self.lr <= 0:
             raise ValueError(f"lr must be positive, got {self.lr}")
+
+    def scaled(self, factor: float) -> OptimConfig:
+        """The same with both learning rates multiplied."""
+        return replace(self, lr=self.lr * factor, matrix_lr=self.matrix_lr and self.matrix_lr * factor)
 
 
 class Optimizer:
