@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kinema.bench.results import Results
 
 BENCHMARKS = ("tabletop", "metaworld")
+REPLAN = {"tabletop": 4, "metaworld": 8}  # at 10 Hz contact wants 0.4 s, at 80 Hz a chunk is 0.2 s in all
 EXAMPLES = examples(
     "kinema eval tabletop --episodes 10 --workers 2 --out out/tabletop",
     "kinema eval tabletop --robots panda --variation seen,background --episodes 10 --out out/background",
@@ -37,7 +38,9 @@ def evaluate(
     robots: Annotated[
         str, typer.Option(help="tabletop: bodies, with commas. Default: those the policy was trained on.")
     ] = "",
-    replan: Annotated[int, typer.Option(help="Steps of a chunk that are played before the next.", min=1)] = 8,
+    replan: Annotated[
+        int | None, typer.Option(help="Steps of a chunk played before the next. Default: 4 or 8.", min=1)
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the results; a stopped run goes on there.")] = Path(
         "out/eval"
     ),
@@ -57,7 +60,7 @@ def evaluate(
         policy=policies.policy_factory(policy, wanted),
         episodes=episodes,
         seed=seed,
-        replan_steps=replan,
+        replan_steps=replan or REPLAN[benchmark],
         tasks=words(tasks),
     )
     with saved_on_interrupt(lambda: f"Finished episodes are in {out}; the same command goes on from there."):

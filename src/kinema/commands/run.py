@@ -30,7 +30,7 @@ def run(
         str, typer.Option(help="How the scene looks: seen, all, or axes held out from training, joined by +.")
     ] = "seen",
     policy: Annotated[str, typer.Option(help=policies.HELP)] = policies.DEFAULT,
-    replan: Annotated[int, typer.Option(help="Steps of a chunk that are played before the next.", min=1)] = 8,
+    replan: Annotated[int, typer.Option(help="Steps of a chunk that are played before the next.", min=1)] = 4,
     out: Annotated[Path, typer.Option(help="Folder for the film, the recording and the report.")] = Path(
         "out/run"
     ),
