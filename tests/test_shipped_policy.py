@@ -1,0 +1,110 @@
+"""The artifacts in the package: whole, small, true to their example, and obedient to the prompt."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from kinema.card.prompt import prompt
+from kinema.commands.policies import shipped_artifacts
+from kinema.data import sample
+from kinema.model import artifact
+from kinema.model.act import LocalPolicy
+from kinema.runtime.chunk import ChunkPlayer
+from kinema.space.codec import Codec
+from kinema.worlds import Expert, TabletopEnv
+
+BODIES = ("panda", "ur5e", "aloha")
+
+
+@pytest.mark.parametrize("name", ["nano", "nano_metaworld"])
+def test_shipped_artifacts_are_whole_small_and_answer_their_example(name):
+    folder = shipped_artifacts()[name]
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    assert size <= 60e6
+    loaded = artifact.load(folder)  # checks the example
+    assert {"recipe", "commit", "data", "steps", "seed", "hardware", "train_s"} <= loaded.provenance.keys()
+    for codec in loaded.codecs.values():
+        assert codec.card.actions
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return artifact.load(shipped_artifacts()["nano"], check=False)
+
+
+@pytest.fixture(scope="module")
+def scenes(shipped):
+    """Per body, observations of a pick-and-place episode while the arm is on its way."""
+    made = {}
+    for body in BODIES:
+        env = TabletopEnv(card=shipped.codecs[body].card, family="pick_place")
+        expert, seen = Expert(env), []
+        for seed in range(4):
+            env.reset(760_000 + seed)
+            for _ in range(5):
+                env.step(expert.act())
+            seen.append(env.observe())
+        env.close()
+        made[body] = seen
+    return made
+
+
+def _raw_chunk(shipped, observation, body, named):
+    """All 80 slots (H, K) of the answer for a picture of `body` under the prompt of `named`."""
+    row = sample.observed_row(
+        observation, shipped.codecs[body], shipped.tokenizer, shipped.policy.config.image_size
+    )
+    words = prompt(shipped.codecs[named].card, observation.instruction)
+    inputs = sample.inputs([replace(row, tokens=shipped.tokenizer.encode(words))], shipped.tokenizer)
+    inputs = replace(inputs, slot_mask=torch.ones_like(inputs.slot_mask))
+    noise = torch.randn(1, 1, 16, 80, generator=torch.Generator().manual_seed(0))
+    return shipped.policy.sample(inputs, shipped.tags(shipped.codecs[body].card), noise)[0, 0].numpy()
+
+
+@pytest.mark.parametrize(("body", "named"), [(a, b) for a in BODIES for b in BODIES if a != b])
+def test_swapping_only_the_prompt_switches_the_body(shipped, scenes, body, named):
+    """Slots that only the seen body has go quiet; slots that only the named body has wake up."""
+    own, other = shipped.codecs[body].mask, shipped.codecs[named].mask
+    right, wrong = (
+        np.mean([np.abs(_raw_chunk(shipped, o, body, words)) for o in scenes[body]], axis=(0, 1))  # (K,)
+        for words in (body, named)
+    )
+    if (own & ~other).any():
+        assert wrong[own & ~other].mean() < 0.6 * right[own & ~other].mean()
+    if (other & ~own).any():
+        assert wrong[other & ~own].mean() > 2 * right[other & ~own].mean()
+
+
+def _renamed(policy, body, named):
+    """Change nothing but the words: the card's name for itself and its arms."""
+    codec, other = policy.artifact.codecs[body], policy.artifact.codecs[named].card
+    words = {"robot_tag": other.robot_tag, "waist": other.waist, "mobile_base": other.mobile_base}
+    card = codec.card.model_copy(update=words)
+    policy.artifact.codecs[body] = Codec(card, codec.action_stats, codec.state_stats)
+
+
+def test_a_wrong_prompt_does_not_act_as_the_right_one():
+    successes = {}
+    for named in BODIES:
+        policy = LocalPolicy(shipped_artifacts()["nano"])
+        _renamed(policy, "panda", named)
+        successes[named] = sum(_solves(policy, "panda", "pick_place", 770_000 + i) for i in range(6))
+    assert successes["panda"] >= 4
+    assert successes["ur5e"] <= 1
+    assert successes["aloha"] <= 1
+
+
+def _solves(policy, body, family, seed):
+    env = TabletopEnv(card=policy.artifact.codecs[body].card, family=family)
+    env.reset(seed)
+    player = ChunkPlayer(policy, body)
+    player.reset(seed)
+    for _ in range(env.max_steps):
+        env.step(player.act(env.observe))
+        if env.success():
+            break
+    solved = env.success()
+    env.close()
+    return solved
