@@ -99,7 +99,7 @@ def test_a_wrong_prompt_does_not_act_as_the_right_one():
 def _solves(policy, body, family, seed):
     env = TabletopEnv(card=policy.artifact.codecs[body].card, family=family)
     env.reset(seed)
-    player = ChunkPlayer(policy, body)
+    player = ChunkPlayer(policy, body, replan_steps=4)
     player.reset(seed)
     for _ in range(env.max_steps):
         env.step(player.act(env.observe))
