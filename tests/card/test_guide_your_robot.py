@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 GUIDE = Path(__file__).parents[2] / "docs" / "your-robot.md"
-BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def test_every_block_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_block_of_the_guide_runs(run_guide: Callable[[Path], None]) -> None:
     pytest.importorskip("mujoco")  # `kinema robots check` compiles the body
-    monkeypatch.chdir(tmp_path)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    names: dict[str, object] = {}
-    blocks = BLOCK.findall(GUIDE.read_text())
-    assert {language for language, _ in blocks} == {"bash", "python"}
-    for language, code in blocks:
-        if language == "python":
-            exec(compile(code, str(GUIDE), "exec"), names)
-        else:
-            done = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", code],
-                env={**os.environ, "PATH": path},
-                capture_output=True,
-                text=True,
-            )
-            assert done.returncode == 0, done.stdout + done.stderr
+    run_guide(GUIDE)

@@ -207,3 +207,10 @@ def test_a_run_can_start_from_an_artifact_and_keeps_its_words_and_statistics(tra
     assert again.tokenizer.encode("touch the bright square") == training.tokenizer.encode(
         "touch the bright square"
     )
+
+
+def test_exporting_in_the_middle_does_not_change_what_is_drawn_next(tmp_path):
+    training = _training(tmp_path, 2)
+    before = training.mixture.state
+    training.export(tmp_path / "latest")
+    assert training.mixture.state == before

@@ -26,6 +26,10 @@ class Inputs:
     def to(self, device: torch.device | str) -> Inputs:
         return Inputs(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
+    def first(self) -> Inputs:
+        """The first row alone (B = 1), in memory of its own."""
+        return Inputs(**{f.name: getattr(self, f.name)[:1].clone() for f in fields(self)})
+
     def __len__(self) -> int:
         return len(self.images)
 

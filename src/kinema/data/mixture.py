@@ -12,7 +12,7 @@ Axes: B batch, H steps, K slots, V views, P points.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -140,6 +140,3 @@ class _Part:
 def _stack_views(points: Sequence[np.ndarray], views: int) -> np.ndarray:
     padded = [np.pad(p, ((0, 0), (0, views - p.shape[1]), (0, 0), (0, 0))) for p in points]
     return np.concatenate(padded)
-
-
-BatchSource = Callable[[], Batch]

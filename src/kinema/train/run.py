@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -72,7 +72,9 @@ class Training:
         state = {k: v.detach().cpu().clone() for k, v in self.loop.ema.weights.items()}
         policy = Policy(self.policy.config)
         policy.load_state_dict(state)
-        example = _first_row(self.mixture.draw().inputs)
+        position = self.mixture.state
+        example = self.mixture.draw().inputs.first()
+        self.mixture.state = position  # exporting in the middle of a run must not change what it draws next
         artifact.save(folder, policy, self.tokenizer, self.codecs, example, self.tags, self._provenance())
         return folder
 
@@ -117,11 +119,6 @@ def run(
     return training.export(out / "artifact")
 
 
-def debug_size(config: TrainConfig, steps: int) -> TrainConfig:
-    """The same run cut to a few steps."""
-    return replace(config, loop=replace(config.loop, steps=steps, budget_s=None))
-
-
 def _tokenizer(sources: Sequence[Source], vocab_size: int) -> TextTokenizer:
     texts = [prompt(source.card, task) for source in sources for task in source.tasks]
     return TextTokenizer.train(texts, vocab_size)
@@ -146,10 +143,6 @@ def _tags(sources: Sequence[Source], tokenizer: TextTokenizer) -> torch.Tensor:
                 f"bodies' in this mixture; order the cameras of all cards by the same tags"
             )
     return torch.tensor(widest)
-
-
-def _first_row(inputs):  # type: ignore[no-untyped-def]
-    return type(inputs)(**{k: v[:1].clone() for k, v in vars(inputs).items()})
 
 
 def _described(source: Source) -> dict:
