@@ -30,16 +30,34 @@ class Observation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Whether a chunk may be executed, judged before it is.
+
+    risk, limit: by hazard, the judged probability in [0, 1] and the value from which it is refused
+    horizon_s:   how far ahead was looked
+    reason:      a sentence when it is refused, empty when it is allowed
+    """
+
+    allowed: bool
+    risk: Mapping[str, float]
+    limit: Mapping[str, float]
+    horizon_s: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ActionChunk:
     """Native actions and when each is due.
 
     values:  float64 (T, D) in the order of the card's `actions`
     times_s: float64 (T,) on the clock of the observation that was answered
+    verdict: what a gate said of it; None where no gate was asked
     """
 
     values: np.ndarray
     times_s: np.ndarray
     card: str
+    verdict: Verdict | None = None
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.times_s.shape != (len(self.values),):
@@ -64,9 +82,26 @@ class Outcome:
     measures: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One thing a policy is asked: what to do from here.
+
+    committed:  the actions that will be played whatever the answer is, because they are due before it can
+                arrive; the answer begins with them
+    noise_seed: what alone decides the randomness of the answer
+    """
+
+    observation: Observation
+    card: str
+    noise_seed: int
+    committed: ActionChunk | None = None
+
+
 class Policy(Protocol):
     """Anything that answers an observation with a chunk: a network, a remote server, a scripted expert."""
 
     def reset(self, seed: int) -> None: ...
 
-    def infer(self, observation: Observation, card_name: str) -> ActionChunk: ...
+    def infer(
+        self, observation: Observation, card_name: str, committed: ActionChunk | None = None
+    ) -> ActionChunk: ...

@@ -33,7 +33,9 @@ class ExpertPolicy:
     def reset(self, seed: int) -> None:
         """The experts keep no state of their own."""
 
-    def infer(self, observation: Observation, card_name: str) -> ActionChunk:
+    def infer(
+        self, observation: Observation, card_name: str, committed: ActionChunk | None = None
+    ) -> ActionChunk:
         """A chunk of one step."""
         if self._environment is None:
             raise KinemaError("the expert must be attached to an environment before it can act")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from kinema.data import sample
+from kinema.data.sample import Row
 from kinema.model import artifact
-from kinema.schema import ActionChunk, Observation
+from kinema.model.flow import Known
+from kinema.schema import ActionChunk, Observation, Question
 from kinema.space.layout import NUM_SLOTS
 
 
@@ -26,22 +29,69 @@ class LocalPolicy:
             torch.set_num_threads(threads)
         self.artifact = artifact.load(Path(folder), device=device)
         self._device, self.sample_steps = device, sample_steps
-        self._generator = torch.Generator().manual_seed(0)
+        self.reset(0)
 
     def reset(self, seed: int) -> None:
         """Begin an episode: the sampling noise depends on this seed alone."""
-        self._generator.manual_seed(seed)
+        self._seed, self._asked = seed, 0
 
-    def infer(self, observation: Observation, card_name: str) -> ActionChunk:
+    def infer(
+        self, observation: Observation, card_name: str, committed: ActionChunk | None = None
+    ) -> ActionChunk:
         """One chunk for the body `card_name`. Raises KinemaError on an unknown body or a bad observation."""
-        codec = self.artifact.codec(card_name)
-        config = self.artifact.policy.config
-        row = sample.observed_row(observation, codec, self.artifact.tokenizer, config.image_size)
-        inputs = sample.inputs([row], self.artifact.tokenizer).to(self._device)
-        noise = torch.randn(1, 1, config.decoder.horizon, NUM_SLOTS, generator=self._generator)
-        tags = self.artifact.tags(codec.card).to(self._device)
-        unified = self.artifact.policy.sample(inputs, tags, noise.to(self._device), self.sample_steps)
-        values = codec.decode(unified[0, 0].cpu().numpy(), row.state.astype(np.float64))
-        period_s = 1 / codec.card.control_hz
-        times_s = observation.time_s + period_s * (1 + np.arange(len(values)))
-        return ActionChunk(values=values, times_s=times_s, card=card_name)
+        seed = int(np.random.SeedSequence([self._seed, self._asked]).generate_state(1, np.uint64)[0] >> 1)
+        self._asked += 1
+        question = Question(observation=observation, card=card_name, noise_seed=seed, committed=committed)
+        return self.propose([question])[0][0]
+
+    def propose(self, questions: Sequence[Question], count: int = 1) -> list[list[ActionChunk]]:
+        """`count` chunks for each question, drawn together in one batch; the bodies may differ.
+
+        Raises KinemaError on an unknown body or a bad observation; `check` finds which one it is.
+        """
+        rows = [self.check(question) for question in questions]
+        policy, tokenizer = self.artifact.policy, self.artifact.tokenizer
+        inputs = sample.inputs(rows, tokenizer).to(self._device)
+        widest = max(rows, key=lambda row: len(row.images)).codec.card
+        tags = self.artifact.tags(widest).to(self._device)
+        noise = torch.stack([self._noise(question.noise_seed, count) for question in questions])
+        known = self._known(questions, rows)
+        unified = policy.sample(inputs, tags, noise.to(self._device), self.sample_steps, known).cpu().numpy()
+        return [
+            [self._chunk(question, row, one) for one in of_question]
+            for question, row, of_question in zip(questions, rows, unified)
+        ]
+
+    def check(self, question: Question) -> Row:
+        """The question as the network will read it. Raises KinemaError naming what is wrong with it."""
+        codec = self.artifact.codec(question.card)
+        size = self.artifact.policy.config.image_size
+        return sample.observed_row(question.observation, codec, self.artifact.tokenizer, size)
+
+    def _noise(self, seed: int, count: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(count, self.artifact.policy.config.decoder.horizon, NUM_SLOTS, generator=generator)
+
+    def _known(self, questions: Sequence[Question], rows: Sequence[Row]) -> Known | None:
+        """The committed actions in unified slots, each at the step of the chunk at which it is due."""
+        horizon = self.artifact.policy.config.decoder.horizon
+        values = torch.zeros(len(rows), horizon, NUM_SLOTS)
+        mask = torch.zeros(len(rows), horizon, NUM_SLOTS, dtype=torch.bool)
+        for i, (question, row) in enumerate(zip(questions, rows)):
+            if question.committed is None:
+                continue
+            due = (question.committed.times_s - question.observation.time_s) * row.codec.card.control_hz
+            steps = np.rint(due).astype(int) - 1
+            inside = (steps >= 0) & (steps < horizon)
+            unified = row.codec.encode(question.committed.values[inside], row.state.astype(np.float64))
+            values[i, steps[inside]] = torch.from_numpy(unified)
+            mask[i, steps[inside]] = torch.from_numpy(row.codec.mask)
+        if not mask.any():
+            return None
+        return Known(values=values.to(self._device), mask=mask.to(self._device))
+
+    def _chunk(self, question: Question, row: Row, unified: np.ndarray) -> ActionChunk:
+        codec = row.codec
+        values = codec.decode(unified, row.state.astype(np.float64))
+        times_s = question.observation.time_s + (1 + np.arange(len(values))) / codec.card.control_hz
+        return ActionChunk(values=values, times_s=times_s, card=question.card)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kinema.model.backbone import attend
+from kinema.model.kernels import swiglu
 
 KeyValue = tuple[Tensor, Tensor]
 
@@ -59,7 +60,7 @@ class ActionDiT(nn.Module):
 
     def prefill(self, context: Tensor, mask: Tensor) -> list[KeyValue]:
         """Keys and values of the context (B, T, C) for every block; mask bool (B, T)."""
-        bias = _bias(mask)
+        bias = _bias(mask).to(context.dtype)
         cache: list[KeyValue] = []
         for i, block in enumerate(self.blocks):
             last = i == len(self.blocks) - 1
@@ -91,7 +92,8 @@ class ActionDiT(nn.Module):
         return self._read_out(joint[:, :, -H:], modulation)
 
     def _embed(self, y: Tensor, tau: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.action_in(y) + self.step_embed[: y.shape[2]]
+        x = self.action_in(y)
+        x = x + self.step_embed[: y.shape[2]].to(x.dtype)
         wave = sinusoid(tau, 256).to(condition.dtype)
         modulation = F.silu(self.time_embed(wave) + condition[:, None])  # (B, R, C)
         return x, modulation[:, :, None]
@@ -155,8 +157,7 @@ class Block(nn.Module):
         return self.proj(x.transpose(1, 2).flatten(2))
 
     def _ffn(self, x: Tensor) -> Tensor:
-        gate, up = self.gate_up(x).chunk(2, -1)
-        return self.down(F.silu(gate) * up)
+        return self.down(swiglu(self.gate_up(x)))
 
 
 def sinusoid(position: Tensor, width: int) -> Tensor:

@@ -21,6 +21,8 @@ from torch.nn import functional as F
 from transformers.models.qwen3_5.configuration_qwen3_5 import Qwen3_5Config
 from transformers.models.qwen3_5.modeling_qwen3_5 import Qwen3_5Model, Qwen3_5RMSNorm
 
+from kinema.model import kernels
+
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
@@ -192,7 +194,7 @@ class Backbone(nn.Module):
         allowed = causal & mask[:, None, None, :]
         # a padded row would attend to nothing and give NaN; let it see itself
         allowed = allowed | torch.eye(T, dtype=torch.bool, device=x.device)
-        bias = torch.zeros(allowed.shape, dtype=torch.float32, device=x.device).masked_fill_(~allowed, -1e9)
+        bias = torch.zeros(allowed.shape, dtype=x.dtype, device=x.device).masked_fill_(~allowed, -1e9)
         for layer in model.layers:
             normed = rms_norm(layer.input_layernorm, x)
             if layer.block_type == "full_attention":
@@ -214,8 +216,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
 
 
 def rms_norm(norm: Qwen3_5RMSNorm, x: Tensor) -> Tensor:
-    """The stock zero-centred RMS norm through the fused kernel, in x's own precision."""
-    return F.rms_norm(x, (x.shape[-1],), (1.0 + norm.weight).to(x.dtype), norm.eps)
+    """The stock zero-centred RMS norm, in x's own precision."""
+    return kernels.rms_norm(x, (1.0 + norm.weight).to(x.dtype), norm.eps)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ Axes: B batch, H steps, K slots.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -53,13 +54,29 @@ def masked_loss(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     return per_sample.mean()
 
 
-def sample(predict_data: Callable[[Tensor, Tensor], Tensor], noise: Tensor, steps: int) -> Tensor:
-    """Euler integration from noise (B, H, K) at tau = 1 to data at tau = 0 in `steps` equal steps."""
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """The part of a chunk that is decided already: values (B, H, K) where mask (B, H, K) holds."""
+
+    values: Tensor
+    mask: Tensor
+
+
+def sample(
+    predict_data: Callable[[Tensor, Tensor], Tensor], noise: Tensor, steps: int, known: Known | None = None
+) -> Tensor:
+    """Euler integration from noise (B, H, K) at tau = 1 to data at tau = 0 in `steps` equal steps.
+
+    What is known is painted in at every step, at that step's noise level, so that the rest is drawn to fit
+    it (real-time chunking: Black et al. 2025, arXiv 2506.07339), and holds exactly at the end.
+    """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     y = noise
     for i in range(steps):
         tau = 1.0 - i / steps
         tau_B = torch.full((len(noise),), tau, dtype=noise.dtype, device=noise.device)
+        if known is not None:
+            y = torch.where(known.mask, interpolate(known.values, noise, tau_B), y)
         y = y - velocity(y, predict_data(y, tau_B), tau_B) / steps
-    return y
+    return y if known is None else torch.where(known.mask, known.values, y)

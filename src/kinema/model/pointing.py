@@ -71,8 +71,8 @@ class PointEmbed(nn.Module):
         angle = torch.pi * 2.0 ** torch.arange(self.FREQUENCIES, device=uv.device) * uv[..., None]
         wave = torch.cat([angle.sin(), angle.cos()], -1).flatten(-2)
         features = torch.cat([uv, pointed.visible[..., None], wave], -1)
-        tokens = self.mlp(features.to(self.which.dtype)) + self.which[: uv.shape[1]]
-        return tokens.flatten(1, 2)
+        tokens = self.mlp(features.to(self.which.dtype))
+        return (tokens + self.which[: uv.shape[1]].to(tokens.dtype)).flatten(1, 2)
 
 
 def point_losses(pointed: Pointed, uv: Tensor, mask: Tensor, visible: Tensor, grid: int) -> dict[str, Tensor]:

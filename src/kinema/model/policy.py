@@ -18,6 +18,7 @@ from kinema.data.batch import Batch, Inputs
 from kinema.model import flow
 from kinema.model.action_dit import ActionDiT, DecoderConfig, KeyValue
 from kinema.model.backbone import Backbone
+from kinema.model.flow import Known
 from kinema.model.pointing import Pointed, PointEmbed, PointHead, point_losses
 from kinema.space.layout import LAYOUT_VERSION, NUM_SLOTS
 
@@ -139,13 +140,26 @@ class Policy(nn.Module):
         return losses
 
     @torch.inference_mode()
-    def sample(self, inputs: Inputs, tags: Tensor, noise: Tensor, steps: int | None = None) -> Tensor:
-        """Chunks (B, R, H, K), zero outside each body's slots, from noise (B, R, H, K)."""
+    def sample(
+        self,
+        inputs: Inputs,
+        tags: Tensor,
+        noise: Tensor,
+        steps: int | None = None,
+        known: Known | None = None,
+    ) -> Tensor:
+        """Chunks (B, R, H, K), zero outside each body's slots, from noise (B, R, H, K).
+
+        known: actions (B, H, K) that every draw must contain.
+        """
         prefilled = self.prefill(inputs, tags)
         B, R = noise.shape[:2]
 
         def predict_data(y: Tensor, tau: Tensor) -> Tensor:
             return self.predict(prefilled, y.unflatten(0, (B, R)), tau.view(B, R)).float().flatten(0, 1)
 
-        chunk = flow.sample(predict_data, noise.flatten(0, 1), steps or self.config.sample_steps)
+        if known is not None:
+            values, mask = (x.repeat_interleave(R, 0) for x in (known.values, known.mask))
+            known = Known(values=values, mask=mask)
+        chunk = flow.sample(predict_data, noise.flatten(0, 1), steps or self.config.sample_steps, known)
         return chunk.unflatten(0, (B, R)) * inputs.slot_mask[:, None, None]

@@ -22,7 +22,9 @@ class HoldPolicy:
     def reset(self, seed: int) -> None:
         """Nothing to forget."""
 
-    def infer(self, observation: Observation, card_name: str) -> ActionChunk:
+    def infer(
+        self, observation: Observation, card_name: str, committed: ActionChunk | None = None
+    ) -> ActionChunk:
         """A chunk of the card's hold action. Raises KinemaError when a channel's pose is not measured."""
         if card_name not in self._cards:
             self._cards[card_name] = load_card(card_name)

@@ -1,0 +1,69 @@
+"""Two small operations with their gradients written out.
+
+Eager autograd spends more on the pieces of an RMS norm and of a SwiGLU than on the matrix products between
+them. These compute the same values with one pass each, and write each gradient once. Tests hold them against
+the plain formulas.
+
+Axes: ... any leading axes, C width, F hidden width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.nn import functional as F
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """x (..., C) divided by its root mean square, times weight (C,); in x's own precision."""
+    if x.is_cuda:
+        return F.rms_norm(x, (x.shape[-1],), weight, eps)
+    out: Tensor = _RmsNorm.apply(x, weight, eps)
+    return out
+
+
+def swiglu(gate_up: Tensor) -> Tensor:
+    """silu(gate) * up for gate_up (..., 2 F), the gate first. Returns (..., F)."""
+    out: Tensor = _SwiGlu.apply(gate_up)
+    return out
+
+
+class _RmsNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+        inverse = norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_().to(x.dtype)
+        unit = x * inverse
+        ctx.save_for_backward(unit, inverse, weight)
+        return unit * weight
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        unit, inverse, weight = ctx.saved_tensors  # type: ignore[attr-defined]
+        along = grad * unit
+        # the part of the gradient along x changes no root mean square, so it is taken out
+        mean = (along.flatten(0, -2) @ weight[:, None]).view(inverse.shape) / unit.shape[-1]
+        grad_x = (grad * weight).addcmul_(unit, mean, value=-1).mul_(inverse)
+        return grad_x, along.flatten(0, -2).sum(0), None
+
+
+class _SwiGlu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, gate_up: Tensor) -> Tensor:
+        gate, up = gate_up.chunk(2, -1)
+        opened = F.silu(gate)
+        ctx.save_for_backward(gate_up, opened)
+        return opened * up
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:
+        gate_up, opened = ctx.saved_tensors  # type: ignore[attr-defined]
+        gate, up = gate_up.chunk(2, -1)
+        out = torch.empty_like(gate_up)
+        grad_gate, grad_up = out.chunk(2, -1)
+        torch.mul(grad, opened, out=grad_up)
+        torch.ops.aten.silu_backward.grad_input(grad * up, gate, grad_input=grad_gate)
+        return out
