@@ -5,21 +5,27 @@
       nano: {"*": 0.0001, aloha: 0.0002}
       "*": {"*": 0}
 
-A body is looked up under its model first, then under the model's "*", then under the model "*". The last
-of these must exist, so that no action is ever without a price.
+A body is looked up under its model first, then under the model's "*", and then in the same way under the
+model "*". The last of these must exist, so that no action is ever without a price.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
+from kinema.card.strict_yaml import MAX_BYTES, StrictYamlError, read_mapping
 from kinema.schema import KinemaError
 
 NANO = 10**9
 ANY = "*"
+MAX_PRICE = 1_000_000
+_KEYS = ("currency", "per_action")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +35,22 @@ class PriceTable:
     currency: str = "EUR"
     nano_per_action: Mapping[str, Mapping[str, int]] = field(default_factory=lambda: {ANY: {ANY: 0}})
 
+    def __post_init__(self) -> None:
+        if not re.fullmatch("[A-Z]{3}", self.currency):
+            raise KinemaError(f"currency: {self.currency!r} is not three capital letters (EUR, USD, ...)")
+        if ANY not in self.nano_per_action.get(ANY, {}):
+            raise KinemaError('per_action: the row "*": {"*": price} is missing: what all the others cost')
+        for model, row in self.nano_per_action.items():
+            for body, nano in row.items():
+                if not 0 <= nano <= MAX_PRICE * NANO:
+                    raise KinemaError(
+                        f"per_action.{model}.{body}: {amount(nano)} is not in 0 to {MAX_PRICE} an action"
+                    )
+
     def price_nano(self, model: str, body: str) -> int:
         """What one action of this model on this body costs."""
-        for row in (self.nano_per_action.get(model, {}), self.nano_per_action[ANY]):
-            for name in (body, ANY):
-                if name in row:
-                    return row[name]
-        raise KinemaError(f"no price for model {model!r} and body {body!r}")
+        rows = (self.nano_per_action.get(model, {}), self.nano_per_action[ANY])
+        return next(row[name] for row in rows for name in (body, ANY) if name in row)
 
 
 FREE = PriceTable()
@@ -43,10 +58,58 @@ FREE = PriceTable()
 
 def load_prices(path: str | Path) -> PriceTable:
     """The table in this YAML or JSON file. Raises KinemaError naming file, key and value."""
-    raise NotImplementedError
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise KinemaError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        return _table(read_mapping(data, "price table"))
+    except (KinemaError, StrictYamlError) as error:
+        raise KinemaError(f"{path}: {error}") from None
 
 
 def amount(nano: int) -> str:
     """Thousand-millionths as a plain decimal number: 1500000000 is "1.5"."""
     text = f"{Decimal(nano) / NANO:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _table(tree: Mapping[str, Any]) -> PriceTable:
+    for key in tree:
+        if key not in _KEYS:
+            near = get_close_matches(key, _KEYS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"keys here: {', '.join(_KEYS)}"
+            raise KinemaError(f"{key}: unknown key; {hint}")
+    for key in _KEYS:
+        if key not in tree:
+            raise KinemaError(f"{key}: missing key")
+    rows = tree["per_action"]
+    if not isinstance(tree["currency"], str) or not isinstance(rows, dict):
+        raise KinemaError("currency is a text and per_action a mapping of models")
+    for model, row in rows.items():
+        if not isinstance(row, dict):
+            raise KinemaError(f"per_action.{model}: a mapping of bodies to prices; got {row!r}")
+    return PriceTable(
+        currency=tree["currency"],
+        nano_per_action={
+            model: {body: _nano(f"per_action.{model}.{body}", price) for body, price in row.items()}
+            for model, row in rows.items()
+        },
+    )
+
+
+def _nano(where: str, price: object) -> int:
+    """A number, or a decimal number in quotes, in thousand-millionths; nothing is rounded away."""
+    if isinstance(price, bool) or not isinstance(price, int | float | str):
+        raise KinemaError(f"{where}: {price!r} is not a number")
+    try:
+        exact = Decimal(repr(price) if isinstance(price, float) else price)
+    except InvalidOperation:
+        raise KinemaError(f"{where}: {price!r} is not a number") from None
+    if not exact.is_finite() or not 0 <= exact <= MAX_PRICE:
+        raise KinemaError(f"{where}: {price!r} is not in 0 to {MAX_PRICE} an action")
+    nano = exact * NANO
+    if nano != nano.to_integral_value():
+        raise KinemaError(f"{where}: {price!r} has more than nine decimals")
+    return int(nano)

@@ -8,16 +8,30 @@ reserved, so that many requests at once cannot overshoot the quota together.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
+from kinema.schema import KinemaError
 from kinema.serve.keys import Key
+from kinema.serve.refusal import Refusal
+
+DAY_S = 86_400.0
+
+
+@dataclass(kw_only=True)
+class _Bucket:
+    tokens: float
+    filled_s: float
 
 
 class RateLimiter:
     """Of one server process. Not thread-safe: it belongs to the event loop, and never blocks.
 
-    spent:  actions already booked for (key id, time_s) on that time's day, `Usage.spent`
-    clock:  seconds, only forwards; wall: seconds since 1970
+    spent:           actions already booked for (key id, time_s) on that time's day: `Usage.spent`
+    default_rate_hz: for keys without a rate of their own; None for no limit
+    burst_s:         how long a silent key saves up what it may ask at once; one request is always allowed
+    clock, wall:     seconds; the first only goes forwards, the second counts from 1970
     """
 
     def __init__(
@@ -28,15 +42,55 @@ class RateLimiter:
         burst_s: float = 2.0,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
-    ) -> None: ...
+    ) -> None:
+        if (default_rate_hz is not None and default_rate_hz <= 0) or burst_s <= 0:
+            raise KinemaError(f"rate {default_rate_hz} Hz and burst {burst_s} s must be above 0")
+        self._spent, self._default_rate_hz, self._burst_s = spent, default_rate_hz, burst_s
+        self._clock, self._wall = clock, wall
+        self._buckets: dict[str, _Bucket] = {}
+        self._in_flight: Counter[str] = Counter()
 
     def take(self, key: Key, actions: int) -> None:
-        """Raises Refusal (rate_limited, quota_exceeded). A chunk counts whole.
+        """Raises Refusal (rate_limited) with the time to come back. A chunk counts whole.
 
         After it returned, call `give_back` once the answer is recorded or has failed.
         """
-        raise NotImplementedError
+        self._check_quota(key, actions)
+        self._take_token(key)
+        self._in_flight[key.id] += actions
 
     def give_back(self, key: Key, actions: int) -> None:
         """End the reservation that `take` made. What was really used is in the usage by then."""
-        raise NotImplementedError
+        self._in_flight[key.id] -= actions
+        if self._in_flight[key.id] <= 0:
+            del self._in_flight[key.id]
+
+    def _take_token(self, key: Key) -> None:
+        rate_hz = key.rate_hz if key.rate_hz is not None else self._default_rate_hz
+        if rate_hz is None:
+            return
+        now, most = self._clock(), max(1.0, rate_hz * self._burst_s)
+        bucket = self._buckets.setdefault(key.id, _Bucket(tokens=most, filled_s=now))
+        bucket.tokens = min(most, bucket.tokens + rate_hz * max(0.0, now - bucket.filled_s))
+        bucket.filled_s = max(now, bucket.filled_s)
+        if bucket.tokens < 1.0 - 1e-9:  # a wait of exactly retry_after_s must be enough
+            wait_s = (1.0 - bucket.tokens) / rate_hz
+            raise Refusal(
+                "rate_limited",
+                f"key {key.name!r} may ask {rate_hz:g} times a second",
+                retry_after_s=wait_s,
+            )
+        bucket.tokens -= 1.0
+
+    def _check_quota(self, key: Key, actions: int) -> None:
+        if key.quota_per_day is None:
+            return
+        now_s = self._wall()
+        used = self._spent(key.id, now_s) + self._in_flight[key.id]
+        if used + actions > key.quota_per_day:
+            raise Refusal(
+                "rate_limited",
+                f"key {key.name!r} may use {key.quota_per_day} actions a day; {used} are used and the answer "
+                f"would have {actions}",
+                retry_after_s=DAY_S - now_s % DAY_S,
+            )

@@ -55,6 +55,14 @@ keys_table = Table(
     Column("made_s", Float, nullable=False),
     Column("revoked_s", Float),
 )
+# A name means one key in use; revoked keys keep theirs.
+Index(
+    "kinema_keys_name_in_use",
+    keys_table.c.name,
+    unique=True,
+    sqlite_where=keys_table.c.revoked_s.is_(None),
+    postgresql_where=keys_table.c.revoked_s.is_(None),
+)
 
 # One row for each metered answer. (segment, sequence) is its place in the journal: what makes it unique.
 events_table = Table(
