@@ -97,6 +97,11 @@ class Question:
     committed: ActionChunk | None = None
 
 
+def noise_seed(episode_seed: int, asked: int) -> int:
+    """What decides the noise of an episode's question number `asked`, here and at any server."""
+    return int(np.random.SeedSequence([episode_seed, asked]).generate_state(1, np.uint64)[0] >> 1)
+
+
 class Policy(Protocol):
     """Anything that answers an observation with a chunk: a network, a remote server, a scripted expert."""
 

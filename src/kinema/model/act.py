@@ -12,7 +12,7 @@ from kinema.data import sample
 from kinema.data.sample import Row
 from kinema.model import artifact
 from kinema.model.flow import Known
-from kinema.schema import ActionChunk, Observation, Question
+from kinema.schema import ActionChunk, Observation, Question, noise_seed
 from kinema.space.layout import NUM_SLOTS
 
 
@@ -39,10 +39,14 @@ class LocalPolicy:
         self, observation: Observation, card_name: str, committed: ActionChunk | None = None
     ) -> ActionChunk:
         """One chunk for the body `card_name`. Raises KinemaError on an unknown body or a bad observation."""
-        seed = int(np.random.SeedSequence([self._seed, self._asked]).generate_state(1, np.uint64)[0] >> 1)
+        seed = noise_seed(self._seed, self._asked)
         self._asked += 1
         question = Question(observation=observation, card=card_name, noise_seed=seed, committed=committed)
         return self.propose([question])[0][0]
+
+    def answer(self, questions: Sequence[Question]) -> list[ActionChunk]:
+        """One chunk for each question, drawn together in one batch. Raises as `propose`."""
+        return [chunks[0] for chunks in self.propose(questions)]
 
     def propose(self, questions: Sequence[Question], count: int = 1) -> list[list[ActionChunk]]:
         """`count` chunks for each question, drawn together in one batch; the bodies may differ.
