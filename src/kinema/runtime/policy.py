@@ -11,6 +11,20 @@ from kinema.card.load import load_card
 from kinema.schema import ActionChunk, KinemaError, Observation
 
 
+def hold_action(card: EmbodimentCard, state: np.ndarray) -> np.ndarray:
+    """What doing nothing is for this body in this measured state, float64 (D,).
+
+    Raises KinemaError when a channel's pose is not measured.
+    """
+    if card.hold.action == "zero":
+        return np.zeros(len(card.actions))
+    slots = [channel.slot for channel in card.states]
+    missing = [channel.name for channel in card.actions if channel.slot not in slots]
+    if missing:
+        raise KinemaError(f"{card.name} cannot hold its position: {missing} are not among its states")
+    return np.asarray(state, float)[[slots.index(channel.slot) for channel in card.actions]]
+
+
 class HoldPolicy:
     """Does nothing, as the body's card defines it: keeps the measured pose, or sends zeros."""
 
@@ -29,13 +43,6 @@ class HoldPolicy:
         if card_name not in self._cards:
             self._cards[card_name] = load_card(card_name)
         card = self._cards[card_name]
-        if card.hold.action == "zero":
-            action = np.zeros(len(card.actions))
-        else:
-            slots = [state.slot for state in card.states]
-            missing = [channel.name for channel in card.actions if channel.slot not in slots]
-            if missing:
-                raise KinemaError(f"{card_name} cannot hold its position: {missing} are not among its states")
-            action = np.asarray(observation.state, float)[[slots.index(c.slot) for c in card.actions]]
+        action = hold_action(card, observation.state)
         times_s = observation.time_s + np.arange(card.chunk) / card.control_hz
         return ActionChunk(values=np.tile(action, (card.chunk, 1)), times_s=times_s, card=card_name)
