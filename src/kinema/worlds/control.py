@@ -7,6 +7,8 @@ within a control step and is followed by linear interpolation.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import mujoco
 import numpy as np
 
@@ -130,6 +132,8 @@ class Controller:
         self._substeps = round(1.0 / (card.control_hz * model.opt.timestep))
         self._chunks = np.array_split(np.arange(self._substeps), _SEGMENTS)
         self.last_targets: dict[str, np.ndarray] = {}
+        # Called several times within a control step, between pieces of physics: who watches it, or moves things.
+        self.between: Callable[[], None] | None = None
 
     def reset(self) -> None:
         """Take the servo targets as they stand in the data for the last commanded ones."""
@@ -171,6 +175,8 @@ class Controller:
             for handle in self.robot.arms:
                 self._drive(handle, starts[handle.side], speeds[handle.side], middle, targets[handle.side][1])
             mujoco.mj_step(self.model, self.data, nstep=len(chunk))
+            if self.between is not None:
+                self.between()
 
     def _drive(
         self, handle: ArmHandle, start: np.ndarray, speed: np.ndarray, done: float, fingers: np.ndarray

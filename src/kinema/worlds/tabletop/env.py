@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import mujoco
 import numpy as np
 
@@ -58,8 +60,12 @@ class TabletopEnv:
         family: str,
         variation: Variation = SEEN,
         image_size: int = 96,
+        furnish: Callable[[mujoco.MjSpec], None] | None = None,
     ) -> None:
-        """Compile the scene. image_size: pixels of a square image. Raises KinemaError."""
+        """Compile the scene. image_size: pixels of a square image. Raises KinemaError.
+
+        furnish: adds bodies of its own to the specification before it is compiled.
+        """
         choices = families_for(card.name)
         if family not in choices:
             raise KinemaError(f"{card.name} has no family {family!r}; choices: {', '.join(choices)}")
@@ -69,6 +75,8 @@ class TabletopEnv:
         self.task = _FAMILIES[family]()
         spec = tabletop_spec(card)
         self.task.add(spec, card.name)
+        if furnish is not None:
+            furnish(spec)
         self.scene = Scene(card, spec)
         self.task.bind(self.scene.model)
         self.instruction = ""

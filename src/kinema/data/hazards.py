@@ -1,0 +1,46 @@
+"""Shards of labelled chunks on disk: one .npz of plain arrays per body and run of seeds, without pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kinema.schema import KinemaError
+
+FIELDS = (
+    "images", "earlier", "state", "heights", "actions", "severity", "tool_m", "thing_m", "thing_now_m",
+    "progress", "kind", "seed", "step", "intruder",
+)  # fmt: skip
+# what of a shard is kept in half precision: lengths [m] and severities need no more
+_HALF = ("heights", "severity", "tool_m", "thing_m", "progress")
+
+
+def write_shard(path: Path, samples: Sequence[Mapping[str, Any]]) -> None:
+    """Write the samples (FIELDS each) whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {name: np.stack([np.asarray(sample[name]) for sample in samples]) for name in FIELDS}
+    arrays |= {name: np.clip(arrays[name], -6e4, 6e4).astype(np.float16) for name in _HALF}
+    partial = path.with_suffix(".partial.npz")
+    np.savez_compressed(partial, **arrays)
+    partial.replace(path)
+
+
+def read_shards(folder: Path, card: str) -> dict[str, np.ndarray]:
+    """All samples of one body, (N, ...) by field. Raises KinemaError when there are none."""
+    paths = sorted(path for path in (folder / card).glob("*.npz") if not path.name.endswith(".partial.npz"))
+    if not paths:
+        raise KinemaError(f"no labelled chunks in {folder / card}; make them with: kinema data make hazards")
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in FIELDS}
+    for path in paths:
+        with np.load(path, allow_pickle=False) as file:
+            for name in FIELDS:
+                parts[name].append(file[name])
+    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+
+
+def bodies(folder: Path) -> tuple[str, ...]:
+    """The bodies that a folder has shards of."""
+    return tuple(sorted(path.name for path in folder.glob("*") if any(path.glob("*.npz"))))
