@@ -10,81 +10,223 @@ and `record` raise UsageError and the server answers 503: nothing is served unme
 
 from __future__ import annotations
 
+import logging
+import math
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from kinema.schema import KinemaError
+from kinema.serve.booking import DayUsage, book_rows, day_of, report, sums_of_days
+from kinema.serve.journal import Journal, Row, Segment
 from kinema.serve.prices import FREE, PriceTable
-from kinema.serve.store import Store
+from kinema.serve.store import Store, StoreError, state_folder
+
+BATCH = 500
+TEND_S = 0.2
+REFRESH_S = 5.0  # how often the sums of other servers on the same database are read
+DAY_S = 86_400.0
+DAYS = 32  # whose sums are kept in memory: a clock that is set back by less finds what was spent
+MAX_NAME = 100
+MAX_ACTIONS = 100_000
+
+log = logging.getLogger(__name__)
 
 
 class UsageError(KinemaError):
     """Usage cannot be written down now. A server answers 503 with Retry-After and delivers nothing."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class DayUsage:
-    """What one key used on one UTC day of one model on one body. `cost` is a decimal number as text."""
-
-    day: str
-    key_id: str
-    key_name: str
-    model: str
-    body: str
-    requests: int
-    actions: int
-    milliseconds: float
-    cost: str
-    currency: str
-
-
 class Usage:
-    """The metering of one server process. `record`, `admit` and `spent` are quick enough for the event loop
-    (with sync_s=0, call `record` in a thread); all methods are thread-safe."""
+    """The metering of one server process. All methods are thread-safe.
+
+    `record`, `admit` and `spent` are quick enough for the event loop; with sync_s=0, `record` waits for the
+    disk and belongs in a thread.
+
+    journal: a folder; default "usage" in the state folder. Servers may share it.
+    """
 
     def __init__(
         self,
         store: Store,
         *,
-        journal: Path | None = None,
+        journal: Path | Journal | None = None,
         prices: PriceTable = FREE,
         sync_s: float = 0.2,
         drain_s: float = 1.0,
         wall: Callable[[], float] = time.time,
-    ) -> None: ...
+    ) -> None:
+        self._store, self._prices, self._wall = store, prices, wall
+        self._sync_s, self._drain_s = sync_s, drain_s
+        self._where = journal
+        self._journal: Journal | None = None
+        self._lock = threading.Lock()
+        self._booking = threading.Lock()  # one batch at a time
+        self._pending: Counter[tuple[str, str]] = Counter()  # actions in the journal by day and key id
+        self._booked: dict[str, dict[str, int]] = {}  # actions in the database by day and key id
+        self._backlog = 0
+        self._refreshed_s = -math.inf
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Begin to book in the background. Rows that a killed server left in the journal are booked first."""
-        raise NotImplementedError
+        """Begin to book in the background. Rows that a killed server left in the journal are booked first.
+
+        Raises StoreError when the database does not answer, and OSError when the journal cannot be opened.
+        """
+        where = self._where or state_folder() / "usage"
+        journal = where if isinstance(where, Journal) else Journal(where)
+        self._journal = journal
+        self._count_left_over(journal)
+        journal.tend()
+        now_s = self._wall()
+        self._read_sums({day_of(now_s - DAY_S * back) for back in range(-1, DAYS - 1)})
+        self._book_all()
+        acts = ((self._sync_s or TEND_S, journal.tend), (self._drain_s, self._book_quietly))
+        self._threads = [threading.Thread(target=self._every, args=act, daemon=True) for act in acts]
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
-        """Book what is left, as far as the database answers, and stop."""
-        raise NotImplementedError
+        """Book what is left, as far as the database answers, and stop. The rest stays in the journal."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        self._threads = []
+        if self._journal is not None:
+            self._journal.tend()
+            self._book_quietly()
+            self._journal.close()
 
     def admit(self) -> None:
         """Call before work is begun. Raises UsageError when its usage could not be written down."""
-        raise NotImplementedError
+        fault = self.fault
+        if fault is not None:
+            raise UsageError(fault)
 
     def record(self, key_id: str, model: str, body: str, actions: int, milliseconds: float) -> None:
         """Call before an answer is delivered. Raises UsageError; then it must not be delivered."""
-        raise NotImplementedError
+        _check(key_id, model, body, actions, milliseconds)
+        journal, time_s = self._running(), self._wall()
+        row = Row(
+            sequence=0,
+            time_s=time_s,
+            key_id=key_id,
+            model=model,
+            body=body,
+            actions=actions,
+            milliseconds=float(milliseconds),
+            cost_nano=self._prices.price_nano(model, body) * actions,
+            currency=self._prices.currency,
+        )
+        try:
+            with self._lock:
+                journal.append(row)
+                self._pending[day_of(time_s), key_id] += actions
+                self._backlog += 1
+            if self._sync_s == 0:
+                journal.sync()
+        except OSError as error:
+            raise UsageError(f"usage cannot be written down: {error.strerror or error}") from None
 
     def spent(self, key_id: str, time_s: float) -> int:
         """Actions of this key on this time's UTC day, those not yet booked included."""
-        raise NotImplementedError
+        day = day_of(time_s)
+        with self._lock:
+            return self._booked.get(day, {}).get(key_id, 0) + self._pending[day, key_id]
 
     def report(self, key_id: str | None = None, day: str | None = None) -> list[DayUsage]:
-        """Newest day first. Books the journal, then reads the database: use a thread."""
-        raise NotImplementedError
+        """Newest day first. Books the journal, then reads the database: use a thread. Raises StoreError."""
+        if self._journal is not None:
+            self._book_all()
+        return report(self._store, key_id, day)
 
     @property
     def fault(self) -> str | None:
         """Why new work is refused, or None."""
-        raise NotImplementedError
+        if self._journal is None:
+            return "the metering is not started"
+        if not all(thread.is_alive() for thread in self._threads):
+            return "the metering has stopped working; the server's log says why"
+        return self._journal.fault
 
     @property
     def backlog(self) -> int:
         """Rows in the journal that are not booked yet."""
-        raise NotImplementedError
+        return self._backlog
+
+    def _running(self) -> Journal:
+        if self._journal is None:
+            raise UsageError("the metering is not started")
+        return self._journal
+
+    def _every(self, period_s: float, act: Callable[[], None]) -> None:
+        while not self._stop.wait(period_s):
+            act()
+
+    def _count_left_over(self, journal: Journal) -> None:
+        """Rows that another process left count as pending until they are booked."""
+        for segment in journal.to_book():
+            rows, _ = segment.read(0, segment.size)
+            for row in rows:
+                self._pending[day_of(row.time_s), row.key_id] += row.actions
+            self._backlog += len(rows)
+
+    def _book_quietly(self) -> None:
+        try:
+            self._book_all()
+            if time.monotonic() - self._refreshed_s >= REFRESH_S:
+                self._read_sums({day_of(self._wall())})
+        except StoreError as error:
+            log.warning("%d rows of usage wait in the journal: %s", self._backlog, error)
+
+    def _book_all(self) -> None:
+        """Everything that is in the journal now goes into the database. Raises StoreError."""
+        journal = self._running()
+        with self._booking:
+            for segment in journal.to_book():
+                end = segment.end  # under load more rows keep coming; those are for the next time
+                while segment.booked < end:
+                    self._book_batch(segment)
+                journal.let_go(segment)
+
+    def _book_batch(self, segment: Segment) -> None:
+        rows, offset = segment.read(segment.booked, BATCH)
+        with self._store.writing() as connection:
+            book_rows(connection, segment.name, rows)
+            booked = sums_of_days(connection, {day_of(row.time_s) for row in rows})
+        with self._lock:
+            self._remember(booked)
+            for row in rows:
+                place = day_of(row.time_s), row.key_id
+                self._pending[place] -= row.actions
+                if not self._pending[place]:
+                    del self._pending[place]
+            self._backlog -= len(rows)
+            segment.booked = offset
+
+    def _read_sums(self, days: set[str]) -> None:
+        self._refreshed_s = time.monotonic()
+        with self._booking:  # no batch moves rows from pending to booked meanwhile
+            with self._store.reading() as connection:
+                booked = sums_of_days(connection, days)
+            with self._lock:
+                self._remember(booked)
+
+    def _remember(self, booked: dict[str, dict[str, int]]) -> None:
+        self._booked.update(booked)
+        for day in sorted(self._booked)[: -2 * DAYS]:
+            del self._booked[day]
+
+
+def _check(key_id: str, model: str, body: str, actions: int, milliseconds: float) -> None:
+    """What the database would refuse must not enter the journal: nothing behind it would be booked."""
+    for what, name in (("key", key_id), ("model", model), ("body", body)):
+        if not (0 < len(name) <= MAX_NAME and name.isprintable()):
+            raise KinemaError(f"usage: {what} has 1 to {MAX_NAME} printable characters; got {name!r}")
+    if not 0 <= actions <= MAX_ACTIONS:
+        raise KinemaError(f"usage: actions are 0 to {MAX_ACTIONS}; got {actions}")
+    if not 0 <= milliseconds < math.inf:
+        raise KinemaError(f"usage: milliseconds are 0 or more; got {milliseconds}")

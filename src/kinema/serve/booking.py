@@ -1,0 +1,120 @@
+"""Usage in the database: a batch of journal rows is booked once, and days are summed up as it is."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from kinema.schema import KinemaError
+from kinema.serve.journal import Row
+from kinema.serve.keys import LOCAL
+from kinema.serve.prices import amount
+from kinema.serve.store import Store, days_table, events_table, keys_table
+
+_SUMMED = ("requests", "actions", "milliseconds", "cost_nano")
+_INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DayUsage:
+    """What one key used on one UTC day of one model on one body. `cost` is a decimal number as text."""
+
+    day: str
+    key_id: str
+    key_name: str
+    model: str
+    body: str
+    requests: int
+    actions: int
+    milliseconds: float
+    cost: str
+    currency: str
+
+
+def day_of(time_s: float) -> str:
+    """The UTC day of a time in seconds since 1970, as 2026-01-31."""
+    return datetime.fromtimestamp(time_s, UTC).date().isoformat()
+
+
+def book_rows(connection: Connection, segment: str, rows: Sequence[Row]) -> None:
+    """Book what is not booked yet. Rows of a segment come in the order of their sequence numbers, so the
+    highest one in the database says where a batch that was cut short has to go on."""
+    booked = select(func.max(events_table.c.sequence)).where(events_table.c.segment == segment)
+    last = connection.execute(booked).scalar()
+    new = [row for row in rows if last is None or row.sequence > last]
+    if not new:
+        return
+    events = [{**asdict(row), "segment": segment, "day": day_of(row.time_s)} for row in new]
+    connection.execute(insert(events_table), events)
+    _add_to_days(connection, events)
+
+
+def sums_of_days(connection: Connection, days: Iterable[str]) -> dict[str, dict[str, int]]:
+    """Actions by day and key id; every day that was asked for is there."""
+    columns = days_table.c
+    found: dict[str, dict[str, int]] = {day: {} for day in days}
+    total = func.sum(columns.actions)
+    query = select(columns.day, columns.key_id, total).where(columns.day.in_(list(found)))
+    for day, key_id, actions in connection.execute(query.group_by(columns.day, columns.key_id)):
+        found[day][key_id] = int(actions)
+    return found
+
+
+def report(store: Store, key_id: str | None = None, day: str | None = None) -> list[DayUsage]:
+    """Usage by day, key, model and body, newest day first, of one key or day where these are given."""
+    if day is not None:
+        _check_day(day)
+    columns = days_table.c
+    query = select(days_table, keys_table.c.name).outerjoin(keys_table, keys_table.c.id == columns.key_id)
+    if key_id is not None:
+        query = query.where(columns.key_id == key_id)
+    if day is not None:
+        query = query.where(columns.day == day)
+    query = query.order_by(columns.day.desc(), columns.key_id, columns.model, columns.body, columns.currency)
+    with store.reading() as connection:
+        return [_day_usage(row) for row in connection.execute(query)]
+
+
+def _add_to_days(connection: Connection, events: Sequence[dict[str, Any]]) -> None:
+    names = [column.name for column in days_table.primary_key]
+    sums: dict[tuple[str, ...], dict[str, Any]] = defaultdict(lambda: dict.fromkeys(_SUMMED, 0))
+    for event in events:
+        total = sums[tuple(event[name] for name in names)]
+        for name in _SUMMED:
+            total[name] += event.get(name, 1)  # an event is one request
+    upsert = _INSERT[connection.dialect.name](days_table)
+    upsert = upsert.on_conflict_do_update(
+        index_elements=names, set_={name: days_table.c[name] + upsert.excluded[name] for name in _SUMMED}
+    )
+    # In one order, so that two servers on one database never wait for each other in a circle.
+    connection.execute(upsert, [dict(zip(names, key)) | sums[key] for key in sorted(sums)])
+
+
+def _day_usage(row: Any) -> DayUsage:
+    return DayUsage(
+        day=row.day,
+        key_id=row.key_id,
+        key_name=row.name or (LOCAL.name if row.key_id == LOCAL.id else row.key_id),
+        model=row.model,
+        body=row.body,
+        requests=int(row.requests),
+        actions=int(row.actions),
+        milliseconds=float(row.milliseconds),
+        cost=amount(int(row.cost_nano)),
+        currency=row.currency,
+    )
+
+
+def _check_day(day: str) -> None:
+    try:
+        if date.fromisoformat(day).isoformat() == day:
+            return
+    except ValueError:
+        pass
+    raise KinemaError(f"day {day!r} is not a date like 2026-01-31")

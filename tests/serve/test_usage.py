@@ -1,0 +1,444 @@
+"""What is acknowledged is booked exactly once, whatever dies, is locked or is full in between."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import func, select
+
+from kinema.schema import KinemaError
+from kinema.serve.booking import day_of
+from kinema.serve.journal import Journal, Row, row_from_line
+from kinema.serve.prices import ANY, NANO, PriceTable
+from kinema.serve.store import Store, StoreError, events_table, open_store
+from kinema.serve.usage import Usage, UsageError
+
+NEVER_S = 1e6  # background threads that do nothing: the test says when
+NOON_S = 1_790_000_000.0
+
+
+class Disk:
+    """pwrite that can be told to be full, or to break off in the middle of a line."""
+
+    def __init__(self) -> None:
+        self.room: int | None = None
+
+    def write(self, fd: int, data: bytes, offset: int) -> int:
+        if self.room is not None:
+            if self.room <= 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            data = data[: self.room]
+            self.room -= len(data)
+        return os.pwrite(fd, data, offset)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = open_store(f"sqlite:///{tmp_path / 'serve.sqlite'}", busy_s=0.05)
+    yield store
+    store.close()
+
+
+def _usage(store: Store, tmp_path: Path, **options: object) -> Usage:
+    options = {"sync_s": NEVER_S, "drain_s": NEVER_S, "wall": lambda: NOON_S, **options}
+    options.setdefault("journal", tmp_path / "usage")
+    return Usage(store, **options)  # type: ignore[arg-type]
+
+
+def _die(usage: Usage) -> None:
+    """What a kill leaves: locks gone, nothing else done."""
+    journal = usage._journal
+    assert journal is not None
+    for segment in (*journal.to_book(), journal._spare):
+        if segment is not None:
+            segment.close(delete=False)
+
+
+def _events(store: Store) -> int:
+    with store.reading() as connection:
+        return connection.execute(select(func.count()).select_from(events_table)).scalar_one()
+
+
+def test_a_record_is_reported_with_its_price(store: Store, tmp_path: Path) -> None:
+    prices = PriceTable(currency="EUR", nano_per_action={ANY: {ANY: NANO // 10}, "nano": {"panda": 3}})
+    usage = _usage(store, tmp_path, prices=prices)
+    usage.start()
+    usage.record("a", "nano", "panda", 16, 20.0)
+    usage.record("a", "nano", "panda", 16, 30.0)
+    usage.record("b", "nano", "ur5e", 10, 5.0)
+    assert usage.backlog == 3
+    first, second = usage.report()
+    assert (first.key_id, first.requests, first.actions, first.milliseconds) == ("a", 2, 32, 50.0)
+    assert (first.cost, second.cost, first.currency) == ("0.000000096", "1", "EUR")
+    assert first.day == second.day == day_of(NOON_S)
+    assert usage.backlog == 0
+    assert usage.report("b") == [second]
+    assert usage.report(day="2020-01-01") == []
+    with pytest.raises(KinemaError, match="not a date"):
+        usage.report(day="yesterday")
+    usage.close()
+    assert list((tmp_path / "usage").iterdir()) == []
+
+
+@settings(max_examples=20)
+@given(data=st.data())
+def test_sums_equal_events_over_deaths_and_turns(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    tmp_path = tmp_path_factory.mktemp("usage")
+    store = open_store(f"sqlite:///{tmp_path / 'serve.sqlite'}")
+    asked: list[int] = []
+    usage = _usage(store, tmp_path, journal=Journal(tmp_path / "usage", size=2048))
+    usage.start()
+    for action in data.draw(
+        st.lists(st.sampled_from(["record", "tend", "book", "die", "close"]), max_size=60)
+    ):
+        if action == "record":
+            try:
+                usage.record("k", "m", "b", len(asked), 1.5)
+            except UsageError:
+                continue  # no room before the journal is tended: refused, so not owed
+            asked.append(len(asked))
+        elif action == "tend":
+            usage._journal.tend()  # type: ignore[union-attr]
+        elif action == "book":
+            usage.report()
+        else:
+            usage.close() if action == "close" else _die(usage)
+            usage = _usage(store, tmp_path, journal=Journal(tmp_path / "usage", size=2048))
+            usage.start()
+        assert usage.spent("k", NOON_S) == sum(asked)
+    rows = usage.report()
+    assert sum(row.requests for row in rows) == len(asked) == _events(store)
+    assert sum(row.actions for row in rows) == sum(asked)
+    _die(usage)
+    store.close()
+
+
+def test_a_batch_that_is_repeated_books_nothing_twice(store: Store, tmp_path: Path) -> None:
+    usage = _usage(store, tmp_path)
+    usage.start()
+    for _ in range(1200):
+        usage.record("k", "m", "b", 1, 1.0)
+    segment = usage._journal.to_book()[0]  # type: ignore[union-attr]
+    usage.report()
+    segment.booked = 0  # booked, then killed before it was known
+    usage._backlog += 1200
+    usage.report()
+    assert _events(store) == 1200
+    assert [row.requests for row in usage.report()] == [1200]
+    _die(usage)
+
+
+RECORDER = """
+import sys
+from pathlib import Path
+from kinema.serve.store import open_store
+from kinema.serve.usage import Usage
+folder = Path(sys.argv[1])
+usage = Usage(open_store(f"sqlite:///{folder / 'serve.sqlite'}"), journal=folder / "usage", drain_s=0.002)
+usage.start()
+number = 0
+while True:
+    usage.record("k", "m", "b", number % 7, 1.0)
+    number += 1
+    sys.stdout.write(f"{number}\\n")
+    sys.stdout.flush()
+"""
+
+
+def test_a_kill_loses_no_acknowledged_row_and_doubles_none(tmp_path: Path) -> None:
+    chance = random.Random(0)
+    acknowledged, rounds = 0, 4
+    for _ in range(rounds):
+        process = subprocess.Popen([sys.executable, "-c", RECORDER, str(tmp_path)], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        told = b"".join(process.stdout.readline() for _ in range(chance.randint(50, 1500)))
+        process.send_signal(signal.SIGKILL)
+        told += process.stdout.read()
+        process.wait()
+        process.stdout.close()
+        acknowledged += told.count(b"\n")  # a last line without its end was not acknowledged
+    store = open_store(f"sqlite:///{tmp_path / 'serve.sqlite'}")
+    usage = _usage(store, tmp_path)
+    usage.start()
+    rows = usage.report()
+    booked = sum(row.requests for row in rows)
+    usage.close()
+    assert acknowledged >= 50 * rounds
+    assert acknowledged <= booked <= acknowledged + rounds  # one may be written and not yet acknowledged
+    assert _events(store) == booked
+    with store.reading() as connection:
+        total = connection.execute(select(func.sum(events_table.c.actions))).scalar_one()
+    assert total == sum(row.actions for row in rows)
+
+
+def test_a_locked_database_makes_the_journal_longer_and_nothing_else(store: Store, tmp_path: Path) -> None:
+    usage = _usage(store, tmp_path)
+    usage.start()
+    blocker = sqlite3.connect(tmp_path / "serve.sqlite", isolation_level=None)
+    blocker.execute("BEGIN EXCLUSIVE")
+    for _ in range(100):
+        usage.admit()
+        usage.record("k", "m", "b", 2, 1.0)
+    usage._book_quietly()
+    assert usage.backlog == 100
+    assert usage.spent("k", NOON_S) == 200
+    with pytest.raises(StoreError, match="locked"):
+        usage.report()
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    assert [row.actions for row in usage.report()] == [200]
+    assert usage.backlog == 0
+    usage.close()
+
+
+def test_a_close_with_the_database_locked_leaves_the_rows_for_the_next(store: Store, tmp_path: Path) -> None:
+    usage = _usage(store, tmp_path)
+    usage.start()
+    usage.record("k", "m", "b", 2, 1.0)
+    blocker = sqlite3.connect(tmp_path / "serve.sqlite", isolation_level=None)
+    blocker.execute("BEGIN EXCLUSIVE")
+    usage.close()
+    with pytest.raises(UsageError, match="closed"):
+        usage.admit()
+    with pytest.raises(UsageError, match="closed"):
+        usage.record("k", "m", "b", 2, 1.0)
+    blocker.close()
+    after = _usage(store, tmp_path)
+    after.start()
+    assert [row.actions for row in after.report()] == [2]
+    after.close()
+
+
+def test_a_full_disk_refuses_new_work_before_a_row_is_lost(store: Store, tmp_path: Path) -> None:
+    disk = Disk()
+    journal = Journal(tmp_path / "usage", size=64 * 1024, write=disk.write)
+    usage = _usage(store, tmp_path, journal=journal)
+    usage.start()
+    disk.room = 0  # from here on not a byte more: what has its place already still goes in
+
+    def reserved(fd: int, data: bytes, offset: int) -> int:
+        if offset + len(data) <= os.fstat(fd).st_size:
+            return os.pwrite(fd, data, offset)
+        return disk.write(fd, data, offset)
+
+    journal._write = reserved
+    journal._current._write = reserved  # type: ignore[union-attr]
+    served = 0
+    for _ in range(10_000):
+        journal.tend()
+        if usage.fault is not None:
+            break
+        usage.admit()
+        usage.record("k", "m", "b", 1, 1.0)
+        served += 1
+    assert 100 < served < 10_000
+    with pytest.raises(UsageError, match="No space left"):
+        usage.admit()
+    in_flight = 20
+    for _ in range(in_flight):  # work that was begun before still finds its place
+        usage.record("k", "m", "b", 1, 1.0)
+    assert usage.fault is not None
+    disk.room = None
+    journal.tend()
+    usage.admit()
+    usage.record("k", "m", "b", 1, 1.0)
+    assert [row.requests for row in usage.report()] == [served + in_flight + 1]
+    usage.close()
+
+
+@pytest.mark.parametrize("room", [0, 1, 10, 40])
+def test_a_line_that_breaks_off_is_refused_and_what_stood_before_stays(
+    store: Store, tmp_path: Path, room: int
+) -> None:
+    disk = Disk()
+    usage = _usage(store, tmp_path, journal=Journal(tmp_path / "usage", write=disk.write))
+    usage.start()
+    usage.record("k", "m", "b", 1, 1.0)
+    disk.room = room
+    with pytest.raises(UsageError, match="No space left"):
+        usage.record("k", "m", "b", 100, 1.0)
+    with pytest.raises(UsageError):
+        usage.admit()
+    assert usage.spent("k", NOON_S) == 1
+    disk.room = None
+    usage._journal.tend()  # type: ignore[union-attr]
+    usage.record("k", "m", "b", 10, 1.0)
+    assert [(row.requests, row.actions) for row in usage.report()] == [(2, 11)]
+    usage.close()
+
+
+def test_a_journal_that_cannot_be_made_refuses_from_the_start(store: Store, tmp_path: Path) -> None:
+    disk = Disk()
+    disk.room = 1000
+    usage = _usage(store, tmp_path, journal=Journal(tmp_path / "usage", write=disk.write))
+    usage.start()
+    with pytest.raises(UsageError, match="No space left"):
+        usage.admit()
+    assert list((tmp_path / "usage").iterdir()) == []
+    usage.close()
+
+
+def test_a_torn_or_flipped_tail_is_not_read_as_a_row(tmp_path: Path) -> None:
+    line = _row().to_line(7)
+    assert row_from_line(line[:-1]) == _row(sequence=7)
+    for cut in range(len(line) - 1):
+        assert row_from_line(line[:cut]) is None
+    for place in range(len(line) - 1):
+        for bit in range(8):
+            flipped = bytearray(line[:-1])
+            flipped[place] ^= 1 << bit
+            assert row_from_line(bytes(flipped)) is None
+
+
+def test_a_damaged_line_costs_itself_only_and_the_file_is_kept(store: Store, tmp_path: Path) -> None:
+    usage = _usage(store, tmp_path)
+    usage.start()
+    for actions in (1, 10, 100):
+        usage.record("k", "m", "b", actions, 1.0)
+    _die(usage)
+    path = next(path for path in (tmp_path / "usage").iterdir() if path.read_bytes().strip(b"\0"))
+    path.write_bytes(path.read_bytes().replace(b'"b",10,', b'"b",99,'))
+    after = _usage(store, tmp_path)
+    after.start()
+    assert [row.actions for row in after.report()] == [101]
+    after.close()
+    assert [path.suffix for path in (tmp_path / "usage").iterdir()] == [".damaged"]
+
+
+def test_two_servers_share_a_journal_folder_and_a_database(store: Store, tmp_path: Path) -> None:
+    one, other = _usage(store, tmp_path), _usage(store, tmp_path)
+    one.start()
+    other.start()
+    for _ in range(10):
+        one.record("k", "m", "b", 1, 1.0)
+        other.record("k", "m", "b", 2, 1.0)
+    one.report()
+    assert [row.actions for row in other.report()] == [30]
+    one._refreshed_s = -NEVER_S
+    one._book_quietly()
+    assert one.spent("k", NOON_S) == other.spent("k", NOON_S) == 30
+    one.close()
+    other.close()
+    assert _events(store) == 20
+
+
+def test_a_clock_that_is_set_back_gives_nothing_back(store: Store, tmp_path: Path) -> None:
+    now = [NOON_S]
+    usage = _usage(store, tmp_path, wall=lambda: now[0])
+    usage.start()
+    usage.record("k", "m", "b", 5, 1.0)
+    usage.report()
+    now[0] -= 3 * 86_400
+    usage.record("k", "m", "b", 7, 1.0)
+    assert usage.spent("k", now[0]) == 7
+    now[0] = NOON_S
+    assert usage.spent("k", now[0]) == 5
+    assert [row.actions for row in usage.report()] == [5, 7]
+    _die(usage)
+    after = _usage(store, tmp_path, wall=lambda: now[0])
+    after.start()
+    assert after.spent("k", NOON_S) == 5
+    assert after.spent("k", NOON_S - 3 * 86_400) == 7
+    after.close()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"key_id": ""},
+        {"model": "m" * 101},
+        {"body": "a\0b"},
+        {"body": "a\nb"},
+        {"actions": -1},
+        {"actions": 10**9},
+        {"milliseconds": float("nan")},
+        {"milliseconds": -1.0},
+    ],
+)
+def test_what_the_database_would_refuse_never_enters_the_journal(
+    store: Store, tmp_path: Path, wrong: dict[str, object]
+) -> None:
+    usage = _usage(store, tmp_path)
+    usage.start()
+    right = {"key_id": "k", "model": "m", "body": "b", "actions": 1, "milliseconds": 1.0}
+    with pytest.raises(KinemaError, match="usage: "):
+        usage.record(**{**right, **wrong})  # type: ignore[arg-type]
+    assert usage.backlog == 0
+    usage.close()
+
+
+def test_nothing_is_admitted_before_the_start_or_after_a_thread_died(store: Store, tmp_path: Path) -> None:
+    usage = _usage(store, tmp_path, drain_s=0.001)
+    with pytest.raises(UsageError, match="not started"):
+        usage.admit()
+    with pytest.raises(UsageError, match="not started"):
+        usage.record("k", "m", "b", 1, 1.0)
+    usage._stop.set()  # the threads end at once, as after a fault of ours
+    usage.start()
+    for thread in usage._threads:
+        thread.join()
+    with pytest.raises(UsageError, match="stopped working"):
+        usage.admit()
+
+
+def test_with_a_sync_for_each_record_the_row_is_on_the_disk_first(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bytes] = []
+
+    def fdatasync(fd: int) -> None:
+        synced.append(os.pread(fd, 200, 0).split(b"\n")[0])
+
+    usage = _usage(store, tmp_path, sync_s=0)
+    usage.start()
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    usage.record("k", "m", "b", 5, 1.0)
+    assert any(row_from_line(line) for line in synced)
+    usage.close()
+
+
+@given(st.text(min_size=1, max_size=100).filter(str.isprintable), st.floats(0, 1e9))
+def test_a_row_comes_back_as_it_went(name: str, milliseconds: float) -> None:
+    row = _row(body=name, milliseconds=milliseconds)
+    line = row.to_line(0)
+    assert line.count(b"\n") == 1
+    assert row_from_line(line[:-1]) == row
+
+
+def _row(**changes: object) -> Row:
+    values: dict[str, object] = {
+        "sequence": 0,
+        "time_s": NOON_S + 0.1,
+        "key_id": "k",
+        "model": "nano",
+        "body": "panda",
+        "actions": 16,
+        "milliseconds": 20.25,
+        "cost_nano": 10**15,
+        "currency": "EUR",
+    }
+    return Row(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def test_costs_add_up_exactly(store: Store, tmp_path: Path) -> None:
+    prices = PriceTable(nano_per_action={ANY: {ANY: 100_000_001}})
+    usage = _usage(store, tmp_path, prices=prices)
+    usage.start()
+    for _ in range(999):
+        usage.record("k", "m", "b", 3, 0.1)
+    assert Decimal(usage.report()[0].cost) == 999 * 3 * Decimal("0.100000001")
+    usage.close()
