@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": {"card", "space", "schema", "data", "model"},
     "runtime": {"card", "space", "schema"},
     "bench": {"card", "space", "schema", "worlds", "runtime"},
+    "serve": {"card", "space", "schema", "runtime"},
     "doctor": set(),
 }
 EVERYTHING = {"recipes", "commands", "cli"}  # the composition roots; only they may import each other
@@ -104,7 +105,7 @@ assert not loaded, loaded
 @pytest.mark.parametrize(
     ("packages", "blocked"),
     [
-        ("card,space,schema,worlds,runtime,bench", "torch,transformers"),
+        ("card,space,schema,worlds,runtime,bench,serve", "torch,transformers"),
         ("card,space,schema,runtime", "torch,transformers,mujoco,mink,metaworld,av,pyarrow,matplotlib,rerun"),
     ],
     ids=["no torch on the simulator's side", "numpy and a socket on the robot's side"],

@@ -1,0 +1,237 @@
+"""A policy on another computer, behind the same protocol as one in this process. Needs no torch.
+
+A question and its answer share a number. When an answer does not come in time, the connection is closed, so
+that it cannot come later and be taken for the answer to a newer question; the next question opens a new one.
+Every fault is a ServerError: the runtime then lets the body hold.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.sync.client import ClientConnection, connect
+
+from kinema.runtime.messages import PATH, PROTOCOL, chunk_of, infer_message
+from kinema.runtime.wire import WireError, pack, unpack
+from kinema.schema import ActionChunk, KinemaError, Observation, Question, noise_seed
+
+_LARGEST_ANSWER = 16 * 2**20
+
+
+class ServerError(KinemaError):
+    """No chunk from the server. `code` is the server's word, or `lost` when there was none.
+
+    retry_after_s: when asking again makes sense, if the server said so
+    """
+
+    def __init__(self, code: str, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.code, self.retry_after_s = code, retry_after_s
+
+
+class RemotePolicy:
+    """Asks a kinema server for chunks, one question at a time; calls of several threads wait for each other.
+
+    url:       ws://host:port or wss://host:port
+    api_key:   the secret that `kinema keys make` showed
+    timeout_s: how long an answer may take, and how long connecting may
+    retry_s:   after a failed connection, questions fail at once for so long instead of trying again
+    ssl:       an ssl.SSLContext for certificates that this computer does not know by itself
+    """
+
+    def __init__(
+        self, url: str, *, api_key: str | None = None, timeout_s: float = 2.0, retry_s: float = 0.5,
+        ssl: Any = None, clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self.url = stream_url(url)
+        self._timeout_s, self._retry_s, self._clock, self._ssl = timeout_s, retry_s, clock, ssl
+        self._headers = {"Authorization": f"Api-Key {api_key}"} if api_key else {}
+        self._lock = threading.Lock()
+        self._connection: ClientConnection | None = None
+        self._hello: Mapping[str, Any] = {}
+        self._failed_s = float("-inf")
+        self._number = 0
+        self.last_timing_ms: Mapping[str, float] = {}
+        self._seed, self._asked = 0, 0
+
+    def reset(self, seed: int) -> None:
+        """Begin an episode. The seed travels with every question, so a lost connection loses nothing."""
+        with self._lock:
+            self._seed, self._asked = seed, 0
+
+    def infer(
+        self, observation: Observation, card_name: str, committed: ActionChunk | None = None
+    ) -> ActionChunk:
+        """One chunk from the server. Raises ServerError; the connection is then closed if it was lost."""
+        with self._lock:
+            seed = noise_seed(self._seed, self._asked)
+            self._asked += 1
+            question = Question(observation=observation, card=card_name, noise_seed=seed, committed=committed)
+            return self._ask(question)
+
+    def hello(self) -> Mapping[str, Any]:
+        """What the server said of itself: model, cards, limits. Connects if there is no connection."""
+        with self._lock:
+            self._connected(self._clock() + self._timeout_s)
+            return self._hello
+
+    def close(self) -> None:
+        with self._lock:
+            self._drop()
+
+    def __enter__(self) -> RemotePolicy:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _ask(self, question: Question) -> ActionChunk:
+        until_s = self._clock() + self._timeout_s
+        connection = self._connected(until_s)
+        self._number += 1
+        message = infer_message(self._number, question, max(0.001, until_s - self._clock()))
+        try:
+            connection.send(pack(message))
+            answer = self._answer(connection, self._number, until_s)
+        except (TimeoutError, OSError, WebSocketException, WireError) as error:
+            self._drop()
+            raise self._lost(error) from None
+        if answer["type"] == "error":
+            raise ServerError(
+                str(answer.get("code")), f"{self.url}: {answer.get('message')}", answer.get("retry_after_s")
+            )
+        try:
+            chunk = chunk_of(answer)
+        except WireError as error:
+            self._drop()
+            raise self._lost(error) from None
+        if chunk.card != question.card:
+            self._drop()
+            raise ServerError(
+                "lost", f"{self.url} answered for {chunk.card!r}, the question was for {question.card!r}"
+            )
+        self.last_timing_ms = answer.get("timing", {})
+        return chunk
+
+    def _answer(self, connection: ClientConnection, number: int, until_s: float) -> dict[str, Any]:
+        """The message with this number. One that belongs to no question of ours ends the connection."""
+        message = _received(connection, until_s - self._clock())
+        if message.get("type") not in ("chunk", "error") or message.get("id") != number:
+            raise WireError(
+                f"message {str(message.get('type'))[:20]!r} number {str(message.get('id'))[:20]} "
+                f"is no answer to question {number}"
+            )
+        return message
+
+    def _connected(self, until_s: float) -> ClientConnection:
+        if self._connection is not None:
+            return self._connection
+        since_s = self._clock() - self._failed_s
+        if since_s < self._retry_s:
+            raise ServerError("lost", f"{self.url} is lost; trying again in {self._retry_s - since_s:.1f} s")
+        try:
+            connection = connect(
+                self.url,
+                additional_headers=self._headers,
+                compression=None,
+                max_size=_LARGEST_ANSWER,
+                open_timeout=max(0.001, until_s - self._clock()),
+                close_timeout=0.1,
+                ssl=self._ssl,
+                proxy=None,
+            )
+        except (TimeoutError, OSError, WebSocketException) as error:
+            self._failed_s = self._clock()
+            raise self._lost(error) from None
+        try:
+            self._hello = _checked_hello(_received(connection, until_s - self._clock()), self.url)
+        except (TimeoutError, OSError, WebSocketException, WireError) as error:
+            self._failed_s = self._clock()
+            _close(connection)
+            raise self._lost(error) from None
+        _bound_sending(connection, self._timeout_s)
+        self._connection = connection
+        return connection
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            _close(connection)
+
+    def _lost(self, error: Exception) -> ServerError:
+        if isinstance(error, TimeoutError):
+            return ServerError("lost", f"{self.url} did not answer within {self._timeout_s:g} s")
+        if isinstance(error, InvalidStatus):
+            return _turned_away(self.url, error)
+        return ServerError("lost", f"{self.url} is lost: {str(error) or type(error).__name__}")
+
+
+def stream_url(url: str) -> str:
+    """The address of the stream on a server named by ws://, wss://, http://, https:// or host:port."""
+    full = url if "://" in url else f"ws://{url}"
+    try:
+        parts = urlsplit(full)
+        scheme = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}[parts.scheme]
+        named = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except (KeyError, ValueError):
+        named = False
+    if not named or parts.path not in ("", "/", PATH):
+        raise KinemaError(f"no server address: {url!r}; write ws://host:8000 or wss://host:8000")
+    return f"{scheme}://{parts.netloc}{PATH}"
+
+
+def _received(connection: ClientConnection, timeout_s: float) -> dict[str, Any]:
+    data = connection.recv(timeout=max(0.0, timeout_s))
+    message = unpack(data) if isinstance(data, bytes) else None
+    if not isinstance(message, dict):
+        raise WireError("the server's message is no map")
+    return message
+
+
+def _checked_hello(hello: dict[str, Any], url: str) -> dict[str, Any]:
+    if hello.get("type") != "hello" or hello.get("protocol") != PROTOCOL:
+        raise ServerError(
+            "protocol",
+            f"{url} speaks protocol {str(hello.get('protocol'))[:20]}, this kinema speaks {PROTOCOL}; "
+            "install the matching version on one side",
+        )
+    return hello
+
+
+def _turned_away(url: str, error: InvalidStatus) -> ServerError:
+    response = error.response
+    code = {401: "unauthorised", 403: "forbidden", 429: "rate_limited", 503: "overloaded"}
+    after = response.headers.get("Retry-After", "")
+    return ServerError(
+        code.get(response.status_code, "lost"),
+        f"{url} answers {response.status_code}: {_reason(response.body)}",
+        float(after) if after.isdigit() else None,
+    )
+
+
+def _reason(body: bytes | bytearray | None) -> str:
+    text = bytes(body or b"")[:300].decode("utf-8", "replace")
+    return " ".join(text.split()) or "no reason given"
+
+
+def _close(connection: ClientConnection) -> None:
+    """Close without waiting for a server that may be gone."""
+    with contextlib.suppress(OSError):
+        connection.socket.shutdown(socket.SHUT_RDWR)
+    connection.close()
+
+
+def _bound_sending(connection: ClientConnection, timeout_s: float) -> None:
+    """Sending blocks while a lost network takes nothing; by itself it would do so for many minutes."""
+    seconds, rest_s = divmod(max(timeout_s, 1e-3), 1.0)
+    limit = struct.pack("ll", int(seconds), int(1e6 * rest_s))
+    with contextlib.suppress(OSError):  # a system that cannot
+        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)

@@ -1,0 +1,1 @@
+"""Acting for bodies elsewhere: one process that answers several clients over the network."""

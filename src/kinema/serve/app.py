@@ -1,0 +1,202 @@
+"""The server put together: a policy, its limits, keys and usage, and the routes that lead to them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.websockets import WebSocket
+
+from kinema.schema import KinemaError
+from kinema.serve import rest
+from kinema.serve.activity import Activity
+from kinema.serve.connection import Reception
+from kinema.serve.decode import Decoder
+from kinema.serve.describe import VERSION
+from kinema.serve.desk import Desk, metered_by
+from kinema.serve.door import Door, is_this_machine
+from kinema.serve.keys import Keys
+from kinema.serve.limits import Limits
+from kinema.serve.metrics import Metrics
+from kinema.serve.openpi import openpi
+from kinema.serve.protocols import protocols
+from kinema.serve.rates import RateLimiter
+from kinema.serve.refusal import Refusal
+from kinema.serve.service import Queueing, Served, Service
+from kinema.serve.stream import stream
+from kinema.serve.usage import Usage
+
+log = logging.getLogger("kinema.serve")
+FORCE_FLAG = "--insecure-beyond-localhost"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listening:
+    """Where and how. Beyond this machine a key and TLS are needed, unless that is forced by name."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    needs_key: bool = False
+    forced: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise KinemaError("TLS needs both a certificate and its key: --tls-cert and --tls-key")
+        for path in (self.tls_cert, self.tls_key):
+            if path is not None and not path.is_file():
+                raise KinemaError(f"no file at {path}")
+        missing = [
+            what for what, there in (("keys (--keys)", self.needs_key), ("TLS (--tls-cert)", self.tls_cert))
+            if not there
+        ]  # fmt: skip
+        if missing and not self.is_local and not self.forced:
+            raise KinemaError(
+                f"listening on {self.host} lets others move the robot; add {' and '.join(missing)}, "
+                f"or force it with {FORCE_FLAG}"
+            )
+
+    @property
+    def is_local(self) -> bool:
+        return is_this_machine(self.host)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accounts:
+    """Keys and usage of one database."""
+
+    keys: Keys
+    usage: Usage
+    rate_hz: float | None = None  # of keys that have none of their own
+
+
+def make_app(
+    served: Served, *, listening: Listening | None = None, limits: Limits | None = None,
+    queueing: Queueing | None = None, accounts: Accounts | None = None,
+) -> FastAPI:  # fmt: skip
+    """The ASGI application; its lifespan starts and stops the inference thread and the booking of usage."""
+    listening, limits = listening or Listening(), limits or Limits()
+    meter = metered_by(accounts.usage, served.name) if accounts else None
+    service = Service(served, queueing, meter=meter)
+    desk = Desk(
+        service=service,
+        limits=limits,
+        metrics=Metrics(lambda: service.waiting),
+        activity=Activity(served.name),
+        usage=accounts.usage if accounts else None,
+        rates=RateLimiter(accounts.usage.spent, default_rate_hz=accounts.rate_hz) if accounts else None,
+    )
+    door = Door(
+        accounts.keys if accounts else None,
+        needs_key=listening.needs_key,
+        this_machine_only=listening.is_local and not listening.needs_key,
+    )
+    decoder, reception = Decoder(), Reception(desk, door)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        if accounts:
+            accounts.usage.start()
+        try:
+            yield
+        finally:
+            service.stop()
+            decoder.close()
+            door.close()
+            if accounts:
+                accounts.usage.close()
+
+    app = FastAPI(
+        title="kinema", version=VERSION, lifespan=lifespan, description=rest.__doc__ or "", redoc_url=None
+    )
+    app.include_router(rest.router(desk, door, decoder))
+
+    @app.websocket("/")
+    async def _openpi(websocket: WebSocket) -> None:
+        await openpi(websocket, reception, decoder)
+
+    @app.websocket("/v1/stream")
+    async def _stream(websocket: WebSocket) -> None:
+        await stream(websocket, reception, decoder)
+
+    _tell_problems(app, desk)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.state.desk = desk
+    return app
+
+
+def run(app: FastAPI, listening: Listening) -> None:
+    """Serve until a signal ends it."""
+    uvicorn.Server(uvicorn_config(app, listening)).run()
+
+
+def uvicorn_config(app: FastAPI, listening: Listening) -> uvicorn.Config:
+    limits: Limits = app.state.desk.limits
+    return uvicorn.Config(
+        app,
+        host=listening.host,
+        port=listening.port,
+        ssl_certfile=listening.tls_cert,
+        ssl_keyfile=listening.tls_key,
+        ws_max_size=limits.frame_bytes,
+        ws_per_message_deflate=False,  # pictures do not shrink, and small messages may grow large
+        ws_ping_interval=20.0,
+        ws_ping_timeout=20.0,
+        timeout_graceful_shutdown=10,
+        access_log=False,
+        server_header=False,
+        log_level="warning",
+        **protocols(limits),
+    )
+
+
+def _tell_problems(app: FastAPI, desk: Desk) -> None:
+    """Every fault as {code, message}; ours without a trace."""
+
+    @app.exception_handler(Refusal)
+    async def _refusal(request: Request, refusal: Refusal) -> JSONResponse:
+        desk.told(rest.ROUTE, refusal)
+        return rest.problem(refusal)
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part)[:40] for part in first["loc"])
+        return rest.problem(Refusal("bad_request", f"{where}: {first['msg'][:200]}"))
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
+        told = {"code": "http", "message": str(error.detail)[:200]}
+        return JSONResponse(told, error.status_code, error.headers)
+
+    @app.exception_handler(Exception)
+    async def _fault(request: Request, error: Exception) -> JSONResponse:
+        log.error("a fault of the server at %s", request.url.path, exc_info=error)
+        return JSONResponse({"code": "fault", "message": "a fault of the server; its log says which"}, 500)
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's document with the body of /v1/act, which is read by hand to bound its size."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        _, found = models_json_schema(
+            [(rest.ActBody, "validation")], ref_template="#/components/schemas/{model}"
+        )
+        document["components"]["schemas"] |= found["$defs"]
+        app.openapi_schema = document
+    return app.openapi_schema

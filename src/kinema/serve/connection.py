@@ -1,0 +1,99 @@
+"""One websocket with its limits: how fast it may speak, how long be silent, how slowly read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from starlette.responses import JSONResponse
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from kinema.serve.desk import Desk
+from kinema.serve.door import Door
+from kinema.serve.keys import Key
+from kinema.serve.limits import TokenBucket
+from kinema.serve.refusal import Refusal
+
+
+class Gone(Exception):  # noqa: N818 - not a fault
+    """The client closed, was too slow, or was silent for too long. Nothing more can be said to it."""
+
+
+class Connection:
+    """An accepted websocket. `receive` and `send` raise Gone when it is over."""
+
+    def __init__(self, websocket: WebSocket, desk: Desk, key: Key) -> None:
+        self._websocket, self._limits, self.key = websocket, desk.limits, key
+        self._bucket = TokenBucket(desk.limits.message_hz, desk.limits.burst, desk.clock)
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        return self._websocket.query_params
+
+    async def receive(self, idle_s: float | None = None) -> bytes | str:
+        """The next message. One that comes too fast is read later: only its sender waits.
+
+        idle_s: how long to wait, the limit if None.
+        """
+        try:
+            async with asyncio.timeout(idle_s or self._limits.idle_s):
+                message = await self._websocket.receive()
+        except TimeoutError:
+            await self.close(1001, "silent for too long")
+            raise Gone from None
+        if message["type"] == "websocket.disconnect":
+            raise Gone
+        missing_s = self._bucket.take()
+        if missing_s:
+            await asyncio.sleep(missing_s)
+        data = message.get("bytes")
+        return message["text"] if data is None else data
+
+    async def send(self, message: bytes | str) -> None:
+        try:
+            async with asyncio.timeout(self._limits.send_s):
+                if isinstance(message, bytes):
+                    await self._websocket.send_bytes(message)
+                else:
+                    await self._websocket.send_text(message)
+        except (TimeoutError, WebSocketDisconnect, RuntimeError):  # starlette: RuntimeError after a close
+            raise Gone from None
+
+    async def close(self, code: int, reason: str = "") -> None:
+        try:
+            async with asyncio.timeout(self._limits.send_s):
+                await self._websocket.close(code, reason[:100])
+        except (TimeoutError, WebSocketDisconnect, RuntimeError):
+            pass
+
+
+class Reception:
+    """Opens websockets: the key first, then the number of connections, then the upgrade."""
+
+    def __init__(self, desk: Desk, door: Door) -> None:
+        self.desk, self._door, self.open = desk, door, 0
+
+    async def connect(self, websocket: WebSocket, route: str) -> Connection | None:
+        """An accepted connection, to be handed to `done`; None when it was refused by an HTTP answer."""
+        try:
+            key = await self._door.key_of(websocket.headers)
+            if self.open >= self.desk.limits.connections:
+                raise Refusal("overloaded", "too many connections are open", retry_after_s=5.0)
+        except Refusal as refusal:
+            self.desk.told(route, refusal)
+            await websocket.send_denial_response(
+                JSONResponse(refusal.to_wire(), refusal.status, refusal.headers)
+            )
+            return None
+        self.open += 1
+        self.desk.metrics.connections.labels(route).inc()
+        try:
+            await websocket.accept()
+        except BaseException:
+            self.done(route)
+            raise
+        return Connection(websocket, self.desk, key)
+
+    def done(self, route: str) -> None:
+        self.open -= 1
+        self.desk.metrics.connections.labels(route).dec()

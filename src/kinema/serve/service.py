@@ -1,0 +1,249 @@
+"""Questions of several clients, answered in batches by one thread; the event loop never waits for a network.
+
+A lone client is answered at once. While a batch is being answered the next questions wait, so batches form
+by themselves; a short window collects the clients that were asking together a moment ago. What cannot be
+answered in time is refused when it arrives, not after it has waited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from kinema.card.card import EmbodimentCard
+from kinema.schema import ActionChunk, KinemaError, Question
+from kinema.serve.refusal import Refusal
+
+log = logging.getLogger("kinema.serve")
+
+
+class Answerer(Protocol):
+    """A policy, or a policy behind its gate: one chunk for each question, drawn in one batch."""
+
+    def answer(self, questions: Sequence[Question]) -> list[ActionChunk]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """What is served: a policy under a name and the bodies it knows."""
+
+    name: str
+    cards: Mapping[str, EmbodimentCard]
+    policy: Answerer
+    provenance: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queueing:
+    """How questions wait.
+
+    window_s:      how long a batch waits for clients that asked together with it the last time
+    largest_batch: questions answered together
+    largest_queue: questions that may wait; one more is refused
+    deadline_s:    how long an answer may take from arrival, unless a question asks for less
+    """
+
+    window_s: float = 0.002
+    largest_batch: int = 16
+    largest_queue: int = 64
+    deadline_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        if min(self.largest_batch, self.largest_queue) < 1 or self.deadline_s <= 0 or self.window_s < 0:
+            raise KinemaError(f"queueing needs sizes of at least 1 and times above 0; got {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A chunk and how long it took: waiting, being answered (the whole batch), and with how many others."""
+
+    chunk: ActionChunk
+    waited_s: float
+    infer_s: float
+    batch: int
+
+
+@dataclass(eq=False)
+class _Job:
+    question: Question
+    asker: str
+    arrived_s: float
+    due_s: float
+    loop: asyncio.AbstractEventLoop
+    answered: asyncio.Future[Answer]
+    given_up: bool = False  # nobody waits for the answer any more
+
+
+Meter = Callable[[str, Answer], None]
+
+
+class Service:
+    """Owns the inference thread. `ask` is for the event loop; everything else runs on the thread.
+
+    meter: told (asker, answer) before the answer is handed out, on the inference thread; when it raises, the
+           asker is refused: what was not written down is not delivered.
+    """
+
+    def __init__(
+        self,
+        served: Served,
+        queueing: Queueing | None = None,
+        *,
+        meter: Meter | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.served, self.queueing = served, queueing or Queueing()
+        self._meter, self._clock = meter, clock
+        self._waiting: deque[_Job] = deque()
+        self._changed = threading.Condition()
+        self._answering = 0
+        self._last_batch = 0
+        self._per_question_s = 0.0  # running mean of what one more question in a batch costs
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="kinema-infer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Refuse what waits, finish what is being answered."""
+        with self._changed:
+            self._stopping = True
+            left = list(self._waiting)
+            self._waiting.clear()
+            self._changed.notify_all()
+        _hand_out([(job, Refusal("stopping", "the server is stopping")) for job in left])
+        if self._thread.ident is not None:
+            self._thread.join(timeout=30.0)
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    async def ask(self, question: Question, *, asker: str = "", deadline_s: float | None = None) -> Answer:
+        """The answer. Raises Refusal: overloaded, late, bad_request, policy_failed, metering_failed."""
+        loop, now = asyncio.get_running_loop(), self._clock()
+        allowed_s = min(deadline_s or self.queueing.deadline_s, self.queueing.deadline_s)
+        job = _Job(question, asker, now, now + allowed_s, loop, loop.create_future())
+        with self._changed:
+            self._admit(allowed_s)
+            self._waiting.append(job)
+            self._changed.notify()
+        try:
+            # The thread drops late questions before it answers them; this is for the one it is answering.
+            return await asyncio.wait_for(job.answered, allowed_s)
+        except TimeoutError:
+            raise Refusal("late", f"no answer within {allowed_s:g} s", retry_after_s=self._wait_s()) from None
+        finally:
+            job.given_up = True
+
+    def _admit(self, allowed_s: float) -> None:
+        if self._stopping:
+            raise Refusal("stopping", "the server is stopping", retry_after_s=5.0)
+        full = len(self._waiting) >= self.queueing.largest_queue
+        if full or self._wait_s() > allowed_s:
+            raise Refusal(
+                "overloaded", f"{len(self._waiting)} questions are waiting", retry_after_s=self._wait_s()
+            )
+
+    def _wait_s(self) -> float:
+        """How long a question that arrives now would take."""
+        return (len(self._waiting) + self._answering + 1) * self._per_question_s
+
+    # On the inference thread.
+
+    def _run(self) -> None:
+        while True:
+            batch = self._collect()
+            if batch is None:
+                return
+            if batch:
+                self._answer(batch)
+
+    def _collect(self) -> list[_Job] | None:
+        """The next batch, without those nobody waits for; None when the service stops."""
+        with self._changed:
+            self._answering = 0
+            self._changed.wait_for(lambda: self._waiting or self._stopping)
+            if self._stopping:
+                return None
+            expected = min(self._last_batch, self.queueing.largest_batch)
+            if len(self._waiting) < expected:
+                enough = lambda: len(self._waiting) >= expected or self._stopping  # noqa: E731
+                self._changed.wait_for(enough, self.queueing.window_s)
+            count = min(len(self._waiting), self.queueing.largest_batch)
+            batch = [self._waiting.popleft() for _ in range(count)]
+            now = self._clock()
+            wanted = [job for job in batch if not job.given_up and now < job.due_s]
+            self._answering = self._last_batch = len(wanted)
+        return wanted
+
+    def _answer(self, batch: list[_Job]) -> None:
+        began = self._clock()
+        chunks = self._chunks([job.question for job in batch])
+        took_s = self._clock() - began
+        each_s = took_s / len(batch)
+        self._per_question_s = 0.8 * self._per_question_s + 0.2 * each_s if self._per_question_s else each_s
+        results: list[tuple[_Job, Answer | Refusal]] = []
+        for job, chunk in zip(batch, chunks):
+            if isinstance(chunk, Refusal):
+                results.append((job, chunk))
+            elif not job.given_up:
+                waited_s = began - job.arrived_s
+                answer = Answer(chunk=chunk, waited_s=waited_s, infer_s=took_s, batch=len(batch))
+                results.append((job, self._metered(job.asker, answer)))
+        _hand_out(results)
+
+    def _chunks(self, questions: list[Question]) -> list[ActionChunk | Refusal]:
+        """One result per question. A bad one fails alone: when a batch fails, each is asked by itself."""
+        try:
+            return list(self.served.policy.answer(questions))
+        except KinemaError as error:
+            if len(questions) == 1:
+                return [Refusal("bad_request", str(error))]
+        except Exception:  # the request border: a fault of the policy must not end the server
+            if len(questions) == 1:
+                log.exception("the policy failed on a question for %s", questions[0].card)
+                return [
+                    Refusal("policy_failed", "the policy failed on this question; the server's log says how")
+                ]
+        return [self._chunks([question])[0] for question in questions]
+
+    def _metered(self, asker: str, answer: Answer) -> Answer | Refusal:
+        try:
+            if self._meter is not None:
+                self._meter(asker, answer)
+            return answer
+        except Exception:  # the request border: without a record there is no answer, but the server lives
+            log.exception("an answer for %s could not be written down", asker)
+            return Refusal("metering_failed", "the answer could not be accounted for", retry_after_s=1.0)
+
+
+def _hand_out(results: Sequence[tuple[_Job, Answer | Refusal]]) -> None:
+    """Wake each asker on its own loop, once per loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Job, Answer | Refusal]]] = {}
+    for job, result in results:
+        by_loop.setdefault(job.loop, []).append((job, result))
+    for loop, of_loop in by_loop.items():
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_resolve, of_loop)
+
+
+def _resolve(results: Sequence[tuple[_Job, Answer | Refusal]]) -> None:
+    for job, result in results:
+        if job.answered.done():
+            continue
+        if isinstance(result, Refusal):
+            job.answered.set_exception(result)
+        else:
+            job.answered.set_result(result)
