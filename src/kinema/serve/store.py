@@ -32,7 +32,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from kinema.schema import KinemaError
 
@@ -215,19 +215,15 @@ def _postgres(url: URL, busy_s: float) -> Engine:
 
 
 def _lay_out(store: Store) -> None:
-    found = _version(store)
-    if found is None:
+    if _version(store) is None:
         try:
             with store.writing() as connection:
                 metadata.create_all(connection)
                 connection.execute(insert(schema_table).values(version=SCHEMA_VERSION))
-        except StoreError as error:  # another process was first: then its version is there
-            if not isinstance(error.__cause__, IntegrityError | SQLAlchemyError):
+        except StoreError:
+            if _version(store) is None:  # otherwise another process was first
                 raise
-            found = _version(store)
-            if found is None:
-                raise
-    found = found or SCHEMA_VERSION
+    found = _version(store)
     if found != SCHEMA_VERSION:
         raise StoreError(
             f"database {store.name} has schema version {found}, this kinema reads {SCHEMA_VERSION}; "
