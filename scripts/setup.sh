@@ -62,8 +62,25 @@ install_gl() {
 (\`$venv/bin/kinema doctor\` says what exactly fails)"
 }
 
+# Only tests need it, and they skip without it. No cluster is made: the tests start a throw-away one.
+install_postgres() {
+    if command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then return; fi
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        say "no PostgreSQL here; its tests will be skipped (sudo apt-get install -y postgresql)"
+        return
+    fi
+    say "installing postgresql for the tests of the server"
+    local no_cluster=/etc/postgresql-common/createcluster.d/kinema.conf
+    mkdir -p "${no_cluster%/*}"
+    echo "create_main_cluster = false" >"$no_cluster"
+    as_root apt-get update -qq && as_root apt-get install -y -qq --no-install-recommends postgresql >/dev/null \
+        || say "postgresql could not be installed; its tests will be skipped"
+    rm -f "$no_cluster"
+}
+
 cd "$root"
 make_venv
 install_packages
 install_gl
+install_postgres
 say "ready"
