@@ -12,6 +12,7 @@ from kinema.card.load import card_names, load_card
 from kinema.schema import KinemaError
 
 DEFAULT = "shipped"
+ARTIFACT_TARGET = "kinema.model.act:LocalPolicy"
 HELP = (
     "The policy: `shipped` (the artifact that comes with the package and knows the body), the name or folder "
     "of an artifact, `expert` (scripted, sees the simulator), `hold` (does nothing), or module:callable."
@@ -74,7 +75,7 @@ def policy_factory(name: str, bodies: Collection[str] = ()) -> Factory:
     if _is_code(name):
         return Factory(target=_BUILT_IN.get(name, name))
     arguments = {"folder": str(artifact_folder(name, bodies))}
-    return Factory(target="kinema.model.act:LocalPolicy", arguments=arguments)
+    return Factory(target=ARTIFACT_TARGET, arguments=arguments)
 
 
 def _is_code(name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,9 +139,24 @@ def make_app(
     return app
 
 
-def run(app: FastAPI, listening: Listening) -> None:
+def bound_socket(listening: Listening) -> socket.socket:
+    """A listening socket. Raises KinemaError, as when the port is in use."""
+    family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
+    address = (listening.host.strip("[]"), listening.port)
+    try:
+        return socket.create_server(address, family=family, backlog=1024)
+    except OSError as error:
+        raise KinemaError(f"cannot listen on {listening.host}:{listening.port}: {error.strerror}") from None
+
+
+def url_of(listening: Listening, bound: socket.socket) -> str:
+    host = f"[{listening.host}]" if ":" in listening.host else listening.host
+    return f"{'https' if listening.tls_cert else 'http'}://{host}:{bound.getsockname()[1]}"
+
+
+def run(app: FastAPI, listening: Listening, bound: socket.socket) -> None:
     """Serve until a signal ends it."""
-    uvicorn.Server(uvicorn_config(app, listening)).run()
+    uvicorn.Server(uvicorn_config(app, listening)).run(sockets=[bound])
 
 
 def uvicorn_config(app: FastAPI, listening: Listening) -> uvicorn.Config:

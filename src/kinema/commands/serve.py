@@ -1,0 +1,121 @@
+"""`kinema serve`: a policy for bodies elsewhere, over websockets and HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kinema.commands import policies
+from kinema.commands.terminal import examples
+
+if TYPE_CHECKING:
+    from kinema.schema import ActionChunk, Policy, Question
+    from kinema.serve.app import Accounts
+    from kinema.serve.service import Served
+
+EXAMPLES = examples(
+    "kinema serve nano",
+    "kinema serve nano --port 8001 --keys",
+    "kinema serve nano --host 0.0.0.0 --keys --tls-cert server.pem --tls-key server.key",
+)
+
+ARTIFACT_HELP = "A shipped artifact, the folder of one, `hold`, or module:callable (see `kinema run --help`)."
+
+
+def serve(
+    artifact: Annotated[str, typer.Argument(help=ARTIFACT_HELP)] = policies.DEFAULT,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)
+    ] = 8000,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="The certificate's private key, PEM.")] = None,
+    keys: Annotated[bool, typer.Option("--keys", help="Ask every client for a key (`kinema keys`).")] = False,
+    database: Annotated[
+        str | None,
+        typer.Option(help="Keys and usage: sqlite:///file or postgresql://user@host/name. Default as keys."),
+    ] = None,
+    prices: Annotated[Path | None, typer.Option(help="What an action costs, YAML. Default: nothing.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Requests per second of a key that has no rate of its own.")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Questions answered together at most.", min=1)] = 16,
+    queue: Annotated[int, typer.Option(help="Questions that may wait; more are refused.", min=1)] = 64,
+    deadline: Annotated[float, typer.Option(help="Seconds within which an answer must come.")] = 5.0,
+    message_rate: Annotated[float, typer.Option(help="Messages per second of one connection.")] = 200.0,
+    threads: Annotated[int, typer.Option(help="CPU threads for the policy.", min=1)] = 1,
+    device: Annotated[str, typer.Option(help="Where the policy runs: cpu or cuda.")] = "cpu",
+    insecure: Annotated[
+        bool,
+        typer.Option(
+            "--insecure-beyond-localhost", help="Listen beyond localhost although keys or TLS are missing."
+        ),
+    ] = False,
+) -> None:
+    """Answer observations with actions: openpi's protocol on /, our own on /v1/stream, HTTP on /v1/act."""
+    from kinema.serve.app import Listening, bound_socket, make_app, run, url_of
+    from kinema.serve.limits import Limits
+    from kinema.serve.service import Queueing
+
+    listening = Listening(
+        host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, needs_key=keys, forced=insecure
+    )
+    socket = bound_socket(listening)  # before the policy is loaded: a port in use is told at once
+    app = make_app(
+        served(artifact, threads=threads, device=device),
+        listening=listening,
+        limits=Limits(message_hz=message_rate),
+        queueing=Queueing(largest_batch=batch, largest_queue=queue, deadline_s=deadline),
+        accounts=_accounts(database, prices, rate),
+    )
+    print(f"kinema serves {artifact} on {url_of(listening, socket)}", flush=True)
+    run(app, listening, socket)
+
+
+def served(artifact: str, *, threads: int = 1, device: str = "cpu") -> Served:
+    """The policy that a word names, ready to be served."""
+    from kinema.card.load import card_names, load_card
+    from kinema.serve.service import Served
+
+    factory = policies.policy_factory(artifact)
+    if factory.target != policies.ARTIFACT_TARGET:
+        policy = factory.build()
+        answering = policy if hasattr(policy, "answer") else OneByOne(policy)
+        cards = getattr(policy, "cards", None) or {name: load_card(name) for name in card_names()}
+        return Served(name=artifact, cards=cards, policy=answering)
+
+    from kinema.model.act import LocalPolicy
+
+    folder = Path(str(factory.arguments["folder"]))
+    local = LocalPolicy(folder, device=device, threads=threads)
+    cards = {name: codec.card for name, codec in local.artifact.codecs.items()}
+    return Served(name=folder.name, cards=cards, policy=local, provenance=local.artifact.provenance)
+
+
+class OneByOne:
+    """A policy that answers one observation at a time, asked by the batch."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    def answer(self, questions: Sequence[Question]) -> list[ActionChunk]:
+        chunks = []
+        for question in questions:
+            self._policy.reset(question.noise_seed)
+            chunks.append(self._policy.infer(question.observation, question.card, question.committed))
+        return chunks
+
+
+def _accounts(database: str | None, prices: Path | None, rate_hz: float | None) -> Accounts:
+    from kinema.serve.app import Accounts
+    from kinema.serve.keys import Keys
+    from kinema.serve.prices import FREE, load_prices
+    from kinema.serve.store import open_store
+    from kinema.serve.usage import Usage
+
+    store = open_store(database)
+    table: Any = load_prices(prices) if prices else FREE
+    return Accounts(keys=Keys(store), usage=Usage(store, prices=table), rate_hz=rate_hz)
