@@ -6,11 +6,16 @@ asks for, unless the server lets localhost in without one. A key that is not an 
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
 from typing import Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse
 
 from kinema.serve.keys import Key
 
@@ -105,6 +110,53 @@ def console_router(
     """`/console` and `/console/data`.
 
     snapshot:  everything, for all keys; rows of others are taken out here for a key that is not an admin's
-    authorise: the request's key (LOCAL where localhost needs none), or None, which answers 401
+    authorise: the request's key (LOCAL where localhost needs none); None answers 401
     """
-    raise NotImplementedError
+    router = APIRouter()
+
+    @router.get("/console", include_in_schema=False)
+    async def console() -> HTMLResponse:
+        return HTMLResponse(_PAGE, headers=_HEADERS)
+
+    @router.get("/console/data", responses={401: {"description": "no key, or not a known one"}})
+    async def console_data(request: Request, response: Response) -> ConsoleData:
+        """What the console shows: requests, latency, verdicts, usage and health of the last minutes."""
+        key = await authorise(request)
+        if key is None:
+            raise HTTPException(401, "an API key is needed", {"WWW-Authenticate": "Bearer"})
+        response.headers["Cache-Control"] = "no-store"
+        return seen_by(key, await snapshot())
+
+    return router
+
+
+def seen_by(key: Key, data: ConsoleData) -> ConsoleData:
+    """What this key may see: an admin all, others their own requests, verdicts and usage."""
+    if key.admin:
+        return data
+    return replace(
+        data,
+        requests=tuple(row for row in data.requests if row.key_id == key.id),
+        verdicts=tuple(row for row in data.verdicts if row.key_id == key.id),
+        usage=tuple(row for row in data.usage if row.key_id == key.id),
+    )
+
+
+def _sources(page: str, tag: str) -> str:
+    """The Content-Security-Policy's words for the page's own blocks of this tag, and no others."""
+    blocks = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+    hashes = (base64.b64encode(hashlib.sha256(block.encode()).digest()).decode() for block in blocks)
+    return " ".join(f"'sha256-{value}'" for value in hashes)
+
+
+_PAGE = (files("kinema.serve") / "console.html").read_text(encoding="utf-8")
+_HEADERS = {
+    "Content-Security-Policy": (
+        f"default-src 'none'; script-src {_sources(_PAGE, 'script')}; style-src {_sources(_PAGE, 'style')}; "
+        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
