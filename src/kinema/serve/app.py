@@ -35,6 +35,7 @@ from kinema.serve.protocols import protocols
 from kinema.serve.rates import RateLimiter
 from kinema.serve.refusal import Refusal
 from kinema.serve.service import Queueing, Served, Service
+from kinema.serve.store import StoreError
 from kinema.serve.stream import stream
 from kinema.serve.usage import Usage
 
@@ -184,6 +185,13 @@ def _tell_problems(app: FastAPI, desk: Desk) -> None:
 
     @app.exception_handler(Refusal)
     async def _refusal(request: Request, refusal: Refusal) -> JSONResponse:
+        desk.told(rest.ROUTE, refusal)
+        return rest.problem(refusal)
+
+    @app.exception_handler(StoreError)
+    async def _store(request: Request, error: StoreError) -> JSONResponse:
+        log.warning("%s", error)
+        refusal = Refusal("overloaded", "the database does not answer", retry_after_s=1.0)
         desk.told(rest.ROUTE, refusal)
         return rest.problem(refusal)
 

@@ -74,9 +74,8 @@ class Desk:
                 self.usage.admit()
         except UsageError as error:
             raise Refusal("metering_failed", str(error), retry_after_s=1.0) from None
-        refusal = self.rates.take(key, actions) if self.rates is not None else None
-        if refusal is not None:
-            raise Refusal("rate_limited", refusal.reason, retry_after_s=refusal.retry_after_s)
+        if self.rates is not None:
+            self.rates.take(key, actions)
 
 
 def metered_by(usage: Usage, model: str) -> Callable[[str, Answer], None]:

@@ -130,6 +130,11 @@ class Service:
     def waiting(self) -> int:
         return len(self._waiting)
 
+    @property
+    def answering(self) -> int:
+        """Questions in the batch under way."""
+        return self._answering
+
     async def ask(self, question: Question, *, asker: str = "", deadline_s: float | None = None) -> Answer:
         """The answer. Raises Refusal: overloaded, late, bad_request, policy_failed, metering_failed."""
         loop, now = asyncio.get_running_loop(), self._clock()

@@ -1,0 +1,124 @@
+"""The console's numbers, gathered from where they are kept. The database is read every few seconds only."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal
+
+from starlette.concurrency import run_in_threadpool
+
+from kinema.serve.connection import Reception
+from kinema.serve.console import ConsoleData, Health, KeyRow
+from kinema.serve.describe import VERSION
+from kinema.serve.desk import Desk
+from kinema.serve.keys import Keys
+from kinema.serve.store import StoreError
+from kinema.serve.usage import DayUsage
+
+_USAGE_S = 5.0  # how old the usage on the console may be
+
+
+class Snapshot:
+    """`take` is the console's source. `keys` is None where the server keeps no accounts."""
+
+    def __init__(self, desk: Desk, reception: Reception, keys: Keys | None) -> None:
+        self._desk, self._reception, self._keys = desk, reception, keys
+        self._began_s, self._read_s = desk.clock(), -math.inf
+        self._usage: tuple[KeyRow, ...] = ()
+        self._database_fault = ""
+
+    async def take(self) -> ConsoleData:
+        activity = self._desk.activity
+        await self._read_usage()
+        return ConsoleData(
+            time_s=time.time(),
+            health=self._health(),
+            requests=activity.requests(),
+            latency=activity.latency(),
+            verdicts=activity.verdicts(),
+            allowed=activity.allowed,
+            stopped=activity.stopped,
+            usage=self._usage,
+        )
+
+    def _health(self) -> Health:
+        desk, usage = self._desk, self._desk.usage
+        service = desk.service
+        refusing = [] if service.alive else ["the inference thread has ended"]
+        if usage is not None and usage.fault:
+            refusing.append(usage.fault)
+        degraded = [self._database_fault] if self._database_fault else []
+        if service.waiting >= service.queueing.largest_queue:
+            degraded.append(f"{service.waiting} questions are waiting: new ones are refused")
+        state: Literal["ok", "degraded", "refusing"] = (
+            "refusing" if refusing else "degraded" if degraded else "ok"
+        )
+        return Health(
+            state=state,
+            reasons=(*refusing, *degraded),
+            uptime_s=desk.clock() - self._began_s,
+            version=VERSION,
+            models=(desk.served.name,),
+            waiting=service.waiting,
+            running=service.answering,
+            connections=self._reception.open,
+            backlog=usage.backlog if usage is not None else 0,
+            memory_mb=memory_mb(),
+        )
+
+    async def _read_usage(self) -> None:
+        usage, now = self._desk.usage, self._desk.clock()
+        if usage is None or now - self._read_s < _USAGE_S:
+            return
+        self._read_s = now
+        try:
+            rows = await run_in_threadpool(usage.report, None, f"{datetime.now(UTC):%Y-%m-%d}")
+            quotas = await run_in_threadpool(self._quotas)
+        except StoreError as error:
+            self._database_fault = str(error)
+            return
+        self._usage, self._database_fault = rows_of_keys(rows, quotas), ""
+
+    def _quotas(self) -> dict[str, int | None]:
+        return {key.id: key.quota_per_day for key in self._keys.list()} if self._keys else {}
+
+
+def rows_of_keys(rows: Sequence[DayUsage], quotas: dict[str, int | None]) -> tuple[KeyRow, ...]:
+    """Rows per key, model and body summed per key and currency; the largest first."""
+    of_key: dict[tuple[str, str], list[DayUsage]] = defaultdict(list)
+    for row in rows:
+        of_key[row.key_id, row.currency].append(row)
+    summed = [
+        KeyRow(
+            key_id=key_id,
+            name=mine[0].key_name,
+            requests=sum(row.requests for row in mine),
+            actions=sum(row.actions for row in mine),
+            milliseconds=sum(row.milliseconds for row in mine),
+            cost=f"{sum((Decimal(row.cost) for row in mine), Decimal(0)):f}",
+            currency=currency,
+            quota_per_day=quotas.get(key_id),
+        )
+        for (key_id, currency), mine in of_key.items()
+    ]
+    return tuple(sorted(summed, key=lambda row: -row.actions))
+
+
+def memory_mb() -> float:
+    """What this process holds in memory now; at its largest where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    except (OSError, ValueError):
+        import resource
+
+        largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return largest / (2**20 if sys.platform == "darwin" else 2**10)
