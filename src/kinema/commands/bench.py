@@ -40,23 +40,25 @@ def policy(
     print(table(rows, ("body", "views", "Euler steps", "median ms", "p95 ms", limit)))
 
 
-@app.command("train", epilog=examples("kinema bench train", "kinema bench train --threads 1 --seconds 5"))
+@app.command("train", epilog=examples("kinema bench train", "kinema bench train --processes 1 --batch 64"))
 def train(
-    threads: Threads = 2,
-    batch: Annotated[int, typer.Option(help="Samples per step.", min=1)] = 64,
-    seconds: Annotated[float, typer.Option(help="How long to measure.", min=0.1)] = 20.0,
+    processes: Annotated[int, typer.Option(help="Processes that share every batch.", min=1)] = 2,
+    threads: Annotated[int, typer.Option(help="CPU threads of each process.", min=1)] = 1,
+    batch: Annotated[int, typer.Option(help="Samples per step, over all processes.", min=1)] = 128,
+    steps: Annotated[int, typer.Option(help="Steps to measure.", min=1)] = 40,
 ) -> None:
-    """Training samples per second and memory of the nano preset, on made-up data."""
+    """Training samples per second and memory of the nano preset, on made-up data, by the real loop."""
     from kinema.train.bench import measure_training
 
-    speed = measure_training(threads=threads, batch_size=batch, seconds=seconds)
+    speed = measure_training(processes=processes, threads=threads, batch_size=batch, steps=steps)
     rows = [
         ("samples/s", f"{speed.samples_per_s:.0f}"),
         ("samples/s / 200", f"{speed.of_limit:.2f}"),
         ("backbone / transformers' own forward", f"{speed.over_stock:.1f}"),
         ("largest memory, GB", f"{speed.peak_gb:.2f}"),
     ]
-    print(table(rows, (f"nano, 96 px, batches of {batch}, {threads} threads", "")))
+    how = f"{processes} process(es) of {threads} thread(s)"
+    print(table(rows, (f"nano, 96 px, batches of {batch}, {how}", "")))
 
 
 @app.command("world", epilog=examples("kinema bench world", "kinema bench world --robots panda --seconds 2"))

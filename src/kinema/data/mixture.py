@@ -47,9 +47,14 @@ class Mixture:
         horizon: int,
         seed: int,
         misnamed: float = 0.0,
+        stream: int = 0,
+        streams: int = 1,
     ) -> None:
-        """misnamed: share of rows told another body's name, where the mixture has more than one."""
-        self.misnamed = misnamed
+        """misnamed: share of rows told another body's name, where the mixture has more than one.
+
+        stream: which of `streams` processes draws; each sees rows of its own.
+        """
+        self.misnamed, self.stream, self.streams = misnamed, stream, streams
         self.sources, self.codecs, self.tokenizer = sources, codecs, tokenizer
         self.batch_size, self.horizon = batch_size, horizon
         self.state = MixtureState(seed=seed, drawn=0)
@@ -67,7 +72,7 @@ class Mixture:
 
     def draw(self) -> Batch:
         """The next batch. Rows are drawn source by weight, then start uniformly."""
-        rng = np.random.default_rng([self.state.seed, self.state.drawn])
+        rng = np.random.default_rng([self.state.seed, self.state.drawn * self.streams + self.stream])
         self.state = MixtureState(seed=self.state.seed, drawn=self.state.drawn + 1)
         picks = np.sort(rng.choice(len(self.sources), self.batch_size, p=self._weights))
         parts = [

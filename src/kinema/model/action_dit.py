@@ -119,17 +119,21 @@ class Block(nn.Module):
 
     def context_step(self, x: Tensor, bias: Tensor, last: bool) -> tuple[Tensor, KeyValue]:
         """Context (B, T, C) through the block unmodulated; the last block needs only its keys and values."""
-        q, k, v = self._qkv(self.norm1(x))
-        if not last:
-            x = x + self._merge(attend(q, k, v, bias))
-            x = x + self._ffn(self.norm2(x))
-        return x, (k, v)
+        if last:
+            weight = self.qkv.weight[x.shape[-1] :]
+            k, v = self._heads(F.linear(self.norm1(x), weight), 2)
+            return x, (k, v)
+        q, k, v = self._heads(self.qkv(self.norm1(x)), 3)
+        x = x + self._merge(attend(q, k, v, bias))
+        return x + self._ffn(self.norm2(x)), (k, v)
 
     def action_step(self, x: Tensor, modulation: Tensor, context: KeyValue, bias: Tensor) -> Tensor:
         """Actions (B, R, H, C) attend to the context and to their own draw's actions."""
         B, R, H, _ = x.shape
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(modulation).chunk(6, -1)
-        q, k, v = self._qkv((self.norm1(x) * (1 + scale1) + shift1).flatten(0, 1))  # (BR, heads, H, d)
+        q, k, v = self._heads(
+            self.qkv((self.norm1(x) * (1 + scale1) + shift1).flatten(0, 1)), 3
+        )  # (BR, heads, H, d)
         own = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # (BR, heads, H, H)
         q = q.unflatten(0, (B, R)).transpose(1, 2).flatten(2, 3)  # (B, heads, RH, d)
         seen = (q * q.shape[-1] ** -0.5) @ context[0].transpose(-2, -1) + bias.to(q.dtype)
@@ -145,13 +149,13 @@ class Block(nn.Module):
         """Context and actions (B, R, T + H, C) together, all modulated."""
         B, R = x.shape[:2]
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(modulation).chunk(6, -1)
-        q, k, v = self._qkv((self.norm1(x) * (1 + scale1) + shift1).flatten(0, 1))
+        q, k, v = self._heads(self.qkv((self.norm1(x) * (1 + scale1) + shift1).flatten(0, 1)), 3)
         x = x + gate1 * self._merge(attend(q, k, v, bias)).unflatten(0, (B, R))
         return x + gate2 * self._ffn(self.norm2(x) * (1 + scale2) + shift2)
 
-    def _qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).transpose(1, 3).unbind(2)
-        return q, k, v
+    def _heads(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
+        """(n, T, parts * C) to `parts` tensors (n, heads, T, d)."""
+        return x.unflatten(-1, (parts, self.heads, -1)).transpose(1, 3).unbind(2)
 
     def _merge(self, x: Tensor) -> Tensor:
         return self.proj(x.transpose(1, 2).flatten(2))

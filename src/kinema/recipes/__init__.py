@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from kinema.recipes.debug import debug
 from kinema.recipes.nano import nano_metaworld, nano_mixed, nano_tabletop
 from kinema.recipes.recipe import Recipe
+from kinema.recipes.study import study_base, study_joint_mask, study_no_pointing
 from kinema.schema import KinemaError
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -15,6 +16,9 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "nano_tabletop": nano_tabletop,
     "nano_metaworld": nano_metaworld,
     "nano_mixed": nano_mixed,
+    "study_base": study_base,
+    "study_no_pointing": study_no_pointing,
+    "study_joint_mask": study_joint_mask,
 }
 
 

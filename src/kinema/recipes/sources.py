@@ -16,9 +16,9 @@ from kinema.schema import KinemaError
 TABLETOP, METAWORLD_RAW = "tabletop", "metaworld_raw"
 
 
-def tabletop_sources(data: Path, image_size: int, stride: int = 1) -> list[Source]:
+def tabletop_sources(data: Path, image_size: int, which: str = TABLETOP) -> list[Source]:
     """One source per data set in data/tabletop and in data/tabletop_* (corrections, other rounds)."""
-    return [_open(root, image_size, stride) for root in _datasets(data, TABLETOP)]
+    return [_open(root, image_size) for root in _datasets(data, which)]
 
 
 def metaworld_sources(data: Path) -> list[Source]:
@@ -64,11 +64,12 @@ def _datasets(data: Path, which: str) -> list[Path]:
     found = [path.parent.parent for folder in folders for path in sorted(folder.glob("*/meta/info.json"))]
     if not found:
         raise KinemaError(
-            f"no data set below {data / which}; make it with: kinema data make {which} --out {data / which}"
+            f"no data set below {data / which}; make it with: "
+            f"kinema data make {TABLETOP} --out {data / which}"
         )
     return found
 
 
-def _open(root: Path, image_size: int, stride: int) -> Source:
+def _open(root: Path, image_size: int) -> Source:
     dataset = Dataset.open(root)
-    return from_dataset(dataset, load_card(dataset.card_name), image_size=image_size, stride=stride)
+    return from_dataset(dataset, load_card(dataset.card_name), image_size=image_size)

@@ -6,34 +6,37 @@ import resource
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
 
 from kinema.card.load import load_card
 from kinema.data.fake import fake_source
-from kinema.data.mixture import Mixture
-from kinema.data.source import measure_stats
-from kinema.data.text import TextTokenizer
 from kinema.model import presets
 from kinema.model.backbone import Backbone
 from kinema.model.policy import Policy
-from kinema.space.codec import Codec
-from kinema.train.optim import OptimConfig, Optimizer
-from kinema.train.stages.sft import Sft, SftConfig
+from kinema.train.loop import LoopConfig
+from kinema.train.parallel import Group, together
+from kinema.train.run import TrainConfig, Training
+
+_WARM_UP = 4
+_PROCESSES = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSpeed:
-    """Whole steps (batch, augmentation, forward, backward, optimiser) of the nano preset, two 96 px views.
+    """Whole steps of the real loop (draw, augment, forward, backward, optimiser) of nano, two 96 px views.
 
     over_stock: how many times faster our backbone's forward and backward is than transformers' own.
     """
 
     samples_per_s: float
     of_limit: float  # of 200 samples/s
-    peak_gb: float
+    peak_gb: float  # of one process, plus that of the others
     over_stock: float
+    processes: int
     threads: int
     batch_size: int
 
@@ -41,34 +44,34 @@ class TrainingSpeed:
         return asdict(self)
 
 
-def measure_training(*, threads: int = 2, batch_size: int = 64, seconds: float = 20.0) -> TrainingSpeed:
-    """Measure on made-up demonstrations of the Panda."""
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
+def measure_training(
+    *, processes: int = 2, threads: int = 1, batch_size: int = 128, steps: int = 40
+) -> TrainingSpeed:
+    """Measure on made-up demonstrations of the Panda, after a few steps to warm up."""
     source = fake_source(load_card("panda"), image_size=96)
-    tokenizer = TextTokenizer.train(source.tasks, 400)
-    codecs = {source.card.name: Codec(source.card, *measure_stats([source], 16))}
-    mixture = Mixture([source], codecs, tokenizer, batch_size=batch_size, horizon=16, seed=0)
-    policy = Policy(presets.nano(tokenizer.vocab_size))
-    tags = torch.tensor([tokenizer.tag_ids(camera.tag) for camera in source.card.cameras])
-    stage, optimizer = Sft(policy, tags, SftConfig()), Optimizer(policy, OptimConfig())
-    generator = torch.Generator().manual_seed(0)
+    config = TrainConfig(
+        name="bench", policy=presets.nano, batch_size=batch_size, processes=processes, threads=threads,
+        loop=LoopConfig(steps=_WARM_UP + steps),
+    )  # fmt: skip
 
-    def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16):
-            losses = stage(mixture.draw(), generator)
-        total = sum(losses[name] * weight for name, weight in stage.weights.items())
-        assert isinstance(total, Tensor)
-        total.backward()
-        optimizer.step(1.0)
+    def train(group: Group, out: Path) -> float:
+        loop = Training(config, [source], out, group=group).loop
+        loop.run(until=_WARM_UP)
+        begin = time.perf_counter()
+        loop.run()
+        return steps * batch_size / (time.perf_counter() - begin)
 
-    rate = batch_size * _per_second(step, seconds)
-    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    torch.set_num_threads(threads)
+    with TemporaryDirectory() as folder:
+        with together(processes, lambda group: train(group, Path(folder))) as group:
+            rate = train(group, Path(folder))
+        peaks_gb = [resource.getrusage(who).ru_maxrss / 2**20 for who in _PROCESSES]
     return TrainingSpeed(
         samples_per_s=rate,
         of_limit=rate / 200,
-        peak_gb=peak_gb,
-        over_stock=_over_stock(batch_size, seconds / 2),
+        peak_gb=peaks_gb[0] + (processes - 1) * peaks_gb[1],
+        over_stock=_over_stock(batch_size // processes, 10.0),
+        processes=processes,
         threads=threads,
         batch_size=batch_size,
     )

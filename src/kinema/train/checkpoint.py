@@ -1,4 +1,6 @@
-"""Everything a run needs to go on bit for bit: weights, average, optimiser, random states, position.
+"""Everything a run needs to go on bit for bit: weights, average, optimiser, position.
+
+All randomness of a step is a function of the seed and the step, so no generator needs keeping.
 
 Tensors in safetensors, the rest in JSON; written to a temporary folder and renamed, so a kill leaves the
 previous checkpoint whole.
@@ -29,10 +31,7 @@ class Position:
     mixture: MixtureState
 
 
-def save(
-    folder: Path, position: Position, model: nn.Module, ema: Ema, optimizer: Optimizer,
-    generator: torch.Generator,
-) -> None:  # fmt: skip
+def save(folder: Path, position: Position, model: nn.Module, ema: Ema, optimizer: Optimizer) -> None:
     """Write a checkpoint, replacing the one in `folder` only when the new one is whole."""
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -40,7 +39,6 @@ def save(
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, fresh / "model.safetensors")
     save_file({k: v.contiguous() for k, v in ema.weights.items()}, fresh / "ema.safetensors")
     save_file(_flatten(optimizer), fresh / "optimizer.safetensors")
-    save_file({"generator": generator.get_state()}, fresh / "random.safetensors")
     (fresh / "position.json").write_text(json.dumps(asdict(position)))
     old = folder.with_name(folder.name + ".old")
     if folder.exists():
@@ -49,9 +47,7 @@ def save(
     shutil.rmtree(old, ignore_errors=True)
 
 
-def load(
-    folder: Path, model: nn.Module, ema: Ema, optimizer: Optimizer, generator: torch.Generator
-) -> Position:
+def load(folder: Path, model: nn.Module, ema: Ema, optimizer: Optimizer) -> Position:
     """Restore a checkpoint into freshly built parts. Raises KinemaError if it belongs to another model."""
     if not (folder / "position.json").is_file():
         old = folder.with_name(folder.name + ".old")  # a kill between the two renames
@@ -67,7 +63,6 @@ def load(
     for name, value in load_file(folder / "ema.safetensors").items():
         ema.weights[name].copy_(value)
     _restore(optimizer, load_file(folder / "optimizer.safetensors"))
-    generator.set_state(load_file(folder / "random.safetensors")["generator"])
     data = json.loads((folder / "position.json").read_text())
     return Position(step=data["step"], elapsed_s=data["elapsed_s"], mixture=MixtureState(**data["mixture"]))
 

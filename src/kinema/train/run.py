@@ -20,7 +20,9 @@ from kinema.model import artifact
 from kinema.model.policy import Policy, PolicyConfig
 from kinema.schema import KinemaError
 from kinema.space.codec import Codec
+from kinema.train.cpu import prepare_cpu
 from kinema.train.loop import Loop, LoopConfig
+from kinema.train.parallel import Group, together
 from kinema.train.stages.sft import Sft, SftConfig
 
 
@@ -35,16 +37,29 @@ class TrainConfig:
     sft: SftConfig = field(default_factory=SftConfig)
     vocab_size: int = 1024
     threads: int = 1
+    processes: int = 1
+
+    def __post_init__(self) -> None:
+        if self.processes < 1 or self.batch_size % self.processes:
+            raise ValueError(
+                f"batch_size {self.batch_size} must be a multiple of the {self.processes} training processes"
+            )
 
 
 class Training:
     """A run that can be built, resumed, run and exported. `out` keeps its checkpoint, logs and artifact."""
 
     def __init__(
-        self, config: TrainConfig, sources: Sequence[Source], out: Path, init: Path | None = None
-    ) -> None:
-        """`init`: start from this artifact, its words and its statistics, instead of from nothing."""
+        self, config: TrainConfig, sources: Sequence[Source], out: Path, init: Path | None = None,
+        group: Group | None = None,
+    ) -> None:  # fmt: skip
+        """`init`: start from this artifact, its words and its statistics, instead of from nothing.
+
+        `group`: the processes that train together; each is given its share of every batch.
+        """
+        group = group or Group()
         torch.set_num_threads(config.threads)
+        prepare_cpu()
         torch.manual_seed(config.loop.seed)
         self.config, self.sources, self.out = config, sources, out
         out.mkdir(parents=True, exist_ok=True)
@@ -59,12 +74,12 @@ class Training:
             self.policy.load_state_dict(start.policy.state_dict())
         self.mixture = Mixture(
             sources, self.codecs, self.tokenizer,
-            batch_size=config.batch_size, horizon=horizon, seed=config.loop.seed,
-            misnamed=config.sft.misnamed,
+            batch_size=config.batch_size // group.size, horizon=horizon, seed=config.loop.seed,
+            misnamed=config.sft.misnamed, stream=group.rank, streams=group.size,
         )  # fmt: skip
         self.tags = _tags(sources, self.tokenizer)
         stage = Sft(self.policy, self.tags, config.sft)
-        self.loop = Loop(self.policy, stage, stage.weights, self.mixture, config.loop, out)
+        self.loop = Loop(self.policy, stage, stage.weights, self.mixture, config.loop, out, group)
         self._parent = dict(start.provenance) if start else None
 
     def export(self, folder: Path) -> Path:
@@ -93,7 +108,9 @@ class Training:
             "lr": config.loop.optim.lr,
             "matrix_lr": config.loop.optim.matrix_lr,
             "torch": torch.__version__,
-            "hardware": f"{platform.machine()}, {config.threads} thread(s), device {config.loop.device}",
+            "hardware": f"{platform.machine()}, device {config.loop.device}",
+            "processes": config.processes,
+            "threads": config.threads,
             "started_from": self._parent,
             "parameters": sum(p.numel() for p in self.policy.parameters()),
             "data": [_described(source) for source in self.sources],
@@ -108,15 +125,21 @@ def run(
 
     `evaluate` gets a freshly exported artifact every `loop.evaluate_every` steps; its numbers are logged.
     """
-    training = Training(config, sources, out, init)
-    if resume:
-        training.loop.resume()
 
-    def closed_loop(step: int) -> Mapping[str, float]:
-        return evaluate(training.export(out / "latest")) if evaluate else {}
+    def train(group: Group) -> Training:
+        training = Training(config, sources, out, init, group)
+        if resume:
+            training.loop.resume()
 
-    training.loop.run(closed_loop if evaluate else None)
-    return training.export(out / "artifact")
+        def closed_loop(step: int) -> Mapping[str, float]:
+            return evaluate(training.export(out / "latest")) if evaluate else {}
+
+        training.loop.run(closed_loop if evaluate else None)
+        return training
+
+    torch.set_num_threads(config.threads)
+    with together(config.processes, train) as group:
+        return train(group).export(out / "artifact")
 
 
 def _tokenizer(sources: Sequence[Source], vocab_size: int) -> TextTokenizer:

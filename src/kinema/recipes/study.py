@@ -1,0 +1,59 @@
+"""Small runs that differ in one choice, to see what it brings when it acts: Panda, two families."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from kinema.model import presets
+from kinema.model.policy import PolicyConfig
+from kinema.recipes.recipe import Recipe
+from kinema.recipes.sources import tabletop_sources
+from kinema.train.loop import LoopConfig
+from kinema.train.optim import OptimConfig
+from kinema.train.run import TrainConfig
+
+
+def study_base() -> Recipe:
+    """What nano is: pointing head, cached mask."""
+    return _study("study_base", "the small study: nano as it is", _NANO)
+
+
+def study_no_pointing() -> Recipe:
+    """Without the pointing head, its two losses and its decoder tokens."""
+    return _study("study_no_pointing", "the small study: no pointing head", _no_pointing)
+
+
+def study_joint_mask() -> Recipe:
+    """Context tokens see the noisy actions and the flow time, and are computed anew at every Euler step."""
+    return _study("study_joint_mask", "the small study: the decoder's joint mask", _joint_mask)
+
+
+_NANO = partial(presets.nano, image_size=96)
+
+
+def _no_pointing(vocab_size: int) -> PolicyConfig:
+    return replace(_NANO(vocab_size), points=0)
+
+
+def _joint_mask(vocab_size: int) -> PolicyConfig:
+    config = _NANO(vocab_size)
+    return replace(config, decoder=replace(config.decoder, mask="joint"))
+
+
+def _study(name: str, summary: str, policy: Callable[[int], PolicyConfig]) -> Recipe:
+    train = TrainConfig(
+        name=name,
+        policy=policy,
+        batch_size=64,
+        loop=LoopConfig(steps=1000, optim=OptimConfig(lr=1e-3, ema_decay=0.995)),
+    )
+    return Recipe(
+        name=name,
+        summary=summary,
+        train=train,
+        sources=partial(tabletop_sources, image_size=96, which="study"),
+        data_command="kinema data make tabletop --robots panda --families pick_place,button "
+        "--episodes 250 --out data/study",
+    )

@@ -1,0 +1,125 @@
+"""Training in two processes: the replicas stay equal, resume is exact, a stop leaves a checkpoint."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+import torch
+
+from kinema import recipes
+from kinema.schema import KinemaError
+from kinema.train.parallel import Group, together
+from kinema.train.run import Training, run
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def _config(steps):
+    recipe = recipes.get("debug")
+    loop = replace(recipe.train.loop, steps=steps, save_every=1000)
+    return replace(recipe.train, loop=loop, processes=2)
+
+
+def test_the_average_is_the_mean_over_the_processes():
+    def work(group):
+        tensors = [torch.full((3,), float(group.rank)), torch.full((2, 2), 10.0 * (group.rank + 1))]
+        group.average(tensors)
+        return tensors
+
+    with together(3, work) as group:
+        first, second = work(group)
+    assert torch.equal(first, torch.full((3,), 1.0))
+    assert torch.equal(second, torch.full((2, 2), 20.0))
+
+
+def test_one_process_is_no_group():
+    tensor = torch.ones(2)
+    with together(1, lambda group: None) as group:
+        group.average([tensor])
+    assert group == Group(rank=0, size=1)
+    assert torch.equal(tensor, torch.ones(2))
+
+
+def test_replicas_stay_equal_though_they_see_different_rows(tmp_path):
+    sources = recipes.get("debug").sources(tmp_path)
+    pipe, theirs = get_context("fork").Pipe()
+
+    def work(group):
+        training = Training(_config(3), sources, tmp_path, group=group)
+        first = training.mixture.draw().actions
+        training.loop.run()
+        weights = torch.cat([p.detach().flatten() for p in training.policy.parameters()])
+        if not group.is_chief:
+            theirs.send((first.numpy(), weights.numpy()))
+        return first.numpy(), weights.numpy()
+
+    with together(2, work) as group:
+        rows, weights = work(group)
+        other_rows, other_weights = pipe.recv()
+    assert rows.shape == other_rows.shape
+    assert len(rows) == 8
+    assert not np.array_equal(rows, other_rows)
+    np.testing.assert_array_equal(weights, other_weights)
+
+
+def test_two_and_two_steps_of_two_processes_equal_four_bit_for_bit(tmp_path):
+    sources = recipes.get("debug").sources(tmp_path)
+    whole = run(_config(4), sources, tmp_path / "whole")
+
+    def half(group):
+        Training(_config(4), sources, tmp_path / "half", group=group).loop.run(until=2)
+
+    with together(2, half) as group:
+        half(group)
+    rest = run(_config(4), sources, tmp_path / "half", resume=True)
+    assert (whole / "weights.safetensors").read_bytes() == (rest / "weights.safetensors").read_bytes()
+
+
+def test_a_loss_that_is_not_finite_in_one_process_stops_them_all(tmp_path):
+    sources = recipes.get("debug").sources(tmp_path)
+
+    def work(group):
+        training = Training(_config(4), sources, tmp_path, group=group)
+        if not group.is_chief:
+            weights = training.loop.weights
+            training.loop.weights = {name: float("nan") * weight for name, weight in weights.items()}
+        training.loop.run()
+
+    with together(2, work) as group, pytest.raises(KinemaError, match="not finite at step 0"):
+        work(group)
+
+
+def test_sharing_a_batch_unevenly_is_refused():
+    with pytest.raises(ValueError, match="multiple of the 3"):
+        replace(_config(4), processes=3)
+
+
+def test_a_stopped_run_leaves_a_checkpoint_and_no_process_behind(tmp_path):
+    start = "from kinema.cli import main; main()"
+    command = [sys.executable, "-c", start, "train", "debug", "--processes", "2", "--steps", "100000"]
+    process = subprocess.Popen([*command, "--out", str(tmp_path)], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "checkpoint" / "position.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    children = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True
+    ).stdout.split()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) != 0
+    assert (tmp_path / "checkpoint" / "position.json").exists()
+    assert children
+    assert not [child for child in children if os.path.exists(f"/proc/{child}")]
