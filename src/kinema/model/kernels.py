@@ -32,7 +32,8 @@ def swiglu(gate_up: Tensor) -> Tensor:
 class _RmsNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+        wide = torch.promote_types(x.dtype, torch.float32)
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide)
         inverse = norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_().to(x.dtype)
         unit = x * inverse
         ctx.save_for_backward(unit, inverse, weight)
