@@ -1,4 +1,4 @@
-"""The service: batches form, a bad question fails alone, what cannot be answered in time is refused at once."""
+"""The service: batches form, a bad question fails alone, what would come too late is refused at once."""
 
 from __future__ import annotations
 
@@ -130,7 +130,9 @@ def test_late_questions_are_told_so_and_never_answered() -> None:
         async def run() -> list[Any]:
             first = asyncio.create_task(made.ask(question(0), asker="first"))
             await asyncio.to_thread(policy.entered.acquire)
-            late = await asyncio.gather(made.ask(question(1), asker="late", deadline_s=0.02), return_exceptions=True)
+            late = await asyncio.gather(
+                made.ask(question(1), asker="late", deadline_s=0.02), return_exceptions=True
+            )
             policy.gate.set()
             return [await first, *late]
 
@@ -224,5 +226,5 @@ def test_refusing_a_chunk_is_not_charged() -> None:
     for allowed in (True, False):
         policy = ToyPolicy(verdict=replace(verdict, allowed=allowed))
         with service(policy, meter=metered_by(Book(), "toy")) as made:  # type: ignore[arg-type]
-            gathered(lambda q: made.ask(q, asker="k"), [question()])  # noqa: B023
+            gathered(lambda q: made.ask(q, asker="k"), [question()])
     assert [row[:4] for row in rows] == [("k", "toy", "panda", 4), ("k", "toy", "panda", 0)]

@@ -88,7 +88,9 @@ class Running:
 
 
 @contextmanager
-def running(app: FastAPI | None = None, listening: Listening | None = None, **options: Any) -> Iterator[Running]:
+def running(
+    app: FastAPI | None = None, listening: Listening | None = None, **options: Any
+) -> Iterator[Running]:
     """The app (default: one around a toy policy) on a free port of this machine."""
     listening = listening or Listening(port=0)
     app = app or make_app(toy_served(), listening=listening, **options)
@@ -97,7 +99,8 @@ def running(app: FastAPI | None = None, listening: Listening | None = None, **op
     thread.start()
     until = time.monotonic() + 20
     while not server.started:
-        assert thread.is_alive() and time.monotonic() < until, "the server did not start"
+        assert thread.is_alive(), "the server ended"
+        assert time.monotonic() < until, "the server did not start"
         time.sleep(0.005)
     try:
         yield Running(app, server.servers[0].sockets[0].getsockname()[1], server)

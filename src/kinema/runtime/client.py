@@ -147,7 +147,7 @@ class RemotePolicy:
                 close_timeout=0.1,
                 ssl=self._ssl,
                 proxy=None,
-            )
+            ).__enter__()  # releases of websockets differ in what connect() gives, not in what it enters
         except (TimeoutError, OSError, WebSocketException) as error:
             self._failed_s = self._clock()
             raise self._lost(error) from None

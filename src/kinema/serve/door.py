@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from kinema.schema import KinemaError
@@ -17,11 +18,16 @@ from kinema.serve.refusal import Refusal
 
 _SCHEMES = ("api-key", "bearer")  # openpi's clients say Api-Key
 _LONGEST_SECRET = 200
-_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
 def is_this_machine(host: str) -> bool:
-    return host.strip("[]") in _THIS_MACHINE or host.startswith("127.")
+    """Whether a name or an address can only mean the machine it is used on."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 class Door:

@@ -148,7 +148,7 @@ class Service:
             # The thread drops late questions before it answers them; this is for the one it is answering.
             return await asyncio.wait_for(job.answered, allowed_s)
         except TimeoutError:
-            raise Refusal("late", f"no answer within {allowed_s:g} s", retry_after_s=self._wait_s()) from None
+            raise Refusal("late", f"no answer within {allowed_s:g} s", retry_after_s=self.retry_s) from None
         finally:
             job.given_up = True
 
@@ -158,8 +158,13 @@ class Service:
         full = len(self._waiting) >= self.queueing.largest_queue
         if full or self._wait_s() > allowed_s:
             raise Refusal(
-                "overloaded", f"{len(self._waiting)} questions are waiting", retry_after_s=self._wait_s()
+                "overloaded", f"{len(self._waiting)} questions are waiting", retry_after_s=self.retry_s
             )
+
+    @property
+    def retry_s(self) -> float:
+        """When asking again makes sense: once what waits now is answered, as far as that is known."""
+        return self._wait_s() or 1.0
 
     def _wait_s(self) -> float:
         """How long a question that arrives now would take."""

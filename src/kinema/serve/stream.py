@@ -79,7 +79,11 @@ class _Session:
         if number in self._open:
             raise Refusal("bad_request", f"question {number} is already being answered")
         if len(self._open) >= self._desk.limits.in_flight:
-            raise Refusal("overloaded", f"{len(self._open)} questions of this connection are unanswered")
+            raise Refusal(
+                "overloaded",
+                f"{len(self._open)} questions of this connection are unanswered",
+                retry_after_s=self._desk.service.retry_s,
+            )
         task = asyncio.create_task(self._answer(number, message))
         self._open[number] = task
         task.add_done_callback(lambda done: self._forget(number, done))
