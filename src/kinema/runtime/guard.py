@@ -21,6 +21,7 @@ import numpy as np
 from kinema.card.card import Arm, EmbodimentCard
 from kinema.card.kinematics import tool_pose
 from kinema.runtime.limits import Limits, Motion, limits_of
+from kinema.runtime.policy import hold_action
 from kinema.schema import KinemaError
 from kinema.space.rotation import matrix_from_rotvec, rotvec_from_matrix
 
@@ -49,22 +50,13 @@ class Guard:
         self.card = card
         self.limits: Limits = limits_of(card)
         self.period_s = 1.0 / card.control_hz
-        state_of = {channel.slot: i for i, channel in enumerate(card.states)}
-        self._poses = card.hold.action == "position"
-        missing = [c.name for c in card.actions if c.slot not in state_of]
-        if self._poses and missing:
-            raise KinemaError(f"{card.name} holds its position, but {missing} are not among its states")
-        self._measured = np.array([state_of.get(channel.slot, -1) for channel in card.actions])
-        self._moving = np.zeros(len(card.actions), bool)
-        for motion in self.limits.motions:
-            self._moving[list(motion.columns)] = True
         self._last: np.ndarray | None = None
         self._rates = [np.zeros(len(motion.joints)) for motion in self.limits.motions]
         self._last_s: float | None = None
 
     def anchor(self, state: np.ndarray) -> None:
         """Forget what was sent: the body stands at the measured state (S,). KinemaError unless finite."""
-        rest = self._rest(np.asarray(state, np.float64))
+        rest = hold_action(self.card, state)
         if not np.isfinite(rest).all():
             bad = [c.name for c, v in zip(self.card.actions, rest) if not np.isfinite(v)]
             raise KinemaError(f"{self.card.name}: the measured state is not finite in {bad}; cannot start")
@@ -121,21 +113,15 @@ class Guard:
         said = [f"{joints[i].name} {abs(torque[i]):.3g} of {self.limits.effort[i]:.3g}" for i in over]
         return f"torque beyond the limit ({', '.join(said)}): holding"
 
-    def _rest(self, state: np.ndarray) -> np.ndarray:
-        """The action that keeps the measured state, before anything was sent."""
-        if not self._poses:
-            return np.zeros(len(self.card.actions))
-        return state[self._measured]
-
     def _hold(self, state: np.ndarray) -> np.ndarray:
         """The card's hold: the last position while the body is near it, else the measured one.
 
         The gripper keeps its last command in both cases: the measured opening would let go of what it holds.
         """
         assert self._last is not None
-        if not self._poses:
-            return np.zeros_like(self._last)
-        measured = self._rest(np.asarray(state, np.float64))
+        measured = hold_action(self.card, state)
+        if self.card.hold.action == "zero":
+            return measured
         if not np.isfinite(measured).all():
             return self._last.copy()
         target = self._last.copy()

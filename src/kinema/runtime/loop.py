@@ -62,7 +62,8 @@ class ControlLoop:
         self._instruction = ""
         self._question: tuple[int, float] | None = None  # number and time of the one that is waited for
         self._number = 0
-        self._asked_s = -np.inf
+        self._asked_s = -np.inf  # when the last question was asked
+        self._observed_s = self._latency_s = 0.0  # of the plan: the observation behind it, the time it took
         self._next_s = 0.0
         self._estimate = LatencyEstimate()
 
@@ -104,6 +105,7 @@ class ControlLoop:
         """One control period's work."""
         now_s = self.clock.now_s()
         observation = self.body.observe(self._instruction, now_s)
+        self._give_up_the_old(now_s)
         self._receive(now_s)
         if self._may_ask(now_s):
             self._ask(observation, now_s)
@@ -122,7 +124,8 @@ class ControlLoop:
             sent=sent,
             mode=mode,
             verdict=plan.verdict if plan else None,
-            latency_s=self.counts.latency_s[-1] if plan else None,
+            latency_s=self._latency_s if plan else None,
+            age_s=due_s - self._observed_s if plan else None,
             reason="" if mode == Mode.RUNNING else self.reason,
             changes=guarded.changes,
         )
@@ -132,14 +135,15 @@ class ControlLoop:
 
     # -- the policy
 
-    def _may_ask(self, now_s: float) -> bool:
-        if self.watchdog.mode == Mode.STOPPED or self._inference.busy:
-            return False
-        if self._question is not None:
-            if 0.0 <= now_s - self._question[1] < self._limit_s():
-                return False
-            self._question = None  # given up; should the answer come after all, it is to an old question
+    def _give_up_the_old(self, now_s: float) -> None:
+        """Should an answer come after all, it is to an old question."""
+        if self._question is not None and not 0.0 <= now_s - self._question[1] < self._limit_s():
+            self._question = None
             self.reason = "the policy did not answer in time"
+
+    def _may_ask(self, now_s: float) -> bool:
+        if self.watchdog.mode == Mode.STOPPED or self._inference.busy or self._question is not None:
+            return False
         if self.buffer.at(now_s + self.period_s) is None:
             return True
         since_s = now_s - self._asked_s
@@ -189,6 +193,7 @@ class ControlLoop:
             return
         try:
             self.buffer.splice(chunk, now_s, self.strategy.splice)
+            self._observed_s, self._latency_s = self._asked_s, self.counts.latency_s[-1]
         except KinemaError as error:
             self.counts.failed += 1
             self.reason = str(error)

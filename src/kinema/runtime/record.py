@@ -18,6 +18,7 @@ class Step:
 
     verdict:   of the chunk in play, None where no gate was asked or no chunk is in play
     latency_s: how long the policy took for that chunk, None where no chunk is in play
+    age_s:     from the observation behind the action to the time at which it is due, likewise
     reason:    why the body holds or stopped, empty while it runs
     changes:   what the guard changed
     """
@@ -29,6 +30,7 @@ class Step:
     mode: Mode
     verdict: Verdict | None
     latency_s: float | None
+    age_s: float | None
     reason: str = ""
     changes: tuple[str, ...] = ()
 

@@ -1,0 +1,259 @@
+"""The guard's laws: within the limits whatever is asked, untouched when what is asked is safe."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kinema.card.card import EmbodimentCard
+from kinema.card.kinematics import tool_pose
+from kinema.card.load import card_names, load_card
+from kinema.runtime.guard import Guard, _step
+from kinema.runtime.limits import jacobian, limits_of
+from kinema.schema import KinemaError
+from kinema.space.rotation import rotvec_from_matrix
+
+BODIES = card_names()
+WILD = st.one_of(
+    st.floats(-10, 10, allow_nan=False), st.sampled_from([np.nan, np.inf, -np.inf, 1e300, -1e-300, 0.0])
+)
+
+
+def home_state(card: EmbodimentCard) -> np.ndarray:
+    """The measured state (S,) at the card's home."""
+    values: dict[str, float] = {}
+    for arm in card.arms:
+        home = [joint.home for joint in arm.joints]
+        pose = tool_pose(arm, home)
+        values |= {f"{arm.side}.joint.{i}": q for i, q in enumerate(home)}
+        values |= {f"{arm.side}.ee.{axis}": pose[i, 3] for i, axis in enumerate("xyz")}
+        values |= {f"{arm.side}.rot.{i}": 0.0 for i in range(3)} | {f"{arm.side}.gripper": 1.0}
+    return np.array([values[channel.slot] for channel in card.states])
+
+
+def guard_of(card: EmbodimentCard) -> tuple[Guard, np.ndarray]:
+    guard, state = Guard(card), home_state(card)
+    guard.anchor(state)
+    return guard, state
+
+
+def start_of(guard: Guard, state: np.ndarray, now_s: float = -1.0) -> np.ndarray:
+    """The action that the body stands at."""
+    return guard.check(None, now_s=now_s, state=state).action
+
+
+def tools_outside_m(card: EmbodimentCard, action: np.ndarray) -> float:
+    """How far a tool lies outside the workspace; only for bodies driven by joints."""
+    box = np.array(card.workspace_m)
+    at, worst = 0, -np.inf
+    for arm in card.arms:
+        tool_m = tool_pose(arm, action[at : at + len(arm.joints)])[:3, 3]
+        worst = max(worst, float(np.maximum(box[:, 0] - tool_m, tool_m - box[:, 1]).max()))
+        at += len(arm.joints) + 1
+    return worst
+
+
+@pytest.mark.parametrize("body", BODIES)
+@given(data=st.data())
+@settings(max_examples=40)
+def test_whatever_is_asked_what_is_sent_keeps_every_limit(body: str, data: Any) -> None:
+    card = load_card(body)
+    guard, state = guard_of(card)
+    period_s, limits = 1.0 / card.control_hz, guard.limits
+    before, rates, now_s = start_of(guard, state, 0.0), [0.0] * len(limits.motions), 0.0
+    wild = st.lists(WILD, min_size=len(card.actions), max_size=len(card.actions))
+    for asked in data.draw(st.lists(st.one_of(st.none(), wild), min_size=1, max_size=6)):
+        elapsed_s = data.draw(st.sampled_from([period_s, period_s / 3, 7 * period_s, 0.0, -period_s]))
+        now_s += elapsed_s
+        sent = guard.check(None if asked is None else np.array(asked), now_s=now_s, state=state).action
+        assert np.isfinite(sent).all()
+        assert (sent >= limits.low).all()
+        assert (sent <= limits.high).all()
+        time_s = float(np.clip(elapsed_s, 0.0, period_s))
+        for i, motion in enumerate(limits.motions):
+            step = _step(motion, before, sent)
+            assert (np.abs(step) <= motion.speed * time_s * (1 + 1e-6) + 1e-9).all()
+            if time_s:
+                rate = step / time_s
+                gain = np.sign(rate) * (rate - rates[i])  # what it has gained in the direction it goes in
+                allowed = motion.acceleration * time_s * (1 + 1e-6) + 1e-6
+                assert (gain[np.abs(rate) > 1e-6] <= allowed[np.abs(rate) > 1e-6]).all()
+                rates[i] = rate
+        if card.control == "joint_position":
+            outside_m = max(tools_outside_m(card, before), 0.0)
+            assert tools_outside_m(card, sent) <= outside_m + 1e-6
+        before = sent
+
+
+@pytest.mark.parametrize("body", BODIES)
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=20)
+def test_safe_motion_passes_untouched(body: str, seed: int) -> None:
+    card = load_card(body)
+    guard, state = guard_of(card)
+    rng = np.random.default_rng(seed)
+    action = np.clip(start_of(guard, state), *inner(guard))
+    action = walk_there(guard, action, state)
+    period_s = 1.0 / card.control_hz
+    for k in range(5):
+        asked = action.copy()
+        for motion in guard.limits.motions:
+            share = np.abs(motion.joints_per) @ np.ones(len(motion.columns))
+            gentle = np.minimum(motion.speed, motion.acceleration * period_s) * period_s
+            step = (gentle / np.maximum(share, 1e-9)).min() * 0.2
+            asked[list(motion.columns)] += rng.uniform(-step, step, len(motion.columns))
+        guarded = guard.check(asked, now_s=100.0 + k * period_s, state=state)
+        if guarded.changes:  # the only excuse: the walk has come to a wall
+            assert all("range" in c or "workspace" in c for c in guarded.changes), guarded.changes
+            return
+        np.testing.assert_array_equal(guarded.action, asked)
+        assert guarded.fresh
+        action = asked
+
+
+def inner(guard: Guard) -> tuple[np.ndarray, np.ndarray]:
+    span = guard.limits.high - guard.limits.low
+    return guard.limits.low + 0.05 * span, guard.limits.high - 0.05 * span
+
+
+def walk_there(guard: Guard, goal: np.ndarray, state: np.ndarray) -> np.ndarray:
+    for k in range(50):
+        guard.check(goal, now_s=k / guard.card.control_hz, state=state)
+    guard.check(None, now_s=90.0, state=state)  # and come to rest
+    return guard.check(goal, now_s=91.0, state=state).action
+
+
+@pytest.mark.parametrize("body", ["panda", "ur5e"])
+def test_what_is_sent_lies_between_the_last_and_the_asked(body: str) -> None:
+    card = load_card(body)
+    guard, state = guard_of(card)
+    last = start_of(guard, state)
+    asked = last.copy()
+    asked[0] += 0.5 if body == "ur5e" else 0.15
+    sent = guard.check(asked, now_s=0.0, state=state)
+    assert sent.changes
+    assert last[0] < sent.action[0] < asked[0]
+    np.testing.assert_allclose(sent.action[1:], asked[1:], atol=1e-9)
+
+
+def test_it_may_always_brake() -> None:
+    card = load_card("ur5e")
+    guard, state = guard_of(card)
+    action = start_of(guard, state)
+    for k in range(8):  # up to full speed
+        asked = action.copy()
+        asked[0] += 1.0
+        action = guard.check(asked, now_s=k * 0.1, state=state).action
+    stopped = guard.check(action, now_s=0.8, state=state)
+    assert stopped.changes == ()
+    np.testing.assert_array_equal(stopped.action, action)
+
+
+def test_a_burst_of_commands_goes_no_further_than_one() -> None:
+    card = load_card("panda")
+    calm, state = guard_of(card)
+    asked = start_of(calm, state) + np.array([0.2, 0.1, 0, 0, 0, 0, 0])
+    calm.check(asked, now_s=0.0, state=state)
+    once = calm.check(asked, now_s=0.1, state=state).action
+    hasty, _ = guard_of(card)
+    start_of(hasty, state)
+    hasty.check(asked, now_s=0.0, state=state)
+    for k in range(1, 11):
+        often = hasty.check(asked, now_s=k * 0.01, state=state).action
+    assert np.linalg.norm(often - once) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("asked", "due_s", "torque", "why"),
+    [
+        (None, None, None, "no action"),
+        (np.zeros(3), None, None, "shape"),
+        (np.full(7, np.nan), None, None, "x, y, z, rx, ry, rz, gripper not finite"),
+        (np.zeros(7), 0.9, None, "late by 0.100 s"),
+        (np.zeros(7), float("nan"), None, "late"),
+        (
+            np.zeros(7),
+            1.1,
+            np.array([0, 0, 88.0, 0, 0, 0, 0]),
+            r"torque beyond the limit \(joint3 88 of 87\)",
+        ),
+    ],
+)
+def test_what_cannot_be_used_is_held_and_told(
+    asked: np.ndarray | None, due_s: float | None, torque: np.ndarray | None, why: str
+) -> None:
+    card = load_card("panda")
+    guard, state = guard_of(card)
+    guarded = guard.check(asked, now_s=1.0, state=state, due_s=due_s, torque=torque)
+    assert not guarded.fresh
+    assert re.search(why, guarded.changes[0])
+    np.testing.assert_allclose(guarded.action, start_of(guard, state), atol=1e-9)
+
+
+def test_a_torque_nobody_measures_forbids_nothing() -> None:
+    guard, state = guard_of(load_card("panda"))
+    asked = start_of(guard, state)
+    assert guard.check(asked, now_s=0.0, state=state, torque=np.full(7, np.nan)).fresh
+
+
+def test_holding_keeps_the_grip() -> None:
+    card = load_card("panda")
+    guard, state = guard_of(card)
+    closed = start_of(guard, state)
+    closed[-1] = 0.0
+    guard.check(closed, now_s=0.0, state=state)
+    around_a_block = np.array([*closed[:-1], 0.55])
+    assert guard.check(None, now_s=0.1, state=around_a_block).action[-1] == 0.0
+
+
+def test_a_pushed_body_holds_where_it_is_and_not_where_it_was() -> None:
+    card = load_card("panda")
+    guard, state = guard_of(card)
+    pushed = state.copy()
+    pushed[1] += 0.2
+    for k in range(10):
+        held = guard.check(None, now_s=k * 0.1, state=pushed).action
+    one_period = guard.limits.motions[0].speed * guard.period_s
+    assert (np.abs(_step(guard.limits.motions[0], held, pushed)) <= one_period).all()
+
+
+def test_sensors_that_see_nothing_do_not_move_a_holding_body() -> None:
+    guard, state = guard_of(load_card("ur5e"))
+    before = start_of(guard, state)
+    after = guard.check(None, now_s=0.0, state=np.full_like(state, np.nan)).action
+    np.testing.assert_array_equal(before, after)
+
+
+def test_a_body_of_unknown_place_is_not_started() -> None:
+    guard = Guard(load_card("panda"))
+    with pytest.raises(KinemaError, match=r"anchor"):
+        guard.check(None, now_s=0.0, state=np.zeros(7))
+    with pytest.raises(KinemaError, match=r"not finite in \['x'\]"):
+        guard.anchor(np.array([np.nan, 0, 0, 0, 0, 0, 0]))
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_the_jacobian_is_the_derivative_of_the_tool(body: str) -> None:
+    for arm in load_card(body).arms:
+        joints = np.array([joint.home for joint in arm.joints])
+        step = np.random.default_rng(0).normal(0, 1e-3, len(joints))
+        before, after = tool_pose(arm, joints), tool_pose(arm, joints + step)
+        twist = jacobian(arm, joints) @ step
+        turned = rotvec_from_matrix(after[:3, :3] @ before[:3, :3].T)
+        np.testing.assert_allclose(after[:3, 3] - before[:3, 3], twist[:3], atol=2e-5)
+        np.testing.assert_allclose(turned, twist[3:], atol=2e-5)
+
+
+def test_limits_are_those_of_the_card() -> None:
+    card = load_card("ur5e")
+    limits = limits_of(card)
+    arm = card.arms[0]
+    np.testing.assert_array_equal(limits.motions[0].speed, [joint.velocity for joint in arm.joints])
+    np.testing.assert_array_equal(limits.effort, [joint.effort for joint in arm.joints])
+    panda = limits_of(load_card("panda"))
+    np.testing.assert_array_equal(panda.low[:3], [0.20, -0.36, 0.0])
