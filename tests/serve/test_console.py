@@ -195,10 +195,18 @@ def test_the_page_follows_the_server_and_says_when_it_is_gone(site: Site, url: s
     browser.open(url)
     browser.wait_for("document.querySelector('#health').textContent == 'ok'")
     health = replace(site.data.health, state="refusing", reasons=("the usage journal cannot be written",))
-    site.data = replace(site.data, health=health, requests=(), usage=(), verdicts=(), allowed=0, stopped=0)
+    site.data = replace(
+        site.data, health=health, requests=(), latency=(), usage=(), verdicts=(), allowed=0, stopped=0
+    )
     browser.wait_for("document.querySelector('#health').textContent == 'refusing'")
     text = browser.text()
-    for told in ("journal cannot be written", "No request yet", "Nothing was used", "Nothing was judged"):
+    for told in (
+        "journal cannot be written",
+        "No request yet",
+        "Nothing was used",
+        "Nothing was judged",
+        "no answer in the last",
+    ):
         assert told in text
     browser.run("window.fetch = () => Promise.reject(new TypeError('gone')); 0")
     browser.wait_for("document.querySelector('#health').textContent == 'no answer'")

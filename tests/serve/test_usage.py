@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -238,8 +239,9 @@ def test_a_full_disk_refuses_new_work_before_a_row_is_lost(store: Store, tmp_pat
     journal._write = reserved
     journal._current._write = reserved  # type: ignore[union-attr]
     served = 0
-    for _ in range(10_000):
-        journal.tend()
+    for number in range(10_000):
+        if number % 20 == 0:
+            journal.tend()
         if usage.fault is not None:
             break
         usage.admit()
@@ -258,6 +260,61 @@ def test_a_full_disk_refuses_new_work_before_a_row_is_lost(store: Store, tmp_pat
     usage.record("k", "m", "b", 1, 1.0)
     assert [row.requests for row in usage.report()] == [served + in_flight + 1]
     usage.close()
+
+
+FULL_DISK = """
+import os, sys
+from pathlib import Path
+from kinema.serve.journal import Journal
+from kinema.serve.store import open_store
+from kinema.serve.usage import Usage, UsageError
+folder = Path(sys.argv[1])
+small = folder / "small"
+small.mkdir()
+if os.system(f"mount -t tmpfs -o size=512k none {small}") != 0:
+    sys.exit(77)
+store = open_store(f"sqlite:///{folder / 'serve.sqlite'}")
+usage = Usage(store, journal=Journal(small / "usage", size=1 << 18))
+usage.start()
+(small / "filler").touch()
+with (small / "filler").open("wb", buffering=0) as filler:
+    try:
+        while True:
+            filler.write(bytes(4096))
+    except OSError:
+        pass
+served = 0
+while True:
+    try:
+        usage.admit()
+    except UsageError as error:
+        break
+    usage.record("k", "m", "b", 1, 1.0)
+    served += 1
+for _ in range(100):  # what was in flight
+    usage.record("k", "m", "b", 1, 1.0)
+while "No space left" not in usage.fault:  # said with the next try
+    usage._stop.wait(0.01)
+assert sum(row.requests for row in usage.report()) == served + 100 > 500
+(small / "filler").unlink()
+while usage.fault is not None:
+    usage._stop.wait(0.01)
+usage.admit()
+usage.record("k", "m", "b", 1, 1.0)
+usage.close()
+assert sum(row.requests for row in usage.report()) == served + 101
+assert list((small / "usage").iterdir()) == []
+"""
+
+
+def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
+    if os.getuid() != 0 or shutil.which("unshare") is None:
+        pytest.skip("only root may mount a small disk")
+    command = ["unshare", "--mount", sys.executable, "-c", FULL_DISK, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    if done.returncode == 77 or "unshare failed" in done.stderr:
+        pytest.skip("this root may not mount a small disk")
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("room", [0, 1, 10, 40])

@@ -149,18 +149,26 @@ class Journal:
 
     def __init__(self, folder: Path, *, size: int = SEGMENT_BYTES, write: Write = os.pwrite) -> None:
         self.folder = private_folder(folder)
-        self.fault: str | None = "not started"
+        self._problem = "the usage journal is not started"
         self._size, self._low, self._write = size, min(LOW_BYTES, size // 4), write
         self._lock = threading.Lock()
         self._current: Segment | None = None
         self._spare: Segment | None = None
         self._full = [s for path in sorted(folder.glob(f"*{SUFFIX}")) if (s := Segment.take_over(path))]
 
+    @property
+    def fault(self) -> str | None:
+        """Why no work should be begun: what is in flight may not find room any more. None: all is well."""
+        with self._lock:
+            if self._spare is not None or (self._current is not None and self._current.room >= self._low):
+                return None
+            return self._problem or "the usage journal waits for room on the disk"
+
     def append(self, row: Row) -> None:
         """Write one row; its sequence number is given here. Raises OSError when it is not written."""
         with self._lock:
             if self._current is None:
-                raise OSError(self.fault)
+                raise OSError(self._problem)
             line = row.to_line(self._current.rows)
             if len(line) > self._current.room:
                 line = row.to_line(self._turn().rows)
@@ -186,11 +194,9 @@ class Journal:
                     self._spare = spare
                     if self._current is None:
                         self._current, self._spare = spare, None
-            self.fault = None
+            self._problem = ""
         except OSError as error:
-            with self._lock:
-                if self._current is None or self._current.room < self._low:
-                    self.fault = _in_words(error)
+            self._problem = _in_words(error)
 
     def sync(self) -> None:
         """Put every row that was appended before this call on the disk. Raises OSError."""
@@ -221,14 +227,19 @@ class Journal:
         """Stop taking rows. What is booked is deleted; the rest stays for the next process."""
         with self._lock:
             segments = [s for s in (*self._full, self._current, self._spare) if s is not None]
-            self._full, self._current, self._spare, self.fault = [], None, None, "closed"
+            self._full, self._current, self._spare, self._problem = (
+                [],
+                None,
+                None,
+                "the usage journal is closed",
+            )
         for segment in segments:
             segment.close(delete=segment.booked >= segment.end)
 
     def _turn(self) -> Segment:
         """Go on in the segment that stands ready. Under the lock."""
         if self._spare is None:
-            raise OSError(self.fault or "the journal has no room left")
+            raise OSError(self._problem or "the usage journal has no room left")
         if self._current is not None:
             self._full.append(self._current)
         self._current, self._spare = self._spare, None
@@ -239,8 +250,7 @@ class Journal:
         if self._current is not None:
             self._full.append(self._current)
         self._current, self._spare = self._spare, None
-        if self._current is None:
-            self.fault = _in_words(error)
+        self._problem = _in_words(error)
 
 
 def _write_all(write: Write, fd: int, data: bytes, offset: int) -> None:
