@@ -13,16 +13,19 @@ from torch import Tensor
 
 from kinema.data.batch import Batch
 
+_LUMA = torch.tensor([0.299, 0.587, 0.114])  # ITU-R BT.601
+
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
     shift_px: int = 4
-    brightness: float = 0.15  # added, as a fraction of full scale
-    contrast: float = 0.2
-    hue: float = 0.08  # independent gain of each colour channel
+    brightness: float = 0.2  # added, as a fraction of full scale
+    contrast: float = 0.3  # gain about mid grey
+    saturation: float = 0.4  # gain about the pixel's own grey
+    tint: float = 0.12  # independent gain of each colour channel
 
     def __post_init__(self) -> None:
-        if self.shift_px < 0 or min(self.brightness, self.contrast, self.hue) < 0:
+        if min(self.shift_px, self.brightness, self.contrast, self.saturation, self.tint) < 0:
             raise ValueError(f"augmentation amounts must not be negative: {self}")
 
 
@@ -56,17 +59,18 @@ def _shift(images: Tensor, shift: Tensor) -> Tensor:
 
 
 def _jitter(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """One affine map per picture and channel, in a look-up table of 256 values: no floating-point picture."""
-    shape = images.shape[:3]  # (B, V, 3)
+    """uint8 (B, V, 3, S, S): one affine map of colour per picture, the same for all its pixels."""
+    n, pixels = images.shape[0] * images.shape[1], images.shape[-2] * images.shape[-1]
 
     def uniform(amount: float, channels: int) -> Tensor:
-        return (torch.rand(*shape[:2], channels, generator=generator) * 2 - 1) * amount
+        return (torch.rand(n, channels, generator=generator) * 2 - 1) * amount
 
-    gain = (1 + uniform(config.contrast, 1)) * (1 + uniform(config.hue, 3))
-    offset = uniform(config.brightness, 1) * 255
-    value = torch.arange(256, dtype=torch.float32)
-    table = (
-        (gain[..., None] * (value - 127.5) + 127.5 + offset[..., None]).clamp(0, 255).round().to(torch.uint8)
-    )
-    flat = images.reshape(-1, images.shape[-2] * images.shape[-1]).long()
-    return torch.gather(table.view(-1, 256), 1, flat).view(images.shape)
+    contrast = 1 + uniform(config.contrast, 1)
+    saturation = 1 + uniform(config.saturation, 1)[..., None]
+    grey = _LUMA.expand(3, 3)  # every channel of a colour's own grey
+    mix = saturation * torch.eye(3) + (1 - saturation) * grey
+    gain = (contrast * (1 + uniform(config.tint, 3)))[..., None] * mix  # (n, 3, 3)
+    offset = 127.5 + uniform(config.brightness, 1) * 255
+    flat = images.reshape(n, 3, pixels).float() - 127.5
+    moved = torch.baddbmm(offset[..., None].expand(n, 3, 1), gain, flat)
+    return moved.round_().clamp_(0, 255).to(torch.uint8).view(images.shape)
