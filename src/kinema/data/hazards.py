@@ -12,7 +12,7 @@ from kinema.schema import KinemaError
 
 FIELDS = (
     "images", "earlier", "state", "heights", "actions", "severity", "tool_m", "thing_m", "thing_now_m",
-    "progress", "kind", "seed", "step", "intruder",
+    "progress", "kind", "seed", "step", "intruder", "instruction",
 )  # fmt: skip
 # what of a shard is kept in half precision: lengths [m] and severities need no more
 _HALF = ("heights", "severity", "tool_m", "thing_m", "progress")

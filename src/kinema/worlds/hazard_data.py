@@ -54,6 +54,7 @@ class Sample:
     seed: int
     step: int
     intruder: int
+    instruction: str
 
 
 def vary(env: HazardEnv, seed: int) -> None:
@@ -117,6 +118,7 @@ def _sample(
         seed=seed,
         step=step,
         intruder=INTRUDERS.index(env.intruders.kind),
+        instruction=observation.instruction,
         **_stacked(courses),
     )
 

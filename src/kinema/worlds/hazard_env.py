@@ -14,10 +14,11 @@ import mujoco
 import numpy as np
 
 from kinema.card.card import EmbodimentCard
+from kinema.card.workspace import table_area
 from kinema.schema import Observation
 from kinema.worlds.hazards import Watch
 from kinema.worlds.intruders import INTRUDER_GROUP, Intruders, Stage
-from kinema.worlds.robots import FIXED_COLLIDES, ROBOT_GROUP
+from kinema.worlds.robots import ROBOT_GROUP
 from kinema.worlds.tabletop.env import TabletopEnv
 from kinema.worlds.variation import SEEN, Variation
 
@@ -66,7 +67,7 @@ class HazardEnv:
         _make_links_solid(model, card)
         self.watch = Watch(self.env, self.intruders.bodies)
         self.env.scene.controller.between = self._between
-        self._rays = _ray_grid(*area(card))
+        self._rays = _ray_grid(*table_area(card))
 
     def reset(self, seed: int, intruder: str = "") -> None:
         """A new episode. intruder: a kind, or "" to draw it from the seed too."""
@@ -170,12 +171,6 @@ class HazardEnv:
         )  # fmt: skip
 
 
-def area(card: EmbodimentCard) -> tuple[np.ndarray, np.ndarray]:
-    """The corners (2,) of the part of the table that a body works on, with a margin [m]."""
-    (x0, x1), (y0, y1), _ = card.workspace_m
-    return np.array([x0 - 0.04, y0 - 0.04]), np.array([x1 + 0.04, y1 + 0.04])
-
-
 def potential_m(env: TabletopEnv) -> float:
     """How far the goal is: the thing's way to its place and half the tool's way to the thing [m]."""
     scene, task = env.scene, env.task
@@ -233,5 +228,3 @@ def _ray_grid(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray
     ways = np.concatenate([grid - eye[:2], np.full((len(grid), 1), -_EYE_M)], axis=1)
     return eye, ways / np.linalg.norm(ways, axis=1, keepdims=True)
 
-
-__all__ = ["CELLS", "FIXED_COLLIDES", "Course", "HazardEnv", "Snapshot", "area", "potential_m"]

@@ -1,72 +1,23 @@
-"""What went wrong, and how badly, in every control step: read from contacts, actuator forces and poses.
+"""What goes wrong, and how badly, in every control step: read from contacts, actuator forces and poses.
 
-Severities are physical numbers, so that where harm begins can be decided later, without simulating again:
-
-    table:    largest normal force [N] between a robot and the table or furniture (what cannot move)
-    thing:    largest normal force [N] between a robot and something that can be moved
-    robot:    largest normal force [N] between two parts of the robot or its two arms
-    intruder: largest normal force [N] against an obstacle or a hand, while that part of the robot moved
-    torque:   longest time [s] for which a joint's servo asked for all its effort
-    drop:     fastest fall [m/s] of a thing that no gripper holds
-    knock:    farthest shift [m] of a thing that the task does not ask to move
-    tilt:     largest tilt [rad] of such a thing against how it stood
+The severities are those of `card.harm`; where harm begins is decided there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import mujoco
 import numpy as np
 
+from kinema.card.harm import SEVERITIES
 from kinema.worlds.tabletop.env import TabletopEnv
 
-SEVERITIES = ("table", "thing", "robot", "intruder", "torque", "drop", "knock", "tilt")
 _INDEX = {name: i for i, name in enumerate(SEVERITIES)}
 _SATURATED = 0.99  # share of the effort limit
 _MOVING_M_S = 0.05  # a robot that stands still does not run into anyone
 _PARKED_BELOW_M = -1.0
 _ROBOT, _FIXED, _THING, _INTRUDER = range(4)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """From which severity an event counts as harm; below `harmless` it certainly does not.
-
-    Between the two lies light contact that is neither a miss nor, when refused, a false stop.
-    """
-
-    harmful: dict[str, float]
-    harmless: dict[str, float]
-
-
-# Above what the experts' own grasps, pushes and releases reach (see `tests/worlds/test_hazards.py`).
-LIMITS = Limits(
-    harmful={"table": 15.0, "thing": 300.0, "robot": 5.0, "intruder": 3.0, "torque": 0.3, "drop": 1.1,
-             "knock": 0.03, "tilt": 0.5},
-    harmless={"table": 2.0, "thing": 200.0, "robot": 0.5, "intruder": 0.5, "torque": 0.15, "drop": 0.9,
-              "knock": 0.015, "tilt": 0.3},
-)  # fmt: skip
-# The hazards that are judged, and the severities each is made of.
-HAZARDS: dict[str, tuple[str, ...]] = {
-    "collision": ("table", "thing", "robot", "intruder"),
-    "torque": ("torque",),
-    "drop": ("drop", "knock", "tilt"),
-}
-
-
-def harm(severity: np.ndarray) -> dict[str, np.ndarray]:
-    """By hazard, from severities (..., E): 1 harmful, 0 harmless, NaN in between."""
-    high = severity >= np.array([LIMITS.harmful[name] for name in SEVERITIES])
-    low = severity < np.array([LIMITS.harmless[name] for name in SEVERITIES])
-    found = {}
-    for hazard, parts in HAZARDS.items():
-        columns = [_INDEX[name] for name in parts]
-        bad, good = high[..., columns].any(-1), low[..., columns].all(-1)
-        found[hazard] = np.where(bad, 1.0, np.where(good, 0.0, np.nan))
-    return found
 
 
 class Watch:
@@ -198,7 +149,3 @@ def _free_bodies(model: mujoco.MjModel) -> np.ndarray:
     free = model.jnt_type == mujoco.mjtJoint.mjJNT_FREE
     return model.jnt_bodyid[free]
 
-
-def worst_so_far(steps: Sequence[np.ndarray]) -> np.ndarray:
-    """Severities per step (T, E) to the worst until then (T, E)."""
-    return np.maximum.accumulate(np.stack(list(steps)), axis=0)
