@@ -20,14 +20,14 @@ def test_a_missing_package_comes_with_its_line(monkeypatch: pytest.MonkeyPatch) 
     found = importlib.metadata.version
 
     def version(name: str) -> str:
-        if name == "mink":
+        if name == "mujoco":
             raise importlib.metadata.PackageNotFoundError(name)
         return found(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     finding = next(f for f in doctor.examine() if f.what == "tabletop")
     assert finding.level is Level.MISSING
-    assert "mink is not installed" in finding.detail
+    assert "mujoco is not installed" in finding.detail
     assert "pip install" in finding.remedy
     assert ".[tabletop]" in finding.remedy
 

@@ -106,7 +106,7 @@ assert not loaded, loaded
     ("packages", "blocked"),
     [
         ("card,space,schema,worlds,runtime,bench,serve", "torch,transformers"),
-        ("card,space,schema,runtime", "torch,transformers,mujoco,mink,metaworld,av,pyarrow,matplotlib,rerun"),
+        ("card,space,schema,runtime", "torch,transformers,mujoco,metaworld,av,pyarrow,matplotlib,rerun"),
     ],
     ids=["no torch on the simulator's side", "numpy and a socket on the robot's side"],
 )

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/../.."
 python="${PYTHON_VERSION:-3.12}"
 mkdir -p .gpu/wheels
 pip download --quiet --no-deps --only-binary=:all: --python-version "$python" --dest .gpu/wheels \
-    mujoco==3.3.0 mink==0.0.13 daqp qpsolvers av glfw pyopengl absl-py etils imageio \
+    mujoco==3.3.0 av glfw pyopengl absl-py etils imageio \
     metaworld==3.1.1 gymnasium==1.4.0 farama-notifications msgpack websockets pydantic pydantic-core pyyaml \
     typer rich tqdm click shellingham
 du -sh .gpu/wheels

@@ -19,7 +19,7 @@ from kinema.bench.benchmark import Benchmark
 if TYPE_CHECKING:
     from kinema.bench.run import RunSettings
 
-_PACKAGES = ("kinema", "mujoco", "metaworld", "gymnasium", "mink", "numpy", "torch", "transformers")
+_PACKAGES = ("kinema", "mujoco", "metaworld", "gymnasium", "numpy", "torch", "transformers")
 
 
 def describe_run(
