@@ -42,6 +42,14 @@ def day_of(time_s: float) -> str:
     return datetime.fromtimestamp(time_s, UTC).date().isoformat()
 
 
+def is_day(text: str) -> bool:
+    """Whether this is a date in the calendar, written like 2026-01-31."""
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
 def book_rows(connection: Connection, segment: str, rows: Sequence[Row]) -> None:
     """Book what is not booked yet. Rows of a segment come in the order of their sequence numbers, so the
     highest one in the database says where a batch that was cut short has to go on."""
@@ -68,8 +76,8 @@ def sums_of_days(connection: Connection, days: Iterable[str]) -> dict[str, dict[
 
 def report(store: Store, key_id: str | None = None, day: str | None = None) -> list[DayUsage]:
     """Usage by day, key, model and body, newest day first, of one key or day where these are given."""
-    if day is not None:
-        _check_day(day)
+    if day is not None and not is_day(day):
+        raise KinemaError(f"day {day!r} is not a date like 2026-01-31")
     columns = days_table.c
     query = select(days_table, keys_table.c.name).outerjoin(keys_table, keys_table.c.id == columns.key_id)
     if key_id is not None:
@@ -109,12 +117,3 @@ def _day_usage(row: Any) -> DayUsage:
         cost=amount(int(row.cost_nano)),
         currency=row.currency,
     )
-
-
-def _check_day(day: str) -> None:
-    try:
-        if date.fromisoformat(day).isoformat() == day:
-            return
-    except ValueError:
-        pass
-    raise KinemaError(f"day {day!r} is not a date like 2026-01-31")

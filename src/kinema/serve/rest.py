@@ -7,7 +7,6 @@ body of an `infer` message of `/v1/stream` without its id.
 from __future__ import annotations
 
 import asyncio
-import re
 from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
@@ -22,6 +21,7 @@ from kinema.runtime.messages import chunk_message, verdict_to_wire
 from kinema.runtime.wire import pack
 from kinema.schema import Question
 from kinema.serve import metrics
+from kinema.serve.booking import is_day
 from kinema.serve.decode import Decoder, message_of
 from kinema.serve.describe import card_facts
 from kinema.serve.desk import Desk
@@ -177,7 +177,7 @@ def router(desk: Desk, door: Door, decoder: Decoder) -> APIRouter:
     async def usage(
         key: Key = Depends(entered), day: Annotated[str | None, Query(max_length=10)] = None
     ) -> list[UsageRow]:
-        if day is not None and not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", day):
+        if day is not None and not is_day(day):
             raise Refusal("bad_request", "day must read like 2026-01-31")
         if desk.usage is None:
             return []
@@ -252,7 +252,7 @@ def _message_of_json(data: bytes) -> dict[str, Any]:
 def _matrix(rows: list[list[float]]) -> np.ndarray:
     if len({len(row) for row in rows}) > 1:
         raise Refusal("bad_request", "committed values must be rows of the same length")
-    return np.array(rows, np.float64).reshape(len(rows), -1)
+    return np.array(rows, np.float64).reshape(len(rows), len(rows[0]) if rows else 0)
 
 
 def _timing(answer: Answer) -> dict[str, float]:
