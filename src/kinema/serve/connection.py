@@ -43,8 +43,7 @@ class Connection:
             raise Gone from None
         if message["type"] == "websocket.disconnect":
             raise Gone
-        missing_s = self._bucket.take()
-        if missing_s:
+        while missing_s := self._bucket.take():
             await asyncio.sleep(missing_s)
         data = message.get("bytes")
         return message["text"] if data is None else data
