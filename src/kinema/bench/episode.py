@@ -61,17 +61,13 @@ def episode_seed(run_seed: int, task: str, index: int) -> int:
     return seed
 
 
-def try_episode(
-    open_environment: Callable[[], Environment],
-    policy: Policy,
-    spec: TaskSpec,
-    job: EpisodeJob,
-    replan_steps: int,
-    errors_dir: Path,
-) -> EpisodeRecord:
-    """Open and play one episode; what goes wrong becomes an error record with its traceback in a file."""
+Play = Callable[[Environment, Policy, TaskSpec, EpisodeJob, int], EpisodeRecord]  # as `play_episode`
+
+
+def try_episode(play: Callable[[], EpisodeRecord], job: EpisodeJob, errors_dir: Path) -> EpisodeRecord:
+    """Play one episode; what goes wrong becomes an error record with its traceback in a file."""
     try:
-        return play_episode(open_environment(), policy, spec, job, replan_steps)
+        return play()
     except Exception as error:  # one of the two places where everything is caught
         return error_record(job, f"{type(error).__name__}: {error}", traceback.format_exc(), errors_dir)
 

@@ -7,6 +7,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from kinema.bench.benchmark import Environment
+from kinema.card.load import load_card
 from kinema.schema import ActionChunk, KinemaError, Observation
 
 
@@ -40,4 +41,5 @@ class ExpertPolicy:
         if self._environment is None:
             raise KinemaError("the expert must be attached to an environment before it can act")
         action = np.asarray(self._environment.expert_action(), dtype=np.float64)
-        return ActionChunk(values=action[None], times_s=np.array([observation.time_s]), card=card_name)
+        due_s = observation.time_s + 1.0 / load_card(card_name).control_hz
+        return ActionChunk(values=action[None], times_s=np.array([due_s]), card=card_name)

@@ -34,7 +34,10 @@ _VIDEOS_WANTED = 32
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """What decides the result, except the machine. `episodes` is per task; no `tasks` means all of them."""
+    """What decides the result, except the machine. `episodes` is per task; no `tasks` means all of them.
+
+    play: builds what plays an episode in place of `play_episode`
+    """
 
     benchmark: Factory
     policy: Factory
@@ -42,6 +45,7 @@ class RunSettings:
     seed: int = 0
     replan_steps: int = 8
     tasks: tuple[str, ...] = ()
+    play: Factory | None = None
     episode_limit_s: float = 900.0  # wall time after which a hanging episode becomes an error
 
     def __post_init__(self) -> None:
@@ -50,12 +54,13 @@ class RunSettings:
 
     def identity(self) -> dict[str, Any]:
         """The part that two halves of one run must share; `episodes` and `tasks` may grow."""
-        return {
+        settings = {
             "benchmark": asdict(self.benchmark),
             "policy": asdict(self.policy),
             "seed": self.seed,
             "replan_steps": self.replan_steps,
         }
+        return settings | ({"play": asdict(self.play)} if self.play else {})
 
 
 def run(settings: RunSettings, out: Path, *, workers: int = 1, quiet: bool = False) -> Results:
@@ -160,6 +165,7 @@ class _Pool:
             policy=settings.policy,
             replan_steps=settings.replan_steps,
             errors_dir=str(self._errors_dir),
+            play=settings.play,
         )
         self._workers: list[_Worker] = []
         self.policy_provenance: dict[str, Any] = {}

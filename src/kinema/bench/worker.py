@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from kinema.bench.benchmark import Benchmark, Environment, Factory
-from kinema.bench.episode import EpisodeJob, EpisodeRecord, try_episode
+from kinema.bench.episode import EpisodeJob, EpisodeRecord, Play, play_episode, try_episode
 from kinema.schema import KinemaError, Policy, Result
 
 THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -21,6 +21,7 @@ class WorkerSettings:
     policy: Factory
     replan_steps: int
     errors_dir: str
+    play: Factory | None = None
 
 
 def work(connection: Connection, settings: WorkerSettings) -> None:
@@ -53,19 +54,17 @@ class _Player:
         self._benchmark = benchmark
         self._policy = policy
         self._settings = settings
+        self._play: Play = settings.play.build() if settings.play else play_episode
         self._specs = {spec.name: spec for spec in benchmark.tasks()}
         self._task: str | None = None
         self._environment: Environment | None = None
 
     def play(self, job: EpisodeJob) -> EpisodeRecord:
-        record = try_episode(
-            lambda: self._open(job.task),
-            self._policy,
-            self._specs[job.task],
-            job,
-            self._settings.replan_steps,
-            Path(self._settings.errors_dir),
-        )
+        def played() -> EpisodeRecord:
+            environment, replan_steps = self._open(job.task), self._settings.replan_steps
+            return self._play(environment, self._policy, self._specs[job.task], job, replan_steps)
+
+        record = try_episode(played, job, Path(self._settings.errors_dir))
         if record.result == Result.ERROR:
             self._environment = None  # whatever state it is in, the next episode starts with a new one
         return record

@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from kinema.bench.benchmark import Factory
     from kinema.bench.results import Results
 
-BENCHMARKS = ("tabletop", "metaworld")
-REPLAN = {"tabletop": 4, "metaworld": 8}  # at 10 Hz contact wants 0.4 s, at 80 Hz a chunk is 0.2 s in all
+BENCHMARKS = ("tabletop", "metaworld", "latency")
+REPLAN = {"metaworld": 8}  # at 80 Hz a chunk is 0.2 s in all
+TABLETOP_REPLAN = 4  # at 10 Hz contact wants 0.4 s
+LATENCY_BODIES = ("panda", "ur5e")
 EXAMPLES = examples(
     "kinema eval tabletop --episodes 10 --workers 2 --out out/tabletop",
     "kinema eval tabletop --robots panda --variation seen,background --episodes 10 --out out/background",
+    "kinema eval latency --episodes 20 --workers 2 --out out/latency",
     "kinema eval metaworld --policy expert --episodes 1 --tasks reach-v3,push-v3 --out out/mt",
 )
 
@@ -49,7 +52,11 @@ def evaluate(
     from kinema.bench.run import RunSettings
     from kinema.bench.run import run as run_benchmark
 
-    if choose("benchmark", benchmark, BENCHMARKS) == "tabletop":
+    play = None
+    if choose("benchmark", benchmark, BENCHMARKS) == "latency":
+        wanted = words(robots) or LATENCY_BODIES
+        judged, play = _latency(wanted, variation, seed)
+    elif benchmark == "tabletop":
         wanted = words(robots) or policies.tabletop_bodies()
         judged = _tabletop(words(robots) or policies.trained_bodies(policy, wanted), variation)
     else:
@@ -60,12 +67,13 @@ def evaluate(
         policy=policies.policy_factory(policy, wanted),
         episodes=episodes,
         seed=seed,
-        replan_steps=replan or REPLAN[benchmark],
+        replan_steps=replan or REPLAN.get(benchmark, TABLETOP_REPLAN),
         tasks=words(tasks),
+        play=play,
     )
     with saved_on_interrupt(lambda: f"Finished episodes are in {out}; the same command goes on from there."):
         results = run_benchmark(settings, out, workers=workers)
-    print(_summary(results))
+    print(_latency_summary(out) if benchmark == "latency" else _summary(results))
     print(f"results: {out / 'results.json'}")
     print(f"report:  {out / 'report.html'}")
 
@@ -79,6 +87,54 @@ def _tabletop(bodies: Sequence[str], variation: str) -> Factory:
         raise KinemaError(f"none of {', '.join(bodies)} stands at the tabletop; choices: {choices}")
     arguments = {"bodies": standing, "variations": words(variation)}
     return Factory(target="kinema.bench.tabletop:TabletopBenchmark", arguments=arguments)
+
+
+def _latency(bodies: Sequence[str], variation: str, seed: int) -> tuple[Factory, Factory]:
+    from kinema.bench.benchmark import Factory
+
+    if variation != "seen":
+        raise KinemaError("latency is measured on seen scenes; leave out --variation")
+    standing = policies.tabletop_bodies(bodies)
+    judged = Factory(target="kinema.bench.latency:LatencyBenchmark", arguments={"bodies": standing})
+    return judged, Factory(target="kinema.bench.latency:LatencyPlayer", arguments={"seed": seed})
+
+
+def _latency_summary(out: Path) -> str:
+    """Write latency.json and say what is in it."""
+    from kinema.bench.latency import read_records, save_table, settings_table
+
+    rows = settings_table(read_records(out))
+    save_table(out, rows)
+    header = (
+        "strategy",
+        "ms",
+        "success",
+        "95 % interval",
+        "of the first",
+        "steps",
+        "jerk m/s³",
+        "idle",
+        "age s",
+    )
+    return table([_latency_row(row) for row in rows], header)
+
+
+def _latency_row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    def shown(key: str, form: str) -> str:
+        return "-" if row[key] is None else format(row[key], form)
+
+    low, high = row["ci95"]
+    return (
+        row["strategy"],
+        str(row["latency_ms"]),
+        shown("success_rate", ".1%"),
+        f"{low:.1%} to {high:.1%}",
+        shown("of_reference", ".1%"),
+        shown("steps_of_successes", ".1f"),
+        shown("jerk_m_s3", ".1f"),
+        shown("idle", ".1%"),
+        shown("age_s", ".2f"),
+    )
 
 
 def _metaworld(robots: str, variation: str) -> Factory:

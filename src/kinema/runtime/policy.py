@@ -44,5 +44,5 @@ class HoldPolicy:
             self._cards[card_name] = load_card(card_name)
         card = self._cards[card_name]
         action = hold_action(card, observation.state)
-        times_s = observation.time_s + np.arange(card.chunk) / card.control_hz
+        times_s = observation.time_s + (1 + np.arange(card.chunk)) / card.control_hz
         return ActionChunk(values=np.tile(action, (card.chunk, 1)), times_s=times_s, card=card_name)
