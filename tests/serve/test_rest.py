@@ -218,6 +218,31 @@ def test_overload_is_503_with_the_time_to_come_back() -> None:
                 thread.join()
 
 
+def test_the_console_shows_what_the_server_did(tmp_path: Path) -> None:
+    verdict = Verdict(
+        allowed=False, risk={"drop": 0.5}, limit={"drop": 0.1}, horizon_s=1.0, reason="it falls"
+    )
+    with with_keys(tmp_path, ToyPolicy(verdict=verdict), admin=True) as (server, secret):
+        assert httpx.get(server.http + "/console").status_code == 200
+        assert httpx.get(server.http + "/console/data").status_code == 401
+        headers = {"Authorization": f"Api-Key {secret}"}
+        act(server, json=body(), headers=headers)
+        act(server, json=body(card="spot"), headers=headers)
+        act(server, json=changed(instruction="refuse me"), headers=headers)
+        data = httpx.get(server.http + "/console/data", headers=headers).json()
+    assert data["health"]["state"] == "ok"
+    assert data["health"]["models"] == ["toy"]
+    assert data["health"]["memory_mb"] > 10
+    assert [(row["state"], row["route"], row["body"]) for row in data["requests"]] == [
+        ("refused", "act", "panda"),
+        ("done", "act", "panda"),
+    ]
+    assert (data["allowed"], data["stopped"]) == (0, 1)
+    assert data["verdicts"][0]["reason"] == "it falls"
+    assert sum(point["answers"] for point in data["latency"]) == 1
+    assert [(row["requests"], row["actions"]) for row in data["usage"]] == [(1, 0)]  # refused: not charged
+
+
 def test_other_faults_have_the_same_form(server: Running) -> None:
     assert httpx.get(server.http + "/nowhere").json()["code"] == "http"
     assert httpx.get(server.http + "/v1/act").status_code == 405

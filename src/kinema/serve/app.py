@@ -23,6 +23,7 @@ from kinema.schema import KinemaError
 from kinema.serve import rest
 from kinema.serve.activity import Activity
 from kinema.serve.connection import Reception
+from kinema.serve.console import console_router
 from kinema.serve.decode import Decoder
 from kinema.serve.describe import VERSION
 from kinema.serve.desk import Desk, metered_by
@@ -35,6 +36,7 @@ from kinema.serve.protocols import protocols
 from kinema.serve.rates import RateLimiter
 from kinema.serve.refusal import Refusal
 from kinema.serve.service import Queueing, Served, Service
+from kinema.serve.snapshot import Snapshot
 from kinema.serve.store import StoreError
 from kinema.serve.stream import stream
 from kinema.serve.usage import Usage
@@ -125,6 +127,8 @@ def make_app(
         title="kinema", version=VERSION, lifespan=lifespan, description=rest.__doc__ or "", redoc_url=None
     )
     app.include_router(rest.router(desk, door, decoder))
+    snapshot = Snapshot(desk, reception, accounts.keys if accounts else None)
+    app.include_router(console_router(snapshot.take, lambda request: door.key_of(request.headers)))
 
     @app.websocket("/")
     async def _openpi(websocket: WebSocket) -> None:
