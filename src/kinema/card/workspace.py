@@ -10,6 +10,6 @@ MARGIN_M = 0.04
 
 
 def table_area(card: EmbodimentCard) -> tuple[np.ndarray, np.ndarray]:
-    """Its corners (2,), low and high, in the robot's frame: the workspace seen from above, with a margin [m]."""
+    """Its corners (2,), low and high, in the robot's frame: the workspace from above, with a margin [m]."""
     (x0, x1), (y0, y1), _ = card.workspace_m
     return np.array([x0, y0]) - MARGIN_M, np.array([x1, y1]) + MARGIN_M

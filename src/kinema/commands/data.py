@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kinema.commands.make_data import Task
 
 app = typer.Typer(help="Data sets: make, inspect, verify, repair, stats.", no_args_is_help=False)
-WORLDS = ("tabletop", "metaworld")
+WORLDS = ("tabletop", "metaworld", "hazards")
 
 Folder = Annotated[Path, typer.Argument(help="Folder of a LeRobot data set (v3.0 or v2.1).")]
 
@@ -26,6 +26,7 @@ Folder = Annotated[Path, typer.Argument(help="Folder of a LeRobot data set (v3.0
     epilog=examples(
         "kinema data make tabletop --robots panda,ur5e --episodes 50 --workers 2 --out data/tabletop",
         "kinema data make metaworld --families reach-v3 --episodes 50 --out data/metaworld",
+        "kinema data make hazards --episodes 600 --out data/hazards",
     ),
 )
 def make(
@@ -59,7 +60,9 @@ def make(
     """Let scripted experts demonstrate and record it; labels stay clean where noise disturbs the motion."""
     from kinema.commands.make_data import make as record
 
-    choose("world", world, WORLDS)
+    if choose("world", world, WORLDS) == "hazards":
+        _make_hazards(out, episodes=episodes, bodies=words(robots), policy=policy)
+        return
     names = words(families)
     if raw:
         _make_raw(world, names, out, episodes=episodes, noise=noise, workers=workers)
@@ -75,6 +78,19 @@ def make(
         counts = record(tasks, out, episodes=episodes, workers=workers)
     for card, count in counts.items():
         print(f"{out / card}: {count} episodes")
+
+
+def _make_hazards(out: Path, *, episodes: int, bodies: tuple[str, ...], policy: Path | None) -> None:
+    """Labelled chunks for the gate: `episodes` per body to learn from, and as many for its thresholds."""
+    from kinema.commands.make_hazards import EPISODES_PER_SHARD, FIRST_SEEDS, make_hazards
+    from kinema.commands.policies import artifact_folder
+
+    folder = policy or artifact_folder("shipped", bodies)
+    rounds = -(-episodes // EPISODES_PER_SHARD)
+    with saved_on_interrupt(lambda: f"Finished shards are in {out}; the same command goes on from there."):
+        for part in FIRST_SEEDS:
+            made = make_hazards(out, part=part, rounds=rounds, policy=folder, bodies=bodies)
+            print(f"{out / part}: {made} new states")
 
 
 def _make_raw(

@@ -27,7 +27,7 @@ _EVALUATION_SEED = 7  # not the default of `kinema eval`, so that what is watche
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="The recipe: debug, nano_tabletop, nano_metaworld or nano_mixed.")
+        str, typer.Argument(help="The recipe: debug, nano_tabletop, nano_metaworld, nano_mixed or nano_gate.")
     ],
     out: Annotated[
         Path | None, typer.Option(help="Folder of the checkpoint, logs and artifact. Default: runs/<recipe>.")
@@ -61,10 +61,13 @@ def train(
     from kinema import recipes
     from kinema.train.run import run
 
-    chosen = recipes.get(recipe)
-    folder = out or Path("runs") / chosen.name
+    folder = out or Path("runs") / recipe
     if (folder / "checkpoint").exists() and not resume:
         raise KinemaError(f"{folder} holds a run; add --resume to go on with it, or choose another --out")
+    if recipe in recipes.GATES:
+        _gate(recipe, data, folder, steps=steps, minutes=minutes, resume=resume, threads=threads)
+        return
+    chosen = recipes.get(recipe)
     config = _config(chosen, steps=steps, minutes=minutes, device=device, seed=seed)
     config = replace(config, threads=threads, processes=processes)
     optim = config.loop.optim.scaled(lr_scale)
@@ -85,6 +88,21 @@ def train(
         )
     print(f"artifact:    {artifact}")
     print(f"tensorboard: tensorboard --logdir {folder / 'tensorboard'}")
+
+
+def _gate(
+    recipe: str, data: Path, folder: Path, *, steps: int | None, minutes: float | None, resume: bool,
+    threads: int,
+) -> None:  # fmt: skip
+    from kinema import recipes
+    from kinema.commands.train_gate import train_gate
+
+    chosen = recipes.GATES[recipe]()
+    print(f"recipe {chosen.name}: {chosen.summary}")
+    artifact = train_gate(
+        chosen, data=data, out=folder, steps=steps, minutes=minutes, resume=resume, threads=threads
+    )
+    print(f"gate: {artifact}")
 
 
 def _config(

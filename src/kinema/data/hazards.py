@@ -24,7 +24,7 @@ def write_shard(path: Path, samples: Sequence[Mapping[str, Any]]) -> None:
     arrays = {name: np.stack([np.asarray(sample[name]) for sample in samples]) for name in FIELDS}
     arrays |= {name: np.clip(arrays[name], -6e4, 6e4).astype(np.float16) for name in _HALF}
     partial = path.with_suffix(".partial.npz")
-    np.savez_compressed(partial, **arrays)
+    np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
     partial.replace(path)
 
 

@@ -39,7 +39,7 @@ class PathReader:
             raise KinemaError(f"the gate reads ee_pose and joint_position; {card.name!r} is {card.control!r}")
         self.card = card
         self.arm_mask = np.array([any(arm.side == side for arm in card.arms) for side in SIDES])
-        self._arms = {arm.side: _ArmReader(card, arm) for arm in card.arms}
+        self._arms: dict[str, _ArmReader] = {arm.side: _ArmReader(card, arm) for arm in card.arms}
         self.points = np.zeros((len(SIDES), POINTS, 2, 3), np.float32)
         for i, side in enumerate(SIDES):
             if side in self._arms:
@@ -76,7 +76,7 @@ class PathReader:
             arm = self._arms[side]
             if link != arm.arm.tool.link:
                 raise KinemaError(
-                    f"{self.card.name}: camera {camera.name!r} is mounted on {link!r}; the gate knows cameras "
+                    f"{self.card.name}: camera {camera.name!r} is on {link!r}; the gate knows cameras "
                     f"on the world and on the tool's link {arm.arm.tool.link!r}"
                 )
             pose = arm.link_pose(state) @ pose

@@ -41,7 +41,7 @@ def calibrate(
 ) -> Threshold:  # fmt: skip
     """The largest threshold that keeps the promise, from scores, harm and episode numbers (N,) of chunks.
 
-    Raises KinemaError when there are too few episodes with harm to promise this at all.
+    Raises KinemaError when too few episodes have harm in them to promise this.
     """
     if not (0 < miss_rate < 1 and 0 < confidence < 1):
         raise KinemaError(f"miss rate {miss_rate} and confidence {confidence} must lie between 0 and 1")
@@ -50,7 +50,7 @@ def calibrate(
     if allowed < 0:
         least = math.ceil(math.log(1 - confidence) / math.log(1 - miss_rate))
         raise KinemaError(
-            f"{len(chosen)} harmful episodes cannot promise a miss rate of {miss_rate:.2%} at a confidence of "
+            f"{len(chosen)} harmful episodes cannot promise {miss_rate:.2%} of misses at a confidence of "
             f"{confidence:.0%}; at least {least} are needed"
         )
     # below the (allowed + 1)-th smallest harmful score lie at most `allowed` of them

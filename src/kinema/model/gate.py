@@ -126,7 +126,11 @@ class Gate:
                 f"({hazard} {risks[hazard]:.2f}, allowed below {limits[hazard]:.2f})"
             )
         verdict = Verdict(
-            allowed=not over, risk=risks, limit=limits, horizon_s=judged / reader.card.control_hz, reason=reason
+            allowed=not over,
+            risk=risks,
+            limit=limits,
+            horizon_s=judged / reader.card.control_hz,
+            reason=reason,
         )
         return Assessment(verdict=verdict, progress_m=progress, tool_m=tool)
 
@@ -178,7 +182,7 @@ class GatedPolicy:
         self._pictures: deque[tuple[float, np.ndarray]] = deque(maxlen=8)
 
     def answer(self, questions: Sequence[Question]) -> list[ActionChunk]:
-        """For each question the safest chunk that makes progress; `verdict` says whether it may be executed."""
+        """For each question the safest chunk that makes progress, with its verdict."""
         proposals = self.policy.propose(questions, self.candidates)
         return [self.pick(question.observation, chunks) for question, chunks in zip(questions, proposals)]
 
@@ -218,7 +222,7 @@ class GatedPolicy:
 
 
 def remember(pictures: deque[tuple[float, np.ndarray]], observation: Observation) -> np.ndarray | None:
-    """Add an observation's first picture; returns the kept one nearest to EARLIER_S before, within half of it."""
+    """Add an observation's first picture; returns the one from about EARLIER_S before, if kept."""
     if pictures and observation.time_s < pictures[-1][0]:
         pictures.clear()  # another episode
     first = next(iter(observation.images.values()), None)
@@ -229,4 +233,3 @@ def remember(pictures: deque[tuple[float, np.ndarray]], observation: Observation
     if first is not None:
         pictures.append((observation.time_s, first))
     return earlier
-

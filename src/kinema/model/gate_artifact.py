@@ -1,9 +1,9 @@
 """A trained gate as one folder.
 
-    gate.json           format, network sizes, thresholds with their calibration, provenance
-    weights.safetensors
-    cards/NAME.json     the bodies it judges
-    example.safetensors one input and the answer it must give, checked at every load
+gate.json           format, network sizes, thresholds with their calibration, provenance
+weights.safetensors
+cards/NAME.json     the bodies it judges
+example.safetensors one input and the answer it must give, checked at every load
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def save(folder: Path, gate: GateArtifact, scenes: Scenes, path: Tensor) -> None
 
 
 def load(folder: Path, *, check: bool = True, device: str = "cpu") -> GateArtifact:
-    """Read an artifact and, with `check`, prove it on its example. Raises KinemaError naming file and fault."""
+    """Read an artifact and, with `check`, prove it on its example. KinemaError names file and fault."""
     about = _read_json(folder / "gate.json")
     if about.get("format") != FORMAT:
         raise KinemaError(f"{folder}/gate.json: format {about.get('format')!r}, this code reads {FORMAT}")

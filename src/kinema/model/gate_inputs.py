@@ -21,7 +21,9 @@ class SceneReader:
 
     def __init__(self, card: EmbodimentCard, config: DynamicsConfig) -> None:
         if not 1 <= len(card.cameras) <= config.views:
-            raise KinemaError(f"{card.name} has {len(card.cameras)} cameras; the gate takes 1 to {config.views}")
+            raise KinemaError(
+                f"{card.name} has {len(card.cameras)} cameras; the gate takes 1 to {config.views}"
+            )
         self.card, self.config = card, config
         self.paths = PathReader(card)
         self._area = np.stack(table_area(card)).astype(np.float32)

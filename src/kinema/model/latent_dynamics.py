@@ -30,6 +30,8 @@ _LIFT_M = (0.02, 0.09, 0.20)
 _CLEARANCES_M = (0.015, 0.05, 0.2)  # at which a height above something is told finely, then coarsely
 _MIDDLE_M, _REACH_M = (0.45, 0.0, 0.2), 0.25  # of the space that tools move in
 HEIGHT_SCALE_M = 0.2
+PRESENT_M = 0.005  # a cell that reaches higher has something on it
+_SURE = 5.0  # logit of what is told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +84,7 @@ class Seen:
 
     scenes: Scenes
     table: Tensor  # (B, C, G, G)
-    heights: Tensor  # (B, 2, G, G) of things and intruders, in HEIGHT_SCALE_M
+    layers: Tensor  # (B, 4, G, G) logits that a thing, an intruder, is there; their heights in HEIGHT_SCALE_M
     latent: Tensor  # (B, L)
 
 
@@ -145,11 +147,11 @@ class LatentDynamics(nn.Module):
         change = torch.zeros_like(images)
         change[:, 0] = images[:, 0] - (scenes.earlier.float() / 127.5 - 1.0)
         fine, coarse = self.pictures(torch.cat([images, change], 2).flatten(0, 1))
-        table, heights = self.table(fine.unflatten(0, (B, V)), scenes)
+        table, layers = self.table(fine.unflatten(0, (B, V)), scenes)
         glance = functional.adaptive_avg_pool2d(self.glance(coarse), 6).view(B, -1)
         start = (centred(scenes.start) * scenes.arm_mask[..., None]).flatten(1)
         latent = self.start(torch.cat([glance, start, scenes.words], 1))
-        return Seen(scenes=scenes, table=table, heights=heights, latent=latent)
+        return Seen(scenes=scenes, table=table, layers=layers, latent=latent)
 
     def foresee(self, seen: Seen, path: Tensor) -> Foreseen:
         """Unroll the ensemble under chunks whose commanded path is (B, K, T, A, F)."""
@@ -168,13 +170,14 @@ class LatentDynamics(nn.Module):
     def forward(
         self, scenes: Scenes, path: Tensor, told: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Seen, Foreseen]:
-        """told: true heights (B, 2, G, G) [m], and for which states (B,) they take the place of the seen ones."""
+        """told: true heights (B, 2, G, G) [m], and for which states (B,) they replace the seen ones."""
         seen = self.see(scenes)
         if told is None:
             return seen, self.foresee(seen, path)
         heights, for_whom = told
-        mixed = torch.where(for_whom[:, None, None, None], heights / HEIGHT_SCALE_M, seen.heights)
-        return seen, self.foresee(replace(seen, heights=mixed), path)
+        true = torch.cat([_SURE * torch.sign(heights - PRESENT_M), heights / HEIGHT_SCALE_M], 1)
+        mixed = torch.where(for_whom[:, None, None, None], true, seen.layers)
+        return seen, self.foresee(replace(seen, layers=mixed), path)
 
     def _advance(self, latent: Tensor, inputs: Tensor) -> Tensor:
         """One step of a gated recurrent cell (Cho et al. 2014) for every member: (M, N, L)."""
@@ -228,15 +231,15 @@ class _Table(nn.Module):
         self.mix = nn.Conv2d(config.views * len(_LIFT_M) * C + 2 * ARMS, C, 1)
         self.smooth = nn.Conv2d(C, C, 3, 1, 1)
         self.smooth2 = nn.Conv2d(C, C, 3, 1, 1)
-        self.heights = nn.Conv2d(C, 2, 1)
+        self.layers = nn.Conv2d(C, 4, 1)
         ticks = (torch.arange(G) + 0.5) / G
         grid = torch.stack(torch.meshgrid(ticks, ticks, indexing="ij"), -1)  # x along rows, y along columns
         self.register_buffer("grid", grid, persistent=False)
 
     def forward(self, fine: Tensor, scenes: Scenes) -> tuple[Tensor, Tensor]:
-        """fine (B, V, C, h, w) to the map (B, C, G, G) and the heights (B, 2, G, G)."""
+        """fine (B, V, C, h, w) to the map (B, C, G, G) and what stands on it (B, 4, G, G)."""
         B, V, C = fine.shape[:3]
-        G, Z = self.grid.shape[0], len(_LIFT_M)
+        G, Z = len(self.grid), len(_LIFT_M)
         low, high = scenes.area[:, 0], scenes.area[:, 1]
         place = low[:, None, None] + self.grid * (high - low)[:, None, None]  # (B, G, G, 2)
         lifts = torch.tensor(_LIFT_M, device=fine.device)
@@ -258,7 +261,7 @@ class _Table(nn.Module):
         table = functional.silu(self.mix(torch.cat([lifted, 4.0 * offset], 1)))
         table = table + functional.silu(self.smooth(table))
         table = table + functional.silu(self.smooth2(table))
-        return table, self.heights(table).float()
+        return table, self.layers(table).float()
 
 
 class _PathOverTable(nn.Module):
@@ -283,7 +286,9 @@ class _PathOverTable(nn.Module):
         low, high = scenes.area[:, 0], scenes.area[:, 1]
         flat = corners.reshape(B, -1, 3)
         at = 2 * (flat[..., :2] - low[:, None]) / (high - low)[:, None] - 1
-        layers = torch.cat([self.narrow(seen.table).float(), seen.heights], 1)
+        there = torch.sigmoid(seen.layers[:, :2])
+        # where nothing is, nothing is high
+        layers = torch.cat([self.narrow(seen.table).float(), there, there * seen.layers[:, 2:]], 1)
         # the map's rows run along x, its columns along y: grid_sample wants columns first
         under = functional.grid_sample(layers, at.flip(-1)[:, :, None], align_corners=False)[..., 0]
         under = under.transpose(1, 2).view(B, K, T, A, POINTS, -1)
@@ -291,13 +296,16 @@ class _PathOverTable(nn.Module):
         over = torch.cat([height, height - HEIGHT_SCALE_M * under[..., -2:]], -1)
         clear = torch.cat([torch.tanh(over / scale) for scale in _CLEARANCES_M], -1)
         place = at.view(B, K, T, A, POINTS, 2)
-        point = functional.silu(self.point(torch.cat([under, clear, place], -1)) + self.point_kind)
+        point = functional.silu(self.point(torch.cat([under[..., :-2], clear, place], -1)) + self.point_kind)
         point = functional.silu(self.point_out(point))
         pooled = torch.cat([point.amax(-2), point.mean(-2)], -1)
         start = scenes.start[:, None, None]
         before = torch.cat([start.expand(B, K, 1, A, -1), path[:, :, :-1]], 2)
         step = 10.0 * (path[..., :3] - before[..., :3])
-        own = torch.cat([pooled, centred(path), centred(path) - centred(start), step], -1) * scenes.arm_mask[:, None, None, :, None]
+        own = (
+            torch.cat([pooled, centred(path), centred(path) - centred(start), step], -1)
+            * scenes.arm_mask[:, None, None, :, None]
+        )
         return self.out(own.flatten(3))
 
 

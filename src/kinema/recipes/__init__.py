@@ -6,6 +6,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 
 from kinema.recipes.debug import debug
+from kinema.recipes.gate import GateRecipe, nano_gate
 from kinema.recipes.nano import nano_metaworld, nano_mixed, nano_tabletop
 from kinema.recipes.recipe import Recipe
 from kinema.recipes.study import study_base, study_joint_mask, study_no_pointing
@@ -20,6 +21,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "study_no_pointing": study_no_pointing,
     "study_joint_mask": study_joint_mask,
 }
+# What is trained to judge motion and not to make it.
+GATES: dict[str, Callable[[], GateRecipe]] = {"nano_gate": nano_gate}
 
 
 def get(name: str) -> Recipe:

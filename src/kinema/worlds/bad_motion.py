@@ -94,7 +94,9 @@ class BadMotion:
         """The same way, too far and too fast: wrong units or statistics."""
         start = state[self._state_columns]
         return np.where(
-            self._fraction, longer[: self._steps], start + rng.uniform(1.3, 3.0) * (longer[: self._steps] - start)
+            self._fraction,
+            longer[: self._steps],
+            start + rng.uniform(1.3, 3.0) * (longer[: self._steps] - start),
         )
 
     def _wrong_scene(self, longer: np.ndarray, state: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -133,7 +135,13 @@ class BadMotion:
 
 
 def aimed(
-    controller: Controller, side: str, state: np.ndarray, goal_m: np.ndarray, speed_m_s: float, opening: float, steps: int
+    controller: Controller,
+    side: str,
+    state: np.ndarray,
+    goal_m: np.ndarray,
+    speed_m_s: float,
+    opening: float,
+    steps: int,
 ) -> np.ndarray:
     """A straight line of one tool to a point (3,) and on, at a constant speed; other arms stand still.
 

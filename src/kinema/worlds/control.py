@@ -132,7 +132,7 @@ class Controller:
         self._substeps = round(1.0 / (card.control_hz * model.opt.timestep))
         self._chunks = np.array_split(np.arange(self._substeps), _SEGMENTS)
         self.last_targets: dict[str, np.ndarray] = {}
-        # Called several times within a control step, between pieces of physics: who watches it, or moves things.
+        # Called several times within a control step, between pieces of physics: to watch, or to move things.
         self.between: Callable[[], None] | None = None
 
     def reset(self) -> None:

@@ -25,6 +25,7 @@ from kinema.worlds.variation import SEEN, Variation
 _ROBOT_DRAWN = 1  # geom group of the robot's own geoms: drawn, but not met by the rays of the height map
 _OTHER_ARM = 4  # collision group of the second arm, which the first meets
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+_ABOVE_M = np.array([0.0, 0.0, 0.08])  # where the way down to a thing begins
 CELLS = 24  # of the height map, along each side
 _EYE_M = 40.0  # the height from which the rays of the height map come down, nearly parallel
 
@@ -164,7 +165,7 @@ class HazardEnv:
         late = np.random.default_rng(int(abs(tool[0]) * 1e9)).random() < 0.4
         return Stage(
             way_m=np.stack([thing, place]) if late and np.linalg.norm(thing - place) > 0.05
-            else np.stack([tool, thing + [0, 0, 0.08]]),
+            else np.stack([tool, thing + _ABOVE_M]),
             keep_off=np.array([*[body[:2] for body in keep_off], tool[:2]]),
             low=np.array([x0, y0]),
             high=np.array([x1, y1]),
@@ -178,7 +179,9 @@ def potential_m(env: TabletopEnv) -> float:
         return 0.0
     thing, place = task.focus(scene)
     if env.family == "lift_two_arms":
-        reach = np.linalg.norm(scene.tool("right") - thing) + np.linalg.norm(scene.tool("left") - place)
+        reach = float(
+            np.linalg.norm(scene.tool("right") - thing) + np.linalg.norm(scene.tool("left") - place)
+        )
         return float(0.5 * reach + max(0.0, 0.08 - scene.data.xpos[_tray(task)][2]) + 0.02)
     reach = float(np.linalg.norm(scene.tool("right") - thing))
     left = float(np.linalg.norm(thing - place))
@@ -227,4 +230,3 @@ def _ray_grid(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray
     eye = np.array([*(low + high) / 2, _EYE_M])
     ways = np.concatenate([grid - eye[:2], np.full((len(grid), 1), -_EYE_M)], axis=1)
     return eye, ways / np.linalg.norm(ways, axis=1, keepdims=True)
-

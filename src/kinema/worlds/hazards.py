@@ -148,4 +148,3 @@ def _kinds(model: mujoco.MjModel, intruders: frozenset[int]) -> np.ndarray:
 def _free_bodies(model: mujoco.MjModel) -> np.ndarray:
     free = model.jnt_type == mujoco.mjtJoint.mjJNT_FREE
     return model.jnt_bodyid[free]
-

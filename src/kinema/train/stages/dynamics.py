@@ -14,7 +14,7 @@ from kinema.card.card import EmbodimentCard
 from kinema.card.harm import events
 from kinema.data.mixture import MixtureState
 from kinema.model.gate_inputs import SceneReader
-from kinema.model.latent_dynamics import HEIGHT_SCALE_M, LatentDynamics, Scenes
+from kinema.model.latent_dynamics import HEIGHT_SCALE_M, PRESENT_M, LatentDynamics, Scenes
 
 _TOLD = 0.25  # share of states that are told the true heights
 _WITHOUT_EARLIER = 0.3  # share of states that must do with the present picture, as a first question does
@@ -108,7 +108,7 @@ class Dynamics:
 
     def __init__(self, model: LatentDynamics, *, left_out: float = 0.2) -> None:
         self.model, self.left_out = model, left_out
-        self.weights = {"events": 1.0, "heights": 1.0, "points": 0.5, "progress": 0.3}
+        self.weights = {"events": 1.0, "there": 2.0, "heights": 0.2, "points": 0.5, "progress": 0.3}
 
     def __call__(self, batch: DynamicsBatch, generator: torch.Generator) -> dict[str, Tensor]:
         scenes = _other_light(batch.scenes, generator)
@@ -131,11 +131,15 @@ class Dynamics:
         progress = functional.smooth_l1_loss(
             10 * foreseen.progress, 10 * batch.progress.expand(M, -1, -1), reduction="none"
         )
-        heights = batch.heights / HEIGHT_SCALE_M
-        weight = 1.0 + 8.0 * (heights > 0.02)  # most of the table is empty
+        there = (batch.heights > PRESENT_M).float()
+        logits, heights = seen.layers.split(2, 1)
+        wrong = (heights - batch.heights / HEIGHT_SCALE_M).abs() * there
         return {
             "events": over_members(event),
-            "heights": (weight * (seen.heights - heights).abs()).mean(),
+            "there": functional.binary_cross_entropy_with_logits(
+                logits, there, pos_weight=torch.tensor(3.0, device=logits.device)
+            ),
+            "heights": wrong.sum() / there.sum().clamp_min(1.0),
             "points": over_members(tool.mean((-1, -2))) + over_members(thing.mean(-1)),
             "progress": over_members(progress),
         }

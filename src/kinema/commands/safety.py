@@ -1,0 +1,279 @@
+"""`kinema eval safety`: the gate beside simpler judges, chunk by chunk and in closed loop."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from kinema.bench.provenance import machine, package_versions, source_commit
+from kinema.bench.safety_episodes import SafetyEpisode, SafetyPlayer, Scenario, prevented
+from kinema.bench.safety_judges import beyond_limits, reversal_rate
+from kinema.bench.safety_scores import Judged, by_group, limit_for_false_stops, row
+from kinema.card.harm import HAZARDS
+from kinema.card.load import load_card
+from kinema.commands.make_hazards import BODIES, make_hazards
+from kinema.data.hazards import bodies as bodies_of
+from kinema.model.act import LocalPolicy
+from kinema.model.conformal import lower_bound, one_per_episode, upper_bound
+from kinema.model.gate import Gate, GatedPolicy
+from kinema.schema import ActionChunk, Question
+from kinema.train.gate import Scores, load_bodies, score
+from kinema.worlds.hazard_data import KINDS
+from kinema.worlds.hazard_env import HazardEnv
+from kinema.worlds.intruders import KINDS as INTRUDERS
+from kinema.worlds.tabletop.env import families_for
+
+_CHUNK_ROUNDS = 24  # shards per body of held-out chunks, made when there are none
+_FIRST_SEED = 400_000  # of the closed-loop episodes: below the training's and apart from the chunks'
+_FAULTS = 0.25
+_LATENCY_QUESTIONS = 150
+
+
+@dataclass(frozen=True, kw_only=True)
+class SafetySettings:
+    """episodes: closed-loop episodes per body and family, each in a clean and in a harmful scene."""
+
+    gate: Path
+    policy: Path
+    data: Path
+    out: Path
+    episodes: int
+    bodies: tuple[str, ...] = BODIES
+
+
+def evaluate_safety(settings: SafetySettings) -> dict[str, Any]:
+    """Judge held-out chunks, play episodes, measure latency; writes results.json; returns what is in it."""
+    settings.out.mkdir(parents=True, exist_ok=True)
+    gate = Gate(settings.gate)
+    data = settings.data
+    if not bodies_of(data / "test"):
+        data = settings.out / "hazards"
+        make_hazards(data, part="test", rounds=_CHUNK_ROUNDS, policy=settings.policy, bodies=settings.bodies)
+    chunks, worst = judge_chunks(gate, data)
+    results = {
+        "chunks": chunks,
+        "latency": measure_latency(gate, settings),
+        "episodes": play_episodes(gate, settings),
+        "worst": worst,
+        "thresholds": {name: t.to_json() for name, t in gate.artifact.thresholds.items()},
+        "gate": dict(gate.artifact.provenance),
+        "provenance": {
+            "versions": package_versions(), "commit": source_commit(), "machine": machine(),
+            "made_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        },
+    }  # fmt: skip
+    (settings.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    return results
+
+
+def judge_chunks(gate: Gate, data: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The table of judges over all held-out chunks, by hazard; and the worst misses and false stops."""
+    artifact = gate.artifact
+    stored = load_bodies(data / "test", artifact.model.config)
+    scores = score(artifact.model, stored, artifact.caution)
+    alone = score(artifact.model, stored, 0.0, alone=0)
+    step = artifact.judged_steps
+    simple = _simple_scores(stored, step)
+    rows: list[dict[str, Any]] = []
+    promise: dict[str, Any] = {}
+    groups: dict[str, Any] = {}
+    for hazard in artifact.thresholds:
+        harm, risk, limit = (
+            scores.harm(hazard, step),
+            scores.hazard(hazard, step),
+            artifact.thresholds[hazard].limit,
+        )
+        ours = Judged(score=risk, harm=harm, limit=limit)
+        false_stops = row("", hazard, ours, False).false_stops or 0.0
+        rows.append(
+            row(
+                "no gate", hazard, Judged(score=np.zeros_like(risk), harm=harm, limit=np.inf), False
+            ).as_dict()
+        )
+        rows.append(row("gate", hazard, ours, True).as_dict())
+        others = {
+            "gate without the ensemble": alone.hazard(hazard, step),
+            "card limits only": simple["limits"],
+            "direction-reversal rate": simple["reversals"],
+        }
+        for name, values in others.items():
+            at_cost = limit_for_false_stops(values, harm, false_stops)
+            judged = Judged(score=values, harm=harm, limit=max(at_cost, 1e-9))
+            rows.append(
+                row(f"{name}, at the gate's false stops", hazard, judged, "ensemble" in name).as_dict()
+            )
+        rows.append(
+            row(
+                "card limits only, as a guard",
+                hazard,
+                Judged(score=simple["limits"], harm=harm, limit=1e-9),
+                False,
+            ).as_dict()
+        )
+        promise[hazard] = _kept(scores, hazard, step, artifact.thresholds[hazard].miss_rate, limit)
+        groups[hazard] = by_group(ours, _groups(scores))
+    worst = _worst(scores, artifact.thresholds["collision"].limit, step)
+    about = {"rows": rows, "promise": promise, "groups": groups, "states": int(scores.state.max()) + 1}
+    return about, worst
+
+
+def _simple_scores(stored: list[Any], step: int) -> dict[str, np.ndarray]:
+    """Card limits and reversals of every stored chunk, over the steps that are judged."""
+    limits, reversals = [], []
+    for body in stored:
+        card = body.reader.card
+        for chunks, state in zip(body["actions"], body["state"]):
+            for chunk in chunks[:, :step].astype(np.float64):
+                limits.append(beyond_limits(card, chunk, state))
+                reversals.append(reversal_rate(card, chunk, state))
+    return {"limits": np.array(limits), "reversals": np.array(reversals)}
+
+
+def _kept(scores: Scores, hazard: str, step: int, miss_rate: float, limit: float) -> dict[str, Any]:
+    """Whether the promise held: over all harmful chunks, and over one of each episode (independent)."""
+    harmful = scores.harm(hazard, step) == 1.0
+    risk = scores.hazard(hazard, step)
+    chosen = one_per_episode(risk, harmful, scores.episode, seed=1)
+    misses, all_misses = int((chosen < limit).sum()), int((risk[harmful] < limit).sum())
+    return {
+        "promised": miss_rate,
+        "harmful_chunks": int(harmful.sum()), "misses": all_misses,
+        "miss_rate": all_misses / max(int(harmful.sum()), 1),
+        "episodes": len(chosen), "episode_misses": misses,
+        "ci95": [lower_bound(misses, len(chosen), 0.975), upper_bound(misses, len(chosen), 0.975)],
+        # refuted only when even the lower end of the interval lies above what was promised
+        "held": lower_bound(misses, len(chosen), 0.975) <= miss_rate,
+    }  # fmt: skip
+
+
+def _groups(scores: Scores) -> dict[str, np.ndarray]:
+    found = {f"body {name}": scores.body == name for name in np.unique(scores.body)}
+    found |= {f"intruder {name}": scores.intruder == i for i, name in enumerate(INTRUDERS)}
+    return found | {f"chunk {name}": scores.kind == i for i, name in enumerate(KINDS)}
+
+
+def _worst(scores: Scores, limit: float, step: int, count: int = 6) -> dict[str, list[dict[str, Any]]]:
+    """The least foreseen collisions and the most feared harmless chunks, one per state."""
+    risk, harm = scores.hazard("collision", step), scores.harm("collision", step)
+    chunks = int((scores.state == 0).sum())
+
+    def rows(order: np.ndarray) -> list[dict[str, Any]]:
+        _, first = np.unique(scores.state[order], return_index=True)
+        return [
+            {"body": str(scores.body[i]), "state": int(scores.state[i]), "chunk": int(i % chunks),
+             "risk": float(risk[i]), "limit": limit, "kind": KINDS[scores.kind[i]],
+             "intruder": INTRUDERS[scores.intruder[i]], "episode": int(scores.episode[i])}
+            for i in order[np.sort(first)][:count]
+        ]  # fmt: skip
+
+    bad, good = np.flatnonzero(harm == 1.0), np.flatnonzero(harm == 0.0)
+    return {"misses": rows(bad[np.argsort(risk[bad])]), "false_stops": rows(good[np.argsort(-risk[good])])}
+
+
+def measure_latency(gate: Gate, settings: SafetySettings) -> dict[str, Any]:
+    """Milliseconds to judge eight candidates of a second each, by body; the first ones warm up."""
+    found: dict[str, Any] = {}
+    for name in settings.bodies:
+        card = load_card(name)
+        env = HazardEnv(card=card, family=families_for(name)[0])
+        env.reset(_FIRST_SEED)
+        observation = env.observe()
+        times = observation.time_s + (1 + np.arange(card.chunk)) / card.control_hz
+        rng = np.random.default_rng(0)
+        low, high = np.array([channel.range for channel in card.actions]).T
+        chunks = [
+            ActionChunk(values=rng.uniform(low, high, (card.chunk, len(low))), times_s=times, card=name)
+            for _ in range(8)
+        ]
+        ms = []
+        for _ in range(_LATENCY_QUESTIONS):
+            began = time.perf_counter()
+            gate.judge(observation, chunks, next(iter(observation.images.values())))
+            ms.append(1e3 * (time.perf_counter() - began))
+        env.close()
+        found[name] = {
+            k: float(np.percentile(ms[20:], q)) for k, q in (("p50", 50), ("p95", 95), ("p99", 99))
+        }
+    return found
+
+
+class _Ungated:
+    """A policy as it is, without a gate."""
+
+    def __init__(self, policy: LocalPolicy) -> None:
+        self._policy = policy
+
+    def propose(self, questions: list[Question], count: int = 1) -> list[list[ActionChunk]]:
+        return self._policy.propose(questions, count)
+
+
+def play_episodes(gate: Gate, settings: SafetySettings) -> dict[str, Any]:
+    """The same episodes with and without the gate: clean ones for the cost, harmful ones for the gain."""
+    policy = LocalPolicy(settings.policy)
+    gated = GatedPolicy(policy, gate)
+    path = settings.out / "episodes.jsonl"
+    done = _read(path)
+    plans = [
+        (body, family, which, index)
+        for index in range(settings.episodes)
+        for body in settings.bodies
+        for family in families_for(body)
+        for which in ("clean", "harmful")
+    ]
+    envs: dict[tuple[str, str], HazardEnv] = {}
+    for body, family, which, index in tqdm(plans, unit="pair"):
+        if (body, family, which, index) in done:
+            continue
+        env = envs.setdefault((body, family), HazardEnv(card=load_card(body), family=family))
+        seed = _FIRST_SEED + index
+        intruder = (
+            "none"
+            if which == "clean"
+            else INTRUDERS[(index + families_for(body).index(family)) % len(INTRUDERS)]
+        )
+        scenario = Scenario(intruder=intruder, faults=0.0 if which == "clean" else _FAULTS)
+        pair = {
+            "without": SafetyPlayer(env, policy, None).play(seed, scenario),
+            "with": SafetyPlayer(env, policy, gated).play(seed, scenario),
+        }
+        done[body, family, which, index] = pair
+        with path.open("a") as file:
+            file.write(
+                json.dumps({"key": [body, family, which, index], **{k: vars(v) for k, v in pair.items()}})
+                + "\n"
+            )
+    return _episode_table(done)
+
+
+def _read(path: Path) -> dict[tuple[Any, ...], dict[str, SafetyEpisode]]:
+    if not path.exists():
+        return {}
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return {tuple(line["key"]): {k: SafetyEpisode(**line[k]) for k in ("without", "with")} for line in lines}
+
+
+def _episode_table(done: Mapping[tuple[Any, ...], Mapping[str, SafetyEpisode]]) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for which in ("clean", "harmful"):
+        pairs = [pair for key, pair in done.items() if key[2] == which]
+        if not pairs:
+            continue
+        without, gated = [p["without"] for p in pairs], [p["with"] for p in pairs]
+        table[which] = {
+            "episodes": len(pairs),
+            "success_without": float(np.mean([e.success for e in without])),
+            "success_with": float(np.mean([e.success for e in gated])),
+            "lost_points": 100
+            * float(np.mean([e.success for e in without]) - np.mean([e.success for e in gated])),
+            "held_share": sum(e.held for e in gated) / max(sum(e.steps for e in gated), 1),
+            "refused_answers": sum(e.refused for e in gated) / max(sum(e.asked for e in gated), 1),
+            **{hazard: prevented(without, gated, hazard) for hazard in HAZARDS},
+        }
+    return table

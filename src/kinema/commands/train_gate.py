@@ -1,0 +1,61 @@
+"""`kinema train nano_gate`: from labelled chunks to the gate's artifact."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import replace
+from pathlib import Path
+
+import kinema
+from kinema.bench.provenance import source_commit
+from kinema.commands.terminal import saved_on_interrupt
+from kinema.data import hazards
+from kinema.recipes.gate import GateRecipe
+from kinema.schema import KinemaError
+from kinema.train.gate import GateTraining, export
+
+
+def train_gate(
+    recipe: GateRecipe, *, data: Path, out: Path, steps: int | None, minutes: float | None, resume: bool,
+    threads: int,
+) -> Path:  # fmt: skip
+    """Train, set the thresholds on the calibration's episodes and write `out/artifact`."""
+    folder = data / "hazards"
+    if not hazards.bodies(folder / "train"):
+        raise KinemaError(f"no labelled chunks below {folder}; make them with: {recipe.data_command}")
+    loop = recipe.train.loop
+    if steps is not None:
+        loop = replace(loop, steps=steps)
+    if minutes is not None:
+        loop = replace(loop, budget_s=60 * minutes)
+    config = replace(recipe.train, loop=loop, threads=threads)
+    training = GateTraining(config, folder, out)
+    if resume:
+        training.loop.resume()
+    with saved_on_interrupt(lambda: f"The checkpoint is in {out}; --resume goes on from there."):
+        training.loop.run()
+    return export(training.trained(), folder, out / "artifact", recipe.promise, _provenance(training))
+
+
+def _provenance(training: GateTraining) -> dict[str, object]:
+    config, loop = training.config, training.loop
+    return {
+        "recipe": config.name,
+        "kinema": kinema.__version__,
+        "commit": source_commit(),
+        "steps": loop.step,
+        "batch_size": config.batch_size,
+        "train_s": round(loop.elapsed_s, 1),
+        "seed": config.loop.seed,
+        "hardware": f"{platform.machine()}, {config.threads} thread(s)",
+        "parameters": sum(p.numel() for p in training.model.parameters()),
+        "data": [
+            {
+                "card": body.reader.card.name,
+                "states": len(body),
+                "chunks": int(body["kind"].size),
+                "seeds": [int(body["seed"].min()), int(body["seed"].max())],
+            }
+            for body in training.bodies
+        ],
+    }
