@@ -22,13 +22,17 @@ class Gone(Exception):  # noqa: N818 - not a fault
 class Connection:
     """An accepted websocket. `receive` and `send` raise Gone when it is over."""
 
-    def __init__(self, websocket: WebSocket, desk: Desk, key: Key) -> None:
-        self._websocket, self._limits, self.key = websocket, desk.limits, key
+    def __init__(self, websocket: WebSocket, desk: Desk, door: Door) -> None:
+        self._websocket, self._limits, self._door = websocket, desk.limits, door
         self._bucket = TokenBucket(desk.limits.message_hz, desk.limits.burst, desk.clock)
 
     @property
     def query(self) -> Mapping[str, str]:
         return self._websocket.query_params
+
+    async def key(self) -> Key:
+        """Whose it is now: a key may be revoked, or its quota changed, while it is open. Raises Refusal."""
+        return await self._door.key_of(self._websocket.headers)
 
     async def receive(self, idle_s: float | None = None) -> bytes | str:
         """The next message. One that comes too fast is read later: only its sender waits.
@@ -75,7 +79,7 @@ class Reception:
     async def connect(self, websocket: WebSocket, route: str) -> Connection | None:
         """An accepted connection, to be handed to `done`; None when it was refused by an HTTP answer."""
         try:
-            key = await self._door.key_of(websocket.headers)
+            await self._door.key_of(websocket.headers)
             if self.open >= self.desk.limits.connections:
                 raise Refusal("overloaded", "too many connections are open", retry_after_s=5.0)
         except Refusal as refusal:
@@ -91,7 +95,7 @@ class Reception:
         except BaseException:
             self.done(route)
             raise
-        return Connection(websocket, self.desk, key)
+        return Connection(websocket, self.desk, self._door)
 
     def done(self, route: str) -> None:
         self.open -= 1

@@ -81,7 +81,7 @@ class _Session:
         observation = await self._decoder.run(make) if _is_encoded(message) else make()
         question = Question(observation=observation, card=card.name, noise_seed=noise_seed(0, self._asked))
         self._asked += 1
-        answer = await self._desk.ask(question, key=self._connection.key, route=ROUTE)
+        answer = await self._desk.ask(question, key=await self._connection.key(), route=ROUTE)
         return self._result(answer, observation, time.perf_counter() - began)
 
     def _result(self, answer: Answer, observation: Observation, took_s: float) -> dict[str, Any]:

@@ -99,7 +99,7 @@ class _Session:
                 question = await self._decoder.question(message, self._desk)
                 answer = await self._desk.ask(
                     question,
-                    key=self._connection.key,
+                    key=await self._connection.key(),
                     route=ROUTE,
                     deadline_s=deadline_of(message.get("deadline_s")),
                 )

@@ -1,0 +1,201 @@
+"""Keys, limits and metering in a server that listens: what a client got is booked, whatever happens to it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from browser import Browser
+from test_door import with_keys
+from toy import PANDA, Running, ToyPolicy, observation, running, toy_served
+
+from kinema.runtime.client import RemotePolicy, ServerError
+from kinema.schema import KinemaError, Verdict
+from kinema.serve.app import Accounts, Listening, make_app
+from kinema.serve.journal import Journal
+from kinema.serve.keys import Keys
+from kinema.serve.store import Store, open_store
+from kinema.serve.usage import Usage
+
+CHUNK = 4  # of the toy policy
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = open_store(f"sqlite:///{tmp_path / 'serve.sqlite'}")
+    yield store
+    store.close()
+
+
+def _server(accounts: Accounts, policy: ToyPolicy | None = None) -> object:
+    listening = Listening(port=0, needs_key=True)
+    return running(make_app(toy_served(policy), listening=listening, accounts=accounts), listening)
+
+
+def _ask(server: Running, secret: str, times: int = 1) -> None:
+    policy = RemotePolicy(server.ws, api_key=secret, timeout_s=20.0)
+    for number in range(times):
+        policy.infer(observation(PANDA, seed=number), "panda")
+    policy.close()
+
+
+def test_a_revoked_key_is_refused_on_a_connection_that_is_open(store: Store, tmp_path: Path) -> None:
+    keys = Keys(store, fresh_s=0.0)
+    _, secret = keys.make("arm")
+    with _server(Accounts(keys=keys, usage=Usage(store, journal=tmp_path / "journal"))) as server:  # type: ignore[attr-defined]
+        policy = RemotePolicy(server.ws, api_key=secret, timeout_s=20.0)
+        policy.infer(observation(PANDA), "panda")
+        keys.revoke("arm")
+        with pytest.raises(ServerError) as refused:
+            policy.infer(observation(PANDA), "panda")
+        assert refused.value.code == "unauthorised"
+        policy.close()
+
+
+def test_a_quota_holds_over_many_connections_and_is_booked(store: Store, tmp_path: Path) -> None:
+    keys, usage = Keys(store), Usage(store, journal=tmp_path / "journal")
+    chunk = PANDA.chunk
+    _, secret = keys.make("arm", quota_per_day=3 * chunk)
+    answered: list[int] = []
+
+    def ask(server: Running) -> None:
+        for number in range(6):
+            try:
+                _ask(server, secret)
+                answered.append(number)
+            except ServerError as error:
+                assert error.code == "rate_limited"
+                assert error.retry_after_s is not None
+
+    with _server(Accounts(keys=keys, usage=usage), ToyPolicy(sleep_s=0.01)) as server:  # type: ignore[attr-defined]
+        threads = [threading.Thread(target=ask, args=(server,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    (row,) = usage.report() if usage.fault is None else Usage(store, journal=tmp_path / "x").report()
+    assert row.requests == len(answered)
+    assert row.actions == len(answered) * CHUNK <= 3 * chunk
+    assert row.actions > 2 * chunk - CHUNK * 4
+
+
+def test_a_full_disk_answers_503_and_the_policy_is_not_asked(store: Store, tmp_path: Path) -> None:
+    full = [False]
+
+    def write(fd: int, data: bytes, offset: int) -> int:
+        if full[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return os.pwrite(fd, data, offset)
+
+    keys, policy = Keys(store), ToyPolicy()
+    usage = Usage(store, journal=Journal(tmp_path / "journal", write=write))
+    _, secret = keys.make("arm")
+    with _server(Accounts(keys=keys, usage=usage), policy) as server:  # type: ignore[attr-defined]
+        _ask(server, secret, times=3)
+        full[0] = True
+        for _ in range(3):  # the first is worked out, cannot be written down and is not delivered
+            with pytest.raises(ServerError) as refused:
+                _ask(server, secret)
+            assert (refused.value.code, refused.value.retry_after_s) == ("metering_failed", 1.0)
+        assert sum(policy.batches) <= 4
+        headers = {"Authorization": f"Bearer {secret}"}
+        (row,) = httpx.get(f"{server.http}/v1/usage", headers=headers).json()
+        assert row["requests"] == 3
+        full[0] = False
+        end_s = time.monotonic() + 10
+        while usage.fault is not None:
+            assert time.monotonic() < end_s
+            time.sleep(0.02)
+        _ask(server, secret)
+        (row,) = httpx.get(f"{server.http}/v1/usage", headers=headers).json()
+        assert row["requests"] == 4
+
+
+def test_a_server_that_is_killed_has_booked_what_its_clients_got(tmp_path: Path) -> None:
+    environment = {**os.environ, "KINEMA_HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    environment.pop("KINEMA_DATABASE", None)
+    store = open_store(f"sqlite:///{tmp_path / 'serve.sqlite'}")
+    _, secret = Keys(store).make("arm")
+    answers: list[int] = []
+    for _ in range(2):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        command = [sys.executable, "-c", "import kinema.cli; kinema.cli.main()", "serve", "hold", "--keys"]
+        process = subprocess.Popen([*command, "--port", str(port)], env=environment, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        assert b"kinema serves" in process.stdout.readline()
+        clients = [threading.Thread(target=_ask_until_gone, args=(port, secret, answers)) for _ in range(3)]
+        before = len(answers)
+        for client in clients:
+            client.start()
+        while len(answers) < before + 60:
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        for client in clients:
+            client.join()
+    usage = Usage(store, journal=tmp_path / "usage")
+    usage.start()
+    rows = usage.report()
+    usage.close()
+    store.close()
+    booked = sum(row.requests for row in rows)
+    assert len(answers) >= 120
+    assert len(answers) <= booked <= len(answers) + 2 * 3  # each client may have had one on its way
+    assert sum(row.actions for row in rows) == booked * PANDA.chunk
+
+
+def _ask_until_gone(port: int, secret: str, answers: list[int]) -> None:
+    policy = RemotePolicy(f"ws://127.0.0.1:{port}", api_key=secret, timeout_s=20.0)
+    while True:
+        try:
+            policy.infer(observation(PANDA), "panda")
+        except KinemaError:
+            return
+        answers.append(1)
+
+
+def test_the_console_of_a_real_server_shows_what_it_just_did(tmp_path: Path) -> None:
+    browser = Browser(tmp_path / "chromium")
+    stop = Verdict(
+        allowed=False,
+        risk={"collision": 0.4},
+        limit={"collision": 0.1},
+        horizon_s=1.0,
+        reason="collision with the table in 0.4 s",
+    )
+    try:
+        with with_keys(tmp_path, ToyPolicy(verdict=stop), quota_per_day=1000) as (server, secret):
+            _ask(server, secret, times=5)
+            browser.open(server.http + "/console")
+            browser.wait_for("!document.querySelector('#door').hidden")
+            browser.run(f"document.querySelector('#secret').value = '{secret}'")
+            browser.run("document.querySelector('button').click()")
+            browser.wait_for("document.querySelectorAll('#requests tbody tr').length == 5")
+            text = browser.text()
+            for told in (
+                "ok",
+                "toy",
+                "panda",
+                "stream",
+                "collision with the table in 0.4 s",
+                "100.0 %",
+                "test",
+            ):
+                assert told in text
+            browser.wait_for("document.querySelectorAll('#usage tbody tr').length == 1")
+            assert [line for line in browser.complaints if "401" not in line] == []
+    finally:
+        browser.close()
