@@ -12,7 +12,7 @@ from kinema.schema import KinemaError
 
 FIELDS = (
     "images", "earlier", "state", "heights", "actions", "severity", "tool_m", "thing_m", "thing_now_m",
-    "progress", "kind", "seed", "step", "intruder", "instruction",
+    "progress", "kind", "seed", "step", "intruder", "visible_px", "instruction",
 )  # fmt: skip
 # what of a shard is kept in half precision: lengths [m] and severities need no more
 _HALF = ("heights", "severity", "tool_m", "thing_m", "progress")
@@ -37,8 +37,15 @@ def read_shards(folder: Path, card: str) -> dict[str, np.ndarray]:
     for path in paths:
         with np.load(path, allow_pickle=False) as file:
             for name in FIELDS:
-                parts[name].append(file[name])
+                parts[name].append(file[name] if name in file else _unknown(name, len(file["seed"])))
     return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+
+
+def _unknown(name: str, count: int) -> np.ndarray:
+    """What an older shard does not tell."""
+    if name != "visible_px":
+        raise KinemaError(f"a shard lacks {name!r}; make the data again")
+    return np.full(count, -1)
 
 
 def bodies(folder: Path) -> tuple[str, ...]:

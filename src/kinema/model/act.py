@@ -20,15 +20,23 @@ class LocalPolicy:
     """Answers observations with an artifact's weights, in this process.
 
     threads: CPU threads for this process (1 is fastest at this size when several processes share a machine).
+    steady: draw the first chunk of every answer from zero noise, the middle of the distribution, so that one
+        answer carries on where the last one was going.
     """
 
     def __init__(
-        self, folder: Path, *, device: str = "cpu", sample_steps: int | None = None, threads: int | None = 1
+        self,
+        folder: Path,
+        *,
+        device: str = "cpu",
+        sample_steps: int | None = None,
+        threads: int | None = 1,
+        steady: bool = False,
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
         self.artifact = artifact.load(Path(folder), device=device)
-        self._device, self.sample_steps = device, sample_steps
+        self._device, self.sample_steps, self.steady = device, sample_steps, steady
         self.reset(0)
 
     def reset(self, seed: int) -> None:
@@ -74,7 +82,11 @@ class LocalPolicy:
 
     def _noise(self, seed: int, count: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed)
-        return torch.randn(count, self.artifact.policy.config.decoder.horizon, NUM_SLOTS, generator=generator)
+        horizon = self.artifact.policy.config.decoder.horizon
+        noise = torch.randn(count, horizon, NUM_SLOTS, generator=generator)
+        if self.steady:
+            noise[0] = 0.0
+        return noise
 
     def _known(self, questions: Sequence[Question], rows: Sequence[Row]) -> Known | None:
         """The committed actions in unified slots, each at the step of the chunk at which it is due."""

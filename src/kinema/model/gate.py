@@ -79,8 +79,9 @@ class Gate:
     ) -> list[Assessment]:
         reader = self._reader({chunk.card for chunk in chunks})
         actions = np.stack([self._steps(chunk) for chunk in chunks])
+        scenes = reader.observed(observation, earlier)
         path = reader.paths.path(actions, np.asarray(observation.state, np.float64))
-        seen = self.artifact.model.see(reader.observed(observation, earlier).to(self._device))
+        seen = self.artifact.model.see(scenes.to(self._device))
         foreseen = self.artifact.model.foresee(seen, torch.from_numpy(path)[None].to(self._device))
         risk = self.artifact.risk(foreseen)[0].cpu().numpy()  # (K, T, E)
         tool = foreseen.tool_m.mean(0)[0].cpu().numpy()

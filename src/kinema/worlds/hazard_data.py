@@ -38,6 +38,7 @@ class Sample:
     heights: float32 (2, C, C) of things and of intruders; actions (K, T, D); severity (K, T, E), worst so far
     tool_m (K, T, A, 3); thing_m (K, T, 3); progress (K,); kind (K,) index into KINDS
     thing_now_m (3,): where the thing is before anything is done
+    visible_px: how much of the intruder is seen in the pictures
     """
 
     images: np.ndarray
@@ -54,6 +55,7 @@ class Sample:
     seed: int
     step: int
     intruder: int
+    visible_px: int
     instruction: str
 
 
@@ -118,6 +120,7 @@ def _sample(
         seed=seed,
         step=step,
         intruder=INTRUDERS.index(env.intruders.kind),
+        visible_px=env.visible_px(),
         instruction=observation.instruction,
         **_stacked(courses),
     )

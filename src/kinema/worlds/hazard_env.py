@@ -68,6 +68,7 @@ class HazardEnv:
         _make_links_solid(model, card)
         self.watch = Watch(self.env, self.intruders.bodies)
         self.env.scene.controller.between = self._between
+        self._outlines: mujoco.Renderer | None = None
         self._rays = _ray_grid(*table_area(card))
 
     def reset(self, seed: int, intruder: str = "") -> None:
@@ -148,7 +149,27 @@ class HazardEnv:
             found[i] = np.where(distance < 0, 0.0, eye[2] + distance * ways[:, 2])
         return np.clip(found, 0.0, 0.6).astype(np.float32).reshape(2, CELLS, CELLS)
 
+    def visible_px(self) -> int:
+        """How many pixels the intruder takes in all the pictures of the present observation."""
+        if self.intruders.kind == "none":
+            return 0
+        if self._outlines is None:
+            size = self.env.image_size
+            self._outlines = mujoco.Renderer(self.env.scene.model, size, size)
+            self._outlines.enable_segmentation_rendering()
+        found = 0
+        for name in self.card.camera_names:
+            self._outlines.update_scene(self.env.scene.data, name)
+            number, kind = np.moveaxis(self._outlines.render(), -1, 0)
+            geoms = number[kind == mujoco.mjtObj.mjOBJ_GEOM]
+            bodies = self.env.scene.model.geom_bodyid[geoms]
+            found += int(np.isin(bodies, list(self.intruders.bodies)).sum())
+        return found
+
     def close(self) -> None:
+        if self._outlines is not None:
+            self._outlines.close()
+            self._outlines = None
         self.env.close()
 
     def _between(self) -> None:
@@ -221,6 +242,10 @@ def _make_links_solid(model: mujoco.MjModel, card: EmbodimentCard) -> None:
                 if geom.collide:
                     model.geom_contype[first + i] = ROBOT_GROUP | (_OTHER_ARM if number else 0)
                     model.geom_conaffinity[first + i] = 0 if number else _OTHER_ARM
+            # the broad phase looks at whole bodies, whose bits were joined when the model was compiled
+            mine = slice(first, first + model.body_geomnum[body])
+            model.body_contype[body] = np.bitwise_or.reduce(model.geom_contype[mine], initial=0)
+            model.body_conaffinity[body] = np.bitwise_or.reduce(model.geom_conaffinity[mine], initial=0)
 
 
 def _ray_grid(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
