@@ -7,17 +7,22 @@ out: it can reach localhost, so the host that was asked for and the origin of th
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from kinema.schema import KinemaError
-from kinema.serve.keys import LOCAL, Key, Keys
+from kinema.serve.keys import LOCAL, Key, Keys, KeysBusyError
 from kinema.serve.refusal import Refusal
+from kinema.serve.store import StoreError
 
 _SCHEMES = ("api-key", "bearer")  # openpi's clients say Api-Key
 _LONGEST_SECRET = 200
+_MOST_STRANGERS = 32  # secrets that wait for argon2 at the same time: about two seconds of it
 
 
 def is_this_machine(host: str) -> bool:
@@ -37,7 +42,10 @@ class Door:
         if needs_key and keys is None:
             raise KinemaError("a server that asks for keys needs a database of keys")
         self._keys, self.needs_key, self._this_machine_only = keys, needs_key, this_machine_only
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="kinema-keys")  # argon2 is slow on purpose
+        # Who is known never waits behind strangers, and argon2, slow on purpose, gives way to the policy.
+        self._known = ThreadPoolExecutor(1, "kinema-keys")
+        self._strangers = ThreadPoolExecutor(1, "kinema-strangers", initializer=_give_way)
+        self._waiting = 0
 
     async def key_of(self, headers: Mapping[str, str]) -> Key:
         """The key that the headers name, or LOCAL. Raises Refusal (unauthorised, forbidden, overloaded)."""
@@ -54,17 +62,35 @@ class Door:
         assert self._keys is not None
         key = self._keys.recall(secret)
         if key is None:
-            loop = asyncio.get_running_loop()
             try:
-                key = await loop.run_in_executor(self._pool, self._keys.check, secret)
-            except KinemaError:  # the database is away, or too many strangers are knocking
+                key = await self._looked_up(self._keys, secret)
+            except (StoreError, KeysBusyError):
                 raise Refusal("overloaded", "keys cannot be checked now", retry_after_s=1.0) from None
         if key is None:
             raise Refusal("unauthorised", "this API key is unknown or was revoked")
         return key
 
+    async def _looked_up(self, keys: Keys, secret: str) -> Key | None:
+        loop = asyncio.get_running_loop()
+        if keys.knows(secret):
+            return await loop.run_in_executor(self._known, keys.check, secret)
+        if self._waiting >= _MOST_STRANGERS:
+            raise Refusal("overloaded", "too many unknown keys are being checked", retry_after_s=1.0)
+        self._waiting += 1
+        try:
+            return await loop.run_in_executor(self._strangers, keys.check, secret)
+        finally:
+            self._waiting -= 1
+
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._known, self._strangers):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _give_way() -> None:
+    """This thread runs when others do not want to. Only Linux has priorities of threads."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def secret_of(headers: Mapping[str, str]) -> str | None:
