@@ -1,5 +1,6 @@
 """Questions to the shipped policy: together equals alone, the seed decides, committed actions are kept."""
 
+import dataclasses
 from importlib.resources import files
 from pathlib import Path
 
@@ -73,3 +74,14 @@ def test_actions_due_before_the_chunk_or_after_it_change_nothing(policy):
     for committed in (late, early):
         answered = policy.answer([_question("ur5e", 6, committed)])[0]
         np.testing.assert_array_equal(answered.values, free.values)
+
+
+def test_a_steady_answer_does_not_depend_on_the_seed_and_its_rivals_do(policy):
+    steady = LocalPolicy(Path(str(files("kinema") / "artifacts" / "nano")), steady=True)
+    question = _question("panda", 3)
+    other = dataclasses.replace(question, noise_seed=4)
+    (first, rival), (same, another) = steady.propose([question, other], 2)
+    np.testing.assert_allclose(first.values, same.values, atol=2e-4)
+    assert np.abs(rival.values - another.values).max() > 1e-4
+    drawn = policy.answer([question])[0]
+    assert np.abs(drawn.values - first.values).max() > 1e-4

@@ -64,7 +64,7 @@ def evaluate(
         judged = _metaworld(robots, variation)
     settings = RunSettings(
         benchmark=judged,
-        policy=policies.policy_factory(policy, wanted),
+        policy=policies.policy_factory(policy, wanted, steady=benchmark == "latency"),
         episodes=episodes,
         seed=seed,
         replan_steps=replan or REPLAN.get(benchmark, TABLETOP_REPLAN),

@@ -70,11 +70,13 @@ def trained_bodies(policy: str, bodies: Collection[str] = ()) -> tuple[str, ...]
     return () if _is_code(policy) else bodies_of(artifact_folder(policy, bodies))
 
 
-def policy_factory(name: str, bodies: Collection[str] = ()) -> Factory:
-    """How a process builds the policy; `bodies` as in `artifact_folder`."""
+def policy_factory(name: str, bodies: Collection[str] = (), *, steady: bool = False) -> Factory:
+    """How a process builds the policy; `bodies` as in `artifact_folder`, `steady` as in `LocalPolicy`."""
     if _is_code(name):
         return Factory(target=_BUILT_IN.get(name, name))
-    arguments = {"folder": str(artifact_folder(name, bodies))}
+    arguments: dict[str, str | bool] = {"folder": str(artifact_folder(name, bodies))}
+    if steady:
+        arguments["steady"] = True
     return Factory(target=ARTIFACT_TARGET, arguments=arguments)
 
 
