@@ -21,7 +21,19 @@ except ModuleNotFoundError:  # earlier releases of typer leave these to click
     from click.exceptions import Abort  # type: ignore[assignment]
     from click.exceptions import ClickException as TyperException  # type: ignore[assignment]
 
-from kinema.commands import bench, client, data, doctor, evaluate, keys, robots, run, serve, train
+from kinema.commands import (
+    bench,
+    bench_serve,
+    client,
+    data,
+    doctor,
+    evaluate,
+    keys,
+    robots,
+    run,
+    serve,
+    train,
+)
 from kinema.commands.terminal import examples, say_error
 
 _DISK_FULL = os.strerror(errno.ENOSPC)
@@ -40,6 +52,7 @@ app.command("eval", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command("train", epilog=train.EXAMPLES)(train.train)
 app.add_typer(data.app, name="data")
 app.add_typer(robots.app, name="robots")
+bench.app.command("serve", epilog=bench_serve.EXAMPLES)(bench_serve.serve)
 app.add_typer(bench.app, name="bench")
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.command("client", epilog=client.EXAMPLES)(client.client)

@@ -228,3 +228,42 @@ def test_refusing_a_chunk_is_not_charged() -> None:
         with service(policy, meter=metered_by(Book(), "toy")) as made:  # type: ignore[arg-type]
             gathered(lambda q: made.ask(q, asker="k"), [question()])
     assert [row[:4] for row in rows] == [("k", "toy", "panda", 4), ("k", "toy", "panda", 0)]
+
+
+def test_one_slow_answer_does_not_shut_the_service() -> None:
+    policy = ToyPolicy(sleep_s=0.3)
+    with service(policy, deadline_s=1.0) as made:
+        gathered(made.ask, [question()])  # such as the first one, which compiles
+        policy.sleep_s = 0.0
+        results = gathered(lambda q: made.ask(q, deadline_s=0.1), [question()])  # by the estimate hopeless
+        assert isinstance(results[0], Answer)
+
+
+def test_a_batch_is_no_larger_than_what_can_be_answered_in_time() -> None:
+    """Each question costs 40 ms and may take 0.5 s; a batch of 16 would bring all 16 too late."""
+
+    class Linear(ToyPolicy):
+        def answer(self, questions: Any) -> Any:
+            self.sleep_s = 0.04 * len(questions)
+            return super().answer(questions)
+
+    policy = Linear()
+    with service(policy, deadline_s=0.5, largest_batch=16, largest_queue=64) as made:
+        gathered(made.ask, [question()])
+
+        async def run() -> list[Any]:
+            async def client(number: int) -> list[Any]:
+                results = []
+                for _ in range(6):
+                    results += await asyncio.gather(made.ask(question(number)), return_exceptions=True)
+                    await asyncio.sleep(0.01)
+                return results
+
+            of_clients = await asyncio.gather(*map(client, range(40)))
+            return [result for results in of_clients for result in results]
+
+        results = asyncio.run(run())
+    answered = sum(isinstance(r, Answer) for r in results)
+    late = sum(isinstance(r, Refusal) and r.code == "late" for r in results)
+    assert answered >= 10
+    assert late <= answered  # the rest was refused on arrival

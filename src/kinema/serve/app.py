@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import socket
 from collections.abc import AsyncIterator
@@ -161,6 +162,8 @@ def url_of(listening: Listening, bound: socket.socket) -> str:
 
 def run(app: FastAPI, listening: Listening, bound: socket.socket) -> None:
     """Serve until a signal ends it."""
+    gc.collect()
+    gc.freeze()  # what is loaded stays: walking through it again and again would delay answers
     uvicorn.Server(uvicorn_config(app, listening)).run(sockets=[bound])
 
 

@@ -155,11 +155,11 @@ class Service:
     def _admit(self, allowed_s: float) -> None:
         if self._stopping:
             raise Refusal("stopping", "the server is stopping", retry_after_s=5.0)
-        full = len(self._waiting) >= self.queueing.largest_queue
-        if full or self._wait_s() > allowed_s:
-            raise Refusal(
-                "overloaded", f"{len(self._waiting)} questions are waiting", retry_after_s=self.retry_s
-            )
+        waiting = len(self._waiting)
+        # An idle service takes any question: else one slow answer would shut it for good.
+        too_slow = waiting + self._answering > 0 and self._wait_s() > allowed_s
+        if waiting >= self.queueing.largest_queue or too_slow:
+            raise Refusal("overloaded", f"{waiting} questions are waiting", retry_after_s=self.retry_s)
 
     @property
     def retry_s(self) -> float:
@@ -191,12 +191,31 @@ class Service:
             if len(self._waiting) < expected:
                 enough = lambda: len(self._waiting) >= expected or self._stopping  # noqa: E731
                 self._changed.wait_for(enough, self.queueing.window_s)
-            count = min(len(self._waiting), self.queueing.largest_batch)
-            batch = [self._waiting.popleft() for _ in range(count)]
-            now = self._clock()
-            wanted = [job for job in batch if not job.given_up and now < job.due_s]
-            self._answering = self._last_batch = len(wanted)
-        return wanted
+            batch, too_late = self._taken()
+            self._answering = self._last_batch = len(batch)
+        late = Refusal("late", "no answer would come in time", retry_after_s=self.retry_s)
+        _hand_out([(job, late) for job in too_late])
+        return batch
+
+    def _taken(self) -> tuple[list[_Job], list[_Job]]:
+        """As many as can be answered together in time, and those before them that are too late already."""
+        batch: list[_Job] = []
+        too_late: list[_Job] = []
+        now = self._clock()
+        while self._waiting and len(batch) < self.queueing.largest_batch:
+            job = self._waiting[0]
+            in_time = now + (len(batch) + 1) * self._per_question_s < job.due_s
+            if batch and not in_time:
+                break
+            self._waiting.popleft()
+            last = not self._waiting  # it is tried whatever the estimate says, which is corrected by that
+            if job.given_up:
+                continue
+            if in_time or (last and now < job.due_s):
+                batch.append(job)
+            else:
+                too_late.append(job)
+        return batch, too_late
 
     def _answer(self, batch: list[_Job]) -> None:
         began = self._clock()
