@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinema.card.load import load_card
-from kinema.runtime.buffer import Blend, ChunkBuffer, Mixing, StartAnew, take_over
+from kinema.runtime.buffer import Blend, ChunkBuffer, Continue, Mixing, StartAnew, take_over
 from kinema.schema import ActionChunk, KinemaError
 from kinema.space.rotation import matrix_from_rotvec, rotvec_from_matrix
 
@@ -65,6 +65,21 @@ def test_a_chunk_that_begins_with_what_was_committed_changes_nothing_of_it(seed:
     for how in (take_over, Blend(blend_s)):
         buffer.splice(new, 0.7, how)
         np.testing.assert_allclose(buffer.at(0.7)[MOTION], committed.values[-1][MOTION], atol=1e-9)
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_an_answer_that_agrees_is_played_as_it_is_and_another_is_faded_in(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    buffer = ChunkBuffer(CARD)
+    old, new = chunk(rng, 0.0), chunk(rng, 0.4)
+    buffer.splice(old, 0.0, take_over)
+    buffer.splice(new, 0.6, Continue(0.2))
+    before = buffer.sample(old, 0.6)
+    np.testing.assert_allclose(buffer.at(0.6)[MOTION], before[MOTION], atol=1e-9)
+    buffer.splice(old, 0.0, take_over)
+    new.values[:2] = old.values[4:6]
+    buffer.splice(new, 0.6, Continue(0.2))
+    np.testing.assert_array_equal(buffer.at(0.7), new.values[2])
 
 
 @pytest.mark.parametrize(("latency_s", "steps"), [(0.0, 0), (0.1, 1), (0.11, 2), (0.3, 3), (9.0, 16)])

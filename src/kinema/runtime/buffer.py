@@ -15,6 +15,7 @@ from kinema.schema import ActionChunk, KinemaError
 from kinema.space.rotation import matrix_from_rotvec, rotvec_from_matrix
 
 _ROUNDING_S = 1e-6
+_SAME = 1e-3  # m or rad: less than a plan means
 
 Splice = Callable[["ChunkBuffer", ActionChunk, float], ActionChunk]
 
@@ -102,7 +103,7 @@ def check_chunk(chunk: ActionChunk, card: EmbodimentCard) -> None:
 
 
 def take_over(buffer: ChunkBuffer, new: ActionChunk, now_s: float) -> ActionChunk:
-    """The new chunk from now on, as it is: for answers that begin with what was committed."""
+    """The new chunk from now on, as it is."""
     return new
 
 
@@ -146,3 +147,17 @@ class Blend:
         before = buffer.sample(old, at_s)
         weight = float(np.clip((at_s - now_s) / self.blend_s, 0.0, 1.0))
         return fresh if before is None else buffer.mixing.between(before, fresh, weight)
+
+
+class Continue(Blend):
+    """For answers that begin with what was committed: the new chunk as it is where it agrees with the old one.
+
+    An answer that took longer than was foreseen begins with less than was played; it is faded in.
+    """
+
+    def __call__(self, buffer: ChunkBuffer, new: ActionChunk, now_s: float) -> ActionChunk:
+        if buffer.plan is None:
+            return new
+        ours, theirs = buffer.at(now_s), buffer.sample(new, now_s)
+        agree = ours is not None and theirs is not None and np.abs(ours - theirs).max() < _SAME
+        return new if agree else super().__call__(buffer, new, now_s)

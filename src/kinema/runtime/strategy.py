@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from kinema.card.card import EmbodimentCard
-from kinema.runtime.buffer import Blend, Splice, StartAnew
+from kinema.runtime.buffer import Blend, Continue, Splice, StartAnew
 from kinema.schema import KinemaError
 
 STRATEGIES = ("synchronous", "blend", "in_painting")
@@ -43,7 +43,7 @@ def strategy(name: str, card: EmbodimentCard, replan_steps: int = REPLAN_STEPS) 
     splices: dict[str, tuple[Splice, bool, bool]] = {
         "synchronous": (StartAnew(replan_steps), True, False),
         "blend": (fade, False, False),
-        "in_painting": (fade, False, True),
+        "in_painting": (Continue(BLEND_STEPS / card.control_hz), False, True),
     }
     if name not in splices:
         raise KinemaError(f"unknown strategy {name!r}; choices: {', '.join(STRATEGIES)}")
