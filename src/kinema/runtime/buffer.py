@@ -150,7 +150,7 @@ class Blend:
 
 
 class Continue(Blend):
-    """For answers that begin with what was committed: the new chunk as it is where it agrees with the old one.
+    """For answers that begin with what was committed: the new chunk as it is where it agrees with the old.
 
     An answer that took longer than was foreseen begins with less than was played; it is faded in.
     """
