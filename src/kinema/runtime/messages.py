@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from kinema.runtime.wire import WireError
-from kinema.schema import ActionChunk, Question, Verdict
+from kinema.schema import ActionChunk, KinemaError, Question, Verdict
 
 PROTOCOL = 1
 PATH = "/v1/stream"
@@ -73,7 +73,7 @@ def chunk_of(message: Mapping[str, Any]) -> ActionChunk:
             card=str(message["card"]),
             verdict=None if verdict is None else verdict_of(verdict),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, KinemaError) as error:
         raise WireError(f"the server's answer is no chunk: {error!r}") from None
 
 
