@@ -376,6 +376,52 @@ def test_a_damaged_line_costs_itself_only_and_the_file_is_kept(store: Store, tmp
     assert [path.suffix for path in (tmp_path / "usage").iterdir()] == [".damaged"]
 
 
+def test_a_line_that_a_kill_tore_is_left_out(store: Store, tmp_path: Path) -> None:
+    usage = _usage(store, tmp_path)
+    usage.start()
+    usage.record("k", "m", "b", 5, 1.0)
+    segment = usage._journal.to_book()[0]  # type: ignore[union-attr]
+    os.pwrite(segment._fd, _row().to_line(1)[:30], segment.end)
+    _die(usage)
+    after = _usage(store, tmp_path)
+    after.start()
+    assert [row.actions for row in after.report()] == [5]
+    after.close()
+    assert list((tmp_path / "usage").iterdir()) == []
+
+
+def test_a_segment_stays_until_its_last_row_is_booked(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "usage", size=1024)
+    journal.tend()
+    while len(journal.to_book()) == 1:
+        journal.append(_row())
+        journal.tend()
+    full = journal.to_book()[0]
+    journal.let_go(full)
+    assert full.path.exists()
+    full.booked = full.end
+    journal.let_go(full)
+    assert not full.path.exists()
+    assert full not in journal.to_book()
+    journal.close()
+
+
+def test_the_journal_of_a_live_server_is_not_taken_over(store: Store, tmp_path: Path) -> None:
+    one, other = _usage(store, tmp_path), _usage(store, tmp_path)
+    one.start()
+    one.record("k", "m", "b", 1, 1.0)
+    other.start()
+    assert other.report() == []
+    _die(other)
+    assert [row.actions for row in one.report()] == [1]
+    one.record("k", "m", "b", 10, 1.0)
+    _die(one)  # its file must still be there
+    after = _usage(store, tmp_path)
+    after.start()
+    assert [row.actions for row in after.report()] == [11]
+    after.close()
+
+
 def test_two_servers_share_a_journal_folder_and_a_database(store: Store, tmp_path: Path) -> None:
     one, other = _usage(store, tmp_path), _usage(store, tmp_path)
     one.start()
