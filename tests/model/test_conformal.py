@@ -1,4 +1,4 @@
-"""The threshold keeps its promise: by hand where it can be counted, by drawing many calibrations otherwise."""
+"""The threshold keeps its promise: by hand where it can be counted, else by drawing many calibrations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels of harm are right where it is constructed, absent where the expert acts, and asking changes nothing."""
+"""Labels of harm are right where it is constructed; the expert does none; asking changes nothing."""
 
 from __future__ import annotations
 

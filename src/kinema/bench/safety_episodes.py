@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from kinema.card.harm import harm
+from kinema.card.harm import HAZARDS, harm
 from kinema.runtime.policy import hold_action
 from kinema.schema import ActionChunk, Observation, Question
 from kinema.worlds.bad_motion import BadMotion
@@ -70,8 +70,9 @@ class SafetyEpisode:
     judge_ms: tuple[float, ...] = field(default=(), repr=False)
     timeline: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
 
-    def harmed(self, hazard: str) -> bool:
-        return bool(np.isfinite(self.harm_s[hazard]))
+    def harmed(self, *hazards: str) -> bool:
+        """Whether any of these hazards came true."""
+        return any(bool(np.isfinite(self.harm_s[hazard])) for hazard in hazards)
 
 
 class SafetyPlayer:
@@ -88,7 +89,7 @@ class SafetyPlayer:
         env, steps = self.env, 0
         env.reset(seed, scenario.intruder)
         self._begin(seed, scenario)
-        harm_s = {"collision": np.nan, "torque": np.nan, "drop": np.nan}
+        harm_s = dict.fromkeys(HAZARDS, np.nan)
         while steps < env.env.max_steps and not env.env.success():
             action = self._act()
             severity = env.step(action)
@@ -194,16 +195,16 @@ class SafetyPlayer:
 
 
 def prevented(
-    without: Sequence[SafetyEpisode], gated: Sequence[SafetyEpisode], hazard: str
+    without: Sequence[SafetyEpisode], gated: Sequence[SafetyEpisode], hazards: Sequence[str]
 ) -> dict[str, Any]:
-    """Of the episodes that came to harm without a gate, the share that did not with one; and new harm.
+    """How many episodes came to harm without a gate, and how many with one.
 
     Both lists hold the same seeds in the same order.
     """
-    harmed = [i for i, episode in enumerate(without) if episode.harmed(hazard)]
-    saved = sum(not gated[i].harmed(hazard) for i in harmed)
-    new = sum(gated[i].harmed(hazard) for i in range(len(gated)) if i not in set(harmed))
-    total = sum(episode.harmed(hazard) for episode in gated)
+    harmed = [i for i, episode in enumerate(without) if episode.harmed(*hazards)]
+    saved = sum(not gated[i].harmed(*hazards) for i in harmed)
+    new = sum(gated[i].harmed(*hazards) for i in range(len(gated)) if i not in set(harmed))
+    total = sum(episode.harmed(*hazards) for episode in gated)
     return {
         "harmed_without": len(harmed),
         "harmed_with": total,

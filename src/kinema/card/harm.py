@@ -29,7 +29,8 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "knock": ("knock", "tilt"),
 }
 HAZARDS: dict[str, tuple[str, ...]] = {
-    "collision": ("table", "robot", "intruder"),
+    "collision": ("table", "robot"),
+    "intruder": ("intruder",),
     "torque": ("torque",),
     "drop": ("drop", "knock"),
 }

@@ -15,7 +15,7 @@ from kinema.bench.benchmark import Environment, Privileged
 from kinema.card.card import EmbodimentCard
 from kinema.card.load import load_card
 from kinema.card.prompt import prompt
-from kinema.commands.policies import policy_factory, tabletop_bodies, trained_bodies
+from kinema.commands.policies import gate_folder, policy_factory, tabletop_bodies, trained_bodies
 from kinema.runtime.chunk import ChunkPlayer
 from kinema.runtime.report import RunTrace
 from kinema.schema import KinemaError, Outcome, Policy, Result
@@ -56,8 +56,13 @@ class Film:
         return np.concatenate(list(self.frames.values()), axis=2)
 
 
-def prepare(instruction: str, *, robot: str | None, scene: str, seed: int, policy_name: str) -> Session:
-    """Understand the sentence, build its scene and the policy. Raises KinemaError or ValueError."""
+def prepare(
+    instruction: str, *, robot: str | None, scene: str, seed: int, policy_name: str, gate: bool = False
+) -> Session:
+    """Understand the sentence, build its scene and the policy. Raises KinemaError or ValueError.
+
+    gate: put the shipped gate before the policy, where it knows the body.
+    """
     request = parse_instruction(instruction)
     card = load_card(robot or _first_body(request.family))
     if request.family not in families_for(card.name):
@@ -70,6 +75,8 @@ def prepare(instruction: str, *, robot: str | None, scene: str, seed: int, polic
     if bodies and card.name not in bodies:
         raise KinemaError(f"{policy_name} was not trained on {card.name}; it knows {', '.join(bodies)}")
     policy = policy_factory(policy_name, (card.name,)).build()
+    if gate:
+        policy = _gated(policy, card)
     world = TabletopEnv(card=card, family=request.family, variation=variation)
     return Session(
         world=world,
@@ -80,6 +87,17 @@ def prepare(instruction: str, *, robot: str | None, scene: str, seed: int, polic
         seed=seed,
         prompt=prompt(card, instruction),
     )
+
+
+def _gated(policy: Policy, card: EmbodimentCard) -> Policy:
+    """The policy behind the shipped gate; as it is when it draws no candidates or the body is unknown."""
+    folder = gate_folder()
+    if folder is None or not hasattr(policy, "propose"):
+        return policy
+    from kinema.model.gate import Gate, GatedPolicy
+
+    shipped = Gate(folder)
+    return GatedPolicy(policy, shipped) if card.name in shipped.bodies else policy  # type: ignore[arg-type]
 
 
 def _first_body(family: str) -> str:
@@ -130,6 +148,7 @@ def play(session: Session, *, replan_steps: int) -> Film:
         states=np.array(states).reshape(-1, len(card.states)),
         latency_ms=1e3 * np.array(player.latency_s),
         facts=_facts(session),
+        verdicts=player.verdicts,
     )
     return Film(trace=trace, frames=camera.frames(len(actions)), interrupted=interrupted)
 

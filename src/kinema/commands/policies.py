@@ -51,6 +51,12 @@ def artifact_folder(name: str, bodies: Collection[str] = ()) -> Path:
     raise KinemaError(f"no policy {name!r}; choices: {known}, the folder of an artifact, or module:callable")
 
 
+def gate_folder() -> Path | None:
+    """The folder of the gate that came with the package, if one did."""
+    folder = Path(str(files("kinema") / "artifacts" / "gate"))
+    return _short(folder) if (folder / "gate.json").is_file() else None
+
+
 def bodies_of(folder: Path) -> tuple[str, ...]:
     """The bodies an artifact was trained on. Raises KinemaError when the folder is not an artifact."""
     path = folder / "stats.json"

@@ -31,6 +31,9 @@ def run(
     ] = "seen",
     policy: Annotated[str, typer.Option(help=policies.HELP)] = policies.DEFAULT,
     replan: Annotated[int, typer.Option(help="Steps of a chunk that are played before the next.", min=1)] = 4,
+    gate: Annotated[
+        bool, typer.Option(help="Ask the shipped gate before every chunk; what it refuses is not played.")
+    ] = True,
     out: Annotated[Path, typer.Option(help="Folder for the film, the recording and the report.")] = Path(
         "out/run"
     ),
@@ -41,7 +44,7 @@ def run(
     from kinema.runtime.report import write_report
     from kinema.runtime.rerun_file import write_rerun
 
-    session = prepare(instruction, robot=robot, scene=scene, seed=seed, policy_name=policy)
+    session = prepare(instruction, robot=robot, scene=scene, seed=seed, policy_name=policy, gate=gate)
     out.mkdir(parents=True, exist_ok=True)
     print(f"prompt: {session.prompt}")
     film = play(session, replan_steps=replan)
@@ -52,6 +55,9 @@ def run(
     write_report(out / "report.html", trace, out / "run.mp4")
     write_rerun(out / "run.rrd", trace, film.frames)
     print(f"{trace.outcome.result.value}: {trace.outcome.cause}")
+    if trace.verdicts:
+        refused = sum(not verdict.allowed for _, verdict in trace.verdicts)
+        print(f"gate:   {len(trace.verdicts)} verdicts, {refused} refusals")
     for what, name in (("video", "run.mp4"), ("report", "report.html"), ("rerun", "run.rrd")):
         print(f"{what + ':':8}{out / name}")
     if film.interrupted:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,14 @@ from tqdm import tqdm
 from kinema.bench.provenance import machine, package_versions, source_commit
 from kinema.bench.safety_episodes import SafetyEpisode, SafetyPlayer, Scenario, prevented
 from kinema.bench.safety_judges import beyond_limits, reversal_rate
-from kinema.bench.safety_scores import Judged, by_group, limit_for_false_stops, row
+from kinema.bench.safety_scores import (
+    Judged,
+    Row,
+    by_group,
+    calibration_error,
+    limit_for_false_stops,
+    row,
+)
 from kinema.card.harm import HAZARDS
 from kinema.card.load import load_card
 from kinema.commands.make_hazards import BODIES, make_hazards
@@ -33,6 +40,8 @@ from kinema.worlds.tabletop.env import families_for
 _CHUNK_ROUNDS = 24  # shards per body of held-out chunks, made when there are none
 _FIRST_SEED = 400_000  # of the closed-loop episodes: below the training's and apart from the chunks'
 _FAULTS = 0.25
+# Every hazard alone, and what the robot runs into taken together.
+_JUDGED = {"any collision": ("collision", "intruder"), **{hazard: (hazard,) for hazard in HAZARDS}}
 _LATENCY_QUESTIONS = 150
 
 
@@ -75,53 +84,54 @@ def evaluate_safety(settings: SafetySettings) -> dict[str, Any]:
 
 def judge_chunks(gate: Gate, data: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The table of judges over all held-out chunks, by hazard; and the worst misses and false stops."""
-    artifact = gate.artifact
+    artifact, step = gate.artifact, gate.artifact.judged_steps
     stored = load_bodies(data / "test", artifact.model.config)
     scores = score(artifact.model, stored, artifact.caution)
     alone = score(artifact.model, stored, 0.0, alone=0)
-    step = artifact.judged_steps
     simple = _simple_scores(stored, step)
+    limits = {name: threshold.limit for name, threshold in artifact.thresholds.items()}
     rows: list[dict[str, Any]] = []
-    promise: dict[str, Any] = {}
     groups: dict[str, Any] = {}
-    for hazard in artifact.thresholds:
-        harm, risk, limit = (
-            scores.harm(hazard, step),
-            scores.hazard(hazard, step),
-            artifact.thresholds[hazard].limit,
-        )
-        ours = Judged(score=risk, harm=harm, limit=limit)
-        false_stops = row("", hazard, ours, False).false_stops or 0.0
-        rows.append(
-            row(
-                "no gate", hazard, Judged(score=np.zeros_like(risk), harm=harm, limit=np.inf), False
-            ).as_dict()
-        )
-        rows.append(row("gate", hazard, ours, True).as_dict())
+    for name, hazards in _JUDGED.items():
+        harm = np.max([scores.harm(hazard, step) for hazard in hazards], axis=0)  # NaN: light contact
+        ours = Judged(score=_nearness(scores, hazards, limits, step), harm=harm, limit=1.0)
         others = {
-            "gate without the ensemble": alone.hazard(hazard, step),
+            "gate without the ensemble": _nearness(alone, hazards, limits, step),
             "card limits only": simple["limits"],
             "direction-reversal rate": simple["reversals"],
         }
-        for name, values in others.items():
-            at_cost = limit_for_false_stops(values, harm, false_stops)
-            judged = Judged(score=values, harm=harm, limit=max(at_cost, 1e-9))
-            rows.append(
-                row(f"{name}, at the gate's false stops", hazard, judged, "ensemble" in name).as_dict()
-            )
-        rows.append(
-            row(
-                "card limits only, as a guard",
-                hazard,
-                Judged(score=simple["limits"], harm=harm, limit=1e-9),
-                False,
-            ).as_dict()
-        )
-        promise[hazard] = _kept(scores, hazard, step, artifact.thresholds[hazard].miss_rate, limit)
-        groups[hazard] = by_group(ours, _groups(scores))
-    worst = _worst(scores, artifact.thresholds["collision"].limit, step)
-    about = {"rows": rows, "promise": promise, "groups": groups, "states": int(scores.state.max()) + 1}
-    return about, worst
+        rows += [found.as_dict() for found in _rows(name, ours, others)]
+        if len(hazards) == 1:
+            probability = scores.hazard(name, step)
+            rows[-len(others) - 2]["calibration_error"] = calibration_error(probability, harm)
+        groups[name] = by_group(ours, _groups(scores))
+    promise = {
+        name: _kept(scores, name, step, threshold.miss_rate, threshold.limit)
+        for name, threshold in artifact.thresholds.items()
+    }
+    about = {
+        "rows": rows, "promise": promise, "groups": groups,
+        "states": int(scores.state.max()) + 1, "chunks": len(scores.state),
+        "episodes": len(np.unique(scores.episode)),
+    }  # fmt: skip
+    return about, _worst(scores, limits["collision"], step)
+
+
+def _nearness(scores: Scores, hazards: Sequence[str], limits: Mapping[str, float], step: int) -> np.ndarray:
+    """How near a chunk is to refusal (N,): the largest risk as a share of its limit; refused from 1 on."""
+    shares = [scores.hazard(hazard, step) / max(limits[hazard], 1e-9) for hazard in hazards]
+    return np.max(shares, axis=0)
+
+
+def _rows(name: str, ours: Judged, others: Mapping[str, np.ndarray]) -> list[Row]:
+    """The gate, nothing, and the other judges at the limit at which they stop as much that is harmless."""
+    found = row("gate", name, ours, False)
+    rows = [found, row("no gate", name, replace(ours, score=np.zeros_like(ours.score)), False)]
+    for other, values in others.items():
+        limit = limit_for_false_stops(values, ours.harm, found.false_stops or 0.0)
+        judged = Judged(score=values, harm=ours.harm, limit=max(limit, 1e-9))
+        rows.append(row(f"{other}, as many false stops", name, judged, False))
+    return rows
 
 
 def _simple_scores(stored: list[Any], step: int) -> dict[str, np.ndarray]:
@@ -274,6 +284,6 @@ def _episode_table(done: Mapping[tuple[Any, ...], Mapping[str, SafetyEpisode]]) 
             * float(np.mean([e.success for e in without]) - np.mean([e.success for e in gated])),
             "held_share": sum(e.held for e in gated) / max(sum(e.steps for e in gated), 1),
             "refused_answers": sum(e.refused for e in gated) / max(sum(e.asked for e in gated), 1),
-            **{hazard: prevented(without, gated, hazard) for hazard in HAZARDS},
+            **{name: prevented(without, gated, hazards) for name, hazards in _JUDGED.items()},
         }
     return table

@@ -14,29 +14,31 @@ FIELDS = (
     "images", "earlier", "state", "heights", "actions", "severity", "tool_m", "thing_m", "thing_now_m",
     "progress", "kind", "seed", "step", "intruder", "visible_px", "instruction",
 )  # fmt: skip
+SCENE_FIELDS = ("images", "earlier", "state", "heights", "instruction")
 # what of a shard is kept in half precision: lengths [m] and severities need no more
 _HALF = ("heights", "severity", "tool_m", "thing_m", "progress")
 
 
 def write_shard(path: Path, samples: Sequence[Mapping[str, Any]]) -> None:
-    """Write the samples (FIELDS each) whole or not at all."""
+    """Write the samples (FIELDS each, or SCENE_FIELDS where nothing was tried) whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {name: np.stack([np.asarray(sample[name]) for sample in samples]) for name in FIELDS}
-    arrays |= {name: np.clip(arrays[name], -6e4, 6e4).astype(np.float16) for name in _HALF}
+    names = [name for name in FIELDS if name in samples[0]]
+    arrays = {name: np.stack([np.asarray(sample[name]) for sample in samples]) for name in names}
+    arrays |= {n: np.clip(arrays[n], -6e4, 6e4).astype(np.float16) for n in _HALF if n in arrays}
     partial = path.with_suffix(".partial.npz")
     np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
     partial.replace(path)
 
 
-def read_shards(folder: Path, card: str) -> dict[str, np.ndarray]:
+def read_shards(folder: Path, card: str, fields: Sequence[str] = FIELDS) -> dict[str, np.ndarray]:
     """All samples of one body, (N, ...) by field. Raises KinemaError when there are none."""
     paths = sorted(path for path in (folder / card).glob("*.npz") if not path.name.endswith(".partial.npz"))
     if not paths:
         raise KinemaError(f"no labelled chunks in {folder / card}; make them with: kinema data make hazards")
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in FIELDS}
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in fields}
     for path in paths:
         with np.load(path, allow_pickle=False) as file:
-            for name in FIELDS:
+            for name in fields:
                 parts[name].append(file[name] if name in file else _unknown(name, len(file["seed"])))
     return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 

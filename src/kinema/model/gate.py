@@ -22,6 +22,7 @@ from kinema.schema import ActionChunk, KinemaError, Observation, Question, Verdi
 
 EARLIER_S = 0.2  # how old the earlier picture is that shows what moves
 _PROGRESS_SLACK_M = 0.03  # candidates that get this much less far than the best still make progress
+_FAR_BELOW = 0.5  # share of a limit
 _IN_WORDS = {
     "table": "hit the table or what stands on it",
     "robot": "hit the robot itself",
@@ -145,7 +146,10 @@ class Gate:
 
 
 def choose(assessments: Sequence[Assessment]) -> int:
-    """The safest of those that are allowed and still make progress; the least harmful if none is allowed."""
+    """The safest of those that are allowed and still make progress; the least harmful if none is allowed.
+
+    Far below the limits a difference of risk means nothing: among those, the policy's first is taken.
+    """
     if not assessments:
         raise KinemaError("there is no chunk to choose from")
     allowed = [i for i, assessment in enumerate(assessments) if assessment.verdict.allowed]
@@ -153,7 +157,7 @@ def choose(assessments: Sequence[Assessment]) -> int:
         return min(range(len(assessments)), key=lambda i: _worst(assessments[i].verdict))
     best = max(assessments[i].progress_m for i in allowed)
     going = [i for i in allowed if assessments[i].progress_m >= best - _PROGRESS_SLACK_M]
-    return min(going, key=lambda i: _worst(assessments[i].verdict))
+    return min(going, key=lambda i: max(_worst(assessments[i].verdict), _FAR_BELOW))
 
 
 def _worst(verdict: Verdict) -> float:

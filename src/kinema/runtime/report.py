@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from kinema.card.card import Channel, EmbodimentCard
 from kinema.runtime.plot import Series, line_plot
-from kinema.schema import KinemaError, Outcome, Result
+from kinema.schema import KinemaError, Outcome, Result, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,7 @@ class RunTrace:
     facts: Mapping[str, str] = field(
         default_factory=dict
     )  # named lines for the foot of the page: versions, scene
+    verdicts: Sequence[tuple[float, Verdict]] = ()  # what a gate said, and when
 
     def __post_init__(self) -> None:
         steps = len(self.times_s)
@@ -72,6 +73,7 @@ def page(trace: RunTrace, video_mp4: bytes | None) -> str:
         numbers=_definitions(_numbers(trace)),
         actions="".join(_channel_plot(trace, i) for i in range(len(trace.card.actions))),
         latency=_latency_plot(trace.latency_ms),
+        gate=_gate(trace.verdicts),
         facts=_definitions(trace.facts),
     )
 
@@ -126,6 +128,36 @@ def _latency_plot(latency_ms: np.ndarray) -> str:
     )
 
 
+def _gate(verdicts: Sequence[tuple[float, Verdict]]) -> str:
+    """Every verdict on a time line: the risks as shares of their limits, and the refusals in words."""
+    if not verdicts:
+        return ""
+    times_s = np.array([time_s for time_s, _ in verdicts])
+    hazards = list(verdicts[0][1].limit)
+    plots = [
+        line_plot(
+            title=f"{hazard}: risk as a share of its limit",
+            x=times_s,
+            series=[Series(name="risk", y=_shares(verdicts, hazard), colour="#cf222e")],
+            x_label="s",
+            limits=(0.0, 1.0),
+        )
+        for hazard in hazards
+    ]
+    refused = [(time_s, verdict) for time_s, verdict in verdicts if not verdict.allowed]
+    words = "".join(f"<li>{time_s:.1f} s: {html.escape(v.reason)}</li>" for time_s, v in refused[:40])
+    return (
+        f"<h2>What the gate said</h2><p>{len(verdicts)} verdicts, {len(refused)} refusals. "
+        f'Above the dashed line a chunk is refused, and the body holds.</p><div class="plots">'
+        f"{''.join(plots)}</div><ul>{words}</ul>"
+    )
+
+
+def _shares(verdicts: Sequence[tuple[float, Verdict]], hazard: str) -> np.ndarray:
+    shares = [v.risk.get(hazard, 0.0) / max(v.limit.get(hazard, 1.0), 1e-9) for _, v in verdicts]
+    return np.minimum(np.array(shares), 3.0)
+
+
 def _video(video_mp4: bytes | None) -> str:
     if video_mp4 is None:
         return "<p>no video was recorded</p>"
@@ -166,6 +198,7 @@ svg {{ width: 100%; height: auto; }}
 <h2>Actions against the limits of the body</h2>
 <p>Blue: sent. Grey: measured just before. Dashed: the card's limits.</p>
 <div class="plots">{actions}</div>
+{gate}
 <h2>How long the policy thought</h2>
 <div class="plots">{latency}</div>
 <h2>Made with</h2>

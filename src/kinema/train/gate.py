@@ -19,7 +19,7 @@ from kinema.model.conformal import Threshold, calibrate
 from kinema.model.gate_inputs import SceneReader
 from kinema.model.latent_dynamics import DynamicsConfig, LatentDynamics, event_risk
 from kinema.train.loop import Loop, LoopConfig
-from kinema.train.stages.dynamics import BodySamples, Dynamics, HazardStream
+from kinema.train.stages.dynamics import BodySamples, BodyScenes, Dynamics, HazardStream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,16 @@ def load_bodies(folder: Path, config: DynamicsConfig) -> list[BodySamples]:
     ]
 
 
+def load_scenes(folder: Path, config: DynamicsConfig) -> list[BodyScenes]:
+    """The scenes to look at of every body below a folder; none when there is no such folder."""
+    return [
+        BodyScenes(
+            SceneReader(load_card(name), config), hazards.read_shards(folder, name, hazards.SCENE_FIELDS)
+        )
+        for name in hazards.bodies(folder)
+    ]
+
+
 class GateTraining:
     """A run that can be resumed; `weights` are the averaged ones to ship."""
 
@@ -52,7 +62,8 @@ class GateTraining:
         self.bodies = load_bodies(data / "train", config.dynamics)
         self.model = LatentDynamics(config.dynamics)
         stage = Dynamics(self.model)
-        stream = HazardStream(self.bodies, batch_size=config.batch_size, seed=config.loop.seed)
+        scenes = load_scenes(data / "scenes", config.dynamics)
+        stream = HazardStream(self.bodies, batch_size=config.batch_size, seed=config.loop.seed, scenes=scenes)
         self.loop = Loop(self.model, stage, stage.weights, stream, config.loop, out)
 
     def trained(self) -> LatentDynamics:
@@ -70,7 +81,7 @@ class Promise:
     """
 
     miss_rate: dict[str, float] = field(
-        default_factory=lambda: {"collision": 0.003, "torque": 0.05, "drop": 0.05}
+        default_factory=lambda: {"collision": 0.003, "intruder": 0.05, "torque": 0.1, "drop": 0.05}
     )
     confidence: float = 0.9
     judged_steps: int = 6

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -35,6 +35,7 @@ class DynamicsBatch:
     tool_m: Tensor
     shift_m: Tensor
     progress: Tensor
+    more: tuple[Scenes, Tensor] | None = None  # scenes to look at only, and their heights
 
     def __len__(self) -> int:
         return len(self.path)
@@ -71,11 +72,33 @@ class BodySamples:
         )
 
 
-class HazardStream:
-    """An endless stream of batches of several bodies; its state is a seed and a count, like the mixture's."""
+class BodyScenes:
+    """Scenes of one body that nothing was tried in: pictures, and what stands where."""
 
-    def __init__(self, bodies: list[BodySamples], *, batch_size: int, seed: int) -> None:
-        self.bodies, self.batch_size = bodies, batch_size
+    def __init__(self, reader: SceneReader, arrays: Mapping[str, np.ndarray]) -> None:
+        self.reader, self._arrays = reader, arrays
+
+    def __len__(self) -> int:
+        return len(self._arrays["state"])
+
+    def draw(self, rows: np.ndarray) -> tuple[Scenes, Tensor]:
+        a = self._arrays
+        scenes = self.reader.scenes(
+            a["images"][rows], a["earlier"][rows], a["state"][rows], list(a["instruction"][rows])
+        )
+        return scenes, torch.from_numpy(a["heights"][rows].astype(np.float32))
+
+
+class HazardStream:
+    """An endless stream of batches of several bodies; its state is a seed and a count, like the mixture's.
+
+    scenes: what is looked at beside them, one group per batch
+    """
+
+    def __init__(
+        self, bodies: list[BodySamples], *, batch_size: int, seed: int, scenes: Sequence[BodyScenes] = ()
+    ) -> None:
+        self.bodies, self.batch_size, self.scenes = bodies, batch_size, scenes
         self.state = MixtureState(seed=seed, drawn=0)
         sizes = np.array([len(body) for body in bodies], np.float64)
         self._shares = sizes / sizes.sum()
@@ -89,7 +112,12 @@ class HazardStream:
         parts = [
             body.batch(rng.integers(0, len(body), count)) for body, count in zip(self.bodies, picks) if count
         ]
-        return join(parts)
+        batch = join(parts)
+        if self.scenes:
+            group = self.scenes[int(rng.integers(len(self.scenes)))]
+            rows = rng.integers(0, len(group), self.batch_size)
+            batch = replace(batch, more=group.draw(rows))
+        return batch
 
 
 def join(parts: list[DynamicsBatch]) -> DynamicsBatch:
@@ -98,9 +126,9 @@ def join(parts: list[DynamicsBatch]) -> DynamicsBatch:
     rest = {
         f.name: torch.cat([getattr(p, f.name) for p in parts])
         for f in fields(DynamicsBatch)
-        if f.name != "scenes"
+        if f.name not in ("scenes", "more")
     }
-    return DynamicsBatch(scenes=scenes, **rest)
+    return DynamicsBatch(scenes=scenes, **rest)  # type: ignore[arg-type]
 
 
 class Dynamics:
@@ -131,9 +159,14 @@ class Dynamics:
         progress = functional.smooth_l1_loss(
             10 * foreseen.progress, 10 * batch.progress.expand(M, -1, -1), reduction="none"
         )
-        there = (batch.heights > PRESENT_M).float()
-        logits, heights = seen.layers.split(2, 1)
-        wrong = (heights - batch.heights / HEIGHT_SCALE_M).abs() * there
+        layers, true = seen.layers, batch.heights
+        if batch.more is not None:
+            more, more_heights = batch.more
+            layers = torch.cat([layers, self.model.see(_other_light(more, generator)).layers])
+            true = torch.cat([true, more_heights])
+        there = (true > PRESENT_M).float()
+        logits, heights = layers.split(2, 1)
+        wrong = (heights - true / HEIGHT_SCALE_M).abs() * there
         return {
             "events": over_members(event),
             "there": functional.binary_cross_entropy_with_logits(
