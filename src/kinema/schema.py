@@ -89,12 +89,15 @@ class Question:
     committed:  the actions that will be played whatever the answer is, because they are due before it can
                 arrive; the answer begins with them
     noise_seed: what alone decides the randomness of the answer
+    session:    whose question it is; what may be remembered from one question to the next, such as an earlier
+                picture, is remembered by session; empty where there is none
     """
 
     observation: Observation
     card: str
     noise_seed: int
     committed: ActionChunk | None = None
+    session: str = ""
 
 
 def noise_seed(episode_seed: int, asked: int) -> int:

@@ -345,4 +345,25 @@ def test_many_clients_at_once_get_their_own_answers(server: Running) -> None:
 def test_every_part_of_a_question_travels() -> None:
     fields = {field.name for field in dataclasses.fields(Question)}
     sent = infer_message(0, question(), 1.0)
-    assert fields - {"committed"} <= set(sent)  # whatever a question gains must travel too
+    assert fields - {"committed", "session"} <= set(sent)  # whatever a question gains must travel too
+
+
+def test_a_session_is_its_connection_until_the_next_reset() -> None:
+    """What a policy remembers between questions is never another client's."""
+    seen: list[str] = []
+
+    class Noting(ToyPolicy):
+        def answer(self, questions: Any) -> Any:
+            seen.extend(question.session for question in questions)
+            return super().answer(questions)
+
+    with running(make_app(toy_served(Noting()))) as server:
+        for _ in range(2):
+            with connect(server.ws + PATH, compression=None) as socket:
+                talk = Talk(socket)
+                talk.ask(infer_message(1, question(), None))
+                talk.ask(infer_message(2, question(), None))
+                talk.ask({"type": "reset", "id": 3})
+                talk.ask(infer_message(4, question(), None))
+    assert all(seen)
+    assert [len({seen[i], seen[j]}) for i, j in ((0, 1), (3, 4), (1, 2), (0, 3), (2, 5))] == [1, 1, 2, 2, 2]

@@ -94,7 +94,7 @@ class Running:
 def server(artifact: str, folder: Path) -> Iterator[Running]:
     """`kinema serve` on a free port of this machine, with its accounts in `folder`."""
     code = "from kinema.cli import main; main()"
-    arguments = ["serve", artifact, "--port", "0", "--message-rate", "100000"]
+    arguments = ["serve", artifact, "--port", "0", "--message-rate", "100000", "--no-gate"]
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         env={**os.environ, "KINEMA_HOME": str(folder)},
@@ -181,7 +181,7 @@ def measure_overhead(
     running: Running, artifact: str, card: EmbodimentCard, observation: Observation, rounds: int
 ) -> Overhead:
     """The same question by turns to the policy in this process and to the server."""
-    from kinema.commands.serve import served
+    from kinema.commands.served import served
     from kinema.runtime.client import RemotePolicy
     from kinema.schema import Question
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,9 +11,7 @@ from kinema.commands import policies
 from kinema.commands.terminal import examples
 
 if TYPE_CHECKING:
-    from kinema.schema import ActionChunk, Policy, Question
     from kinema.serve.app import Accounts
-    from kinema.serve.service import Served
 
 EXAMPLES = examples(
     "kinema serve nano",
@@ -46,6 +43,9 @@ def serve(
     queue: Annotated[int, typer.Option(help="Questions that may wait; more are refused.", min=1)] = 64,
     deadline: Annotated[float, typer.Option(help="Seconds within which an answer must come.")] = 5.0,
     message_rate: Annotated[float, typer.Option(help="Messages per second of one connection.")] = 200.0,
+    gate: Annotated[
+        bool, typer.Option(help="Judge every chunk by the shipped gate, for the bodies that it knows.")
+    ] = True,
     threads: Annotated[int, typer.Option(help="CPU threads for the policy.", min=1)] = 1,
     device: Annotated[str, typer.Option(help="Where the policy runs: cpu or cuda.")] = "cpu",
     insecure: Annotated[
@@ -56,6 +56,7 @@ def serve(
     ] = False,
 ) -> None:
     """Answer observations with actions: openpi's protocol on /, our own on /v1/stream, HTTP on /v1/act."""
+    from kinema.commands.served import served
     from kinema.serve.app import Listening, bound_socket, make_app, run, url_of
     from kinema.serve.limits import Limits
     from kinema.serve.service import Queueing
@@ -65,7 +66,7 @@ def serve(
     )
     socket = bound_socket(listening)  # before the policy is loaded: a port in use is told at once
     app = make_app(
-        served(artifact, threads=threads, device=device),
+        served(artifact, gate=gate, threads=threads, device=device),
         listening=listening,
         limits=Limits(message_hz=message_rate),
         queueing=Queueing(largest_batch=batch, largest_queue=queue, deadline_s=deadline),
@@ -73,40 +74,6 @@ def serve(
     )
     print(f"kinema serves {artifact} on {url_of(listening, socket)}", flush=True)
     run(app, listening, socket)
-
-
-def served(artifact: str, *, threads: int = 1, device: str = "cpu") -> Served:
-    """The policy that a word names, ready to be served."""
-    from kinema.card.load import card_names, load_card
-    from kinema.serve.service import Served
-
-    factory = policies.policy_factory(artifact)
-    if factory.target != policies.ARTIFACT_TARGET:
-        policy = factory.build()
-        answering = policy if hasattr(policy, "answer") else OneByOne(policy)
-        cards = getattr(policy, "cards", None) or {name: load_card(name) for name in card_names()}
-        return Served(name=artifact, cards=cards, policy=answering)
-
-    from kinema.model.act import LocalPolicy
-
-    folder = Path(str(factory.arguments["folder"]))
-    local = LocalPolicy(folder, device=device, threads=threads)
-    cards = {name: codec.card for name, codec in local.artifact.codecs.items()}
-    return Served(name=folder.name, cards=cards, policy=local, provenance=local.artifact.provenance)
-
-
-class OneByOne:
-    """A policy that answers one observation at a time, asked by the batch."""
-
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
-
-    def answer(self, questions: Sequence[Question]) -> list[ActionChunk]:
-        chunks = []
-        for question in questions:
-            self._policy.reset(question.noise_seed)
-            chunks.append(self._policy.infer(question.observation, question.card, question.committed))
-        return chunks
 
 
 def _accounts(database: str | None, prices: Path | None, rate_hz: float | None) -> Accounts:

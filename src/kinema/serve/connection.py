@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Mapping
 
 from starlette.responses import JSONResponse
@@ -24,6 +25,7 @@ class Connection:
 
     def __init__(self, websocket: WebSocket, desk: Desk, door: Door) -> None:
         self._websocket, self._limits, self._door = websocket, desk.limits, door
+        self.name = secrets.token_hex(8)  # of the session, for what is remembered between its questions
         self._bucket = TokenBucket(desk.limits.message_hz, desk.limits.burst, desk.clock)
 
     @property

@@ -38,11 +38,11 @@ class Decoder:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="kinema-decode")
         self._largest_queue, self._waiting = largest_queue, 0
 
-    async def question(self, message: Mapping[str, Any], desk: Desk) -> Question:
+    async def question(self, message: Mapping[str, Any], desk: Desk, session: str = "") -> Question:
         """Raises Refusal."""
         observation = message.get("observation")
         images = observation.get("images") if isinstance(observation, Mapping) else None
-        make = partial(question_of, message, desk.served.cards, desk.limits)
+        make = partial(question_of, message, desk.served.cards, desk.limits, session)
         return await self.run(make) if is_encoded(images) else make()
 
     async def run(self, make: Callable[[], T]) -> T:

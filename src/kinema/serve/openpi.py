@@ -79,7 +79,12 @@ class _Session:
         began = time.perf_counter()
         make = partial(observation_of, message, card, self._desk.limits, time_s=self._asked / card.control_hz)
         observation = await self._decoder.run(make) if _is_encoded(message) else make()
-        question = Question(observation=observation, card=card.name, noise_seed=noise_seed(0, self._asked))
+        question = Question(
+            observation=observation,
+            card=card.name,
+            noise_seed=noise_seed(0, self._asked),
+            session=self._connection.name,
+        )
         self._asked += 1
         answer = await self._desk.ask(question, key=await self._connection.key(), route=ROUTE)
         return self._result(answer, observation, time.perf_counter() - began)

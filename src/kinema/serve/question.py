@@ -18,7 +18,9 @@ _LONGEST_COMMITTED = 256
 _LARGEST_NUMBER = float(np.finfo(np.float32).max)  # what the policy reads
 
 
-def question_of(message: Mapping[str, Any], cards: Mapping[str, EmbodimentCard], limits: Limits) -> Question:
+def question_of(
+    message: Mapping[str, Any], cards: Mapping[str, EmbodimentCard], limits: Limits, session: str = ""
+) -> Question:
     """The question in an `infer` message or a request body. Raises Refusal."""
     card = card_of(message.get("card"), cards)
     return Question(
@@ -26,6 +28,7 @@ def question_of(message: Mapping[str, Any], cards: Mapping[str, EmbodimentCard],
         card=card.name,
         noise_seed=seed_of(message.get("noise_seed", 0)),
         committed=_committed(message.get("committed"), card),
+        session=session,
     )
 
 

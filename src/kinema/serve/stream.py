@@ -45,7 +45,7 @@ class _Session:
     def __init__(self, connection: Connection, desk: Desk, decoder: Decoder) -> None:
         self._connection, self._desk, self._decoder = connection, desk, decoder
         self._open: dict[int, asyncio.Task[None]] = {}
-        self._faults = 0
+        self._faults = self._resets = 0
 
     async def run(self) -> None:
         await self._connection.send(pack(hello(self._desk)))
@@ -69,6 +69,7 @@ class _Session:
             self._begin(number, message)
         elif kind == "reset":
             self.drop_questions()
+            self._resets += 1
             await self._connection.send(pack({"type": "reset", "id": number}))
         elif kind == "ping":
             await self._connection.send(pack({"type": "pong", "id": number}))
@@ -84,7 +85,8 @@ class _Session:
                 f"{len(self._open)} questions of this connection are unanswered",
                 retry_after_s=self._desk.service.retry_s,
             )
-        task = asyncio.create_task(self._answer(number, message))
+        session = f"{self._connection.name}.{self._resets}"
+        task = asyncio.create_task(self._answer(number, message, session))
         self._open[number] = task
         task.add_done_callback(lambda done: self._forget(number, done))
 
@@ -92,11 +94,11 @@ class _Session:
         if self._open.get(number) is done:  # after a reset the number may stand for another question
             del self._open[number]
 
-    async def _answer(self, number: int, message: Mapping[str, Any]) -> None:
+    async def _answer(self, number: int, message: Mapping[str, Any], session: str) -> None:
         try:
             try:
                 began = time.perf_counter()
-                question = await self._decoder.question(message, self._desk)
+                question = await self._decoder.question(message, self._desk, session)
                 answer = await self._desk.ask(
                     question,
                     key=await self._connection.key(),

@@ -1,0 +1,107 @@
+"""What a word on the command line of `kinema serve` puts behind the server: a policy, and its gate."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kinema.card.load import card_names, load_card
+from kinema.commands import policies
+from kinema.schema import ActionChunk, Policy, Question
+from kinema.serve.service import Answerer, Served
+
+if TYPE_CHECKING:
+    from kinema.model.act import LocalPolicy
+    from kinema.model.gate import GatedPolicy
+
+_SESSIONS = 512  # whose pictures are remembered
+
+
+def served(artifact: str, *, gate: bool = False, threads: int = 1, device: str = "cpu") -> Served:
+    """The policy that a word names, ready to be served. Raises KinemaError.
+
+    gate: judge its chunks by the shipped gate, for the bodies which that knows.
+    """
+    factory = policies.policy_factory(artifact)
+    if factory.target != policies.ARTIFACT_TARGET:
+        policy = factory.build()
+        answering = policy if hasattr(policy, "answer") else OneByOne(policy)
+        cards = getattr(policy, "cards", None) or {name: load_card(name) for name in card_names()}
+        return Served(name=artifact, cards=cards, policy=answering)
+
+    from kinema.model.act import LocalPolicy
+
+    folder = Path(str(factory.arguments["folder"]))
+    local = LocalPolicy(folder, device=device, threads=threads)
+    return Served(
+        name=folder.name,
+        cards={name: codec.card for name, codec in local.artifact.codecs.items()},
+        policy=_gated(local, device) if gate else local,
+        provenance=local.artifact.provenance,
+    )
+
+
+def _gated(policy: LocalPolicy, device: str) -> Answerer:
+    folder = policies.gate_folder()
+    if folder is None:
+        return policy
+    from kinema.model.gate import Gate, GatedPolicy
+
+    return GatedSessions(GatedPolicy(policy, Gate(folder, device=device)))
+
+
+class OneByOne:
+    """A policy that answers one observation at a time, asked by the batch."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    def answer(self, questions: Sequence[Question]) -> list[ActionChunk]:
+        chunks = []
+        for question in questions:
+            self._policy.reset(question.noise_seed)
+            chunks.append(self._policy.infer(question.observation, question.card, question.committed))
+        return chunks
+
+
+class GatedSessions:
+    """A gated policy for many sessions at once; the gate sees in each what moves, by its earlier pictures.
+
+    Bodies that the gate does not know are answered without a verdict, as on this machine (`kinema run`).
+    """
+
+    def __init__(self, gated: GatedPolicy) -> None:
+        self._gated = gated
+        self._pictures: OrderedDict[str, deque[tuple[float, np.ndarray]]] = OrderedDict()
+
+    def answer(self, questions: Sequence[Question]) -> list[ActionChunk]:
+        known = [question.card in self._gated.gate.bodies for question in questions]
+        judged = iter(self._judged([q for q, knows in zip(questions, known) if knows]))
+        others = [q for q, knows in zip(questions, known) if not knows]
+        plain = iter(self._gated.policy.answer(others) if others else [])
+        return [next(judged if knows else plain) for knows in known]
+
+    def _judged(self, questions: Sequence[Question]) -> list[ActionChunk]:
+        if not questions:
+            return []
+        proposals = self._gated.policy.propose(questions, self._gated.candidates)
+        return [
+            self._gated.pick(question.observation, chunks, self._earlier(question))
+            for question, chunks in zip(questions, proposals)
+        ]
+
+    def _earlier(self, question: Question) -> np.ndarray | None:
+        """The session's picture from a moment before; this one is kept for the next question."""
+        if not question.session:
+            return None
+        from kinema.model.gate import remember
+
+        pictures = self._pictures.setdefault(f"{question.session} {question.card}", deque(maxlen=4))
+        self._pictures.move_to_end(f"{question.session} {question.card}")
+        while len(self._pictures) > _SESSIONS:
+            self._pictures.popitem(last=False)
+        return remember(pictures, question.observation)
