@@ -160,26 +160,34 @@ def tool_positions(card: EmbodimentCard, state: np.ndarray) -> np.ndarray:
 
 
 def settings_table(records: Iterable[EpisodeRecord]) -> list[dict[str, Any]]:
-    """One row for each strategy and latency: success, against the first setting's, and means of the measures.
+    """One row for each strategy and latency: success, means of the measures, and `of_reference`.
 
-    The reference is `synchronous` without latency, when it was played.
+    That is its successes against those of `synchronous` without latency, on the scenes that both have played.
     """
     by_setting: dict[tuple[str, int], list[EpisodeRecord]] = {}
     for record in records:
         _, how, delay = record.task.rsplit("/", 2)
         by_setting.setdefault((how, int(delay.removesuffix("ms"))), []).append(record)
+    reference = _won_by_scene(by_setting.get((STRATEGIES[0], 0), []))
     order = {how: i for i, how in enumerate(STRATEGIES)}
-    rows = [
-        _row(how, latency_ms, by_setting[how, latency_ms])
-        for how, latency_ms in sorted(by_setting, key=lambda key: (order[key[0]], key[1]))
-    ]
-    reference = next(
-        (r["success_rate"] for r in rows if r["strategy"] == STRATEGIES[0] and not r["latency_ms"]), None
-    )
-    for row in rows:
-        rate = row["success_rate"]
-        row["of_reference"] = round(rate / reference, 4) if reference and rate is not None else None
+    rows = []
+    for how, latency_ms in sorted(by_setting, key=lambda key: (order[key[0]], key[1])):
+        played = by_setting[how, latency_ms]
+        rows.append(
+            _row(how, latency_ms, played) | {"of_reference": _share(_won_by_scene(played), reference)}
+        )
     return rows
+
+
+def _won_by_scene(records: Sequence[EpisodeRecord]) -> dict[tuple[str, int], bool]:
+    judged = [record for record in records if record.result != Result.ERROR]
+    return {(r.task.rsplit("/", 2)[0], r.index): r.result == Result.SUCCESS for r in judged}
+
+
+def _share(won: Mapping[tuple[str, int], bool], reference: Mapping[tuple[str, int], bool]) -> float | None:
+    common = won.keys() & reference.keys()
+    best = sum(reference[scene] for scene in common)
+    return round(sum(won[scene] for scene in common) / best, 4) if best else None
 
 
 def _row(how: str, latency_ms: int, records: Sequence[EpisodeRecord]) -> dict[str, Any]:

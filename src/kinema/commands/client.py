@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,9 +15,11 @@ from kinema.commands.terminal import examples
 
 if TYPE_CHECKING:
     from kinema.card.card import EmbodimentCard
+    from kinema.commands.recorder import EpisodeRecorder
     from kinema.runtime.client import RemotePolicy
     from kinema.runtime.clock import Clock
     from kinema.runtime.loop import ControlLoop
+    from kinema.runtime.record import Recorder
     from kinema.runtime.robot import Robot
     from kinema.runtime.watchdog import Mode
 
@@ -45,6 +49,9 @@ def client(
         str, typer.Option(help="How answers take over: synchronous, blend or in_painting.")
     ] = "in_painting",
     timeout: Annotated[float, typer.Option(help="Seconds an answer may take.", min=0.01)] = 1.0,
+    record: Annotated[
+        Path | None, typer.Option(help="LeRobot data set to add the episode to (needs the extra `data`).")
+    ] = None,
     ca: Annotated[Path | None, typer.Option(help="Certificates to trust, PEM, for a server's own.")] = None,
 ) -> None:
     """Let a policy on a server move a robot here. The key, if one is needed, is read from $KINEMA_API_KEY.
@@ -59,7 +66,10 @@ def client(
     with connected(server, card, timeout_s=timeout, ca=ca) as policy:
         policy.reset(seed)
         body = _driver(driver) if driver else simulated(instruction, card, seed, clock)
-        loop, mode, success = drive(policy, card, body, clock, instruction, strategy, seconds)
+        with recording(record, card) as recorder:
+            loop, mode, success = drive(policy, card, body, clock, instruction, strategy, seconds, recorder)
+            if recorder is not None:
+                recorder.finish(instruction, bool(success))
     counts = loop.counts
     latency_ms = sorted(1e3 * s for s in counts.latency_s)
     middle = f", median {latency_ms[len(latency_ms) // 2]:.0f} ms" if latency_ms else ""
@@ -89,7 +99,7 @@ def connected(server: str, card: EmbodimentCard, *, timeout_s: float, ca: Path |
 
 def drive(
     policy: RemotePolicy, card: EmbodimentCard, robot: Robot, clock: Clock, instruction: str, strategy: str,
-    seconds: float,
+    seconds: float, recorder: Recorder | None = None,
 ) -> tuple[ControlLoop, Mode, bool | None]:  # fmt: skip
     """The control loop until the goal holds, the time is over or the robot is stopped.
 
@@ -103,7 +113,7 @@ def drive(
     inference = ThreadedInference(policy)
     knows = getattr(robot, "success", None)
     with Body(card, robot) as body:
-        loop = ControlLoop(body, inference, clock, strategy_of(strategy, card))
+        loop = ControlLoop(body, inference, clock, strategy_of(strategy, card), recorder=recorder)
         try:
             mode = loop.run(
                 instruction, max_steps=round(seconds * card.control_hz), done=knows or (lambda: False)
@@ -111,6 +121,20 @@ def drive(
             return loop, mode, knows() if knows else None
         finally:
             inference.close()
+
+
+@contextmanager
+def recording(root: Path | None, card: EmbodimentCard) -> Iterator[EpisodeRecorder | None]:
+    """A recorder that adds to the data set at `root`; None without one."""
+    if root is None:
+        yield None
+        return
+    from kinema.card.harm import HAZARDS
+    from kinema.commands.recorder import IMAGE_SIZE_PX, EpisodeRecorder
+
+    size = IMAGE_SIZE_PX
+    with EpisodeRecorder(root, card, image_size=size, hazards=tuple(HAZARDS), resume=True) as recorder:
+        yield recorder
 
 
 def simulated(instruction: str, card: EmbodimentCard, seed: int, clock: Clock) -> Robot:

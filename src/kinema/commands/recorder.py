@@ -18,6 +18,7 @@ from kinema.runtime.record import Step
 from kinema.runtime.watchdog import Mode
 from kinema.schema import KinemaError
 
+IMAGE_SIZE_PX = 128  # of the pictures kept, as in demonstrations
 STEP, VERDICT = "runtime.step", "runtime.verdict"
 # fresh: an action of the plan was played; changed: the guard altered it; sensed: the readings were finite
 STEP_CHANNELS = ("fresh", "changed", "sensed", "latency_s", "age_s")

@@ -204,8 +204,10 @@ class ControlLoop:
         mode = self.watchdog.see(now_s, fresh=guarded.fresh)
         if mode == Mode.RUNNING:
             self.reason = ""
+        elif not self.reason and mode == Mode.STOPPED:
+            self.reason = f"no fresh action for {self.watchdog.stop_after_s:g} s"
         elif not self.reason:
-            self.reason = guarded.changes[0] if guarded.changes else "no fresh action"
+            self.reason = guarded.changes[0]
         if mode == Mode.WAITING and now_s - self._began_s > FIRST_ANSWER_LIMIT_S:
             self.watchdog.mode = mode = Mode.STOPPED
         return mode
