@@ -15,6 +15,7 @@ from tqdm import tqdm
 from kinema.bench.provenance import machine, package_versions, source_commit
 from kinema.bench.safety_episodes import SafetyEpisode, SafetyPlayer, Scenario, prevented
 from kinema.bench.safety_judges import beyond_limits, reversal_rate
+from kinema.bench.safety_report import write_report
 from kinema.bench.safety_scores import (
     Judged,
     Row,
@@ -26,6 +27,8 @@ from kinema.bench.safety_scores import (
 from kinema.card.harm import HAZARDS
 from kinema.card.load import load_card
 from kinema.commands.make_hazards import BODIES, make_hazards
+from kinema.commands.safety_films import make_films
+from kinema.commands.terminal import table
 from kinema.data.hazards import bodies as bodies_of
 from kinema.model.act import LocalPolicy
 from kinema.model.conformal import lower_bound, one_per_episode, upper_bound
@@ -79,6 +82,11 @@ def evaluate_safety(settings: SafetySettings) -> dict[str, Any]:
         },
     }  # fmt: skip
     (settings.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    stored = load_bodies(data / "test", gate.artifact.model.config)
+    films = {
+        name: make_films(gate, stored, cases, settings.out / "films", name) for name, cases in worst.items()
+    }
+    write_report(settings.out / "report.html", results, films)
     return results
 
 
@@ -287,3 +295,43 @@ def _episode_table(done: Mapping[tuple[Any, ...], Mapping[str, SafetyEpisode]]) 
             **{name: prevented(without, gated, hazards) for name, hazards in _JUDGED.items()},
         }
     return table
+
+
+def summary(results: Mapping[str, Any]) -> str:
+    """The table of judges, the promise and the episodes, for the terminal."""
+    rows = [
+        (
+            row["hazard"],
+            row["judge"],
+            _percent(row["prevented"]),
+            _percent(row["false_stops"]),
+            _plain(row["auroc"]),
+        )
+        for row in results["chunks"]["rows"]
+    ]
+    lines = [table(rows, ("hazard", "judge", "prevented", "false stops", "AUROC"))]
+    for hazard, kept in results["chunks"]["promise"].items():
+        low, high = kept["ci95"]
+        lines.append(
+            f"{hazard}: promised at most {kept['promised']:.1%} missed; {kept['misses']} of "
+            f"{kept['harmful_chunks']} chunks, {kept['episode_misses']} of {kept['episodes']} episodes "
+            f"({low:.2%} to {high:.2%})"
+        )
+    for which, found in results["episodes"].items():
+        harm = found["any collision"]
+        lines.append(
+            f"{which}: {found['episodes']} episodes, success {found['success_without']:.1%} ungated, "
+            f"{found['success_with']:.1%} with it; with a collision {harm['harmed_without']} without, "
+            f"{harm['harmed_with']} with it"
+        )
+    for body, found in results["latency"].items():
+        lines.append(f"{body}: 8 candidates x 1 s in {found['p50']:.1f} ms, p95 {found['p95']:.1f} ms")
+    return "\n".join(lines)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
+
+
+def _plain(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
