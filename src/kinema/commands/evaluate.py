@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from kinema.bench.benchmark import Factory
     from kinema.bench.results import Results
 
-BENCHMARKS = ("tabletop", "metaworld", "latency")
+BENCHMARKS = ("tabletop", "metaworld", "latency", "safety")
 REPLAN = {"metaworld": 8}  # at 80 Hz a chunk is 0.2 s in all
 TABLETOP_REPLAN = 4  # at 10 Hz contact wants 0.4 s
 LATENCY_BODIES = ("panda", "ur5e")
 EXAMPLES = examples(
     "kinema eval tabletop --episodes 10 --workers 2 --out out/tabletop",
     "kinema eval tabletop --robots panda --variation seen,background --episodes 10 --out out/background",
+    "kinema eval safety --episodes 4 --out out/safety",
     "kinema eval latency --episodes 20 --workers 2 --out out/latency",
     "kinema eval metaworld --policy expert --episodes 1 --tasks reach-v3,push-v3 --out out/mt",
 )
@@ -53,7 +54,10 @@ def evaluate(
     from kinema.bench.run import run as run_benchmark
 
     play = None
-    if choose("benchmark", benchmark, BENCHMARKS) == "latency":
+    if choose("benchmark", benchmark, BENCHMARKS) == "safety":
+        _safety(policy, words(robots), episodes, out)
+        return
+    if benchmark == "latency":
         wanted = words(robots) or LATENCY_BODIES
         judged, play = _latency(wanted, variation, seed)
     elif benchmark == "tabletop":
@@ -89,6 +93,25 @@ def _tabletop(bodies: Sequence[str], variation: str) -> Factory:
     return Factory(target="kinema.bench.tabletop:TabletopBenchmark", arguments=arguments)
 
 
+def _safety(policy: str, bodies: Sequence[str], episodes: int, out: Path) -> None:
+    """The shipped gate before an artifact: judged chunks, and episodes with it and without."""
+    from kinema.commands.make_hazards import BODIES
+    from kinema.commands.safety import SafetySettings, evaluate_safety, summary
+
+    gate = policies.gate_folder()
+    if gate is None:
+        raise KinemaError("no gate is shipped here; train one with: kinema train nano_gate")
+    settings = SafetySettings(
+        gate=gate, policy=policies.artifact_folder(policy, tuple(bodies) or BODIES),
+        data=Path("data/hazards"), out=out, episodes=episodes, bodies=tuple(bodies) or BODIES,
+    )  # fmt: skip
+    with saved_on_interrupt(lambda: f"Finished episodes are in {out}; the same command goes on from there."):
+        results = evaluate_safety(settings)
+    print(summary(results))
+    print(f"results: {out / 'results.json'}")
+    print(f"report:  {out / 'report.html'}")
+
+
 def _latency(bodies: Sequence[str], variation: str, seed: int) -> tuple[Factory, Factory]:
     from kinema.bench.benchmark import Factory
 
@@ -108,9 +131,10 @@ def _latency_summary(out: Path) -> str:
     header = (
         "strategy",
         "ms",
+        "episodes",
         "success",
         "95 % interval",
-        "of the first",
+        "of no latency",
         "steps",
         "jerk m/s³",
         "idle",
@@ -127,6 +151,7 @@ def _latency_row(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         row["strategy"],
         str(row["latency_ms"]),
+        str(row["episodes"]),
         shown("success_rate", ".1%"),
         f"{low:.1%} to {high:.1%}",
         shown("of_reference", ".1%"),
