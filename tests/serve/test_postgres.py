@@ -36,7 +36,6 @@ from kinema.serve.store import (
 from kinema.serve.usage import Usage
 
 NEVER_S = 1e6
-pytestmark = pytest.mark.xdist_group("postgres")
 
 
 class Cluster:
