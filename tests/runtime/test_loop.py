@@ -317,6 +317,22 @@ def test_lerobot_units_and_names_are_mapped() -> None:
     assert not robot.is_connected
 
 
+def test_a_torque_that_one_joint_measures_is_that_joints() -> None:
+    card = load_card("panda")
+    robot = ToyRobot(card)
+    robot.state["right.joint3.torque"] = 88.0
+    seen_torque = Body(card, robot).observe("move", 0.0).sensors["torque"]
+    np.testing.assert_array_equal(seen_torque, [np.nan, np.nan, 88.0, np.nan, np.nan, np.nan, np.nan])
+
+
+def test_a_slow_first_answer_does_not_commit_the_whole_plan_for_ever() -> None:
+    rig = Rig(latency_s=lambda n: 30.0 if n == 0 else 0.1, how="in_painting")
+    rig.run(380)
+    committed = [0 if c is None else len(c.values) for c in rig.policy.asked]
+    assert max(committed) <= 8
+    assert committed[-1] == 1
+
+
 def test_the_body_is_let_go_when_the_loop_fails() -> None:
     card = load_card("panda")
     robot = ToyRobot(card)

@@ -65,7 +65,7 @@ class ControlLoop:
         self._asked_s = -np.inf  # when the last question was asked
         self._observed_s = self._latency_s = 0.0  # of the plan: the observation behind it, the time it took
         self._next_s = 0.0
-        self._estimate = LatencyEstimate()
+        self._estimate = LatencyEstimate(longest_s=self.card.chunk * self.period_s / 2)
 
     def begin(self, instruction: str) -> None:
         """Start anew with this instruction from where the body stands; also after it was stopped.

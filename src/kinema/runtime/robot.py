@@ -98,13 +98,17 @@ def wiring_for(card: EmbodimentCard, robot: Robot, wires: Mapping[str, Wire] | N
         raise KinemaError(
             f"robot {robot.name!r} lacks the cameras {missing} of {card.name}; has {sorted(seen)}"
         )
-    joints = [f"{arm.side}.{joint.name}" for arm in card.arms for joint in arm.joints]
     return Wiring(
         actions={c.name: find(c, driven, "action") for c in card.actions},
         states={c.name: find(c, seen, "state") for c in card.states},
         cameras={name: name for name in card.camera_names},
-        torques={joint: f"{joint}.torque" for joint in joints if f"{joint}.torque" in seen},
+        torques={joint: f"{joint}.torque" for joint in joint_names(card) if f"{joint}.torque" in seen},
     )
+
+
+def joint_names(card: EmbodimentCard) -> list[str]:
+    """ "side.joint" of every arm joint, in the card's order."""
+    return [f"{arm.side}.{joint.name}" for arm in card.arms for joint in arm.joints]
 
 
 class Body:
@@ -142,7 +146,8 @@ class Body:
         )
         sensors = {}
         if self.wiring.torques:
-            sensors["torque"] = np.array([float(raw.get(k, np.nan)) for k in self.wiring.torques.values()])
+            keys = [self.wiring.torques.get(joint, "") for joint in joint_names(self.card)]
+            sensors["torque"] = np.array([float(raw.get(key, np.nan)) for key in keys])
         return Observation(
             images={name: np.asarray(raw[key]) for name, key in self.wiring.cameras.items()},
             state=state,

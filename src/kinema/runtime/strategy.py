@@ -52,14 +52,18 @@ def strategy(name: str, card: EmbodimentCard, replan_steps: int = REPLAN_STEPS) 
 
 
 class LatencyEstimate:
-    """How long the next answer may take: the longest of the last ones, since late is worse than early."""
+    """How long the next answer may take: the longest of the last ones, since late is worse than early.
 
-    def __init__(self, first_s: float = 0.0, remembered: int = 10) -> None:
-        self._seen: deque[float] = deque([first_s], maxlen=remembered)
+    Never more than `longest_s`: an answer that loaded or compiled something says little about the next.
+    """
+
+    def __init__(self, longest_s: float, remembered: int = 5) -> None:
+        self.longest_s = longest_s
+        self._seen: deque[float] = deque(maxlen=remembered)
 
     def add(self, latency_s: float) -> None:
-        self._seen.append(latency_s)
+        self._seen.append(min(latency_s, self.longest_s))
 
     @property
     def seconds(self) -> float:
-        return max(self._seen)
+        return max(self._seen, default=0.0)
