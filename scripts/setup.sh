@@ -48,6 +48,14 @@ install_packages() {
     "$venv/bin/python" -m pip install --quiet -e ".[all,dev]"
 }
 
+# Only tests need it, and they skip without it. Its own pin of numpy below 2 does not hold for its websocket
+# client, which is all that is used; so it comes without its dependencies.
+install_openpi_client() {
+    "$venv/bin/python" -c 'import openpi_client' 2>/dev/null && return
+    "$venv/bin/python" -m pip install --quiet --no-deps "openpi-client==0.1.2" \
+        || say "openpi-client could not be installed; its tests will be skipped"
+}
+
 renders() { MUJOCO_GL="${MUJOCO_GL:-egl}" "$venv/bin/python" -m kinema.doctor --rendering >/dev/null 2>&1; }
 
 install_gl() {
@@ -81,6 +89,7 @@ install_postgres() {
 cd "$root"
 make_venv
 install_packages
+install_openpi_client
 install_gl
 install_postgres
 say "ready"
