@@ -195,6 +195,16 @@ def test_what_cannot_be_used_is_held_and_told(
     np.testing.assert_allclose(guarded.action, start_of(guard, state), atol=1e-9)
 
 
+def test_a_body_that_presses_too_hard_stops_pressing() -> None:
+    guard, state = guard_of(load_card("panda"))
+    pressing = start_of(guard, state)
+    pressing[2] -= 0.02
+    guard.check(pressing, now_s=0.0, state=state)
+    torque = np.array([0, 100.0, 0, 0, 0, 0, 0])
+    held = guard.check(pressing, now_s=0.1, state=state, torque=torque).action
+    np.testing.assert_allclose(held, state, atol=1e-9)
+
+
 def test_a_torque_nobody_measures_forbids_nothing() -> None:
     guard, state = guard_of(load_card("panda"))
     asked = start_of(guard, state)

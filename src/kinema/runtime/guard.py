@@ -81,7 +81,7 @@ class Guard:
         if self._last is None:
             raise KinemaError("the guard does not know where the body stands; call anchor(state) first")
         fault = self._fault(asked, due_s, now_s, torque)
-        target = self._hold(state) if fault else np.asarray(asked, np.float64)
+        target = self._hold(state, relax=bool(self._overload(torque))) if fault else np.asarray(asked, float)
         sent, changes = self._within(target, self._share_of_period(now_s))
         self._remember(sent, now_s)
         return Guarded(action=sent, fresh=not fault, changes=((fault, *changes) if fault else changes))
@@ -113,9 +113,10 @@ class Guard:
         said = [f"{joints[i].name} {abs(torque[i]):.3g} of {self.limits.effort[i]:.3g}" for i in over]
         return f"torque beyond the limit ({', '.join(said)}): holding"
 
-    def _hold(self, state: np.ndarray) -> np.ndarray:
+    def _hold(self, state: np.ndarray, *, relax: bool) -> np.ndarray:
         """The card's hold: the last position while the body is near it, else the measured one.
 
+        relax: the measured one in any case, so that a body that presses too hard stops pressing.
         The gripper keeps its last command in both cases: the measured opening would let go of what it holds.
         """
         assert self._last is not None
@@ -127,7 +128,7 @@ class Guard:
         target = self._last.copy()
         for motion in self.limits.motions:
             away = np.abs(_step(motion, measured, self._last))
-            if (away > motion.speed * self.period_s).any():  # pushed, stuck or running behind
+            if relax or (away > motion.speed * self.period_s).any():  # pushed, stuck or running behind
                 target[list(motion.columns)] = measured[list(motion.columns)]
         return target
 
