@@ -86,8 +86,8 @@ def test_risk_never_falls_with_time_and_grows_with_disagreement() -> None:
     model = LatentDynamics(SMALL).eval()
     scenes = SceneReader(load_card("panda"), SMALL).observed(_observation())
     with torch.inference_mode():
-        _, foreseen = model(scenes, torch.rand(1, 3, 4, 2, FEATURES))
-    calm, careful = event_risk(foreseen, 0.0), event_risk(foreseen, 1.0)
+        seen, foreseen = model(scenes, torch.rand(1, 3, 4, 2, FEATURES))
+    calm, careful = event_risk(seen, foreseen, 0.0), event_risk(seen, foreseen, 1.0)
     assert (calm.diff(dim=2) >= 0).all()
     assert (careful >= calm - 1e-6).all()
 

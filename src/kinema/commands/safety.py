@@ -94,8 +94,7 @@ def judge_chunks(gate: Gate, data: Path) -> tuple[dict[str, Any], dict[str, Any]
     """The table of judges over all held-out chunks, by hazard; and the worst misses and false stops."""
     artifact, step = gate.artifact, gate.artifact.judged_steps
     stored = load_bodies(data / "test", artifact.model.config)
-    scores = score(artifact.model, stored, artifact.caution)
-    alone = score(artifact.model, stored, 0.0, alone=0)
+    scores, alone = score(artifact.model, stored, artifact.caution)
     simple = _simple_scores(stored, step)
     limits = {name: threshold.limit for name, threshold in artifact.thresholds.items()}
     rows: list[dict[str, Any]] = []

@@ -84,7 +84,7 @@ class Gate:
         path = reader.paths.path(actions, np.asarray(observation.state, np.float64))
         seen = self.artifact.model.see(scenes.to(self._device))
         foreseen = self.artifact.model.foresee(seen, torch.from_numpy(path)[None].to(self._device))
-        risk = self.artifact.risk(foreseen)[0].cpu().numpy()  # (K, T, E)
+        risk = self.artifact.risk(seen, foreseen)[0].cpu().numpy()  # (K, T, E)
         tool = foreseen.tool_m.mean(0)[0].cpu().numpy()
         progress = foreseen.progress.mean(0)[0].cpu().numpy()
         return [

@@ -22,7 +22,7 @@ from torch import Tensor
 from kinema.card.card import EmbodimentCard
 from kinema.card.harm import EVENTS, HAZARDS
 from kinema.model.conformal import Threshold
-from kinema.model.latent_dynamics import DynamicsConfig, Foreseen, LatentDynamics, Scenes, event_risk
+from kinema.model.latent_dynamics import DynamicsConfig, Foreseen, LatentDynamics, Scenes, Seen, event_risk
 from kinema.schema import KinemaError
 
 FORMAT = 1
@@ -47,9 +47,9 @@ class GateArtifact:
         if unknown or not self.thresholds:
             raise KinemaError(f"thresholds for {unknown or 'nothing'}; hazards are {', '.join(HAZARDS)}")
 
-    def risk(self, foreseen: Foreseen) -> Tensor:
+    def risk(self, seen: Seen, foreseen: Foreseen) -> Tensor:
         """Probabilities (B, K, T, E)."""
-        return event_risk(foreseen, self.caution)
+        return event_risk(seen, foreseen, self.caution)
 
 
 def save(folder: Path, gate: GateArtifact, scenes: Scenes, path: Tensor) -> None:
@@ -116,8 +116,8 @@ def check_example(folder: Path, gate: GateArtifact, device: str = "cpu") -> None
 
 @torch.inference_mode()
 def _answer(gate: GateArtifact, scenes: Scenes, path: Tensor) -> Tensor:
-    _, foreseen = gate.model(scenes, path)
-    return gate.risk(foreseen).clone()
+    seen, foreseen = gate.model(scenes, path)
+    return gate.risk(seen, foreseen).clone()
 
 
 def _load_tensors(path: Path) -> dict[str, Tensor]:

@@ -332,11 +332,16 @@ def _project(world: Tensor, pose: Tensor, focal: Tensor) -> tuple[Tensor, Tensor
     return uv.clamp(-2, 2), inside.float()
 
 
-def event_risk(foreseen: Foreseen, caution: float) -> Tensor:
+def event_risk(seen: Seen, foreseen: Foreseen, caution: float) -> Tensor:
     """Probabilities (B, K, T, E) that an event has happened by then, never falling with time.
 
+    What is run into must first be there: an intruder's event counts by how surely one is seen at all.
     caution: how many standard deviations of the members' logits are added to their mean.
     """
     logits = foreseen.events
     spread = logits.std(0, correction=0) if len(logits) > 1 else torch.zeros_like(logits[0])
-    return torch.sigmoid(logits.mean(0) + caution * spread).cummax(2).values
+    risk = torch.sigmoid(logits.mean(0) + caution * spread).cummax(2).values
+    there = torch.sigmoid(seen.layers[:, 1]).flatten(1).amax(1)
+    share = torch.ones(len(there), len(EVENTS), device=risk.device)
+    share[:, list(EVENTS).index("intruder")] = there
+    return risk * share[:, None, None]

@@ -116,20 +116,20 @@ class Scores:
 
 @torch.inference_mode()
 def score(
-    model: LatentDynamics, bodies: Sequence[BodySamples], caution: float, *, alone: int | None = None,
-    batch: int = 16,
-) -> Scores:  # fmt: skip
-    """Let a network judge all stored chunks. alone: only this member, instead of the ensemble."""
+    model: LatentDynamics, bodies: Sequence[BodySamples], caution: float, batch: int = 16
+) -> tuple[Scores, Scores]:
+    """Let a network judge all stored chunks: the whole ensemble, and its first member alone."""
     parts: dict[str, list[np.ndarray]] = {f.name: [] for f in fields(Scores)}
+    alone: list[np.ndarray] = []
     states = 0
     for number, body in enumerate(bodies):
         for first in range(0, len(body), batch):
             rows = np.arange(first, min(first + batch, len(body)))
             drawn = body.batch(rows)
-            _, foreseen = model(drawn.scenes, drawn.path)
-            if alone is not None:
-                foreseen = replace(foreseen, events=foreseen.events[alone : alone + 1])
-            parts["risk"].append(event_risk(foreseen, caution).flatten(0, 1).numpy())
+            seen, foreseen = model(drawn.scenes, drawn.path)
+            first_member = replace(foreseen, events=foreseen.events[:1])
+            parts["risk"].append(event_risk(seen, foreseen, caution).flatten(0, 1).numpy())
+            alone.append(event_risk(seen, first_member, 0.0).flatten(0, 1).numpy())
         chunks = body["kind"].shape[1]
         parts["severity"].append(body["severity"].reshape(-1, *body["severity"].shape[2:]).astype(np.float32))
         parts["episode"].append(np.repeat(body["seed"], chunks) * 10 + number)
@@ -138,7 +138,8 @@ def score(
         parts["intruder"].append(np.repeat(body["intruder"], chunks))
         parts["body"].append(np.full(len(body) * chunks, body.reader.card.name))
         states += len(body)
-    return Scores(**{name: np.concatenate(arrays) for name, arrays in parts.items()})
+    whole = Scores(**{name: np.concatenate(arrays) for name, arrays in parts.items()})
+    return whole, replace(whole, risk=np.concatenate(alone))
 
 
 def thresholds(scores: Scores, promise: Promise) -> dict[str, Threshold]:
@@ -160,7 +161,7 @@ def export(
 ) -> Path:
     """Set the thresholds on `data/calibration` and write the artifact."""
     bodies = load_bodies(data / "calibration", model.config)
-    scores = score(model, bodies, promise.caution)
+    scores, _ = score(model, bodies, promise.caution)
     gate = gate_artifact.GateArtifact(
         model=model,
         cards={body.reader.card.name: body.reader.card for body in bodies},
