@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ class FakeGated:
     def __init__(self) -> None:
         self.policy, self.gate, self.candidates = self, self, 3
         self.bodies = ("panda",)
+        config = SimpleNamespace(image_size=16)
+        self.artifact = SimpleNamespace(model=SimpleNamespace(config=config))
         self.earlier: list[np.ndarray | None] = []
         self._toy = ToyPolicy()
 
@@ -67,8 +70,13 @@ def test_answers_stay_in_order_where_only_some_are_judged() -> None:
     assert len(gated.earlier) == 2
 
 
-def test_only_so_many_sessions_are_remembered() -> None:
+def test_what_is_remembered_is_bounded() -> None:
     sessions = GatedSessions(FakeGated())  # type: ignore[arg-type]
-    for number in range(600):
+    for number in range(300):
         sessions.answer([question(str(number), 0)])
-    assert len(sessions._pictures) <= 512
+    large = observation(PANDA, px=400)
+    for step in range(40):
+        seen = type(large)(images=large.images, state=large.state, instruction="lift", time_s=step / 60)
+        sessions.answer([Question(observation=seen, card="panda", noise_seed=0, session="large")])
+    kept = sum(picture.nbytes for pictures in sessions._pictures.values() for _, picture in pictures)
+    assert kept <= 300 * 16 * 16 * 3

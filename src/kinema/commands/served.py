@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from kinema.card.load import card_names, load_card
 from kinema.commands import policies
+from kinema.data.picture import resize
 from kinema.schema import ActionChunk, Policy, Question
 from kinema.serve.service import Answerer, Served
 
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
     from kinema.model.act import LocalPolicy
     from kinema.model.gate import GatedPolicy
 
-_SESSIONS = 512  # whose pictures are remembered
+_SESSIONS = 256  # whose pictures are remembered
+_PICTURES = 16  # of each: 0.2 s and more at 60 questions a second
 
 
 def served(artifact: str, *, gate: bool = False, threads: int = 1, device: str = "cpu") -> Served:
@@ -100,8 +103,12 @@ class GatedSessions:
             return None
         from kinema.model.gate import remember
 
-        pictures = self._pictures.setdefault(f"{question.session} {question.card}", deque(maxlen=4))
-        self._pictures.move_to_end(f"{question.session} {question.card}")
+        whose = f"{question.session} {question.card}"
+        pictures = self._pictures.setdefault(whose, deque(maxlen=_PICTURES))
+        self._pictures.move_to_end(whose)
         while len(self._pictures) > _SESSIONS:
             self._pictures.popitem(last=False)
-        return remember(pictures, question.observation)
+        # As small as the gate will look at it: what a client sent may be a hundred times larger.
+        name, image = next(iter(question.observation.images.items()))
+        small = resize(image, self._gated.gate.artifact.model.config.image_size)
+        return remember(pictures, replace(question.observation, images={name: small}))

@@ -227,7 +227,7 @@ class Service:
         for job, chunk in zip(batch, chunks):
             if isinstance(chunk, Refusal):
                 results.append((job, chunk))
-            elif not job.given_up:
+            elif not job.given_up and self._clock() < job.due_s:  # else it is told that it is late
                 waited_s = began - job.arrived_s
                 answer = Answer(chunk=chunk, waited_s=waited_s, infer_s=took_s, batch=len(batch))
                 results.append((job, self._metered(job.asker, answer)))
