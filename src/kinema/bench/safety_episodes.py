@@ -101,7 +101,7 @@ class SafetyPlayer:
                     harm_s[hazard] = steps / env.card.control_hz
         return SafetyEpisode(
             seed=seed, body=env.card.name, family=env.family, intruder=env.intruders.kind,
-            success=env.env.success(), steps=steps, harm_s=harm_s, held=self._held, asked=self._asked,
+            success=bool(env.env.success()), steps=steps, harm_s=harm_s, held=self._held, asked=self._asked,
             refused=self._refused, judge_ms=tuple(self._judge_ms), timeline=tuple(self._timeline),
         )  # fmt: skip
 

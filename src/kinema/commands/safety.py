@@ -248,7 +248,9 @@ def play_episodes(gate: Gate, settings: SafetySettings) -> dict[str, Any]:
     for body, family, which, index in tqdm(plans, unit="pair"):
         if (body, family, which, index) in done:
             continue
-        env = envs.setdefault((body, family), HazardEnv(card=load_card(body), family=family))
+        if (body, family) not in envs:
+            envs[body, family] = HazardEnv(card=load_card(body), family=family)
+        env = envs[body, family]
         seed = _FIRST_SEED + index
         intruder = (
             "none"

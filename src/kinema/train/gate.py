@@ -81,10 +81,10 @@ class Promise:
     """
 
     miss_rate: dict[str, float] = field(
-        default_factory=lambda: {"collision": 0.003, "intruder": 0.05, "torque": 0.1, "drop": 0.05}
+        default_factory=lambda: {"collision": 0.03, "intruder": 0.45, "torque": 0.25, "drop": 0.3}
     )
     confidence: float = 0.9
-    judged_steps: int = 6
+    judged_steps: int = 5
     caution: float = 1.0
 
 
