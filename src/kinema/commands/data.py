@@ -82,12 +82,14 @@ def make(
 
 def _make_hazards(out: Path, *, episodes: int, bodies: tuple[str, ...], policy: Path | None) -> None:
     """Labelled chunks for the gate: `episodes` per body to learn from, and as many for its thresholds."""
-    from kinema.commands.make_hazards import EPISODES_PER_SHARD, FIRST_SEEDS, make_hazards
+    from kinema.commands.make_hazards import EPISODES_PER_SHARD, FIRST_SEEDS, make_hazards, make_scenes
     from kinema.commands.policies import artifact_folder
 
     folder = policy or artifact_folder("shipped", bodies)
     rounds = -(-episodes // EPISODES_PER_SHARD)
     with saved_on_interrupt(lambda: f"Finished shards are in {out}; the same command goes on from there."):
+        made = make_scenes(out, rounds=rounds, bodies=bodies)
+        print(f"{out / 'scenes'}: {made} new scenes")
         for part in FIRST_SEEDS:
             made = make_hazards(out, part=part, rounds=rounds, policy=folder, bodies=bodies)
             print(f"{out / part}: {made} new states")

@@ -17,6 +17,7 @@ from kinema.schema import KinemaError, Observation, Question
 # One range of seeds per purpose; what is judged uses seeds below a million, as everywhere.
 FIRST_SEEDS = {"train": 3_000_000, "calibration": 2_000_000, "test": 700_000}
 EPISODES_PER_SHARD = 14
+_FIRST_SCENE, _EPISODES_TO_LOOK_AT = 3_500_000, 60
 BODIES = ("panda", "ur5e", "aloha")
 
 
@@ -44,6 +45,26 @@ def make_hazards(
                 made += len(samples)
             bar.set_postfix(samples=made)
             bar.update()
+    return made
+
+
+def make_scenes(out: Path, *, rounds: int, bodies: tuple[str, ...] = BODIES) -> int:
+    """Fill `out/scenes/<body>` with scenes to look at, several times as many as labelled ones."""
+    from kinema.worlds.hazard_data import looks
+    from kinema.worlds.tabletop.env import families_for
+
+    made = 0
+    for number in tqdm(range(rounds), unit="shard"):
+        for body in bodies:
+            first = _FIRST_SCENE + number * _EPISODES_TO_LOOK_AT
+            path = out / "scenes" / body / f"{first}.npz"
+            if path.exists():
+                continue
+            families = families_for(body)
+            seeds = range(first, first + _EPISODES_TO_LOOK_AT)
+            found = [s for seed in seeds for s in looks(_env(body, families[seed % len(families)]), seed)]
+            write_shard(path, found)
+            made += len(found)
     return made
 
 

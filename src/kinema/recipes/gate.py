@@ -28,7 +28,7 @@ def nano_gate() -> GateRecipe:
         train=GateTrainConfig(
             name="nano_gate",
             loop=LoopConfig(
-                steps=5500,
+                steps=7500,
                 optim=OptimConfig(lr=2.5e-3, matrix_lr=None, warmup_steps=100, ema_decay=0.998),
             ),
         ),

@@ -165,3 +165,34 @@ def _aimed(env: HazardEnv, rng: np.random.Generator, state: np.ndarray, longer: 
     side = str(rng.choice([handle.side for handle in scene.robot.arms]))
     opening = float(longer[0, -1])
     return aimed(scene.controller, side, state, goal, float(rng.uniform(0.1, 0.5)), opening, STEPS)
+
+
+_LOOKS = 3  # pictures of an episode in which nothing is tried
+_SHOWN = (0.1, 0.35, 0.25, 0.3)  # shares of the intruders there: most are shown one
+
+
+def looks(env: HazardEnv, seed: int) -> Iterator[dict[str, np.ndarray | str]]:
+    """A few moments of the episode of this seed, only to be looked at: pictures, and what stands where.
+
+    A picture costs a hundredth of a labelled state; these teach to see what is in the way.
+    """
+    rng = np.random.default_rng([seed, 0x6C6F6F])
+    vary(env, seed)
+    env.reset(seed, str(rng.choice(INTRUDERS, p=_SHOWN)))
+    expert, scene = Expert(env.env), env.env.scene
+    for _ in range(_LOOKS):
+        scene.data.time += rng.uniform(0.0, 3.0)  # the intruder has gone on meanwhile
+        env.intruders.move(scene.model, scene.data)
+        for _ in range(int(rng.integers(0, 5))):
+            env.step(expert.act())
+        earlier = _first_picture(env)
+        for _ in range(EARLIER):
+            env.step(expert.act())
+        observation = env.observe()
+        yield {
+            "images": np.stack(list(observation.images.values())),
+            "earlier": earlier,
+            "state": observation.state,
+            "heights": env.heights(),
+            "instruction": observation.instruction,
+        }
