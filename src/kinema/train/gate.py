@@ -81,7 +81,7 @@ class Promise:
     """
 
     miss_rate: dict[str, float] = field(
-        default_factory=lambda: {"collision": 0.03, "intruder": 0.55, "torque": 0.25, "drop": 0.3}
+        default_factory=lambda: {"collision": 0.03, "intruder": 0.55, "torque": 0.5, "drop": 0.6}
     )
     confidence: float = 0.9
     judged_steps: int = 5
