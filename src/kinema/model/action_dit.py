@@ -32,12 +32,15 @@ class DecoderConfig:
     ffn: int  # hidden width of the SwiGLU
     horizon: int = 16
     mask: Literal["cached", "joint"] = "cached"
+    prefix: int = 0  # most steps at the start of a chunk that may be given, in training; 0: none ever are
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
             raise ValueError(f"decoder width {self.width} must be a multiple of heads {self.heads}")
         if self.mask not in ("cached", "joint"):
             raise ValueError(f"decoder mask {self.mask!r} must be 'cached' or 'joint'")
+        if not 0 <= self.prefix < self.horizon:
+            raise ValueError(f"decoder prefix {self.prefix} must be in 0 ... {self.horizon - 1}")
 
 
 class ActionDiT(nn.Module):
@@ -49,6 +52,8 @@ class ActionDiT(nn.Module):
         self.config = config
         self.action_in = nn.Sequential(nn.Linear(slots, C), nn.SiLU(), nn.Linear(C, C))
         self.step_embed = nn.Parameter(torch.randn(config.horizon, C) * 0.02)
+        # says of a step that its action is given, and not noise
+        self.given_embed = nn.Parameter(torch.zeros(C)) if config.prefix else None
         self.time_embed = nn.Sequential(nn.Linear(256, C), nn.SiLU(), nn.Linear(C, C))
         self.blocks = nn.ModuleList(Block(C, config.heads, config.ffn) for _ in range(config.depth))
         self.norm_out = nn.LayerNorm(C, elementwise_affine=False)
@@ -69,20 +74,25 @@ class ActionDiT(nn.Module):
         return cache
 
     def forward(
-        self, y: Tensor, tau: Tensor, condition: Tensor, cache: list[KeyValue], mask: Tensor
-    ) -> Tensor:
-        """y (B, R, H, K), tau (B, R), condition (B, C), the prefilled cache. Returns data (B, R, H, K)."""
-        x, modulation = self._embed(y, tau, condition)
+        self, y: Tensor, tau: Tensor, condition: Tensor, cache: list[KeyValue], mask: Tensor,
+        given: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """y (B, R, H, K), tau (B, R), condition (B, C), the prefilled cache. Returns data (B, R, H, K).
+
+        given: bool (B, R, H), the steps of y that are actions and not noise.
+        """
+        x, modulation = self._embed(y, tau, condition, given)
         bias = _bias(mask)
         for block, key_value in zip(self.blocks, cache):
             x = block.action_step(x, modulation, key_value, bias)
         return self._read_out(x, modulation)
 
     def forward_joint(
-        self, y: Tensor, tau: Tensor, condition: Tensor, context: Tensor, mask: Tensor
-    ) -> Tensor:
+        self, y: Tensor, tau: Tensor, condition: Tensor, context: Tensor, mask: Tensor,
+        given: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """The same with the fully joint mask: context (B, T, C) is part of every step."""
-        x, modulation = self._embed(y, tau, condition)
+        x, modulation = self._embed(y, tau, condition, given)
         R, H = y.shape[1], y.shape[2]
         joint = torch.cat([context[:, None].expand(-1, R, -1, -1), x], 2)
         keys = torch.cat([mask, mask.new_ones(len(mask), H)], 1)
@@ -91,9 +101,13 @@ class ActionDiT(nn.Module):
             joint = block.joint_step(joint, modulation, bias)
         return self._read_out(joint[:, :, -H:], modulation)
 
-    def _embed(self, y: Tensor, tau: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+    def _embed(
+        self, y: Tensor, tau: Tensor, condition: Tensor, given: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         x = self.action_in(y)
         x = x + self.step_embed[: y.shape[2]].to(x.dtype)
+        if given is not None and self.given_embed is not None:
+            x = x + given[..., None] * self.given_embed.to(x.dtype)
         wave = sinusoid(tau, 256).to(condition.dtype)
         modulation = F.silu(self.time_embed(wave) + condition[:, None])  # (B, R, C)
         return x, modulation[:, :, None]

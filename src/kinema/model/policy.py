@@ -106,25 +106,33 @@ class Policy(nn.Module):
         cache = self.decoder.prefill(tokens, mask) if self.config.decoder.mask == "cached" else []
         return Prefilled(context=tokens, mask=mask, condition=condition, cache=cache, pointed=pointed)
 
-    def predict(self, prefilled: Prefilled, y: Tensor, tau: Tensor) -> Tensor:
-        """Clean chunks (B, R, H, K) from noisy ones and flow times (B, R)."""
+    def predict(self, prefilled: Prefilled, y: Tensor, tau: Tensor, given: Tensor | None = None) -> Tensor:
+        """Clean chunks (B, R, H, K) from noisy ones and flow times (B, R); `given` as in the decoder."""
         p = prefilled
         if self.config.decoder.mask == "joint":
-            return self.decoder.forward_joint(y, tau, p.condition, p.context, p.mask)
-        return self.decoder(y, tau, p.condition, p.cache, p.mask)
+            return self.decoder.forward_joint(y, tau, p.condition, p.context, p.mask, given)
+        return self.decoder(y, tau, p.condition, p.cache, p.mask, given)
 
     def losses(
         self, batch: Batch, tags: Tensor, generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
-        """Named losses: `flow`, `quiet` (slots of bodies not named), and `point_cell` and `point_uv`."""
+        """Named losses: `flow`, `quiet` (slots of bodies not named), and `point_cell` and `point_uv`.
+
+        Where the decoder takes prefixes, the first steps of some draws are given as they are and carry no
+        loss (training-time real-time chunking: Black et al. 2025, arXiv 2512.05964).
+        """
         prefilled = self.prefill(batch.inputs, tags)
         R, (B, H, K) = self.config.draws, batch.actions.shape
         data = batch.actions[:, None].expand(B, R, H, K)
         noise = torch.randn(B, R, H, K, generator=generator).to(data.device)
         tau = flow.draw_tau(B * R, self.config.tau_concentration, generator).to(data.device)
         y = flow.interpolate(data.flatten(0, 1), noise.flatten(0, 1), tau)
-        predicted = self.predict(prefilled, y.unflatten(0, (B, R)), tau.view(B, R)).float().flatten(0, 1)
         mask = batch.action_mask[:, None].expand(B, R, H, K).flatten(0, 1)
+        given = self._draw_given(B * R, generator).to(data.device) & mask.any(-1)  # (BR, H)
+        y = torch.where(given[..., None] & mask, data.flatten(0, 1), y)
+        predicted = self.predict(prefilled, y.unflatten(0, (B, R)), tau.view(B, R), given.view(B, R, H))
+        predicted = predicted.float().flatten(0, 1)
+        mask = mask & ~given[..., None]
         target = (noise - data).flatten(0, 1)
         quiet = batch.quiet_mask[:, None, None].to(predicted.dtype)  # (B, 1, 1, K)
         silence = (predicted.unflatten(0, (B, R)) ** 2 * quiet).sum(-1) / quiet.sum(-1).clamp_min(1)
@@ -138,6 +146,14 @@ class Policy(nn.Module):
                 prefilled.pointed, batch.points, batch.point_mask, batch.point_visible, grid
             )
         return losses
+
+    def _draw_given(self, count: int, generator: torch.Generator | None) -> Tensor:
+        """Which steps (count, H) of each draw are given: none in half of the draws, else up to `prefix`."""
+        decoder = self.config.decoder
+        if not decoder.prefix:
+            return torch.zeros(count, decoder.horizon, dtype=torch.bool)
+        length = torch.randint(-decoder.prefix + 1, decoder.prefix + 1, (count, 1), generator=generator)
+        return torch.arange(decoder.horizon) < length
 
     @torch.inference_mode()
     def sample(
@@ -155,11 +171,18 @@ class Policy(nn.Module):
         prefilled = self.prefill(inputs, tags)
         B, R = noise.shape[:2]
 
-        def predict_data(y: Tensor, tau: Tensor) -> Tensor:
-            return self.predict(prefilled, y.unflatten(0, (B, R)), tau.view(B, R)).float().flatten(0, 1)
-
         if known is not None:
             values, mask = (x.repeat_interleave(R, 0) for x in (known.values, known.mask))
             known = Known(values=values, mask=mask)
+        clean = known if self.config.decoder.prefix else None  # what was trained to be given as it is
+
+        def predict_data(y: Tensor, tau: Tensor) -> Tensor:
+            given = None
+            if clean is not None:
+                y, given = torch.where(clean.mask, clean.values, y), clean.mask.any(-1).unflatten(0, (B, R))
+            return (
+                self.predict(prefilled, y.unflatten(0, (B, R)), tau.view(B, R), given).float().flatten(0, 1)
+            )
+
         chunk = flow.sample(predict_data, noise.flatten(0, 1), steps or self.config.sample_steps, known)
         return chunk.unflatten(0, (B, R)) * inputs.slot_mask[:, None, None]

@@ -59,6 +59,6 @@ def _train(name: str, image_size: int) -> TrainConfig:
     return TrainConfig(
         name=name,
         policy=partial(presets.nano, image_size=image_size),
-        batch_size=64,
+        batch_size=128,
         loop=LoopConfig(steps=8000, optim=OptimConfig(lr=1e-3, ema_decay=0.999)),
     )

@@ -65,13 +65,13 @@ class Training:
         out.mkdir(parents=True, exist_ok=True)
         start = artifact.load(init, check=False) if init else None
         self.tokenizer = start.tokenizer if start else _tokenizer(sources, config.vocab_size)
-        policy_config = start.policy.config if start else config.policy(self.tokenizer.vocab_size)
+        policy_config = config.policy(self.tokenizer.vocab_size)
         horizon = policy_config.decoder.horizon
         # a body the artifact knows keeps the statistics its weights were trained with
         self.codecs = _codecs(sources, horizon, dict(start.codecs) if start else {})
         self.policy = Policy(policy_config)
         if start:
-            self.policy.load_state_dict(start.policy.state_dict())
+            _take_over(self.policy, start.policy)
         self.mixture = Mixture(
             sources, self.codecs, self.tokenizer,
             batch_size=config.batch_size // group.size, horizon=horizon, seed=config.loop.seed,
@@ -140,6 +140,19 @@ def run(
     torch.set_num_threads(config.threads)
     with together(config.processes, train) as group:
         return train(group).export(out / "artifact")
+
+
+def _take_over(policy: Policy, start: Policy) -> None:
+    """Begin with another policy's weights. What only the new one has keeps its own beginning.
+
+    Raises KinemaError when the two differ in more than that.
+    """
+    try:
+        left = policy.load_state_dict(start.state_dict(), strict=False).unexpected_keys
+    except RuntimeError as error:
+        raise KinemaError(f"cannot start from it: {str(error).splitlines()[1].strip()}") from None
+    if left:
+        raise KinemaError(f"cannot start from it: this recipe's network has no {left[0]}")
 
 
 def _tokenizer(sources: Sequence[Source], vocab_size: int) -> TextTokenizer:
