@@ -26,12 +26,15 @@ def hold_action(card: EmbodimentCard, state: np.ndarray) -> np.ndarray:
 
 
 class HoldPolicy:
-    """Does nothing, as the body's card defines it: keeps the measured pose, or sends zeros."""
+    """Does nothing, as the body's card defines it: keeps the measured pose, or sends zeros.
+
+    cards: of bodies that are not shipped; the others are found by name.
+    """
 
     provenance: ClassVar = {"policy": "hold"}
 
-    def __init__(self) -> None:
-        self._cards: dict[str, EmbodimentCard] = {}
+    def __init__(self, *cards: EmbodimentCard) -> None:
+        self._cards = {card.name: card for card in cards}
 
     def reset(self, seed: int) -> None:
         """Nothing to forget."""
