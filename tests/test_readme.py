@@ -10,6 +10,7 @@ that the document names. An HTML comment in the line before a block changes that
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -116,7 +117,12 @@ def test_every_kinema_line_parses(block: Block) -> None:
     lines = block.code.replace("\\\n", " ").splitlines()
     for words in (shlex.split(line, comments=True) for line in lines):
         if words[:1] == ["kinema"]:
-            _parse(typer.main.get_command(cli.app), words[1:])
+            _parse(typer.main.get_command(cli.app), _before_the_shell(words[1:]))
+
+
+def _before_the_shell(words: list[str]) -> list[str]:
+    """Without redirections, pipes and what follows them."""
+    return list(itertools.takewhile(lambda word: not re.match(r"^(\d?>|<|\||&)", word), words))
 
 
 def _parse(command: Any, words: list[str]) -> None:

@@ -68,8 +68,8 @@ def train(
         _gate(recipe, data, folder, steps=steps, minutes=minutes, resume=resume, threads=threads)
         return
     chosen = recipes.get(recipe)
-    config = _config(chosen, steps=steps, minutes=minutes, device=device, seed=seed)
-    config = replace(config, threads=threads, processes=processes)
+    config = _config(chosen, steps=steps, minutes=minutes, device=device, seed=seed, threads=threads)
+    config = replace(config, processes=processes)
     optim = config.loop.optim.scaled(lr_scale)
     config = replace(config, loop=replace(config.loop, evaluate_every=evaluate_every, optim=optim))
     # a run in the background ignores Ctrl-C and gets SIGTERM; both must leave a checkpoint behind
@@ -106,7 +106,7 @@ def _gate(
 
 
 def _config(
-    recipe: Recipe, *, steps: int | None, minutes: float | None, device: str, seed: int | None
+    recipe: Recipe, *, steps: int | None, minutes: float | None, device: str, threads: int, seed: int | None
 ) -> TrainConfig:
     if steps is not None and minutes is not None:
         raise KinemaError("--steps and --minutes are two ways to say the same thing; give one of them")
@@ -117,7 +117,7 @@ def _config(
         loop = replace(loop, budget_s=60 * minutes)
     if seed is not None:
         loop = replace(loop, seed=seed)
-    return replace(recipe.train, loop=loop)
+    return replace(recipe.train, loop=loop, threads=threads)
 
 
 def _closed_loop(folder: Path) -> Callable[[Path], Mapping[str, float]]:

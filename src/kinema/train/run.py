@@ -20,7 +20,7 @@ from kinema.model import artifact
 from kinema.model.policy import Policy, PolicyConfig
 from kinema.schema import KinemaError
 from kinema.space.codec import Codec
-from kinema.train.cpu import prepare_cpu
+from kinema.train.cpu import keep_freed_memory
 from kinema.train.loop import Loop, LoopConfig
 from kinema.train.parallel import Group, together
 from kinema.train.stages.sft import Sft, SftConfig
@@ -59,7 +59,7 @@ class Training:
         """
         group = group or Group()
         torch.set_num_threads(config.threads)
-        prepare_cpu()
+        keep_freed_memory()
         torch.manual_seed(config.loop.seed)
         self.config, self.sources, self.out = config, sources, out
         out.mkdir(parents=True, exist_ok=True)
