@@ -18,6 +18,9 @@ from kinema.runtime.plot import Series, line_plot
 from kinema.schema import KinemaError, Outcome, Result, Verdict
 
 
+_REASONS = 12  # refusals told in words
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunTrace:
     """What one closed-loop run did, step by step.
@@ -145,7 +148,9 @@ def _gate(verdicts: Sequence[tuple[float, Verdict]]) -> str:
         for hazard in hazards
     ]
     refused = [(time_s, verdict) for time_s, verdict in verdicts if not verdict.allowed]
-    words = "".join(f"<li>{time_s:.1f} s: {html.escape(v.reason)}</li>" for time_s, v in refused[:40])
+    words = "".join(f"<li>{time_s:.1f} s: {html.escape(v.reason)}</li>" for time_s, v in refused[:_REASONS])
+    if len(refused) > _REASONS:
+        words += f"<li>and {len(refused) - _REASONS} more</li>"
     return (
         f"<h2>What the gate said</h2><p>{len(verdicts)} verdicts, {len(refused)} refusals. "
         f'Above the dashed line a chunk is refused, and the body holds.</p><div class="plots">'
