@@ -17,7 +17,6 @@ from kinema.card.card import Channel, EmbodimentCard
 from kinema.runtime.plot import Series, line_plot
 from kinema.schema import KinemaError, Outcome, Result, Verdict
 
-
 _REASONS = 12  # refusals told in words
 
 
