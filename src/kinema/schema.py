@@ -113,3 +113,36 @@ class Policy(Protocol):
     def infer(
         self, observation: Observation, card_name: str, committed: ActionChunk | None = None
     ) -> ActionChunk: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Film:
+    """What was, or would be, seen: synchronised views at equal intervals.
+
+    frames:  uint8 (F, V, H, W, 3), RGB, row 0 at the top; the first one is the present
+    cameras: the V names, in the card's order
+    """
+
+    frames: np.ndarray
+    cameras: tuple[str, ...]
+    fps: float
+    card: str
+    instruction: str
+
+    def __post_init__(self) -> None:
+        shape = self.frames.shape
+        if self.frames.dtype != np.uint8 or len(shape) != 5 or shape[1] != len(self.cameras) or shape[4] != 3:
+            raise KinemaError(
+                f"a film of {len(self.cameras)} cameras needs uint8 frames (F, V, H, W, 3); "
+                f"got {self.frames.dtype} {shape}"
+            )
+        if not self.fps > 0:
+            raise KinemaError(f"a film's fps must be above 0; got {self.fps}")
+
+
+class Imagines(Protocol):
+    """Anything that tells what would be seen if an instruction were carried out: a model, a simulator."""
+
+    def imagine(
+        self, images: Mapping[str, np.ndarray], instruction: str, card_name: str, *, seed: int = 0
+    ) -> Film: ...

@@ -49,6 +49,9 @@ def make(
         Path | None,
         typer.Option(help="tabletop: this artifact acts first, then the expert mends what it left (DAgger)."),
     ] = None,
+    latency_ms: Annotated[
+        int, typer.Option(help="tabletop: that policy's answers come up to so much late.", min=0, max=1000)
+    ] = 0,
     raw: Annotated[
         bool, typer.Option("--raw", help="metaworld: raw arrays, every second picture: for nano_metaworld.")
     ] = False,
@@ -69,7 +72,12 @@ def make(
         return
     if world == "tabletop":
         tasks = [
-            replace(task, first_seed=first_seed, policy=str(policy) if policy else None)
+            replace(
+                task,
+                first_seed=first_seed,
+                policy=str(policy) if policy else None,
+                latency_s=latency_ms / 1000,
+            )
             for task in _tabletop_tasks(words(robots), names, noise, image_size)
         ]
     else:

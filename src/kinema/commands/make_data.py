@@ -41,6 +41,7 @@ class Task:
     image_size: int
     first_seed: int = FIRST_SEED
     policy: str | None = None  # an artifact that acts first; the expert then mends what it left (tabletop)
+    latency_s: float = 0.0  # the longest that this policy's answers are held back
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +143,7 @@ def _play_tabletop(task: Task, seed: int) -> Recorded:
 
     env = _tabletop(task)
     noise = Noise(scale=task.noise, share=0.4 if task.noise else 0.0)
-    prelude = partial(_act_first, policy=_policy(task.policy), seed=seed) if task.policy else None
+    prelude = partial(_act_first, task=task, seed=seed) if task.policy else None
     demo = demonstrate(env, Expert(env), seed, noise, prelude=prelude)
     arrays = {
         "images": demo.images,
@@ -168,15 +169,38 @@ def _policy(folder: str) -> Any:
     return LocalPolicy(Path(folder))
 
 
-def _act_first(env: Any, *, policy: Any, seed: int) -> None:
+def _act_first(env: Any, *, task: Task, seed: int) -> None:
     """Let the policy act for a random number of steps (Kelly et al. 2019, HG-DAgger, arXiv 1810.02890)."""
-    left = int(np.random.default_rng([seed, 0x707265]).integers(*_FIRST_STEPS))
+    assert task.policy is not None
+    rng = np.random.default_rng([seed, 0x707265])
+    steps, latency_s = int(rng.integers(*_FIRST_STEPS)), rng.uniform(0.0, task.latency_s)
+    policy = _policy(task.policy)
     policy.reset(seed)
-    while left > 0 and not env.success():
+    if task.latency_s:
+        _act_late(env, policy, steps, latency_s)
+        return
+    while steps > 0 and not env.success():
         chunk = policy.infer(env.observe(), env.card.name)
-        for action in chunk.values[: min(_REPLAN, left)]:
+        for action in chunk.values[: min(_REPLAN, steps)]:
             env.step(action)
-        left -= _REPLAN
+        steps -= _REPLAN
+
+
+def _act_late(env: Any, policy: Any, steps: int, latency_s: float) -> None:
+    """The same through the runtime's control loop, to which every answer comes late."""
+    from kinema.runtime.clock import SimulatedClock
+    from kinema.runtime.inference import SimulatedInference
+    from kinema.runtime.loop import ControlLoop
+    from kinema.runtime.robot import Body
+    from kinema.runtime.strategy import strategy
+    from kinema.worlds.simulated_robot import SimulatedRobot
+
+    clock = SimulatedClock()
+    robot = SimulatedRobot(env, clock.now_s)
+    with Body(env.card, robot) as body:
+        inference = SimulatedInference(policy, lambda _: latency_s)
+        loop = ControlLoop(body, inference, clock, strategy("in_painting", env.card))
+        loop.run(env.instruction, max_steps=steps, done=robot.success)
 
 
 @lru_cache(maxsize=2)

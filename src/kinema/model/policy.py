@@ -103,7 +103,7 @@ class Policy(nn.Module):
         tokens, mask = torch.cat(parts, 1), torch.cat(masks, 1)
         # the last text token has read the whole prompt and, under the causal mask, no image
         condition = self.prompt_in(context.hidden[:, inputs.tokens.shape[1] - 1])
-        cache = self.decoder.prefill(tokens, mask) if self.config.decoder.mask == "cached" else []
+        cache = [] if self.config.decoder.mask == "joint" else self.decoder.prefill(tokens, mask)
         return Prefilled(context=tokens, mask=mask, condition=condition, cache=cache, pointed=pointed)
 
     def predict(self, prefilled: Prefilled, y: Tensor, tau: Tensor, given: Tensor | None = None) -> Tensor:

@@ -9,7 +9,7 @@ from kinema.recipes.debug import debug
 from kinema.recipes.gate import GateRecipe, nano_gate
 from kinema.recipes.nano import nano_metaworld, nano_mixed, nano_tabletop
 from kinema.recipes.recipe import Recipe
-from kinema.recipes.study import study_base, study_joint_mask, study_no_pointing
+from kinema.recipes.study import study_base, study_joint_mask, study_no_pointing, study_read_mask
 from kinema.schema import KinemaError
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -20,6 +20,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "study_base": study_base,
     "study_no_pointing": study_no_pointing,
     "study_joint_mask": study_joint_mask,
+    "study_read_mask": study_read_mask,
 }
 # What is trained to judge motion and not to make it.
 GATES: dict[str, Callable[[], GateRecipe]] = {"nano_gate": nano_gate}

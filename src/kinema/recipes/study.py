@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from kinema.model import presets
+from kinema.model.action_dit import Mask
 from kinema.model.policy import PolicyConfig
 from kinema.recipes.recipe import Recipe
 from kinema.recipes.sources import tabletop_sources
@@ -16,8 +17,8 @@ from kinema.train.run import TrainConfig
 
 
 def study_base() -> Recipe:
-    """What nano is: pointing head, cached mask."""
-    return _study("study_base", "the small study: nano as it is", _NANO)
+    """Pointing head, cached mask."""
+    return _study("study_base", "the small study: cached mask, pointing head", partial(_mask, "cached"))
 
 
 def study_no_pointing() -> Recipe:
@@ -27,19 +28,27 @@ def study_no_pointing() -> Recipe:
 
 def study_joint_mask() -> Recipe:
     """Context tokens see the noisy actions and the flow time, and are computed anew at every Euler step."""
-    return _study("study_joint_mask", "the small study: the decoder's joint mask", _joint_mask)
+    return _study("study_joint_mask", "the small study: the decoder's joint mask", partial(_mask, "joint"))
 
 
-_NANO = partial(presets.nano, image_size=96)
+def study_read_mask() -> Recipe:
+    """Context tokens stay as the backbone made them; the decoder's blocks only read them."""
+    return _study("study_read_mask", "the small study: the decoder's read mask", partial(_mask, "read"))
+
+
+def _nano(vocab_size: int) -> PolicyConfig:
+    """Without given prefixes: they are about latency, which is not studied here."""
+    config = presets.nano(vocab_size)
+    return replace(config, decoder=replace(config.decoder, prefix=0))
 
 
 def _no_pointing(vocab_size: int) -> PolicyConfig:
-    return replace(_NANO(vocab_size), points=0)
+    return replace(_nano(vocab_size), points=0)
 
 
-def _joint_mask(vocab_size: int) -> PolicyConfig:
-    config = _NANO(vocab_size)
-    return replace(config, decoder=replace(config.decoder, mask="joint"))
+def _mask(mask: Mask, vocab_size: int) -> PolicyConfig:
+    config = _nano(vocab_size)
+    return replace(config, decoder=replace(config.decoder, mask=mask))
 
 
 def _study(name: str, summary: str, policy: Callable[[int], PolicyConfig]) -> Recipe:
