@@ -1,41 +1,22 @@
 """The policy network: cached equals recomputed, draws do not mix, pointing losses by hand, sizes."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
 
 from kinema import recipes
-from kinema.card.load import load_card
-from kinema.data.fake import fake_source
-from kinema.data.mixture import Mixture
-from kinema.data.source import measure_stats
-from kinema.data.text import TextTokenizer
 from kinema.model import flow, presets
+from kinema.model.action_dit import Mask
 from kinema.model.pointing import Pointed, point_losses
 from kinema.model.policy import Policy
-from kinema.space.codec import Codec
-
-
-@pytest.fixture(scope="module")
-def made():
-    torch.manual_seed(0)
-    source = fake_source(load_card("panda"), image_size=64)
-    tokenizer = TextTokenizer.train(source.tasks, 400)
-    codecs = {"panda": Codec(source.card, *measure_stats([source], 16))}
-    batch = Mixture([source], codecs, tokenizer, batch_size=3, horizon=16, seed=0).draw()
-    tags = torch.tensor([tokenizer.tag_ids(c.tag) for c in source.card.cameras])
-    policy = Policy(presets.tiny(tokenizer.vocab_size)).eval()
-    for parameter in policy.parameters():  # the modulation starts at zero: give every path something to do
-        if parameter.abs().max() == 0:
-            torch.nn.init.normal_(parameter, std=0.02)
-    return policy, batch, tags
 
 
 def test_draws_of_one_sample_do_not_see_each_other(made):
     policy, batch, tags = made
     prefilled = policy.prefill(batch.inputs, tags)
-    y, tau = torch.randn(3, 4, 16, 80), torch.rand(3, 4)
+    y, tau = torch.randn(6, 4, 16, 80), torch.rand(6, 4)
     with torch.inference_mode():
         together = policy.predict(prefilled, y, tau)
         for r in range(4):
@@ -45,9 +26,9 @@ def test_draws_of_one_sample_do_not_see_each_other(made):
 
 def test_a_batch_is_answered_like_each_sample_alone(made):
     policy, batch, tags = made
-    noise = torch.randn(3, 1, 16, 80)
+    noise = torch.randn(6, 1, 16, 80)
     together = policy.sample(batch.inputs, tags, noise)
-    for i in range(3):
+    for i in range(6):
         one = type(batch.inputs)(**{k: v[i : i + 1] for k, v in vars(batch.inputs).items()})
         torch.testing.assert_close(
             policy.sample(one, tags, noise[i : i + 1]), together[i : i + 1], atol=1e-5, rtol=1e-3
@@ -56,7 +37,7 @@ def test_a_batch_is_answered_like_each_sample_alone(made):
 
 def test_slots_of_other_bodies_stay_zero(made):
     policy, batch, tags = made
-    chunk = policy.sample(batch.inputs, tags, torch.randn(3, 1, 16, 80))
+    chunk = policy.sample(batch.inputs, tags, torch.randn(6, 1, 16, 80))
     assert not chunk[:, :, :, ~batch.inputs.slot_mask[0]].any()
     assert chunk[:, :, :, batch.inputs.slot_mask[0]].abs().max() > 0
 
@@ -65,26 +46,26 @@ def test_no_loss_reaches_other_slots_or_padding(made):
     _, batch, _ = made
     mask = batch.action_mask.clone()
     mask[0, 10:] = False  # the first sample's episode ends after ten steps
-    predicted = torch.zeros(3, 16, 80, requires_grad=True)
-    flow.masked_loss(predicted, torch.randn(3, 16, 80), mask).backward()
+    predicted = torch.zeros(6, 16, 80, requires_grad=True)
+    flow.masked_loss(predicted, torch.randn(6, 16, 80), mask).backward()
     assert not predicted.grad[~mask].any()
     assert predicted.grad[mask].abs().min() > 0
 
 
-@pytest.mark.parametrize("mask", ["cached", "joint"])
-def test_both_masks_train_and_sample(made, mask):
+@pytest.mark.parametrize("mask", get_args(Mask))
+def test_all_masks_train_and_sample(made, mask):
     _, batch, tags = made
     config = presets.tiny(400)
     policy = Policy(replace(config, decoder=replace(config.decoder, mask=mask)))
     losses = policy.losses(batch, tags, torch.Generator().manual_seed(0))
     sum(losses.values()).backward()
     assert all(torch.isfinite(p.grad).all() for p in policy.parameters() if p.grad is not None)
-    assert policy.eval().sample(batch.inputs, tags, torch.randn(3, 2, 16, 80)).shape == (3, 2, 16, 80)
+    assert policy.eval().sample(batch.inputs, tags, torch.randn(6, 2, 16, 80)).shape == (6, 2, 16, 80)
 
 
 def test_the_prompt_conditions_every_action(made):
     policy, batch, tags = made
-    noise = torch.randn(3, 1, 16, 80)
+    noise = torch.randn(6, 1, 16, 80)
     other = replace(batch.inputs, tokens=batch.inputs.tokens.flip(1))
     assert (policy.sample(batch.inputs, tags, noise) - policy.sample(other, tags, noise)).abs().max() > 1e-4
 

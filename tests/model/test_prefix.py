@@ -5,33 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kinema.card.load import load_card
-from kinema.data.fake import fake_source
-from kinema.data.mixture import Mixture
-from kinema.data.source import measure_stats
-from kinema.data.text import TextTokenizer
-from kinema.model import presets
 from kinema.model.flow import Known
 from kinema.model.policy import Policy
-from kinema.space.codec import Codec
 from kinema.train.run import _take_over
 
 PREFIX = 4  # of the tiny preset
-
-
-@pytest.fixture(scope="module")
-def made():
-    torch.manual_seed(0)
-    source = fake_source(load_card("panda"), image_size=64)
-    tokenizer = TextTokenizer.train(source.tasks, 400)
-    codecs = {"panda": Codec(source.card, *measure_stats([source], 16))}
-    batch = Mixture([source], codecs, tokenizer, batch_size=6, horizon=16, seed=0).draw()
-    tags = torch.tensor([tokenizer.tag_ids(c.tag) for c in source.card.cameras])
-    policy = Policy(presets.tiny(tokenizer.vocab_size)).eval()
-    for parameter in policy.parameters():
-        if parameter.abs().max() == 0:
-            torch.nn.init.normal_(parameter, std=0.05)
-    return policy, batch, tags
 
 
 def test_half_of_the_draws_are_given_nothing_and_none_more_than_the_prefix(made):

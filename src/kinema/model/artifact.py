@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from kinema.card.card import EmbodimentCard
 from kinema.data.batch import Inputs
 from kinema.data.text import TextTokenizer
 from kinema.model.policy import Policy, PolicyConfig
+from kinema.model.stored import read_json, read_tensors
 from kinema.schema import KinemaError
 from kinema.space.codec import Codec
 from kinema.space.layout import LAYOUT_VERSION
@@ -102,7 +102,7 @@ def load(folder: Path, *, check: bool = True, device: str = "cpu") -> Artifact:
     """
     if not folder.is_dir():
         raise KinemaError(f"no artifact folder at {folder}")
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json", "artifact")
     if config.get("format") != FORMAT:
         raise KinemaError(f"{folder}/config.json: format {config.get('format')!r}, this code reads {FORMAT}")
     if config.get("layout_version") != LAYOUT_VERSION:
@@ -111,12 +111,12 @@ def load(folder: Path, *, check: bool = True, device: str = "cpu") -> Artifact:
             f"this code has {LAYOUT_VERSION}; train again or install the matching kinema"
         )
     policy = Policy(PolicyConfig.from_json(config["policy"]))
-    weights = _load_tensors(folder / "weights.safetensors")
+    weights = read_tensors(folder / "weights.safetensors", "artifact")
     try:
         policy.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
     except RuntimeError as error:
         raise KinemaError(f"{folder}/weights.safetensors does not fit config.json: {error}") from None
-    stats = _read_json(folder / "stats.json")
+    stats = read_json(folder / "stats.json", "artifact")
     codecs = {}
     for name, entry in stats.items():
         card = EmbodimentCard.model_validate_json((folder / "cards" / f"{name}.json").read_text())
@@ -126,7 +126,7 @@ def load(folder: Path, *, check: bool = True, device: str = "cpu") -> Artifact:
         policy=policy.to(device).eval(),
         tokenizer=TextTokenizer.load(folder / "tokenizer.json"),
         codecs=codecs,
-        provenance=_read_json(folder / "provenance.json"),
+        provenance=read_json(folder / "provenance.json", "artifact"),
         folder=folder,
     )
     if check:
@@ -136,7 +136,7 @@ def load(folder: Path, *, check: bool = True, device: str = "cpu") -> Artifact:
 
 def check_example(artifact: Artifact, device: str = "cpu") -> None:
     """Answer the stored example; raises KinemaError if the chunk differs by more than EXAMPLE_TOLERANCE."""
-    tensors = _load_tensors(artifact.folder / "example.safetensors")
+    tensors = read_tensors(artifact.folder / "example.safetensors", "artifact")
     example = Inputs(**{f.name: tensors[f"input.{f.name}"] for f in fields(Inputs)}).to(device)
     chunk = artifact.policy.sample(example, tensors["tags"].to(device), tensors["noise"].to(device))
     error = (chunk.cpu() - tensors["chunk"]).abs().max().item()
@@ -149,24 +149,6 @@ def check_example(artifact: Artifact, device: str = "cpu") -> None:
 
 def _narrow(value: Tensor) -> Tensor:
     return value.to(torch.bfloat16).contiguous() if value.is_floating_point() else value.contiguous()
-
-
-def _load_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise KinemaError(f"artifact is incomplete: no {path}") from None
-    except SafetensorError as error:
-        raise KinemaError(f"{path} is damaged: {error}") from None
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise KinemaError(f"artifact is incomplete: no {path}") from None
-    except json.JSONDecodeError as error:
-        raise KinemaError(f"{path} is damaged: {error}") from None
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from kinema.model import gate_artifact
 from kinema.model.act import LocalPolicy
 from kinema.model.gate_artifact import GateArtifact
 from kinema.model.gate_inputs import SceneReader
-from kinema.schema import ActionChunk, KinemaError, Observation, Question, Verdict
+from kinema.schema import ActionChunk, KinemaError, Observation, Question, Verdict, noise_seed
 
 EARLIER_S = 0.2  # how old the earlier picture is that shows what moves
 _PROGRESS_SLACK_M = 0.03  # candidates that get this much less far than the best still make progress
@@ -207,7 +207,7 @@ class GatedPolicy:
         self, observation: Observation, card_name: str, committed: ActionChunk | None = None
     ) -> ActionChunk:
         """One chunk with its verdict. Remembers pictures, so that the gate sees what moves."""
-        seed = int(np.random.SeedSequence([self._seed, self._asked]).generate_state(1, np.uint64)[0] >> 1)
+        seed = noise_seed(self._seed, self._asked)
         self._asked += 1
         question = Question(observation=observation, card=card_name, noise_seed=seed, committed=committed)
         (chunks,) = self.policy.propose([question], self.candidates)

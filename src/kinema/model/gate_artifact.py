@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from kinema.card.card import EmbodimentCard
 from kinema.card.harm import EVENTS, HAZARDS
 from kinema.model.conformal import Threshold
 from kinema.model.latent_dynamics import DynamicsConfig, Foreseen, LatentDynamics, Scenes, Seen, event_risk
+from kinema.model.stored import read_json, read_tensors
 from kinema.schema import KinemaError
 
 FORMAT = 1
@@ -75,14 +75,14 @@ def save(folder: Path, gate: GateArtifact, scenes: Scenes, path: Tensor) -> None
 
 def load(folder: Path, *, check: bool = True, device: str = "cpu") -> GateArtifact:
     """Read an artifact and, with `check`, prove it on its example. KinemaError names file and fault."""
-    about = _read_json(folder / "gate.json")
+    about = read_json(folder / "gate.json", "gate")
     if about.get("format") != FORMAT:
         raise KinemaError(f"{folder}/gate.json: format {about.get('format')!r}, this code reads {FORMAT}")
     if about.get("events") != list(EVENTS):
         raise KinemaError(f"{folder} foresees {about.get('events')}, this code needs {list(EVENTS)}")
     model = LatentDynamics(DynamicsConfig(**about["dynamics"]))
     try:
-        model.load_state_dict(_load_tensors(folder / "weights.safetensors"))
+        model.load_state_dict(read_tensors(folder / "weights.safetensors", "gate"))
     except RuntimeError as error:
         raise KinemaError(f"{folder}/weights.safetensors does not fit gate.json: {error}") from None
     cards = {
@@ -104,7 +104,7 @@ def load(folder: Path, *, check: bool = True, device: str = "cpu") -> GateArtifa
 
 def check_example(folder: Path, gate: GateArtifact, device: str = "cpu") -> None:
     """Answer the stored example; raises KinemaError if a risk differs by more than the tolerance."""
-    tensors = _load_tensors(folder / "example.safetensors")
+    tensors = read_tensors(folder / "example.safetensors", "gate")
     scenes = Scenes(**{f.name: tensors[f"scenes.{f.name}"] for f in fields(Scenes)}).to(device)
     error = (_answer(gate, scenes, tensors["path"].to(device)).cpu() - tensors["risk"]).abs().max().item()
     if not error <= _TOLERANCE:
@@ -118,21 +118,3 @@ def check_example(folder: Path, gate: GateArtifact, device: str = "cpu") -> None
 def _answer(gate: GateArtifact, scenes: Scenes, path: Tensor) -> Tensor:
     seen, foreseen = gate.model(scenes, path)
     return gate.risk(seen, foreseen).clone()
-
-
-def _load_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise KinemaError(f"gate is incomplete: no {path}") from None
-    except SafetensorError as error:
-        raise KinemaError(f"{path} is damaged: {error}") from None
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise KinemaError(f"gate is incomplete: no {path}") from None
-    except json.JSONDecodeError as error:
-        raise KinemaError(f"{path} is damaged: {error}") from None

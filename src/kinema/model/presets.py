@@ -16,7 +16,7 @@ def nano(vocab_size: int = 1024, image_size: int = 96) -> PolicyConfig:
     """About 5 M parameters: softmax attention only, a convolutional stem with 16 px patches."""
     return _small(
         vocab_size, image_size, width=192, text_depth=3, vision_width=128, vision_depth=2,
-        decoder=DecoderConfig(width=192, depth=3, heads=4, ffn=512, prefix=6),
+        decoder=DecoderConfig(width=192, depth=3, heads=4, ffn=512, mask="read", prefix=6),
     )  # fmt: skip
 
 
@@ -24,7 +24,7 @@ def tiny(vocab_size: int = 512, image_size: int = 64) -> PolicyConfig:
     """Under a million parameters, for tests and the debug recipe."""
     return _small(
         vocab_size, image_size, width=96, text_depth=1, vision_width=64, vision_depth=1,
-        decoder=DecoderConfig(width=64, depth=2, heads=2, ffn=128, prefix=4),
+        decoder=DecoderConfig(width=64, depth=2, heads=2, ffn=128, mask="read", prefix=4),
     )  # fmt: skip
 
 

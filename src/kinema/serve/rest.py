@@ -7,7 +7,6 @@ body of an `infer` message of `/v1/stream` without its id.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
 
@@ -21,7 +20,7 @@ from kinema.runtime.messages import chunk_message, verdict_to_wire
 from kinema.runtime.wire import pack
 from kinema.schema import Question
 from kinema.serve import metrics
-from kinema.serve.booking import is_day
+from kinema.serve.booking import DayUsage, is_day
 from kinema.serve.decode import Decoder, message_of
 from kinema.serve.describe import card_facts
 from kinema.serve.desk import Desk
@@ -101,19 +100,6 @@ class Problem(BaseModel):
     retry_after_s: float | None = None
 
 
-class UsageRow(BaseModel):
-    day: str
-    key_id: str
-    key_name: str
-    model: str
-    body: str
-    requests: int
-    actions: int
-    milliseconds: float
-    cost: str
-    currency: str
-
-
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": text}
     for status, text in {
@@ -176,13 +162,12 @@ def router(desk: Desk, door: Door, decoder: Decoder) -> APIRouter:
     @api.get("/v1/usage", responses=_PROBLEMS, summary="What was used, by day; an admin's key sees all keys")
     async def usage(
         key: Key = Depends(entered), day: Annotated[str | None, Query(max_length=10)] = None
-    ) -> list[UsageRow]:
+    ) -> list[DayUsage]:
         if day is not None and not is_day(day):
             raise Refusal("bad_request", "day must read like 2026-01-31")
         if desk.usage is None:
             return []
-        rows = await run_in_threadpool(desk.usage.report, None if key.admin else key.id, day)
-        return [UsageRow(**asdict(row)) for row in rows]
+        return await run_in_threadpool(desk.usage.report, None if key.admin else key.id, day)
 
     @api.get("/healthz", response_class=PlainTextResponse, summary="OK while questions can be answered")
     async def healthz() -> Response:
