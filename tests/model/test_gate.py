@@ -187,17 +187,3 @@ def test_a_gated_policy_asks_once_for_all_and_says_what_it_thinks(folder: Path) 
     first = policy.infer(_observation(), "panda")
     policy.reset(4)
     np.testing.assert_array_equal(first.values, policy.infer(_observation(), "panda").values)
-
-
-def test_the_earlier_picture_is_of_the_same_episode_and_old_enough(folder: Path) -> None:
-    policy = GatedPolicy(_Proposer(), Gate(folder))  # type: ignore[arg-type]
-    pictures = {}
-    for step in range(5):
-        observation = _observation(0.1 * step)
-        image = np.full((32, 32, 3), step, np.uint8)
-        observation = replace(observation, images={**observation.images, "front": image})
-        pictures[step] = policy.remember(observation)
-    assert pictures[0] is None
-    assert pictures[4] is not None
-    assert int(pictures[4][0, 0, 0]) == 2  # 0.2 s before
-    assert policy.remember(_observation(0.0)) is None  # time went back: another episode

@@ -33,9 +33,14 @@ class FakeGated:
     def propose(self, questions: Sequence[Question], count: int) -> list[list[ActionChunk]]:
         return [[chunk] * count for chunk in self._toy.answer(questions)]
 
-    def pick(self, _: Any, chunks: Sequence[ActionChunk], earlier: np.ndarray | None) -> ActionChunk:
+    def pick(self, _: Any, chunks: Sequence[ActionChunk], earlier: np.ndarray | None = None) -> ActionChunk:
         self.earlier.append(earlier)
         return chunks[0]
+
+    def decide(
+        self, seen: Any, chunks: Sequence[ActionChunk], memory: Any, earlier: np.ndarray | None
+    ) -> ActionChunk:
+        return self.pick(seen, chunks, earlier)
 
 
 def question(session: str, step: int, card: Any = PANDA) -> Question:
@@ -78,5 +83,5 @@ def test_what_is_remembered_is_bounded() -> None:
     for step in range(40):
         seen = type(large)(images=large.images, state=large.state, instruction="lift", time_s=step / 60)
         sessions.answer([Question(observation=seen, card="panda", noise_seed=0, session="large")])
-    kept = sum(picture.nbytes for pictures in sessions._pictures.values() for _, picture in pictures)
+    kept = sum(picture.nbytes for memory in sessions._memories.values() for _, picture in memory._pictures)
     assert kept <= 300 * 16 * 16 * 3

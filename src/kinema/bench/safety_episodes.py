@@ -31,15 +31,23 @@ class Proposer(Protocol):
 
 
 class Picker(Protocol):
-    """A gate with a rule for choosing: the chunk it returns carries its verdict."""
+    """A gate with a rule for choosing: the chunk it returns carries its verdict.
+
+    `pick` is about these chunks alone; `decide` may go back the way the body came instead.
+    """
+
+    memory: Any  # what it remembers of the episode; `see` gives the picture of a moment before
 
     def reset(self, seed: int) -> None: ...
-
-    def remember(self, observation: Observation) -> np.ndarray | None: ...
 
     def pick(
         self, observation: Observation, chunks: Sequence[ActionChunk], earlier: np.ndarray | None = None
     ) -> ActionChunk: ...
+
+    def decide(
+        self, observation: Observation, chunks: Sequence[ActionChunk], memory: Any,
+        earlier: np.ndarray | None,
+    ) -> ActionChunk: ...  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,12 +131,12 @@ class SafetyPlayer:
                 self._chunk, self._played = self._ask(self.env.observe(), 1)[0], 0
             return self._next()
         observation = self.env.observe()
-        earlier = self.picker.remember(observation)
+        earlier = self.picker.memory.see(observation)
         if not due and not self._still_allowed(observation, earlier):
             due = True
         if due:
             chunks = self._ask(observation, self.candidates)
-            self._take(self._judge(observation, chunks, earlier))
+            self._take(self._judge(observation, chunks, earlier, anew=True))
         if self._chunk is None:
             self._held += 1
             if self._hold is None:  # the pose at which holding began: it must not creep
@@ -155,15 +163,20 @@ class SafetyPlayer:
             values=self._chunk.values[self._played :],
             times_s=self._chunk.times_s[self._played :],
         )
-        verdict = self._judge(observation, [rest], earlier).verdict
+        verdict = self._judge(observation, [rest], earlier, anew=False).verdict
         return verdict is None or verdict.allowed
 
     def _judge(
-        self, observation: Observation, chunks: Sequence[ActionChunk], earlier: np.ndarray | None
+        self, observation: Observation, chunks: Sequence[ActionChunk], earlier: np.ndarray | None, anew: bool
     ) -> ActionChunk:
-        assert self.picker is not None
+        """anew: the chunks are answers to a new question, and not what is being played."""
+        picker = self.picker
+        assert picker is not None
         began = time.perf_counter()
-        chunk = self.picker.pick(observation, chunks, earlier)
+        if anew:
+            chunk = picker.decide(observation, chunks, picker.memory, earlier)
+        else:
+            chunk = picker.pick(observation, chunks, earlier)
         self._judge_ms.append(1e3 * (time.perf_counter() - began))
         verdict = chunk.verdict
         if verdict is not None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from kinema.card.load import card_names, load_card
 from kinema.commands import policies
@@ -19,9 +16,9 @@ from kinema.serve.service import Answerer, Served
 if TYPE_CHECKING:
     from kinema.model.act import LocalPolicy
     from kinema.model.gate import GatedPolicy
+    from kinema.model.gate_memory import Memory
 
-_SESSIONS = 256  # whose pictures are remembered
-_PICTURES = 16  # of each: 0.2 s and more at 60 questions a second
+_SESSIONS = 256  # that are remembered
 
 
 def served(artifact: str, *, gate: bool = False, threads: int = 1, device: str = "cpu") -> Served:
@@ -72,14 +69,14 @@ class OneByOne:
 
 
 class GatedSessions:
-    """A gated policy for many sessions at once; the gate sees in each what moves, by its earlier pictures.
+    """A gated policy for many sessions at once; of each the gate remembers what it saw and the way it came.
 
     Bodies that the gate does not know are answered without a verdict, as on this machine (`kinema run`).
     """
 
     def __init__(self, gated: GatedPolicy) -> None:
         self._gated = gated
-        self._pictures: OrderedDict[str, deque[tuple[float, np.ndarray]]] = OrderedDict()
+        self._memories: OrderedDict[str, Memory] = OrderedDict()
 
     def answer(self, questions: Sequence[Question]) -> list[ActionChunk]:
         known = [question.card in self._gated.gate.bodies for question in questions]
@@ -92,23 +89,24 @@ class GatedSessions:
         if not questions:
             return []
         proposals = self._gated.policy.propose(questions, self._gated.candidates)
-        return [
-            self._gated.pick(question.observation, chunks, self._earlier(question))
-            for question, chunks in zip(questions, proposals)
-        ]
+        return [self._decided(question, chunks) for question, chunks in zip(questions, proposals)]
 
-    def _earlier(self, question: Question) -> np.ndarray | None:
-        """The session's picture from a moment before; this one is kept for the next question."""
+    def _decided(self, question: Question, chunks: list[ActionChunk]) -> ActionChunk:
+        """By what the session remembers, where there is one; this question is remembered for the next."""
         if not question.session:
-            return None
-        from kinema.model.gate import remember
-
-        whose = f"{question.session} {question.card}"
-        pictures = self._pictures.setdefault(whose, deque(maxlen=_PICTURES))
-        self._pictures.move_to_end(whose)
-        while len(self._pictures) > _SESSIONS:
-            self._pictures.popitem(last=False)
+            return self._gated.pick(question.observation, chunks)
+        memory = self._memory(f"{question.session} {question.card}")
         # As small as the gate will look at it: what a client sent may be a hundred times larger.
-        name, image = next(iter(question.observation.images.items()))
+        image = next(iter(question.observation.images.values()))
         small = resize(image, self._gated.gate.artifact.model.config.image_size)
-        return remember(pictures, replace(question.observation, images={name: small}))
+        earlier = memory.see(question.observation, small)
+        return self._gated.decide(question.observation, chunks, memory, earlier)
+
+    def _memory(self, whose: str) -> Memory:
+        from kinema.model.gate_memory import Memory
+
+        memory = self._memories.setdefault(whose, Memory())
+        self._memories.move_to_end(whose)
+        while len(self._memories) > _SESSIONS:
+            self._memories.popitem(last=False)
+        return memory

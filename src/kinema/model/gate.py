@@ -5,7 +5,6 @@ A gate that fails refuses: no answer of it is ever a licence.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,9 +17,9 @@ from kinema.model import gate_artifact
 from kinema.model.act import LocalPolicy
 from kinema.model.gate_artifact import GateArtifact
 from kinema.model.gate_inputs import SceneReader
+from kinema.model.gate_memory import Memory
 from kinema.schema import ActionChunk, KinemaError, Observation, Question, Verdict, noise_seed
 
-EARLIER_S = 0.2  # how old the earlier picture is that shows what moves
 _PROGRESS_SLACK_M = 0.03  # candidates that get this much less far than the best still make progress
 _FAR_BELOW = 0.5  # share of a limit
 _IN_WORDS = {
@@ -184,7 +183,7 @@ class GatedPolicy:
     def reset(self, seed: int) -> None:
         self.policy.reset(seed)
         self._seed, self._asked = seed, 0
-        self._pictures: deque[tuple[float, np.ndarray]] = deque(maxlen=8)
+        self.memory = Memory()
 
     def answer(self, questions: Sequence[Question]) -> list[ActionChunk]:
         """For each question the safest chunk that makes progress, with its verdict."""
@@ -206,12 +205,31 @@ class GatedPolicy:
     def infer(
         self, observation: Observation, card_name: str, committed: ActionChunk | None = None
     ) -> ActionChunk:
-        """One chunk with its verdict. Remembers pictures, so that the gate sees what moves."""
+        """One chunk with its verdict. Remembers what it saw: what moves, and the way the body came."""
         seed = noise_seed(self._seed, self._asked)
         self._asked += 1
         question = Question(observation=observation, card=card_name, noise_seed=seed, committed=committed)
         (chunks,) = self.policy.propose([question], self.candidates)
-        return self.pick(observation, chunks, self.remember(observation))
+        return self.decide(observation, chunks, self.memory, self.memory.see(observation))
+
+    def decide(
+        self, observation: Observation, chunks: Sequence[ActionChunk], memory: Memory,
+        earlier: np.ndarray | None,
+    ) -> ActionChunk:  # fmt: skip
+        """The best of the chunks; when none has been allowed for PATIENCE_S, the way back, if that is."""
+        chunk = self.pick(observation, chunks, earlier)
+        assert chunk.verdict is not None
+        memory.judged(chunk.verdict.allowed)
+        if not memory.is_stuck:
+            return chunk
+        back = memory.way_back(self.gate.artifact.cards[chunk.card], observation, chunk.values[0])
+        if back is None:
+            return chunk
+        (verdict,) = self.gate.judge(observation, [back], earlier)
+        if not verdict.allowed:
+            return chunk
+        memory.returns()
+        return replace(back, verdict=replace(verdict, reason=f"going back, for {chunk.verdict.reason}"))
 
     def pick(
         self, observation: Observation, chunks: Sequence[ActionChunk], earlier: np.ndarray | None = None
@@ -220,21 +238,3 @@ class GatedPolicy:
         assessments = self.gate.assess(observation, chunks, earlier)
         best = choose(assessments)
         return replace(chunks[best], verdict=assessments[best].verdict)
-
-    def remember(self, observation: Observation) -> np.ndarray | None:
-        """Keep this observation's first picture; returns the one from about EARLIER_S before."""
-        return remember(self._pictures, observation)
-
-
-def remember(pictures: deque[tuple[float, np.ndarray]], observation: Observation) -> np.ndarray | None:
-    """Add an observation's first picture; returns the one from about EARLIER_S before, if kept."""
-    if pictures and observation.time_s < pictures[-1][0]:
-        pictures.clear()  # another episode
-    first = next(iter(observation.images.values()), None)
-    ages = [abs(observation.time_s - time_s - EARLIER_S) for time_s, _ in pictures]
-    earlier = None
-    if ages and min(ages) <= EARLIER_S / 2:
-        earlier = pictures[int(np.argmin(ages))][1]
-    if first is not None:
-        pictures.append((observation.time_s, first))
-    return earlier
