@@ -90,9 +90,7 @@ class TabletopEnv:
         scene = self.scene
         mujoco.mj_resetData(scene.model, scene.data)
         scene.dress(draw_backdrop(rng, self.variation.background))
-        for handle in scene.robot.arms:
-            jitter = rng.uniform(-_HOME_JITTER_RAD, _HOME_JITTER_RAD, len(handle.home))
-            scene.robot.set_joints(scene.data, handle, handle.home + jitter, gripper=1.0)
+        self._stand(rng)
         episode = Episode(rng=rng, variation=self.variation, request=request)
         self.instruction = self.task.reset(scene, episode)
         if request is not None:
@@ -101,6 +99,13 @@ class TabletopEnv:
         mujoco.mj_step(scene.model, scene.data, nstep=_SETTLE_STEPS)
         scene.data.time = 0.0
         mujoco.mj_forward(scene.model, scene.data)
+
+    def _stand(self, rng: np.random.Generator) -> None:
+        """Put the arms near home, grippers open."""
+        scene = self.scene
+        for handle in scene.robot.arms:
+            jitter = rng.uniform(-_HOME_JITTER_RAD, _HOME_JITTER_RAD, len(handle.home))
+            scene.robot.set_joints(scene.data, handle, handle.home + jitter, gripper=1.0)
 
     def step(self, action: np.ndarray) -> None:
         """One control period with a native action (D,). Raises KinemaError when wrong or non-finite."""

@@ -13,12 +13,12 @@ from kinema.worlds.tabletop.props import Block, Region
 from kinema.worlds.tabletop.scene import Scene
 
 REGION_RADIUS_M = 0.055
-_INSIDE_M = 0.040  # of the block's centre from the area's: the block lies within the area but for its corners
 
 
 class Push(Family):
     name = "push"
     max_steps = 100
+    inside_m = 0.040  # of the block's centre from the area's: the block lies within the area but for its corners
 
     def __init__(self) -> None:
         self.blocks = [Block("block0"), Block("block1")]
@@ -78,7 +78,7 @@ class Push(Family):
 
     def inside(self, scene: Scene) -> bool:
         offset = self.target.position(scene.data) - self.region.position(scene.data)
-        return bool(np.linalg.norm(offset[:2]) < _INSIDE_M)
+        return bool(np.linalg.norm(offset[:2]) < self.inside_m)
 
     def success(self, scene: Scene) -> bool:
         return self.inside(scene) and scene.is_still([self.target])
