@@ -67,6 +67,14 @@ def train(
     if recipe in recipes.GATES:
         _gate(recipe, data, folder, steps=steps, minutes=minutes, resume=resume, threads=threads)
         return
+    if recipe in recipes.INVERSES:
+        from kinema.commands.train_inverse import train_inverse
+
+        train_inverse(
+            recipes.INVERSES[recipe](), data=data, out=folder, steps=steps, minutes=minutes, resume=resume,
+            threads=threads,
+        )  # fmt: skip
+        return
     chosen = recipes.get(recipe)
     config = _config(chosen, steps=steps, minutes=minutes, device=device, seed=seed, threads=threads)
     config = replace(config, processes=processes)

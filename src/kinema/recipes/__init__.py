@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 from kinema.recipes.debug import debug
 from kinema.recipes.gate import GateRecipe, nano_gate
+from kinema.recipes.inverse import InverseRecipe, nano_inverse
 from kinema.recipes.nano import nano_metaworld, nano_mixed, nano_tabletop
 from kinema.recipes.recipe import Recipe
 from kinema.recipes.study import study_base, study_joint_mask, study_no_pointing, study_read_mask
@@ -24,6 +25,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 }
 # What is trained to judge motion and not to make it.
 GATES: dict[str, Callable[[], GateRecipe]] = {"nano_gate": nano_gate}
+# What is trained to read films.
+INVERSES: dict[str, Callable[[], InverseRecipe]] = {"nano_inverse": nano_inverse}
 
 
 def get(name: str) -> Recipe:

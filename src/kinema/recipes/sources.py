@@ -18,7 +18,7 @@ TABLETOP, METAWORLD_RAW = "tabletop", "metaworld_raw"
 
 def tabletop_sources(data: Path, image_size: int, which: str = TABLETOP) -> list[Source]:
     """One source per data set in data/tabletop and in data/tabletop_* (corrections, other rounds)."""
-    return [_open(root, image_size) for root in _datasets(data, which)]
+    return [_open(root, image_size) for root in tabletop_folders(data, which)]
 
 
 def metaworld_sources(data: Path) -> list[Source]:
@@ -59,7 +59,8 @@ def _raw_task(folder: Path, card: EmbodimentCard) -> Source:
     )
 
 
-def _datasets(data: Path, which: str) -> list[Path]:
+def tabletop_folders(data: Path, which: str = TABLETOP) -> list[Path]:
+    """The data sets in data/<which> and in data/<which>_*. Raises KinemaError when there is none."""
     folders = [data / which, *sorted(data.glob(f"{which}_*"))]
     found = [path.parent.parent for folder in folders for path in sorted(folder.glob("*/meta/info.json"))]
     if not found:

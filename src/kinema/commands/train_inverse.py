@@ -1,0 +1,67 @@
+"""`kinema train nano_inverse`: from recorded episodes to a reader of films."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import kinema
+from kinema.bench.provenance import source_commit
+from kinema.commands.terminal import saved_on_interrupt, table
+from kinema.recipes.inverse import InverseRecipe
+from kinema.train.inverse import InverseTraining
+
+
+def train_inverse(
+    recipe: InverseRecipe, *, data: Path, out: Path, steps: int | None, minutes: float | None, resume: bool,
+    threads: int,
+) -> None:  # fmt: skip
+    """Train, measure on episodes that were left out, write `out/artifact` and print the errors."""
+    print(f"recipe {recipe.name}: {recipe.summary}")
+    loop = recipe.train.loop
+    if steps is not None:
+        loop = replace(loop, steps=steps)
+    if minutes is not None:
+        loop = replace(loop, budget_s=60 * minutes)
+    training = InverseTraining(replace(recipe.train, loop=loop, threads=threads), recipe.roots(data), out)
+    if resume:
+        training.loop.resume()
+    with saved_on_interrupt(lambda: f"The checkpoint is in {out}; --resume goes on from there."):
+        training.loop.run()
+    reader = training.export(out / "artifact", _provenance(training))
+    print(errors_table(reader.errors))
+    print(f"film reader: {out / 'artifact'}")
+
+
+def errors_table(errors: Mapping[str, Any]) -> str:
+    """Mean absolute errors on episodes that were left out of training."""
+    rows = []
+    for body, found in errors.items():
+        for what, units in found.items():
+            if isinstance(units, Mapping):
+                shown = ", ".join(f"{value:.4f} {unit}" for unit, value in units.items())
+                rows.append((body, what, shown, str(found["films"])))
+    return table(rows, ("body", "what", "mean absolute error", "films"))
+
+
+def _provenance(training: InverseTraining) -> dict[str, Any]:
+    config, loop = training.config, training.loop
+    return {
+        "recipe": config.name,
+        "kinema": kinema.__version__,
+        "commit": source_commit(),
+        "steps": loop.step,
+        "batch_size": config.batch_size,
+        "pictures": config.pictures,
+        "train_s": round(loop.elapsed_s, 1),
+        "seed": config.loop.seed,
+        "hardware": f"{platform.machine()}, {config.threads} thread(s)",
+        "parameters": sum(p.numel() for p in training.model.parameters()),
+        "data": [
+            {"card": source.card.name, "pictures": len(source), "data_set": root.parent.name}
+            for source, root in zip(training.sources, training.roots)
+        ],
+    }

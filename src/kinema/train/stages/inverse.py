@@ -1,0 +1,181 @@
+"""The stage that teaches inverse dynamics: short films of recorded episodes and what was done in them.
+
+Axes: B films, F pictures, V views, S image side, N control steps between two pictures, K slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from kinema.card.card import EmbodimentCard
+from kinema.data.frames import FrameCache
+from kinema.data.lerobot import Dataset
+from kinema.data.mixture import MixtureState
+from kinema.model.inverse_dynamics import InverseConfig, InverseDynamics, body_vector, losses
+from kinema.schema import KinemaError
+from kinema.space.codec import ChunkFrame, Codec
+from kinema.space.stats import ChannelStats
+
+_HELD_OUT_EVERY = 20  # episodes whose number ends so are never learnt from
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footage:
+    """Pictures at equal intervals of one body's episodes, with what happened in between. M pictures.
+
+    pictures: uint8 (M, V, S, S, 3); state: float32 (M, channels); actions: float32 (M, N, D) that follow
+    last: int64 (M,), the last picture of the same episode
+    """
+
+    card: EmbodimentCard
+    pictures: np.ndarray
+    state: np.ndarray
+    actions: np.ndarray
+    last: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+
+def footage(
+    dataset: Dataset, card: EmbodimentCard, config: InverseConfig, *, held_out: bool, episodes: int, seed: int
+) -> Footage:
+    """Every N-th picture of at most so many episodes, from a random first one in each."""
+    if dataset.card_name != card.name:
+        raise KinemaError(f"{dataset.root} was recorded on {dataset.card_name!r}, not on {card.name!r}")
+    rng = np.random.default_rng(seed)
+    numbers = np.arange(dataset.num_episodes)
+    of_test = numbers % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1
+    numbers = rng.permutation(numbers[of_test == held_out])[:episodes]
+    N, chosen, last = config.steps, [], []
+    for first, end in dataset.episode_bounds[np.sort(numbers)]:
+        rows = np.arange(first + int(rng.integers(min(N, end - first))), end, N)
+        last += [len(last) + len(rows) - 1] * len(rows)
+        chosen.append(rows)
+    rows = np.concatenate(chosen)
+    final = dataset.episode_bounds[dataset.episode_index[rows], 1] - 1
+    steps = np.minimum(rows[:, None] + np.arange(N), final[:, None])
+    sent = dataset.executed if dataset.executed is not None else dataset.action
+    cameras = card.camera_names[: config.views]
+    cache = FrameCache(dataset, size=config.image_size, cameras=cameras)
+    return Footage(
+        card=card, pictures=cache[rows], state=dataset.state[rows], actions=sent[steps], last=np.array(last)
+    )
+
+
+def codec_of(group: Sequence[Footage]) -> Codec:
+    """One body's codec, with statistics of its actions relative to the picture before them."""
+    card = group[0].card
+    frame = ChunkFrame(card)
+    relative = [frame.enter(f.actions, f.state).reshape(-1, len(card.actions)) for f in group]
+    return Codec(
+        card,
+        ChannelStats.measure(tuple(c.name for c in card.actions), np.concatenate(relative)),
+        ChannelStats.measure(tuple(c.name for c in card.states), np.concatenate([f.state for f in group])),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilmBatch:
+    """frames uint8 (B, F, V, 3, S, S), body (B, size), state (B, F, K), actions (B, F - 1, N, K), masks (B, K)."""
+
+    frames: Tensor
+    body: Tensor
+    state: Tensor
+    actions: Tensor
+    state_mask: Tensor
+    action_mask: Tensor
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+class FilmStream:
+    """An endless stream of batches of short films; its state is a seed and a count, like the mixture's."""
+
+    def __init__(
+        self, sources: Sequence[Footage], codecs: Mapping[str, Codec], config: InverseConfig, *,
+        batch_size: int, pictures: int, seed: int,
+    ) -> None:  # fmt: skip
+        self.sources, self.codecs, self.config = sources, codecs, config
+        self.batch_size, self.pictures = batch_size, pictures
+        self.state = MixtureState(seed=seed, drawn=0)
+        sizes = np.array([len(source) for source in sources], np.float64)
+        self._shares = sizes / sizes.sum()
+
+    def draw(self) -> FilmBatch:
+        rng = np.random.default_rng([self.state.seed, self.state.drawn])
+        self.state = replace(self.state, drawn=self.state.drawn + 1)
+        picks = np.bincount(rng.choice(len(self.sources), self.batch_size, p=self._shares))
+        parts = [
+            films(source, self.codecs[source.card.name], self.config, rng.integers(0, len(source), count),
+                  self.pictures)
+            for source, count in zip(self.sources, picks)
+            if count
+        ]  # fmt: skip
+        return FilmBatch(
+            **{name: torch.cat([getattr(part, name) for part in parts]) for name in FilmBatch.__annotations__}
+        )
+
+
+def films(
+    source: Footage, codec: Codec, config: InverseConfig, starts: np.ndarray, pictures: int
+) -> FilmBatch:
+    """Films of so many pictures from each start; past the end of an episode the last picture is held."""
+    wanted = starts[:, None] + np.arange(pictures)
+    rows = np.minimum(wanted, source.last[starts][:, None])
+    state = source.state[rows]
+    before = rows[:, :-1]
+    actions = np.where(
+        (wanted[:, 1:] > source.last[starts][:, None])[..., None, None],
+        source.actions[before][:, :, -1:],  # nothing happens any more: the last target stays
+        source.actions[before],
+    )
+    V = source.pictures.shape[1]
+    frames = np.zeros((len(starts), pictures, config.views, *source.pictures.shape[2:]), np.uint8)
+    frames[:, :, :V] = source.pictures[rows]
+    body = np.tile(body_vector(source.card, config), (len(starts), 1))
+    return FilmBatch(
+        frames=torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, -1, 3))),
+        body=torch.from_numpy(body),
+        state=torch.from_numpy(codec.encode_state(state)),
+        actions=torch.from_numpy(codec.encode(actions, state[:, :-1].astype(np.float64))),
+        state_mask=torch.from_numpy(np.tile(codec.state_mask, (len(starts), 1))),
+        action_mask=torch.from_numpy(np.tile(codec.mask, (len(starts), 1))),
+    )
+
+
+class Inverse:
+    """Objective and loss weights of the stage."""
+
+    def __init__(self, model: InverseDynamics) -> None:
+        self.model = model
+        self.weights = {"state": 1.0, "change": 1.0, "actions": 1.0}
+
+    def __call__(self, batch: FilmBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        frames = spoil(batch.frames, generator)
+        reading = self.model(frames, batch.body)
+        return losses(reading, batch.state, batch.actions, (batch.state_mask, batch.action_mask))
+
+
+def spoil(frames: Tensor, generator: torch.Generator) -> Tensor:
+    """Other light, softness and grain, the same in all pictures of a film: imagined films are not crisp."""
+    B = len(frames)
+    gain = 1 + 0.15 * torch.randn(B, 1, 1, 3, 1, 1, generator=generator)
+    shift = 10 * torch.randn(B, 1, 1, 1, 1, 1, generator=generator)
+    frames = frames.float() * gain + shift
+    soft = torch.rand(B, generator=generator) < 0.4
+    if soft.any():
+        blurred = frames[soft].flatten(0, 2)
+        blurred = functional.avg_pool2d(functional.pad(blurred, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+        frames[soft] = blurred.view_as(frames[soft])
+    grain = 6 * torch.rand(B, 1, 1, 1, 1, 1, generator=generator)
+    # one grain for all films: drawing it for each costs as much as reading the pictures
+    frames = frames + grain * torch.randn(1, *frames.shape[1:], generator=generator)
+    return frames.clamp(0, 255)
