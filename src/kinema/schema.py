@@ -146,3 +146,25 @@ class Imagines(Protocol):
     def imagine(
         self, images: Mapping[str, np.ndarray], instruction: str, card_name: str, *, seed: int = 0
     ) -> Film: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Captions:
+    """One clip in words: five layers, and where it stands on the four axes of the data.
+
+    goal:          what is to be done
+    action:        how the body moves, stretch by stretch, and from where that is seen
+    feedback:      what the things did
+    comprehensive: all of it, in 50 to 100 words
+    concise:       the gist of it, in 15 to 30 words
+    """
+
+    goal: str
+    action: str
+    feedback: str
+    comprehensive: str
+    concise: str
+    embodiment: str
+    task: str
+    scenario: str
+    view: str
