@@ -20,6 +20,8 @@ EARLIER_S = 0.2  # how old the earlier picture is that shows what moves
 PATIENCE_S = 0.3  # how long nothing may be allowed before the body goes back
 _PICTURES = 16  # 0.2 s and more at 60 questions a second
 _PLACES = 256
+_APART = 0.01  # m or rad between two places: less is standing, and that is no way
+_SHORTER = (8, 4, 2)  # steps of the ways that end sooner, where the whole one is not allowed
 _LONGEST_S = 0.5  # between two places: a longer silence says nothing about the speed
 
 
@@ -68,26 +70,28 @@ class Memory:
         """Whether nothing has been allowed for too long."""
         return self._refused_since_s is not None and self._now_s - self._refused_since_s >= PATIENCE_S - 1e-6
 
-    def way_back(
+    def ways_back(
         self, card: EmbodimentCard, observation: Observation, first: np.ndarray
-    ) -> ActionChunk | None:
-        """A chunk along the places that the body came through, newest first; None where there are none.
+    ) -> list[ActionChunk]:
+        """Chunks along the places that the body came through, newest first; the farthest way is the first.
 
         first: the action (D,) that the policy would take now; hands and grippers do as that says
         """
         slots = [channel.slot for channel in card.states]
         if len(self._places) < 2 or any(channel.slot not in slots for channel in card.actions):
-            return None
+            return []
         columns = [slots.index(channel.slot) for channel in card.actions]
         along_s = np.array([at for at, _ in self._places])
         places = np.array([state for _, state in self._places])[:, columns]  # (N, D)
         back_s = (1 + np.arange(card.chunk)) / card.control_hz
-        at_s = np.clip(along_s[-1] - back_s, along_s[0], None)
-        values = np.stack([np.interp(at_s, along_s, column) for column in places.T], -1)
         grips = np.array(["gripper" in c.slot or "hand" in c.slot for c in card.actions])
-        return ActionChunk(
-            values=np.where(grips, first, values), times_s=observation.time_s + back_s, card=card.name
-        )
+        chunks = []
+        for steps in (card.chunk, *_SHORTER):
+            at_s = np.clip(along_s[-1] - np.minimum(back_s, back_s[steps - 1]), along_s[0], None)
+            values = np.stack([np.interp(at_s, along_s, column) for column in places.T], -1)
+            values = np.where(grips, first, values)
+            chunks.append(ActionChunk(values=values, times_s=observation.time_s + back_s, card=card.name))
+        return chunks
 
     def returns(self) -> None:
         """The body is going back: places that it has left behind on the way are forgotten."""
@@ -101,5 +105,5 @@ class Memory:
             return
         before_s = self._places[-1][0] if self._places else 0.0
         passed_s = min(now_s - self._now_s, _LONGEST_S) if self._places else 0.0
-        if not self._places or np.abs(self._places[-1][1] - state).max() > 1e-4:  # standing is no way
+        if not self._places or np.abs(self._places[-1][1] - state).max() >= _APART:
             self._places.append((before_s + passed_s, state))
