@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kinema.commands.make_data import Task
 
 app = typer.Typer(help="Data sets: make, inspect, verify, repair, stats.", no_args_is_help=False)
-WORLDS = ("tabletop", "metaworld", "hazards")
+WORLDS = ("tabletop", "metaworld", "hazards", "human", "looks")
 
 Folder = Annotated[Path, typer.Argument(help="Folder of a LeRobot data set (v3.0 or v2.1).")]
 
@@ -27,6 +27,8 @@ Folder = Annotated[Path, typer.Argument(help="Folder of a LeRobot data set (v3.0
         "kinema data make tabletop --robots panda,ur5e --episodes 50 --workers 2 --out data/tabletop",
         "kinema data make metaworld --families reach-v3 --episodes 50 --out data/metaworld",
         "kinema data make hazards --episodes 600 --out data/hazards",
+        "kinema data make looks --episodes 60 --out data/looks",
+        "kinema data make human --robots panda,ur5e --episodes 60 --out data/human",
     ),
 )
 def make(
@@ -66,6 +68,12 @@ def make(
     if choose("world", world, WORLDS) == "hazards":
         _make_hazards(out, episodes=episodes, bodies=words(robots), policy=policy)
         return
+    if world == "human":
+        _make_human(out, words(robots), words(families), episodes, image_size, first_seed)
+        return
+    if world == "looks":
+        _make_looks(out, episodes=episodes, bodies=words(robots))
+        return
     names = words(families)
     if raw:
         _make_raw(world, names, out, episodes=episodes, noise=noise, workers=workers)
@@ -101,6 +109,37 @@ def _make_hazards(out: Path, *, episodes: int, bodies: tuple[str, ...], policy: 
         for part in FIRST_SEEDS:
             made = make_hazards(out, part=part, rounds=rounds, policy=folder, bodies=bodies)
             print(f"{out / part}: {made} new states")
+
+
+def _make_human(
+    out: Path, robots: Sequence[str], families: Sequence[str], episodes: int, image_size: int, first_seed: int
+) -> None:
+    """A hand's tasks in four aligned streams; `episodes` in all, not per family."""
+    from kinema.commands.make_human import make_human
+    from kinema.worlds.stage import FAMILIES
+
+    wanted = [choose("family of the hand", name, FAMILIES) for name in families] or FAMILIES
+    with saved_on_interrupt(lambda: f"Finished episodes are in {out}; the same command goes on from there."):
+        counts = make_human(
+            out,
+            robots=robots,
+            families=wanted,
+            episodes=episodes,
+            image_size=image_size,
+            first_seed=first_seed,
+        )
+    for card, count in counts.items():
+        print(f"{out / card}: {count} episodes of {', '.join(wanted)} in four streams")
+
+
+def _make_looks(out: Path, *, episodes: int, bodies: tuple[str, ...]) -> None:
+    """Labelled pictures for the film detector: `episodes` of every family to learn from, a sixth to judge by."""
+    from kinema.commands.make_looks import make_looks
+
+    with saved_on_interrupt(lambda: f"Finished shards are in {out}; the same command goes on from there."):
+        for part, count in (("test", max(1, episodes // 6)), ("train", episodes)):
+            made = make_looks(out, part=part, episodes=count, bodies=bodies)
+            print(f"{out / part}: {made} new pictures")
 
 
 def _make_raw(

@@ -18,7 +18,8 @@ from kinema.worlds.retarget import GraspPath, JointPath, fit, pose
 from kinema.worlds.stage import HandWorld, StagedWorld
 from kinema.worlds.tabletop.props import HIDDEN
 
-STREAMS = ("human", "empty", "robot_alone", "robot")
+BACKGROUND = 128  # the grey behind a robot that stands alone: neither white nor black arms vanish in it
+_NOTHING_M = 5.0  # farther than any robot is from its cameras
 _PACE_M = (0.020, 0.032)  # per control step of 0.1 s: an unhurried hand, which every arm's joints can follow
 _LINGER_STEPS = 6
 _DWELL_STEPS = 5  # the hand rests while fingers close or open
@@ -89,7 +90,13 @@ def robot_alone(world: StagedWorld, path: JointPath) -> Pictures:
     groups = world.scene.model.geom_group
     kept = groups.copy()
     groups[~_of_robot(world.scene.model)] = HIDDEN
-    frames = [_shown(world, joints, opening) for joints, opening in zip(path.joints, path.opening)]
+    frames = []
+    for joints, opening in zip(path.joints, path.opening):
+        shown, depths = _shown(world, joints, opening), world.depths()
+        frames.append(
+            {view: np.where(depths[view][..., None] > _NOTHING_M, np.uint8(BACKGROUND), picture)
+             for view, picture in shown.items()}
+        )
     groups[:] = kept
     return _by_view(frames)
 

@@ -106,6 +106,20 @@ class StagedWorld(TabletopEnv):
         light[0] = self.T_robot_table[:3, :3] @ light[0]
         mujoco.mj_forward(self.scene.model, self.scene.data)
 
+    def depths(self) -> dict[str, np.ndarray]:
+        """Distance from each camera's plane, float32 (S, S) [m] by camera."""
+        if self._renderer is None:
+            self.observe()
+        renderer = self._renderer
+        assert renderer is not None
+        renderer.enable_depth_rendering()
+        found = {}
+        for name, camera in zip(self.card.camera_names, self._cameras):
+            renderer.update_scene(self.scene.data, camera)
+            found[name] = renderer.render().copy()
+        renderer.disable_depth_rendering()
+        return found
+
     def _stand(self, rng: np.random.Generator) -> None:
         super()._stand(rng.spawn(1)[0])  # what bodies draw for themselves must not change the scene
 
