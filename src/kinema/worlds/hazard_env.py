@@ -19,23 +19,15 @@ from kinema.schema import Observation
 from kinema.worlds.hazards import Watch
 from kinema.worlds.intruders import INTRUDER_GROUP, Intruders, Stage
 from kinema.worlds.robots import ROBOT_GROUP
+from kinema.worlds.snapshot import Snapshot, restore, snapshot
 from kinema.worlds.tabletop.env import TabletopEnv
 from kinema.worlds.variation import SEEN, Variation
 
 _ROBOT_DRAWN = 1  # geom group of the robot's own geoms: drawn, but not met by the rays of the height map
 _OTHER_ARM = 4  # collision group of the second arm, which the first meets
-_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 _ABOVE_M = np.array([0.0, 0.0, 0.08])  # where the way down to a thing begins
 CELLS = 24  # of the height map, along each side
 _EYE_M = 40.0  # the height from which the rays of the height map come down, nearly parallel
-
-
-@dataclass(frozen=True, kw_only=True)
-class Snapshot:
-    """Everything that decides how a simulation goes on."""
-
-    state: np.ndarray
-    targets: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,21 +81,11 @@ class HazardEnv:
         return self.env.observe(render=render)
 
     def snapshot(self) -> Snapshot:
-        model, data = self.env.scene.model, self.env.scene.data
-        state = np.zeros(mujoco.mj_stateSize(model, _STATE))
-        mujoco.mj_getState(model, data, state, _STATE)
-        targets = {side: value.copy() for side, value in self.env.scene.controller.last_targets.items()}
-        return Snapshot(state=state, targets=targets)
+        return snapshot(self.env)
 
-    def restore(self, snapshot: Snapshot) -> None:
+    def restore(self, taken: Snapshot) -> None:
         """Go back to where a snapshot was taken, in the same episode."""
-        model, data = self.env.scene.model, self.env.scene.data
-        mujoco.mj_setState(model, data, snapshot.state, _STATE)
-        mujoco.mj_forward(model, data)
-        # computing forces moved the solver's warm start; the replay must begin with the same one
-        mujoco.mj_setState(model, data, snapshot.state, _STATE)
-        targets = {side: value.copy() for side, value in snapshot.targets.items()}
-        self.env.scene.controller.last_targets = targets
+        restore(self.env, taken)
 
     def what_if(self, actions: np.ndarray) -> Course:
         """What these native actions (T, D) would lead to from here; the present is left as it was."""
@@ -114,7 +96,7 @@ class HazardEnv:
         return self._play(steps, lambda step: act())
 
     def _play(self, steps: int, act: Callable[[int], np.ndarray]) -> tuple[np.ndarray, Course]:
-        snapshot, before = self.snapshot(), potential_m(self.env)
+        taken, before = self.snapshot(), potential_m(self.env)
         self.watch.begin()
         actions, severity, tools, things = [], [], [], []
         scene = self.env.scene
@@ -124,7 +106,7 @@ class HazardEnv:
             tools.append([scene.tool(handle.side) for handle in scene.robot.arms])
             things.append(self.env.task.focus(scene)[0])
         progress = before - potential_m(self.env)
-        self.restore(snapshot)
+        self.restore(taken)
         self.watch.begin()
         course = Course(
             severity=np.maximum.accumulate(np.array(severity, np.float32), axis=0),

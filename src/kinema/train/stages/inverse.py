@@ -83,7 +83,7 @@ def codec_of(group: Sequence[Footage]) -> Codec:
 
 @dataclass(frozen=True, kw_only=True)
 class FilmBatch:
-    """frames uint8 (B, F, V, 3, S, S), body (B, size), state (B, F, K), actions (B, F - 1, N, K), masks (B, K)."""
+    """frames uint8 (B, F, V, 3, S, S), body (B, size), state (B, F, K), actions (B, F - 1, N, K); masks (B, K)"""
 
     frames: Tensor
     body: Tensor

@@ -19,6 +19,7 @@ EXAMPLES: tuple[str, ...] = (
     "close the drawer",
     "lift the tray with both arms",
     "tidy up the table",
+    "put the green block in the box",
 )
 MAX_CHARACTERS = 200
 
@@ -53,6 +54,9 @@ def _without_colors(text: str, words: str) -> Request | None:
         return Request(family="drawer", text=text, kind="open" if opens else "close")
     if "tray" in words and re.search(r"\b(lift|raise|pick up)\b", words):
         return Request(family="lift_two_arms", text=text)
+    named = [(color, _NOUNS[noun]) for color, noun in _THING.findall(words) if color not in _ARTICLES]
+    if re.search(r"\b(in|into|inside) the box\b", words) and [noun for _, noun in named] == ["block"]:
+        return Request(family="tidy", text=text, thing=_color(*named[0], text))
     if re.search(r"\b(tidy|clean)\b", words) or re.search(r"\ball (the |of the )?blocks\b", words):
         return Request(family="tidy", text=text)
     return None

@@ -23,6 +23,7 @@ class Tidy(Family):
     def __init__(self) -> None:
         self.blocks = [Block(f"block{i}") for i in range(_BLOCKS)]
         self.box = Container("box", "tray", BOX_HALF_M, _RIM_M)
+        self.wanted = ""  # colour of the only block that is asked for; empty: all of them
 
     def add(self, spec: mujoco.MjSpec, scene_card: str) -> None:
         for prop in self._props():
@@ -44,7 +45,9 @@ class Tidy(Family):
         spots = scatter(rng, scene.area, [box] + [Footprint(radius_m=0.055, in_ring=ring)] * count)
         self.box.paint(model, (0.55, 0.40, 0.25) if not episode.variation.color else (0.30, 0.35, 0.40))
         self.box.place(model, spots[0])
-        for block, color, spot in zip(self.blocks, episode.colors(named=0, total=count), spots[1:]):
+        self.wanted = episode.request.thing if episode.request else ""
+        colors = episode.colors(named=1 if self.wanted else 0, total=count)
+        for block, color, spot in zip(self.blocks, colors, spots[1:]):
             block.set_form(model, episode.block_shape(scene.block_scale), episode.shade(color))
             block.color = color
             block.place(model, scene.data, spot, scene.grip_yaw_rad + float(rng.uniform(-0.15, 0.15)))
@@ -60,9 +63,12 @@ class Tidy(Family):
 
     def next_block(self, scene: Scene) -> Block | None:
         """The one to put away now: of those outside, the leftmost seen from the robot."""
-        outside = [b for b in self.used if not self.inside(scene, b)]
+        outside = [b for b in self._asked_for() if not self.inside(scene, b)]
         left = scene.area.turn(0.0, 1.0)
         return max(outside, key=lambda b: b.position(scene.data)[:2] @ left) if outside else None
+
+    def _asked_for(self) -> list[Block]:
+        return [b for b in self.used if self.wanted in ("", b.color)]
 
     def free_slot(self, scene: Scene, held: Block) -> np.ndarray:
         """A free place in the box (3,) for the held block: three in a row away from the arm."""
@@ -79,7 +85,7 @@ class Tidy(Family):
 
     def success(self, scene: Scene) -> bool:
         return all(
-            self.inside(scene, block) and not scene.touched(block.body) for block in self.used
+            self.inside(scene, block) and not scene.touched(block.body) for block in self._asked_for()
         ) and scene.is_still(self.used)
 
     def focus(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
