@@ -133,7 +133,7 @@ def _make_human(
 
 
 def _make_looks(out: Path, *, episodes: int, bodies: tuple[str, ...]) -> None:
-    """Labelled pictures for the film detector: `episodes` of every family to learn from, a sixth to judge by."""
+    """Labelled pictures for the film detector: `episodes` of each family, and a sixth as many to judge by."""
     from kinema.commands.make_looks import make_looks
 
     with saved_on_interrupt(lambda: f"Finished shards are in {out}; the same command goes on from there."):

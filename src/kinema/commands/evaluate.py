@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kinema.bench.benchmark import Factory
     from kinema.bench.results import Results
 
-BENCHMARKS = ("tabletop", "metaworld", "latency", "safety")
+BENCHMARKS = ("tabletop", "metaworld", "latency", "safety", "world")
 REPLAN = {"metaworld": 8}  # at 80 Hz a chunk is 0.2 s in all
 TABLETOP_REPLAN = 4  # at 10 Hz contact wants 0.4 s
 LATENCY_BODIES = ("panda", "ur5e")
@@ -24,6 +24,7 @@ EXAMPLES = examples(
     "kinema eval tabletop --episodes 10 --workers 2 --out out/tabletop",
     "kinema eval tabletop --robots panda --variation seen,background --episodes 10 --out out/background",
     "kinema eval safety --episodes 4 --out out/safety",
+    "kinema eval world --episodes 20 --out out/world",
     "kinema eval latency --episodes 20 --workers 2 --out out/latency",
     "kinema eval metaworld --policy expert --episodes 1 --tasks reach-v3,push-v3 --out out/mt",
 )
@@ -56,6 +57,14 @@ def evaluate(
     play = None
     if choose("benchmark", benchmark, BENCHMARKS) == "safety":
         _safety(policy, words(robots), episodes, out)
+        return
+    if benchmark == "world":
+        from kinema.commands.eval_world import evaluate_world
+
+        evaluate_world(
+            policy, bodies=words(robots), tasks=words(tasks), episodes=episodes, seed=seed, workers=workers,
+            out=out,
+        )  # fmt: skip
         return
     if benchmark == "latency":
         wanted = words(robots) or LATENCY_BODIES

@@ -75,6 +75,14 @@ def train(
             threads=threads,
         )  # fmt: skip
         return
+    if recipe in recipes.DETECTORS:
+        from kinema.commands.train_detector import train_detector
+
+        train_detector(
+            recipes.DETECTORS[recipe](), data=data, out=folder, steps=steps, minutes=minutes, resume=resume,
+            threads=threads,
+        )  # fmt: skip
+        return
     chosen = recipes.get(recipe)
     config = _config(chosen, steps=steps, minutes=minutes, device=device, seed=seed, threads=threads)
     config = replace(config, processes=processes)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 
 from kinema.recipes.debug import debug
+from kinema.recipes.detector import DetectorRecipe, nano_detector
 from kinema.recipes.gate import GateRecipe, nano_gate
 from kinema.recipes.inverse import InverseRecipe, nano_inverse
 from kinema.recipes.nano import nano_metaworld, nano_mixed, nano_tabletop
@@ -27,6 +28,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 GATES: dict[str, Callable[[], GateRecipe]] = {"nano_gate": nano_gate}
 # What is trained to read films.
 INVERSES: dict[str, Callable[[], InverseRecipe]] = {"nano_inverse": nano_inverse}
+# What is trained to judge films.
+DETECTORS: dict[str, Callable[[], DetectorRecipe]] = {"nano_detector": nano_detector}
 
 
 def get(name: str) -> Recipe:

@@ -1,8 +1,11 @@
-"""Confidence intervals of a success rate."""
+"""Confidence intervals of a success rate and of a mean."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+
+import numpy as np
 
 Z95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
 
@@ -24,3 +27,16 @@ def wilson95(successes: int, trials: int) -> tuple[float, float]:
     low = 0.0 if successes == 0 else centre - half
     high = 1.0 if successes == trials else centre + half
     return low, high
+
+
+def bootstrap95(values: Sequence[float], *, resamples: int = 2000, seed: int = 0) -> tuple[float, float]:
+    """95 % percentile bootstrap interval (low, high) of the mean; (nan, nan) of nothing.
+
+    A function of the values and the seed alone: the order does not matter.
+    """
+    if not len(values):
+        return math.nan, math.nan
+    ordered = np.sort(np.asarray(values, np.float64))
+    picks = np.random.default_rng([seed, len(ordered)]).integers(0, len(ordered), (resamples, len(ordered)))
+    low, high = np.percentile(ordered[picks].mean(1), [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,113 @@
+"""`kinema eval world`: judge what a world model imagines on held-out scenes, beside its baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kinema.commands.terminal import saved_on_interrupt, table
+from kinema.schema import KinemaError
+
+if TYPE_CHECKING:
+    from kinema.bench.benchmark import Factory
+    from kinema.bench.episode import EpisodeRecord
+
+ARTIFACTS = Path(__file__).parents[1] / "artifacts"
+_BASELINES = {"repeat": "kinema.bench.world:RepeatFirstFrame", "expert": "kinema.bench.world:TrueSimulator"}
+_PRINTED = ("followed", "right_thing", "hsd", "ndtw", "dyn", "psnr_db", "ssim", "feature_distance")
+
+
+def evaluate_world(
+    model: str, *, bodies: Sequence[str], tasks: Sequence[str], episodes: int, seed: int, workers: int,
+    out: Path,
+) -> None:  # fmt: skip
+    """Judge a model (shipped, a folder, or one of the baselines) and write results, table and gallery."""
+    from kinema.bench.benchmark import Factory
+    from kinema.bench.run import RunSettings, run
+    from kinema.bench.world import BODIES, read_embeddings
+    from kinema.bench.world_gallery import write_gallery
+    from kinema.bench.world_scores import save_table, world_table
+
+    judged = {"bodies": list(bodies or BODIES)}
+    eyes = eyes_factory()
+    arguments: dict[str, Any] = {"out": str(out), "eyes": asdict(eyes), **_beside(model)}
+    settings = RunSettings(
+        benchmark=Factory(target="kinema.bench.world:WorldBenchmark", arguments=judged),
+        policy=imagines_factory(model),
+        play=Factory(target="kinema.bench.world:WorldPlayer", arguments=arguments),
+        episodes=episodes,
+        seed=seed,
+        tasks=tuple(tasks),
+    )
+    with saved_on_interrupt(lambda: f"Finished scenes are in {out}; the same command goes on from there."):
+        results = run(settings, out, workers=workers)
+    records = _records(out, results.tasks, episodes)
+    numbers = world_table(records, read_embeddings(out, records), _described(eyes))
+    save_table(out, numbers)
+    gallery = write_gallery(out, numbers, records, results.provenance)
+    print(summary(numbers))
+    print(f"measures: {out / 'world.json'}")
+    print(f"gallery:  {gallery}")
+
+
+def eyes_factory() -> Factory:
+    """What builds the shipped detector and encoder. Raises KinemaError when none is shipped."""
+    from kinema.bench.benchmark import Factory
+
+    folder = ARTIFACTS / "film_detector"
+    if not folder.exists():
+        raise KinemaError("no film detector is shipped here; train one with: kinema train nano_detector")
+    return Factory(target="kinema.model.film_eyes:load_eyes", arguments={"folder": str(folder)})
+
+
+def imagines_factory(model: str) -> Factory:
+    """What builds whoever imagines: a baseline by name, the shipped world artifact or one in a folder."""
+    from kinema.bench.benchmark import Factory
+
+    if model in _BASELINES:
+        return Factory(target=_BASELINES[model])
+    folder = ARTIFACTS / "world" if model == "shipped" else Path(model)
+    if not folder.exists():
+        raise KinemaError(
+            f"there is no world model in {folder}; choices: a folder made by `kinema train nano_world`, "
+            f"{', '.join(_BASELINES)}"
+        )
+    return Factory(target="kinema.model.world_artifact:load_world", arguments={"folder": str(folder)})
+
+
+def _beside(model: str) -> dict[str, Any]:
+    """The baselines that come from the model itself: its compression, and its twin without language."""
+    if model in _BASELINES:
+        return {}
+    arguments = dict(imagines_factory(model).arguments)
+    return {
+        "ceiling": {"target": "kinema.commands.world_twins:through_compression", "arguments": arguments},
+        "no_language": {"target": "kinema.commands.world_twins:without_language", "arguments": arguments},
+    }
+
+
+def _described(eyes: Factory) -> dict[str, Any]:
+    """Which detector and encoder the numbers were made with, and how wrong it is on true films."""
+    built = eyes.build()
+    return {"name": "kinema film_detector", "version": built.version, "error": dict(built.error)}
+
+
+def _records(out: Path, tasks: Mapping[str, Any], episodes: int) -> list[EpisodeRecord]:
+    from kinema.bench.latency import read_records
+
+    kept = [record for record in read_records(out) if record.task in tasks and record.index < episodes]
+    return sorted(kept, key=lambda record: (record.task, record.index))
+
+
+def summary(numbers: Mapping[str, Any]) -> str:
+    """A few measures of every contestant as a table for the terminal."""
+    rows = []
+    for name, row in numbers["contestants"].items():
+        cells = [f"{row[m]['mean']:.3f}" if m in row else "-" for m in _PRINTED]
+        rows.append((name, *cells))
+    lines = [table(rows, ("film", *_PRINTED))]
+    if numbers["errors"]:
+        lines.append(f"{numbers['errors']} scenes crashed and enter no number")
+    return "\n".join(lines)
