@@ -27,6 +27,7 @@ from kinema.commands import (
     client,
     data,
     doctor,
+    dream,
     evaluate,
     keys,
     robots,
@@ -50,6 +51,7 @@ app = typer.Typer(
 app.command("run", epilog=run.EXAMPLES)(run.run)
 app.command("eval", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command("train", epilog=train.EXAMPLES)(train.train)
+app.command("dream", epilog=dream.EXAMPLES)(dream.dream)
 app.add_typer(data.app, name="data")
 app.add_typer(robots.app, name="robots")
 bench.app.command("serve", epilog=bench_serve.EXAMPLES)(bench_serve.serve)
