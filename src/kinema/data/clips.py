@@ -1,0 +1,115 @@
+"""Clips: what world models learn from. A few frames of all cameras at equal intervals, and the sentence.
+
+A clip begins at any frame of an episode, so that the model also learns to go on; past the episode's end the
+last frame is held, as a robot that has finished holds still.
+
+Axes: n clips, F frames, V views, S image side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from kinema.card.card import EmbodimentCard
+from kinema.data.frames import FrameCache
+from kinema.data.lerobot import Dataset
+from kinema.schema import Film, KinemaError
+
+Part = Literal["train", "validation"]
+KEPT_BACK_EVERY = 20  # one episode in so many is never trained on
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipShape:
+    """frames: F, one more than a multiple of four, as causal video codes want; every: control steps apart."""
+
+    frames: int = 13
+    every: int = 3
+    size: int = 96
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or self.frames % 4 != 1:
+            raise ValueError(f"a clip has 1, 5, 9, 13, ... frames; got {self.frames}")
+        if self.every < 1 or self.size < 16:
+            raise ValueError(f"every {self.every} must be at least 1 and size {self.size} at least 16")
+
+    def fps(self, control_hz: float) -> float:
+        return control_hz / self.every
+
+
+class ClipSource:
+    """All clips of one data set; their pictures stay on disk in the data set's frame cache."""
+
+    def __init__(
+        self, dataset: Dataset, card: EmbodimentCard, shape: ClipShape, *, part: Part = "train",
+        begin_every: int = 4,
+    ) -> None:  # fmt: skip
+        """Clips begin at every episode's start and every so many steps after, while enough is left to see."""
+        if dataset.card_name != card.name:
+            raise KinemaError(f"{dataset.root} was recorded on {dataset.card_name!r}, not on {card.name!r}")
+        self.name, self.card, self.shape = dataset.root.name, card, shape
+        self._frames = FrameCache(dataset, size=shape.size, cameras=card.camera_names)
+        begin, end = dataset.episode_bounds[dataset.episode_index].T
+        step = np.arange(dataset.num_frames)
+        inside = ((step - begin) % begin_every == 0) & ((step == begin) | (end - step > 2 * shape.every))
+        kept_back = dataset.episode_index % KEPT_BACK_EVERY == KEPT_BACK_EVERY - 1
+        inside &= kept_back if part == "validation" else ~kept_back
+        self.starts = np.flatnonzero(inside)
+        self.episode = dataset.episode_index[self.starts]
+        self._end = end[self.starts]
+        self._task = dataset.task_index[self.starts]
+        self.tasks: Sequence[str] = dataset.tasks
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def frames(self, rows: np.ndarray) -> np.ndarray:
+        """uint8 (n, F, V, S, S, 3) of the clips with these numbers."""
+        steps = self.starts[rows][:, None] + self.shape.every * np.arange(self.shape.frames)
+        steps = np.minimum(steps, self._end[rows][:, None] - 1)
+        return self._frames[steps.ravel()].reshape(*steps.shape, *self._frames[steps[:1, 0]].shape[1:])
+
+    def instructions(self, rows: np.ndarray) -> list[str]:
+        return [self.tasks[task] for task in self._task[rows]]
+
+    def film(self, row: int) -> Film:
+        return Film(
+            frames=self.frames(np.array([row]))[0],
+            cameras=tuple(self.card.camera_names),
+            fps=self.shape.fps(self.card.control_hz),
+            card=self.card.name,
+            instruction=self.instructions(np.array([row]))[0],
+        )
+
+
+def side_by_side(frames: np.ndarray) -> np.ndarray:
+    """Views (..., V, S, S, 3) as one canvas (..., S, V * S, 3)."""
+    *lead, V, S, width, channels = frames.shape
+    return np.moveaxis(frames, -4, -3).reshape(*lead, S, V * width, channels)
+
+
+def apart(canvas: np.ndarray, views: int) -> np.ndarray:
+    """A canvas (..., S, V * S, 3) as its views (..., V, S, S, 3): what undoes `side_by_side`."""
+    *lead, S, width, channels = canvas.shape
+    if width % views:
+        raise KinemaError(f"a canvas {width} px wide does not hold {views} views of equal width")
+    return np.moveaxis(canvas.reshape(*lead, S, views, width // views, channels), -3, -4)
+
+
+def open_clips(
+    folders: Sequence[Path], cards: Mapping[str, EmbodimentCard], shape: ClipShape, part: Part = "train"
+) -> list[ClipSource]:
+    """Clips of several data sets. `cards` names the bodies wanted; data sets of others are left out."""
+    sources = []
+    for folder in folders:
+        dataset = Dataset.open(folder)
+        if dataset.card_name in cards:
+            sources.append(ClipSource(dataset, cards[dataset.card_name], shape, part=part))
+    if not sources:
+        raise KinemaError(f"no clips of {sorted(cards)} in {[str(folder) for folder in folders]}")
+    return sources

@@ -1,0 +1,92 @@
+"""From what was understood to what the transformer reads: its text stream, and a guide on every cell.
+
+The nano backbone's picture cells and the transformer's video tokens are the same 16 px squares. So beside the
+text stream of words, points and pictures, each video token is told what the backbone saw in its own square,
+and how far from it the named thing and its goal are pointed at. A network of this size would otherwise spend
+its whole training on finding that correspondence by attention.
+
+Axes: B batch, L words, V views, N = g * g cells, P points, C backbone width, J joint width, K guide channels.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor, nn
+
+from kinema.model.understanding import Understood
+
+Conditioning = Literal["multimodal", "text", "none"]
+_POINT = 3  # u, v, visible
+
+
+class Connector(ModelMixin, ConfigMixin):
+    """`conditioning` says what is told: all of it, the words alone (the baseline), or nothing."""
+
+    @register_to_config
+    def __init__(
+        self, width: int, joint: int, guide: int = 32, grid: int = 6, points: int = 2, max_views: int = 4,
+        conditioning: str = "multimodal",
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if conditioning not in get_args(Conditioning):
+            raise ValueError(f"unknown conditioning {conditioning!r}; choices: {get_args(Conditioning)}")
+        self.words = _two_layers(width, joint)
+        self.pictures = _two_layers(width, joint)
+        self.point = _two_layers(_POINT, joint)
+        self.which = nn.Parameter(torch.randn(max_views, max(points, 1), joint) * 0.02)
+        self.nothing = nn.Parameter(torch.zeros(joint))
+        self.local = nn.Linear(width + 4 * points, guide) if guide else None
+        columns, rows = torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="xy")
+        middle = (torch.stack([columns, rows], -1).view(-1, 2) + 0.5) / grid
+        self.register_buffer("middle", middle, persistent=False)
+
+    def forward(self, understood: Understood, dropped: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Text stream (B, L', J), its mask (B, L') and the guide (B, V, N, K), nothing where `dropped` (B,).
+
+        The pictures' tokens come last, view by view, which is where the rotary embedding expects them.
+        """
+        u, config = understood, self.config
+        told = ~dropped if config.conditioning != "none" else torch.zeros_like(dropped)
+        sees = told if config.conditioning == "multimodal" else torch.zeros_like(told)
+        B, V, N = u.pictures.shape[:3]
+        pictures, where = u.pictures.to(self.dtype), u.where.to(self.dtype)
+        points = self.point(where[..., N:]) + self.which[:V, : where.shape[2]]
+        stream = torch.cat(
+            [
+                self.nothing.expand(B, 1, -1),
+                self.words(u.words.to(self.dtype)),
+                points.flatten(1, 2),
+                self.pictures(pictures).flatten(1, 2),
+            ],
+            1,
+        )
+        words, seen = u.word_mask & told[:, None], sees[:, None]
+        mask = torch.cat(
+            [
+                torch.ones_like(seen),
+                words,
+                seen.expand(B, V * where.shape[2]),
+                seen.expand(B, V * N),
+            ],
+            1,
+        )
+        if self.local is None:
+            return stream, mask, None
+        guide = self.local(torch.cat([pictures, self._towards(where)], -1))
+        return stream, mask, guide * sees[:, None, None, None].to(guide.dtype)
+
+    def _towards(self, where: Tensor) -> Tensor:
+        """From each cell to each point (B, V, N, 4 * P): probability of the cell, way there, visible."""
+        N = len(self.middle)
+        cells, uv, visible = where.split([N, 2, 1], -1)
+        way = (uv[:, :, :, None] - self.middle.to(uv.dtype)) * visible[..., None]  # (B, V, P, N, 2)
+        parts = torch.cat([cells[..., None] * 4, way * 2, visible[..., None].expand_as(way[..., :1])], -1)
+        return parts.transpose(2, 3).flatten(3)
+
+
+def _two_layers(width: int, joint: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, joint), nn.SiLU(), nn.Linear(joint, joint))

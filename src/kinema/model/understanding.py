@@ -1,0 +1,97 @@
+"""What the frozen multimodal model makes of first pictures and a sentence: the world model's text stream.
+
+It is the policy's own backbone. Its word states have read the sentence, its picture states the sentence and
+the picture, and its pointing head says where the named thing and the place it goes are. All of it is computed
+without gradient, so that it can be computed once for every clip.
+
+Axes: B batch, L words, V views, N = g * g cells of a picture, P points, C width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kinema.card.card import EmbodimentCard
+from kinema.card.prompt import prompt
+from kinema.model.artifact import Artifact
+from kinema.schema import KinemaError
+
+WORDS = 32  # every sentence is padded to so many tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Understood:
+    """words (B, L, C) and their mask (B, L); pictures (B, V, N, C); where (B, V, P, N + 3).
+
+    `where` holds, for each point, its probability in every cell, and then u, v and whether it is visible.
+    """
+
+    words: Tensor
+    word_mask: Tensor
+    pictures: Tensor
+    where: Tensor
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def rows(self, index: Tensor) -> Understood:
+        return Understood(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+    def views(self, first: int, end: int) -> Understood:
+        """Of these views only."""
+        return Understood(
+            words=self.words,
+            word_mask=self.word_mask,
+            pictures=self.pictures[:, first:end],
+            where=self.where[:, first:end],
+        )
+
+    def half(self) -> Understood:
+        """In half precision, to be kept in memory."""
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Understood(**{k: v.half() if v.is_floating_point() else v for k, v in parts.items()})
+
+
+def join(parts: Sequence[Understood]) -> Understood:
+    return Understood(**{f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Understood)})
+
+
+@torch.inference_mode()
+def understand(
+    policy: Artifact, card: EmbodimentCard, images: np.ndarray, instructions: Sequence[str]
+) -> Understood:
+    """First pictures uint8 (B, V, S, S, 3) of a body's cameras and a sentence each.
+
+    Raises KinemaError when a sentence is too long.
+    """
+    tokenizer, network = policy.tokenizer, policy.policy
+    rows = [tokenizer.encode(prompt(card, sentence)) for sentence in instructions]
+    longest = max(len(row) for row in rows)
+    if longest > WORDS:
+        raise KinemaError(f"the sentence makes {longest} tokens with the body's prompt; at most {WORDS} fit")
+    tokens = np.full((len(rows), WORDS), tokenizer.pad_id, np.int64)
+    mask = np.zeros((len(rows), WORDS), bool)
+    for i, row in enumerate(rows):  # padded on the left, as in the policy
+        tokens[i, WORDS - len(row) :], mask[i, WORDS - len(row) :] = row, True
+    pixels = torch.from_numpy(images).permute(0, 1, 4, 2, 3)
+    context = network.backbone(
+        pixels, torch.ones(pixels.shape[:2], dtype=torch.bool), torch.from_numpy(tokens),
+        torch.from_numpy(mask), policy.tags(card),
+    )  # fmt: skip
+    B, V, N = context.image_tokens.shape[:3]
+    where = torch.zeros(B, V, 0, N + 3)
+    if network.point_head is not None:
+        pointed = network.point_head(context.image_tokens)
+        cells = pointed.logits.softmax(-1)[..., :-1]
+        where = torch.cat([cells, pointed.uv, pointed.visible[..., None]], -1)
+    return Understood(
+        words=context.hidden[:, :WORDS],
+        word_mask=torch.from_numpy(mask),
+        pictures=context.image_tokens,
+        where=where,
+    )

@@ -1,0 +1,245 @@
+"""A trained world model as one folder: a diffusers pipeline, and beside it what makes it ours.
+
+    model_index.json    the pipeline: transformer/, vae/, connector/, scheduler/, each in diffusers' format
+    policy/             the artifact whose frozen backbone reads pictures and words
+    world.json          format, configuration, clip shape, bodies, provenance
+    example.safetensors one scene with its noise and the latents it must give, checked at every load
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import (
+    AutoencoderKLQwenImage,
+    DiffusionPipeline,
+    FlowMatchEulerDiscreteScheduler,
+    QwenImageTransformer2DModel,
+)
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from kinema.card.card import EmbodimentCard
+from kinema.card.load import load_card
+from kinema.data.clips import ClipShape
+from kinema.data.sample import checked_image
+from kinema.data.picture import resize
+from kinema.model import artifact
+from kinema.model.artifact import Artifact
+from kinema.model.connector import Connector
+from kinema.model.understanding import Understood, understand
+from kinema.model.video_vae import VideoVae, latent_frames
+from kinema.model.world_model import Scene, WorldConfig, WorldModel
+from kinema.schema import Film, KinemaError
+
+FORMAT = 1
+_TOLERANCE = 0.05  # of unit-variance latents; weights are stored in bfloat16 and kernels round differently
+_UNMOVED, _MOVED = 0.06, 0.2  # of a pixel's range: what certainly stands still, and what certainly moves
+
+
+class WorldPipeline(DiffusionPipeline):
+    """The stock container of the four parts; how they play together is in `World`."""
+
+    def __init__(
+        self, transformer: QwenImageTransformer2DModel, vae: AutoencoderKLQwenImage, connector: Connector,
+        scheduler: FlowMatchEulerDiscreteScheduler,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.register_modules(transformer=transformer, vae=vae, connector=connector, scheduler=scheduler)
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """A world model that can be asked (`schema.Imagines`). Everything is in eval mode.
+
+    cameras: how many views the training saw side by side, at most
+    """
+
+    model: WorldModel
+    vae: VideoVae
+    policy: Artifact
+    clips: ClipShape
+    provenance: Mapping[str, Any]
+
+    def imagine(
+        self, images: Mapping[str, np.ndarray], instruction: str, card_name: str, *, seed: int = 0,
+        steps: int | None = None, guidance: float | None = None, clips: int = 1,
+    ) -> Film:  # fmt: skip
+        """What would be seen if the instruction were carried out, from first pictures by camera name.
+
+        clips: go on from the last picture so many times. Raises KinemaError naming a missing or wrong
+        picture.
+        """
+        card = load_card(card_name)
+        first = self.first_pictures(images, card)
+        parts = []
+        for number in range(clips):
+            frames = self.continue_from(first[None], [instruction], card, [seed + 7919 * number], steps, guidance)[0]
+            parts.append(frames if number == 0 else frames[1:])
+            first = frames[-1]
+        return Film(
+            frames=np.concatenate(parts),
+            cameras=tuple(name for name in card.camera_names if name in images),
+            fps=self.clips.fps(card.control_hz),
+            card=card.name,
+            instruction=instruction,
+        )
+
+    def first_pictures(self, images: Mapping[str, np.ndarray], card: EmbodimentCard) -> np.ndarray:
+        """uint8 (V, S, S, 3) of the card's cameras that are there, in the card's order."""
+        there = [name for name in card.camera_names if name in images]
+        if not there:
+            checked_image(images, card.camera_names[0], card)  # says which cameras there should be
+        return np.stack([resize(checked_image(images, name, card), self.clips.size) for name in there])
+
+    @torch.inference_mode()
+    def continue_from(
+        self, first: np.ndarray, instructions: list[str], card: EmbodimentCard, seeds: list[int],
+        steps: int | None = None, guidance: float | None = None,
+    ) -> np.ndarray:  # fmt: skip
+        """Films uint8 (B, F, V, S, S, 3) of several first pictures (B, V, S, S, 3) of one body at once."""
+        understood = understand(self.policy, card, first, instructions)
+        scene = first_picture_scene(self.vae, first, understood, self.clips.frames)
+        noise = torch.stack([_noise(scene.still.shape[1:], seed) for seed in seeds])
+        made = self.model.sample(scene, noise, steps=steps, guidance=guidance)
+        return self.developed(torch.cat([scene.given[0], made], 2), first)
+
+    def developed(self, latents: Tensor, first: np.ndarray) -> np.ndarray:
+        """Latents (B, C, T, h, w) of the canvas as films that begin with these very pictures.
+
+        Where a decoded picture does not differ from the first decoded one, the given pixels themselves are
+        shown: what the code loses of the background it need not lose.
+        """
+        V = first.shape[1]
+        decoded = decode_views(self.vae, latents, V)  # (B, F, V, S, S, 3)
+        changed = np.abs(decoded.astype(np.int16) - decoded[:, :1]).max(-1, keepdims=True) / 255.0
+        moved = np.clip((_wide(changed) - _UNMOVED) / (_MOVED - _UNMOVED), 0, 1).astype(np.float32)
+        film = moved * decoded + (1 - moved) * first[:, None]
+        film[:, 0] = first
+        return film.round().clip(0, 255).astype(np.uint8)
+
+
+def first_picture_scene(vae: VideoVae, first: np.ndarray, understood: Understood, frames: int) -> Scene:
+    """First pictures (B, V, S, S, 3) as a scene: their latent is given, and what stands still is known."""
+    still = encode_views(vae, np.repeat(first[:, None], 5, 1))  # (B, C, 2, h, w): one picture, then stillness
+    rest = latent_frames(frames) - 1
+    return Scene(
+        given=(still[:, :, :1],), still=still[:, :, 1:].repeat(1, 1, rest, 1, 1), understood=understood
+    )
+
+
+def encode_views(vae: VideoVae, films: np.ndarray) -> Tensor:
+    """Films uint8 (B, F, V, S, S, 3) to latents of the canvas (B, C, T, h, V * w): each view by itself."""
+    B, _, V = films.shape[:3]
+    views = torch.from_numpy(films).permute(0, 2, 5, 1, 3, 4).flatten(0, 1)
+    return side_by_side_latents(vae.encode(views).unflatten(0, (B, V)))
+
+
+def side_by_side_latents(latents: Tensor) -> Tensor:
+    """(B, V, C, T, h, w) to (B, C, T, h, V * w)."""
+    return latents.permute(0, 2, 3, 4, 1, 5).flatten(4, 5)
+
+
+def decode_views(vae: VideoVae, latents: Tensor, views: int) -> np.ndarray:
+    """What undoes `encode_views`, as far as the code can: uint8 (B, F, V, S, S, 3)."""
+    B = len(latents)
+    apart = latents.unflatten(4, (views, -1)).permute(0, 4, 1, 2, 3, 5).flatten(0, 1)
+    return vae.decode(apart).unflatten(0, (B, views)).permute(0, 3, 1, 4, 5, 2).numpy()
+
+
+def save(folder: Path, world: World, scene: Scene) -> None:
+    """Write an artifact, weights in bfloat16. `scene` (B = 1) becomes the example."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    pipeline = WorldPipeline(
+        world.model.transformer, world.vae.net, world.model.connector, FlowMatchEulerDiscreteScheduler()
+    )
+    for part in (world.model, world.vae):
+        for value in part.state_dict().values():
+            if value.is_floating_point():
+                value.copy_(value.to(torch.bfloat16))  # the example is answered by the weights as stored
+    for part in (world.model, world.vae):
+        part.to(torch.bfloat16)
+    pipeline.save_pretrained(folder)
+    for part in (world.model, world.vae):
+        part.to(torch.float32)
+    shutil.copytree(world.policy.folder, folder / "policy")
+    about = {
+        "format": FORMAT,
+        "world": world.model.config.to_json(),
+        "clips": asdict(world.clips),
+        "provenance": dict(world.provenance),
+    }
+    (folder / "world.json").write_text(json.dumps(about, indent=1) + "\n")
+    noise = _noise(scene.still.shape[1:], 0)[None]
+    tensors = {f"understood.{f.name}": getattr(scene.understood, f.name) for f in fields(Understood)}
+    tensors |= {f"given.{i}": x for i, x in enumerate(scene.given)}
+    tensors |= {"still": scene.still, "noise": noise, "made": world.model.eval().sample(scene, noise)}
+    save_file({k: v.clone().contiguous() for k, v in tensors.items()}, folder / "example.safetensors")
+
+
+def load(folder: Path, *, check: bool = True) -> World:
+    """Read an artifact and, with `check`, prove it on its example. KinemaError names file and fault."""
+    about = _read_json(folder / "world.json")
+    if about.get("format") != FORMAT:
+        raise KinemaError(f"{folder}/world.json: format {about.get('format')!r}, this code reads {FORMAT}")
+    try:
+        pipeline = WorldPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise KinemaError(f"{folder} is not a whole world model: {str(error).splitlines()[0]}") from None
+    model = WorldModel(WorldConfig.from_json(about["world"]), pipeline.transformer, pipeline.connector)
+    world = World(
+        model=model.eval(),
+        vae=VideoVae(pipeline.vae).eval(),
+        policy=artifact.load(folder / "policy", check=False),
+        clips=ClipShape(**about["clips"]),
+        provenance=about["provenance"],
+    )
+    if check:
+        check_example(folder, world)
+    return world
+
+
+def check_example(folder: Path, world: World) -> None:
+    """Imagine the stored example; raises KinemaError if the latents differ by more than the tolerance."""
+    tensors = load_file(folder / "example.safetensors")
+    scene = Scene(
+        given=tuple(tensors[f"given.{i}"] for i in range(sum(k.startswith("given.") for k in tensors))),
+        still=tensors["still"],
+        understood=Understood(**{f.name: tensors[f"understood.{f.name}"] for f in fields(Understood)}),
+    )
+    error = (world.model.sample(scene, tensors["noise"]) - tensors["made"]).abs().max().item()
+    if not error <= _TOLERANCE:
+        raise KinemaError(
+            f"{folder} imagines its own example with an error of {error:.2g} (allowed {_TOLERANCE}); "
+            f"weights, versions or kernels differ"
+        )
+
+
+def _noise(shape: torch.Size, seed: int) -> Tensor:
+    """Noise of one film: a function of its seed alone."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _wide(mask: np.ndarray) -> np.ndarray:
+    """The largest of each pixel's neighbourhood (..., S, S, 1): borders of what moves move too."""
+    out = mask
+    for axis in (-3, -2):
+        out = np.maximum(out, np.maximum(np.roll(out, 1, axis), np.roll(out, -1, axis)))
+    return out
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise KinemaError(f"world model is incomplete: no {path}") from None
+    except json.JSONDecodeError as error:
+        raise KinemaError(f"{path} is damaged: {error}") from None

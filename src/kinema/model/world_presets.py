@@ -1,0 +1,88 @@
+"""The named sizes of the world model's parts, as the stock classes' own keys.
+
+`nano` is trained here. `full` is the published shape (60 blocks of 24 heads x 128 over the hidden states of a
+7 B multimodal model, 20.43 B parameters, which are diffusers' defaults): it is built on the meta device for
+counting and loads weights in diffusers' format by path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from kinema.model.connector import Conditioning, Connector
+from kinema.model.world_model import WorldConfig, WorldModel
+
+VAE_TINY: dict = dict(
+    base_dim=8, z_dim=8, dim_mult=[1, 1, 2], num_res_blocks=1, temperal_downsample=[True, True],
+    input_channels=12,
+)  # fmt: skip
+VAE_NANO: dict = dict(
+    base_dim=32, z_dim=16, dim_mult=[1, 2, 3], num_res_blocks=1, temperal_downsample=[True, True],
+    input_channels=12,
+)  # fmt: skip
+VAE_FULL: dict = {}  # the stock defaults: 127 M
+_PROPORTION = (16, 56, 56)  # of a head's channels for time, height and width
+
+
+def nano() -> WorldConfig:
+    """About 15 M parameters over the nano policy's backbone (192 wide, cells of 16 px)."""
+    return _small(z_dim=16, layers=6, heads=4, head_dim=64, width=192, guide=32, grid=6)
+
+
+def tiny() -> WorldConfig:
+    """For tests: over the tiny policy's backbone (96 wide, 64 px pictures of 4 x 4 cells)."""
+    return _small(z_dim=8, layers=2, heads=2, head_dim=32, width=96, guide=8, grid=4)
+
+
+def full() -> WorldConfig:
+    """The published shape: the stock transformer, velocity, no guide."""
+    return WorldConfig(
+        transformer=dict(axes_dims_rope=_PROPORTION),
+        connector=dict(width=3584, joint=3584, guide=0, points=0),
+        still=False,
+        shift=(1.65, 2.46),  # exp(0.5) and exp(0.9), the published image model's
+        sample_steps=50,
+        guidance=4.0,
+    )
+
+
+def _small(
+    *, z_dim: int, layers: int, heads: int, head_dim: int, width: int, guide: int, grid: int
+) -> WorldConfig:
+    unit = head_dim // 16
+    return WorldConfig(
+        transformer=dict(
+            in_channels=2 * 4 * z_dim + guide,
+            out_channels=z_dim,
+            num_layers=layers,
+            attention_head_dim=head_dim,
+            num_attention_heads=heads,
+            joint_attention_dim=heads * head_dim,
+            axes_dims_rope=(2 * unit, 7 * unit, 7 * unit),
+        ),
+        connector=dict(width=width, joint=heads * head_dim, guide=guide, grid=grid),
+    )
+
+
+def told(config: WorldConfig, conditioning: Conditioning) -> WorldConfig:
+    """The same network, told all, the words alone, or nothing: the baselines."""
+    return replace(config, connector={**config.connector, "conditioning": conditioning})
+
+
+def load_full(folder: Path, dtype: torch.dtype = torch.bfloat16) -> WorldModel:
+    """The published shape with the weights of a diffusers folder's `transformer`; a fresh connector."""
+    from diffusers import QwenImageTransformer2DModel
+
+    config = full()
+    transformer = QwenImageTransformer2DModel.from_pretrained(
+        folder, subfolder="transformer", torch_dtype=dtype, zero_cond_t=True
+    )
+    connector = Connector(**{**config.connector, "joint": transformer.config.joint_attention_dim})
+    return WorldModel(config, transformer, connector.to(dtype))
+
+
+PRESETS: dict[str, Callable[[], WorldConfig]] = {"tiny": tiny, "nano": nano, "full": full}
