@@ -46,6 +46,16 @@ def evaluate(
     replan: Annotated[
         int | None, typer.Option(help="Steps of a chunk played before the next. Default: 4 or 8.", min=1)
     ] = None,
+    world: Annotated[
+        str,
+        typer.Option(
+            help="tabletop: `true`, or `imagined`: judged inside a world model; five policies or more with "
+            "commas between are ranked against the truth."
+        ),
+    ] = "true",
+    imagines: Annotated[
+        str, typer.Option(help="Whose imagination: `shipped`, a world artifact's folder, `oracle`.")
+    ] = "shipped",
     out: Annotated[Path, typer.Option(help="Folder of the results; a stopped run goes on there.")] = Path(
         "out/eval"
     ),
@@ -65,6 +75,19 @@ def evaluate(
             policy, bodies=words(robots), tasks=words(tasks), episodes=episodes, seed=seed, workers=workers,
             out=out,
         )  # fmt: skip
+        return
+    if choose("world", world, ("true", "imagined")) == "imagined":
+        from kinema.commands.rank import RankSettings, judge_imagined
+
+        if benchmark != "tabletop" or variation != "seen":
+            raise KinemaError("only the seen tabletop is imagined; leave out --variation and other benchmarks")
+        judge_imagined(
+            RankSettings(
+                policies=words(policy), imagines=imagines, reader="shipped", bodies=words(robots),
+                tasks=words(tasks), episodes=episodes, seed=seed, replan=replan or TABLETOP_REPLAN,
+                workers=workers, out=out,
+            )  # fmt: skip
+        )
         return
     if benchmark == "latency":
         wanted = words(robots) or LATENCY_BODIES

@@ -12,10 +12,9 @@ import numpy as np
 
 from kinema.card.card import EmbodimentCard
 from kinema.schema import Film
-from kinema.space.motion import Motion
+from kinema.space.motion import Motion, intervals_of_motion
 
 DREAMED = "dreamed"  # the column that says so in every row
-_STILL_LEVELS = 1.0  # mean change between two pictures, of 255, below which nothing is seen to happen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +78,7 @@ def episode(film: Film, motion: Motion, *, points: np.ndarray | None = None) -> 
     points: pointing labels (F, V, P, 3) of the pictures, where somebody has found them
     """
     N = motion.steps
-    used = _moving(film) * N
+    used = intervals_of_motion(film.frames) * N
     rows = np.arange(used)
     share = (rows % N / N)[:, None]
     before = rows // N
@@ -96,10 +95,3 @@ def episode(film: Film, motion: Motion, *, points: np.ndarray | None = None) -> 
     if points is not None:
         arrays["points"] = points[before]
     return arrays
-
-
-def _moving(film: Film) -> int:
-    """How many intervals there are until nothing is seen to happen any more; one at least."""
-    change = np.abs(np.diff(film.frames.astype(np.float32), axis=0)).mean((1, 2, 3, 4))
-    busy = np.flatnonzero(change > _STILL_LEVELS)
-    return int(min(busy[-1] + 2, len(change))) if len(busy) else 1

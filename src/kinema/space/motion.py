@@ -11,6 +11,8 @@ import numpy as np
 
 from kinema.card.card import EmbodimentCard
 
+_STILL_LEVELS = 0.5  # mean change between two pictures, of 255, below which nothing is seen to happen
+
 
 @dataclass(frozen=True, kw_only=True)
 class Motion:
@@ -53,6 +55,13 @@ def steps_between(fps: float, control_hz: float) -> int:
     if abs(steps - round(steps)) > 1e-3 * steps or round(steps) < 1:
         raise ValueError(f"{control_hz:g} Hz of control is no whole multiple of {fps:g} pictures a second")
     return round(steps)
+
+
+def intervals_of_motion(frames: np.ndarray) -> int:
+    """How many intervals of frames (F, ...) uint8 pass until nothing is seen to happen; at least 1."""
+    change = np.abs(np.diff(frames.astype(np.float32), axis=0)).reshape(len(frames) - 1, -1).mean(1)
+    busy = np.flatnonzero(change > _STILL_LEVELS)
+    return int(min(busy[-1] + 2, len(change))) if len(busy) else 1
 
 
 def targets_along(card: EmbodimentCard, states: np.ndarray, steps: int) -> np.ndarray:

@@ -1,0 +1,186 @@
+"""`kinema eval tabletop --world imagined`: policies judged inside a world model, and whether that ranks them.
+
+One policy gets its skill. Five and more are also tried in the true world, in the same scenes, and the two
+orders are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kinema.bench.imagined import Agreement, ImaginedScene
+from kinema.bench.provenance import package_versions, source_commit
+from kinema.bench.ranking import FEWEST, Ranked, Ranking, rank
+from kinema.commands import policies
+from kinema.commands.terminal import table
+from kinema.schema import KinemaError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankSettings:
+    """imagines, reader: as `world` and `reader` of `kinema dream`. episodes: scenes of each task."""
+
+    policies: tuple[str, ...]
+    imagines: str
+    reader: str
+    bodies: tuple[str, ...]
+    tasks: tuple[str, ...]
+    episodes: int
+    seed: int
+    replan: int
+    workers: int
+    out: Path
+
+
+def judge_imagined(settings: RankSettings) -> None:
+    """Judge every policy, print a table, and write `ranking.json` and `ranking.html` where there are five."""
+    bodies = settings.bodies or _common_bodies(settings.policies)
+    scenes = imagined_scenes(settings, bodies)
+    agreements = {name: _agreements(name, scenes, bodies) for name in settings.policies}
+    if len(settings.policies) < FEWEST:
+        print(_table(agreements))
+        print(f"with {FEWEST} policies or more, their order is compared with the true one")
+        return
+    truth = {name: _true_success(name, settings, bodies) for name in settings.policies}
+    ranking = rank(
+        [_ranked(name, agreements[name], truth[name]) for name in settings.policies],
+        scenes=len(scenes),
+        provenance={
+            "imagines": settings.imagines, "reader": settings.reader, "seed": settings.seed,
+            "tasks": list(settings.tasks), "bodies": list(bodies), "episodes": settings.episodes,
+            "replan_steps": settings.replan, "commit": source_commit(), "versions": package_versions(),
+        },
+    )  # fmt: skip
+    ranking.save(settings.out)
+    print(ranking_table(ranking))
+    print(f"ranking: {settings.out / 'ranking.json'}")
+    print(f"report:  {settings.out / 'ranking.html'}")
+
+
+def imagined_scenes(settings: RankSettings, bodies: Sequence[str]) -> list[ImaginedScene]:
+    """The films of the scenes that the true evaluation of the same seed plays."""
+    from tqdm import tqdm
+
+    from kinema.bench.episode import episode_seed
+    from kinema.bench.imagined import imagine_scene
+    from kinema.bench.tabletop import TabletopBenchmark
+    from kinema.commands.dream import film_reader, imagination
+
+    reader, benchmark = film_reader(settings.reader), TabletopBenchmark(bodies=bodies)
+    specs = [spec for spec in benchmark.tasks() if not settings.tasks or spec.name in settings.tasks]
+    if not specs:
+        raise KinemaError(f"no task of {', '.join(settings.tasks)} belongs to the bodies {', '.join(bodies)}")
+    scenes = []
+    with tqdm(total=len(specs) * settings.episodes, unit="film", desc="imagining") as bar:
+        for spec in specs:
+            env = benchmark.make(spec.name)
+            imagines = imagination(settings.imagines, env._environment)
+            for index in range(settings.episodes):
+                seed = episode_seed(settings.seed, spec.name, index)
+                env.reset(seed)
+                scenes.append(
+                    imagine_scene(imagines, reader, env.observe(), spec.card, task=spec.name, seed=seed)
+                )
+                bar.update()
+            env.close()
+    return scenes
+
+
+def _common_bodies(names: Sequence[str]) -> tuple[str, ...]:
+    """The tabletop bodies that all of the policies know."""
+    standing = policies.tabletop_bodies()
+    common = set(standing)
+    for name in names:
+        common &= set(policies.trained_bodies(name, standing) or standing)
+    if not common:
+        raise KinemaError(f"no body of the tabletop is known to all of {', '.join(names)}")
+    return tuple(body for body in standing if body in common)
+
+
+def _agreements(name: str, scenes: Sequence[ImaginedScene], bodies: Sequence[str]) -> list[Agreement]:
+    from tqdm import tqdm
+
+    from kinema.bench.imagined import judge
+    from kinema.card.load import load_card
+
+    policy = policies.policy_factory(name, bodies).build()
+    cards = {body: load_card(body) for body in bodies}
+    return [judge(policy, scene, cards[scene.film.card]) for scene in tqdm(scenes, desc=name, unit="scene")]
+
+
+def _true_success(name: str, settings: RankSettings, bodies: Sequence[str]) -> Mapping[str, Any]:
+    """Counts over all tasks and by task, from the ordinary benchmark; a finished run is read again."""
+    from kinema.bench.benchmark import Factory
+    from kinema.bench.run import RunSettings, run
+
+    results = run(
+        RunSettings(
+            benchmark=Factory(
+                target="kinema.bench.tabletop:TabletopBenchmark", arguments={"bodies": list(bodies)}
+            ),
+            policy=policies.policy_factory(name, bodies),
+            episodes=settings.episodes,
+            seed=settings.seed,
+            replan_steps=settings.replan,
+            tasks=settings.tasks,
+        ),
+        settings.out / "true" / name.strip("/").replace("/", "_"),
+        workers=settings.workers,
+    )
+    return {
+        **results.overall,
+        "tasks": {task: count["success_rate"] for task, count in results.tasks.items()},
+    }
+
+
+def _ranked(name: str, agreements: list[Agreement], truth: Mapping[str, Any]) -> Ranked:
+    from kinema.bench.imagined import by_task, skill, skill_interval
+
+    imagined = by_task(agreements)
+    low, high = truth["ci95"]
+    return Ranked(
+        policy=_shown(name),
+        skill=round(skill(agreements), 4),
+        skill_ci95=tuple(round(v, 4) for v in skill_interval(agreements)),  # type: ignore[arg-type]
+        success=truth["success_rate"],
+        success_ci95=(low, high),
+        episodes=truth["episodes"],
+        tasks={task: (round(value, 4), truth["tasks"][task]) for task, value in imagined.items()},
+    )
+
+
+def _shown(name: str) -> str:
+    """A short name: `runs/study_base/artifact` is `study_base`."""
+    parts = [part for part in Path(name).parts if part != "artifact"]
+    return parts[-1] if parts else name
+
+
+def _table(agreements: Mapping[str, list[Agreement]]) -> str:
+    from kinema.bench.imagined import skill, skill_interval
+
+    rows = []
+    for name, found in agreements.items():
+        low, high = skill_interval(found)
+        rows.append((_shown(name), f"{skill(found):.3f}", f"{low:.3f} to {high:.3f}", str(len(found))))
+    return table(rows, ("policy", "imagined skill", "95 % interval", "scenes"))
+
+
+def ranking_table(ranking: Ranking) -> str:
+    rows = [
+        (
+            one.policy,
+            f"{one.skill:.3f}",
+            f"{one.skill_ci95[0]:.3f} to {one.skill_ci95[1]:.3f}",
+            f"{one.success:.1%}",
+            f"{one.success_ci95[0]:.1%} to {one.success_ci95[1]:.1%}",
+        )
+        for one in ranking.policies
+    ]
+    lines = [table(rows, ("policy", "imagined skill", "95 % interval", "true success", "95 % interval"))]
+    lines.append(
+        f"Spearman {ranking.spearman:.2f}, Pearson {ranking.pearson:.2f}; by chance {ranking.chance:.3f}"
+    )
+    return "\n".join(lines)
