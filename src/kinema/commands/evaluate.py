@@ -80,14 +80,13 @@ def evaluate(
         from kinema.commands.rank import RankSettings, judge_imagined
 
         if benchmark != "tabletop" or variation != "seen":
-            raise KinemaError("only the seen tabletop is imagined; leave out --variation and other benchmarks")
-        judge_imagined(
-            RankSettings(
-                policies=words(policy), imagines=imagines, reader="shipped", bodies=words(robots),
-                tasks=words(tasks), episodes=episodes, seed=seed, replan=replan or TABLETOP_REPLAN,
-                workers=workers, out=out,
-            )  # fmt: skip
-        )
+            raise KinemaError("only the seen tabletop can be imagined; leave out --variation")
+        ranked = RankSettings(
+            policies=words(policy), imagines=imagines, reader="shipped", bodies=words(robots),
+            tasks=words(tasks), episodes=episodes, seed=seed, replan=replan or TABLETOP_REPLAN,
+            workers=workers, out=out,
+        )  # fmt: skip
+        judge_imagined(ranked)
         return
     if benchmark == "latency":
         wanted = words(robots) or LATENCY_BODIES
