@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kinema.model.kernels import rms_norm, swiglu
+from kinema.model.kernels import attention, rms_norm, swiglu
 
 SHAPES = [(5, 8), (2, 3, 16), (2, 4, 3, 6)]
 
@@ -26,6 +26,27 @@ def test_swiglu_and_its_gradients_equal_the_formula(shape):
     gate, up = gate_up.chunk(2, -1)
     torch.testing.assert_close(swiglu(gate_up), F.silu(gate) * up)
     assert torch.autograd.gradcheck(swiglu, gate_up)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_attention_and_its_gradients_equal_the_formula(masked):
+    q, k, v = (torch.randn(2, 3, n, 4, dtype=torch.float64, requires_grad=True) for n in (5, 6, 6))
+    bias = torch.zeros(2, 1, 5, 6, dtype=torch.float64)
+    bias[0, :, :, 4:] = -1e9
+    bias = bias if masked else None
+    scores = q @ k.transpose(-2, -1) / 2 + (0 if bias is None else bias)
+    torch.testing.assert_close(attention(q, k, v, bias), scores.softmax(-1) @ v)
+    assert torch.autograd.gradcheck(lambda *inputs: attention(*inputs, bias), (q, k, v))
+
+
+def test_attention_under_autocast_takes_single_precision():
+    q, k, v = (torch.randn(2, 3, 5, 8, requires_grad=True) for _ in range(3))
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = attention(q, k, v)
+    rounded.float().sum().backward()
+    assert rounded.dtype == torch.bfloat16
+    assert q.grad.dtype == torch.float32
+    torch.testing.assert_close(rounded.float(), attention(q, k, v), atol=2e-2, rtol=2e-2)
 
 
 def test_bf16_stays_within_rounding_of_single_precision():

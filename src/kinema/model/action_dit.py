@@ -148,11 +148,12 @@ class Block(nn.Module):
         B, R, H, _ = x.shape
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(modulation).chunk(6, -1)
         q, k, v = self._heads(
-            self.qkv((self.norm1(x) * (1 + scale1) + shift1).flatten(0, 1)), 3
+            self.qkv(torch.addcmul(shift1, self.norm1(x), 1 + scale1).flatten(0, 1)), 3
         )  # (BR, heads, H, d)
-        own = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # (BR, heads, H, H)
+        q = q * q.shape[-1] ** -0.5
+        own = q @ k.transpose(-2, -1)  # (BR, heads, H, H)
         q = q.unflatten(0, (B, R)).transpose(1, 2).flatten(2, 3)  # (B, heads, RH, d)
-        seen = (q * q.shape[-1] ** -0.5) @ context[0].transpose(-2, -1) + bias.to(q.dtype)
+        seen = q @ context[0].transpose(-2, -1) + bias.to(q.dtype)
         seen = seen.unflatten(2, (R, H)).transpose(1, 2).flatten(0, 1)  # (BR, heads, H, T)
         weights = torch.cat([seen, own], -1).softmax(-1)
         seen, own = weights.split([seen.shape[-1], H], -1)
@@ -165,7 +166,7 @@ class Block(nn.Module):
         """Context and actions (B, R, T + H, C) together, all modulated."""
         B, R = x.shape[:2]
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(modulation).chunk(6, -1)
-        q, k, v = self._heads(self.qkv((self.norm1(x) * (1 + scale1) + shift1).flatten(0, 1)), 3)
+        q, k, v = self._heads(self.qkv(torch.addcmul(shift1, self.norm1(x), 1 + scale1).flatten(0, 1)), 3)
         x = x + gate1 * self._merge(attend(q, k, v, bias)).unflatten(0, (B, R))
         return x + gate2 * self._ffn(self.norm2(x) * (1 + scale2) + shift2)
 

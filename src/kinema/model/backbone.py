@@ -209,10 +209,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
     """Plain attention (B, heads, T, d): the CPU's fused kernel is several times slower backward in bf16."""
     if q.is_cuda:
         return F.scaled_dot_product_attention(q, k, v, None if bias is None else bias.to(q.dtype))
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-    if bias is not None:
-        scores = scores + bias.to(scores.dtype)
-    return scores.softmax(-1) @ v
+    return kernels.attention(q, k, v, None if bias is None else bias.to(q.dtype))
 
 
 def rms_norm(norm: Qwen3_5RMSNorm, x: Tensor) -> Tensor:

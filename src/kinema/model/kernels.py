@@ -1,10 +1,10 @@
-"""Two small operations with their gradients written out.
+"""Three small operations with their gradients written out.
 
 Eager autograd spends more on the pieces of an RMS norm and of a SwiGLU than on the matrix products between
 them. These compute the same values with one pass each, and write each gradient once. Tests hold them against
 the plain formulas.
 
-Axes: ... any leading axes, C width, F hidden width.
+Axes: ... any leading axes, C width, F hidden width, T tokens, d head width.
 """
 
 from __future__ import annotations
@@ -27,6 +27,41 @@ def swiglu(gate_up: Tensor) -> Tensor:
     """silu(gate) * up for gate_up (..., 2 F), the gate first. Returns (..., F)."""
     out: Tensor = _SwiGlu.apply(gate_up)
     return out
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """softmax(q kT / sqrt(d) + bias) v for q, k, v (..., T, d); the bias carries no gradient."""
+    out: Tensor = _Attention.apply(q, k, v, bias)
+    return out
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)
+    def forward(ctx: FunctionCtx, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+        q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
+        scores = (q @ k.transpose(-2, -1)).mul_(q.shape[-1] ** -0.5)
+        if bias is not None:
+            scores.add_(bias)
+        weights = scores.softmax(-1)
+        ctx.save_for_backward(q, k, v, weights)
+        return weights @ v
+
+    @staticmethod
+    @torch.amp.custom_bwd(device_type="cpu")
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        q, k, v, weights = ctx.saved_tensors  # type: ignore[attr-defined]
+        grad = grad.contiguous()
+        grad_weights = grad @ v.transpose(-2, -1)
+        grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
+        grad_scores.mul_(q.shape[-1] ** -0.5)
+        return (
+            grad_scores @ k,
+            grad_scores.transpose(-2, -1) @ q,
+            weights.transpose(-2, -1) @ grad,
+            None,
+        )
 
 
 class _RmsNorm(torch.autograd.Function):
