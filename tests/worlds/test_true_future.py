@@ -77,7 +77,8 @@ def test_one_block_of_several_is_put_away_when_it_is_named() -> None:
     future = TrueFuture(world, frames=30)
     one = world.task.used[-1]
     future.imagine(world.observe().images, f"put the {one.color} block in the box", "panda")
-    assert future.outcome["success"] == 1.0
+    assert future.outcome["obeyed"] == 1.0
     assert future.outcome["inside"] == 1.0
+    assert future.outcome["success"] == 0.0, "the episode asks for all blocks"
     assert world.task.wanted == ""
     world.close()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kinema.bench.benchmark import Factory
     from kinema.bench.results import Results
 
-BENCHMARKS = ("tabletop", "metaworld", "latency", "safety", "world")
+BENCHMARKS = ("tabletop", "metaworld", "latency", "safety", "world", "planning")
 REPLAN = {"metaworld": 8}  # at 80 Hz a chunk is 0.2 s in all
 TABLETOP_REPLAN = 4  # at 10 Hz contact wants 0.4 s
 LATENCY_BODIES = ("panda", "ur5e")
@@ -74,6 +74,14 @@ def evaluate(
         evaluate_world(
             policy, bodies=words(robots), tasks=words(tasks), episodes=episodes, seed=seed, workers=workers,
             out=out,
+        )  # fmt: skip
+        return
+    if benchmark == "planning":
+        from kinema.commands.plan import evaluate_planning
+
+        evaluate_planning(
+            policy, imagines, bodies=words(robots), episodes=episodes, seed=seed,
+            replan=replan or TABLETOP_REPLAN, workers=workers, out=out,
         )  # fmt: skip
         return
     if choose("world", world, ("true", "imagined")) == "imagined":

@@ -28,7 +28,8 @@ class TrueFuture:
     """Imagines by playing on from the environment's present state, which is afterwards as it was.
 
     actor: makes, for a sentence and a seed, what acts; default: the environment's expert
-    outcome: what the latest imagination came to, by the task's own measures and `success`
+    outcome: what the latest imagination came to, by the task's own measures; `obeyed`, whether the sentence
+        was, and `success`, whether the episode's own goal was reached
     """
 
     def __init__(
@@ -60,7 +61,8 @@ class TrueFuture:
         try:
             with obeying(env, instruction):
                 shots = self._play(self._actor(instruction, seed))
-                self.outcome = {**env.measures(), "success": float(env.success())}
+                obeyed = env.success()
+            self.outcome = {**env.measures(), "obeyed": float(obeyed), "success": float(env.success())}
         finally:
             restore(env, taken)
         return Film(

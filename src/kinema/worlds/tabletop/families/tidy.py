@@ -95,6 +95,7 @@ class Tidy(Family):
 
     def measures(self, scene: Scene) -> dict[str, float]:
         return {
+            **super().measures(scene),
             "inside": float(sum(self.inside(scene, b) for b in self.used)),
             "blocks": float(len(self.used)),
         }
