@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kinema.commands import policies
 from kinema.commands.terminal import examples
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from kinema.commands.closed_loop import Film, Session
+    from kinema.runtime.report import RunTrace
 
 EXAMPLES = examples(
     'kinema run "put the red block in the blue bowl"',
@@ -51,7 +58,8 @@ def run(
     trace = film.trace
     if not len(trace.actions):
         raise KeyboardInterrupt  # stopped before the first step: there is nothing to write
-    write_video(out / "run.mp4", film.side_by_side(), session.card.control_hz)
+    pictures, trace = _with_imagined(film, session)
+    write_video(out / "run.mp4", pictures, session.card.control_hz)
     write_report(out / "report.html", trace, out / "run.mp4")
     write_rerun(out / "run.rrd", trace, film.frames)
     print(f"{trace.outcome.result.value}: {trace.outcome.cause}")
@@ -62,3 +70,21 @@ def run(
         print(f"{what + ':':8}{out / name}")
     if film.interrupted:
         raise typer.Exit(130)
+
+
+def _with_imagined(film: Film, session: Session) -> tuple[np.ndarray, RunTrace]:
+    """The run's pictures and trace, with what the shipped world model imagined below, where there is one."""
+    from kinema.commands.beside import imagined_along, shipped_world, stacked
+
+    pictures, trace = film.side_by_side(), film.trace
+    if shipped_world() is None:
+        return pictures, trace
+    from kinema.commands.eval_world import imagines_factory
+
+    imagines = imagines_factory("shipped").build()
+    sentence = session.request.text
+    imagined = imagined_along(imagines, film.frames, sentence, session.card, seed=session.seed)
+    if imagined is None:
+        return pictures, trace
+    facts = {**trace.facts, "film": "above what happened, below what the world model imagined beforehand"}
+    return stacked(pictures, imagined), replace(trace, facts=facts)
