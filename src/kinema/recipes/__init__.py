@@ -11,7 +11,14 @@ from kinema.recipes.gate import GateRecipe, nano_gate
 from kinema.recipes.inverse import InverseRecipe, nano_inverse
 from kinema.recipes.nano import nano_metaworld, nano_mixed, nano_tabletop
 from kinema.recipes.recipe import Recipe
-from kinema.recipes.study import study_base, study_joint_mask, study_no_pointing, study_read_mask
+from kinema.recipes.study import (
+    study_base,
+    study_joint_mask,
+    study_no_pointing,
+    study_read_mask,
+    study_real10,
+    study_real10_dreams,
+)
 from kinema.schema import KinemaError
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -23,6 +30,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "study_no_pointing": study_no_pointing,
     "study_joint_mask": study_joint_mask,
     "study_read_mask": study_read_mask,
+    "study_real10": study_real10,
+    "study_real10_dreams": study_real10_dreams,
 }
 # What is trained to judge motion and not to make it.
 GATES: dict[str, Callable[[], GateRecipe]] = {"nano_gate": nano_gate}

@@ -13,12 +13,18 @@ from kinema.data.lerobot import Dataset
 from kinema.data.source import Source, from_dataset
 from kinema.schema import KinemaError
 
-TABLETOP, METAWORLD_RAW = "tabletop", "metaworld_raw"
+TABLETOP, METAWORLD_RAW, DREAMS = "tabletop", "metaworld_raw", "dreams"
+DREAM_STEPS = 3  # control steps from one imagined picture to the next
 
 
 def tabletop_sources(data: Path, image_size: int, which: str = TABLETOP) -> list[Source]:
     """One source per data set in data/tabletop and in data/tabletop_* (corrections, other rounds)."""
     return [_open(root, image_size) for root in tabletop_folders(data, which)]
+
+
+def dream_sources(data: Path, image_size: int) -> list[Source]:
+    """What `kinema dream` wrote below data/dreams; windows begin only where a picture was imagined."""
+    return [_open(root, image_size, stride=DREAM_STEPS) for root in _made_by("kinema dream", data, DREAMS)]
 
 
 def metaworld_sources(data: Path) -> list[Source]:
@@ -61,16 +67,17 @@ def _raw_task(folder: Path, card: EmbodimentCard) -> Source:
 
 def tabletop_folders(data: Path, which: str = TABLETOP) -> list[Path]:
     """The data sets in data/<which> and in data/<which>_*. Raises KinemaError when there is none."""
+    return _made_by(f"kinema data make {TABLETOP}", data, which)
+
+
+def _made_by(command: str, data: Path, which: str) -> list[Path]:
     folders = [data / which, *sorted(data.glob(f"{which}_*"))]
     found = [path.parent.parent for folder in folders for path in sorted(folder.glob("*/meta/info.json"))]
     if not found:
-        raise KinemaError(
-            f"no data set below {data / which}; make it with: "
-            f"kinema data make {TABLETOP} --out {data / which}"
-        )
+        raise KinemaError(f"no data set below {data / which}; make it with: {command} --out {data / which}")
     return found
 
 
-def _open(root: Path, image_size: int) -> Source:
+def _open(root: Path, image_size: int, stride: int = 1) -> Source:
     dataset = Dataset.open(root)
-    return from_dataset(dataset, load_card(dataset.card_name), image_size=image_size)
+    return from_dataset(dataset, load_card(dataset.card_name), image_size=image_size, stride=stride)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
+from kinema.data.source import Source
 from kinema.model import presets
 from kinema.model.action_dit import Mask
 from kinema.model.policy import PolicyConfig
 from kinema.recipes.recipe import Recipe
-from kinema.recipes.sources import tabletop_sources
+from kinema.recipes.sources import dream_sources, tabletop_sources
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig
 from kinema.train.run import TrainConfig
@@ -34,6 +36,34 @@ def study_joint_mask() -> Recipe:
 def study_read_mask() -> Recipe:
     """Context tokens stay as the backbone made them; the decoder's blocks only read them."""
     return _study("study_read_mask", "the small study: the decoder's read mask", partial(_mask, "read"))
+
+
+def study_real10() -> Recipe:
+    """Ten demonstrations of each task and nothing else."""
+    return replace(
+        _study("study_real10", "the small study: ten demonstrations a task", partial(_mask, "read")),
+        sources=partial(tabletop_sources, image_size=96, which="study10"),
+        data_command=_TEN,
+    )
+
+
+def study_real10_dreams() -> Recipe:
+    """The same ten demonstrations, and dreams of new scenes; half of every batch from each."""
+    return replace(
+        _study("study_real10_dreams", "the small study: the same and dreams", partial(_mask, "read")),
+        sources=_ten_and_dreams,
+        data_command=f"{_TEN}, then kinema dream --families pick_place,button --episodes 100",
+    )
+
+
+_TEN = (
+    "kinema data make tabletop --robots panda --families pick_place,button --episodes 10 --out data/study10"
+)
+
+
+def _ten_and_dreams(data: Path) -> list[Source]:
+    real, dreams = tabletop_sources(data, 96, which="study10"), dream_sources(data, 96)
+    return real + [replace(source, weight=len(real) / len(dreams)) for source in dreams]
 
 
 def _nano(vocab_size: int) -> PolicyConfig:
