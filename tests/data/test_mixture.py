@@ -13,6 +13,7 @@ from kinema.data.source import measure_stats
 from kinema.data.text import TextTokenizer
 from kinema.schema import KinemaError
 from kinema.space.codec import Codec
+from kinema.space.foreseen import Foreseen
 from kinema.space.layout import slot_index
 
 
@@ -20,10 +21,12 @@ def _sources():
     return [fake_source(load_card(name), image_size=64, seed=i) for i, name in enumerate(("panda", "aloha"))]
 
 
-def _mixture(sources, seed=0, batch_size=12):
+def _mixture(sources, seed=0, batch_size=12, late_steps=0):
     tokenizer = TextTokenizer.train([t for s in sources for t in s.tasks], 400)
     codecs = {s.card.name: Codec(s.card, *measure_stats([s], 16)) for s in sources}
-    return Mixture(sources, codecs, tokenizer, batch_size=batch_size, horizon=16, seed=seed)
+    return Mixture(
+        sources, codecs, tokenizer, batch_size=batch_size, horizon=16, seed=seed, late_steps=late_steps
+    )
 
 
 def test_a_restored_stream_goes_on_with_the_same_batch():
@@ -107,3 +110,55 @@ def test_one_body_alone_is_never_misnamed():
     mixture = _mixture(_sources()[:1], batch_size=50)
     mixture.misnamed = 0.9
     assert mixture.draw().action_mask.flatten(1).any(1).all()
+
+
+def test_earlier_steps_are_of_the_same_episode_and_old_enough():
+    source = replace(_sources()[0], starts=np.arange(0, 240, 2))  # every second step has pictures
+    starts, steps = np.array([10, 10, 20, 22, 4]), np.array([3, 0, 2, 2, 9])
+    # the beginning of an episode has nothing before it
+    np.testing.assert_array_equal(source.earlier(starts, steps), [6, 10, 20, 20, 4])
+
+
+def test_late_rows_see_old_pictures_and_the_pose_that_was_commanded_since():
+    panda = _sources()[0]
+    steps = np.arange(len(panda.action))
+    marked = np.broadcast_to(
+        (steps % 240).astype(np.uint8)[:, None, None, None, None], (len(steps), 2, 64, 64, 3)
+    )
+    executed = panda.action + 0.01
+    source = replace(panda, images=marked.__getitem__, executed=executed)
+    mixture = _mixture([source], batch_size=200, late_steps=3)
+    batch = mixture.draw()
+    codec = mixture.codecs["panda"]
+    late = 0
+    for i in range(200):
+        seen = int(batch.inputs.images[i, 0, 0, 0, 0])
+        state = batch.inputs.state[i].numpy()
+        candidates = [codec.encode_state(source.state[seen])]
+        candidates += [
+            codec.encode_state(Foreseen(source.card).after(source.state[seen], executed[seen + d - 1]))
+            for d in (1, 2, 3)
+            if seen + d < len(steps)
+        ]
+        match = [bool(np.allclose(state, candidate)) for candidate in candidates]
+        assert any(match)
+        late += not match[0]
+        chunk, _ = source.windows(np.array([seen + match.index(True)]), 16)
+        pose = source.state[seen]
+        if not match[0]:
+            pose = Foreseen(source.card).after(pose, executed[seen + match.index(True) - 1])
+        np.testing.assert_allclose(batch.actions[i], codec.encode(chunk[0], pose), atol=1e-6)
+    assert 70 < late < 125  # half of the rows, fewer where an episode begins
+
+
+def test_a_late_row_of_training_is_the_row_of_a_late_answer():
+    """Training input equals serving input: pictures from before, and the committed actions carried out."""
+    source = _sources()[0]
+    mixture = _mixture([source], late_steps=3)
+    rng = np.random.default_rng(3)
+    seen, state = mixture._late(source, np.array([7]), rng)
+    while seen[0] == 7:
+        seen, state = mixture._late(source, np.array([7]), rng)
+    committed = source.done(np.arange(seen[0], 7))
+    served = Foreseen(source.card).after(source.state[seen[0]], committed[-1])
+    np.testing.assert_array_equal(state[0], served)

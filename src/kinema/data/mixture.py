@@ -3,6 +3,9 @@
 The order depends on nothing but the seed and the number of batches drawn, so its whole state is two
 integers, and a resumed run continues with the very batch the stopped one would have drawn.
 
+Where asked, half of the rows see pictures from some steps before and the pose that the actions carried out
+since have led to, as a policy does whose answers come late.
+
 A share of the rows is told the name of another body. Such a row teaches one thing: the slots of the body
 that is seen, but not named, stay quiet. Without it the pictures alone would say which body moves, and the
 prompt would decide nothing.
@@ -24,6 +27,7 @@ from kinema.data.batch import Batch
 from kinema.data.source import Source
 from kinema.data.text import TextTokenizer
 from kinema.space.codec import Codec
+from kinema.space.foreseen import Foreseen
 
 _POINTS = 2
 
@@ -47,20 +51,24 @@ class Mixture:
         horizon: int,
         seed: int,
         misnamed: float = 0.0,
+        late_steps: int = 0,
         stream: int = 0,
         streams: int = 1,
     ) -> None:
         """misnamed: share of rows told another body's name, where the mixture has more than one.
 
+        late_steps: most steps that the pictures of a row may be older than its pose
+
         stream: which of `streams` processes draws; each sees rows of its own.
         """
-        self.misnamed, self.stream, self.streams = misnamed, stream, streams
+        self.misnamed, self.late_steps, self.stream, self.streams = misnamed, late_steps, stream, streams
         self.sources, self.codecs, self.tokenizer = sources, codecs, tokenizer
         self.batch_size, self.horizon = batch_size, horizon
         self.state = MixtureState(seed=seed, drawn=0)
         weights = np.array([source.weight for source in sources], np.float64)
         self._weights = weights / weights.sum()
         self._cards = {source.card.name: source.card for source in sources}
+        self._foreseen = {name: Foreseen(card) for name, card in self._cards.items()}
         # token ids by source, then by the card that is named, then by task
         self._tokens = [
             {
@@ -97,27 +105,33 @@ class Mixture:
         named = self._names(source.card.name, len(starts), rng)
         told_right = np.array([name == source.card.name for name in named])
         chunk, valid = source.windows(starts, self.horizon)
-        images = source.images(starts)
+        seen, state = self._late(source, starts, rng) if self.late_steps else (starts, source.state[starts])
+        images = source.images(seen)
         tokens = self._tokens[source_index]
         points = np.zeros((len(starts), images.shape[1], _POINTS, 4), np.float32)  # u, v, visible, labelled
         if source.points is not None:
-            points[..., :3] = source.points[starts]
+            points[..., :3] = source.points[seen]
             points[..., 3] = 1
         return _Part(
             rows=[
-                sample.Row(
-                    images=image,
-                    state=source.state[i],
-                    tokens=tokens[name][source.task_index[i]],
-                    codec=codec,
-                )
-                for image, i, name in zip(images, starts, named)
+                sample.Row(images=image, state=pose, tokens=tokens[name][source.task_index[i]], codec=codec)
+                for image, pose, i, name in zip(images, state, starts, named)
             ],
-            actions=codec.encode(chunk, source.state[starts]),
+            actions=codec.encode(chunk, state),
             action_mask=valid[:, :, None] & codec.mask & told_right[:, None, None],
             quiet_mask=np.stack([self._quiet(source.card.name, name) for name in named]),
             points=points,
         )
+
+    def _late(
+        self, source: Source, starts: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Steps (n,) whose pictures are seen, and states (n, S) as they are foreseen from there."""
+        late = rng.integers(1, self.late_steps + 1, len(starts)) * rng.integers(0, 2, len(starts))
+        seen = source.earlier(starts, late)
+        state = source.state[seen]
+        moved = self._foreseen[source.card.name].after(state, source.done(starts - 1))
+        return seen, np.where((seen < starts)[:, None], moved, state)
 
     def _quiet(self, seen: str, named: str) -> np.ndarray:
         """Slots (K,) that must stay at zero: all but the body's own; under a wrong name, the body's own."""

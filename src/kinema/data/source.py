@@ -29,12 +29,13 @@ class Source:
     card: EmbodimentCard
     images: Callable[[np.ndarray], np.ndarray]
     state: np.ndarray  # float32 (N, state channels)
-    action: np.ndarray  # float32 (N, D)
+    action: np.ndarray  # float32 (N, D), what is right to do
     points: np.ndarray | None  # float32 (N, V, P, 3): u, v, visible
     episode_end: np.ndarray  # int64 (N,): one past the last step of the step's episode
     task_index: np.ndarray  # int64 (N,)
     tasks: Sequence[str]
-    starts: np.ndarray  # int64 (M,): steps at which a window may begin
+    starts: np.ndarray  # int64 (M,), increasing: steps at which a window may begin
+    executed: np.ndarray | None = None  # float32 (N, D), what was done; None: what was right
     weight: float = 1.0
 
     def __post_init__(self) -> None:
@@ -57,6 +58,19 @@ class Source:
         end = self.episode_end[starts][:, None]
         return self.action[np.minimum(steps, end - 1)], steps < end
 
+    def earlier(self, starts: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """For each start (n,) the last possible one at least `steps` (n,) before it, in the same episode.
+
+        Where there is none, the start itself.
+        """
+        found = self.starts[np.maximum(np.searchsorted(self.starts, starts - steps, side="right") - 1, 0)]
+        same = (found <= starts - steps) & (self.episode_end[found] == self.episode_end[starts])
+        return np.where(same, found, starts)
+
+    def done(self, steps: np.ndarray) -> np.ndarray:
+        """The actions (n, D) that were carried out at these steps (n,)."""
+        return (self.action if self.executed is None else self.executed)[steps]
+
 
 def from_dataset(dataset: Dataset, card: EmbodimentCard, *, image_size: int, stride: int = 1) -> Source:
     """A LeRobot data set as a source, its frames decoded once into a cache; windows begin every `stride`."""
@@ -72,6 +86,7 @@ def from_dataset(dataset: Dataset, card: EmbodimentCard, *, image_size: int, str
         images=pictures.__getitem__,
         state=dataset.state,
         action=dataset.action,
+        executed=dataset.executed,
         points=dataset.points,
         episode_end=end,
         task_index=dataset.task_index,

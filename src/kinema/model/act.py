@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,10 @@ from kinema.data.sample import Row
 from kinema.model import artifact
 from kinema.model.flow import Known
 from kinema.schema import ActionChunk, Observation, Question, noise_seed
+from kinema.space.foreseen import Foreseen
 from kinema.space.layout import NUM_SLOTS
+
+_ROUNDING_S = 1e-6
 
 
 class LocalPolicy:
@@ -61,13 +65,13 @@ class LocalPolicy:
 
         Raises KinemaError on an unknown body or a bad observation; `check` finds which one it is.
         """
-        rows = [self.check(question) for question in questions]
+        rows = [self._foresee(question, self.check(question)) for question in questions]
         policy, tokenizer = self.artifact.policy, self.artifact.tokenizer
         inputs = sample.inputs(rows, tokenizer).to(self._device)
         widest = max(rows, key=lambda row: len(row.images)).codec.card
         tags = self.artifact.tags(widest).to(self._device)
         noise = torch.stack([self._noise(question.noise_seed, count) for question in questions])
-        known = self._known(questions, rows)
+        known = None if self._foresees else self._known(questions, rows)
         unified = policy.sample(inputs, tags, noise.to(self._device), self.sample_steps, known).cpu().numpy()
         return [
             [self._chunk(question, row, one) for one in of_question]
@@ -87,6 +91,30 @@ class LocalPolicy:
         if self.steady:
             noise[0] = 0.0
         return noise
+
+    @property
+    def _foresees(self) -> bool:
+        """Whether the weights know pictures older than the pose; else committed steps are painted in."""
+        return self.artifact.policy.config.late_steps > 0
+
+    def _foresee(self, question: Question, row: Row) -> Row:
+        """The row as it will be when the committed actions have been carried out."""
+        ahead = self._ahead(question)
+        if not self._foresees or ahead is None:
+            return row
+        return replace(row, state=Foreseen(row.codec.card).after(row.state, ahead.values[-1]))
+
+    def _ahead(self, question: Question) -> ActionChunk | None:
+        """The committed actions that are due within the chunk; None where there are none."""
+        committed = question.committed
+        if committed is None:
+            return None
+        due_s = committed.times_s - question.observation.time_s
+        hz = self.artifact.codec(question.card).card.control_hz
+        inside = (due_s > _ROUNDING_S) & (due_s * hz < self.artifact.policy.config.decoder.horizon)
+        if not inside.any():
+            return None
+        return replace(committed, values=committed.values[inside], times_s=committed.times_s[inside])
 
     def _known(self, questions: Sequence[Question], rows: Sequence[Row]) -> Known | None:
         """The committed actions in unified slots, each at the step of the chunk at which it is due."""
@@ -109,5 +137,12 @@ class LocalPolicy:
     def _chunk(self, question: Question, row: Row, unified: np.ndarray) -> ActionChunk:
         codec = row.codec
         values = codec.decode(unified, row.state.astype(np.float64))
-        times_s = question.observation.time_s + (1 + np.arange(len(values))) / codec.card.control_hz
+        steps_s = (1 + np.arange(len(values))) / codec.card.control_hz
+        ahead = self._ahead(question) if self._foresees else None
+        if ahead is None:
+            times_s = question.observation.time_s + steps_s
+            return ActionChunk(values=values, times_s=times_s, card=question.card)
+        # the answer begins with what is committed, and goes on from there
+        times_s = np.concatenate([ahead.times_s, ahead.times_s[-1] + steps_s])[: len(values)]
+        values = np.concatenate([ahead.values, values])[: len(values)]
         return ActionChunk(values=values, times_s=times_s, card=question.card)

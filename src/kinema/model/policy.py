@@ -39,6 +39,7 @@ class PolicyConfig:
     tau_concentration: float = 4.0
     draws: int = 2
     sample_steps: int = 2
+    late_steps: int = 0  # most steps that its pictures were older than its pose in training
     layout_version: int = LAYOUT_VERSION
 
     def __post_init__(self) -> None:

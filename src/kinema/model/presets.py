@@ -16,7 +16,8 @@ def nano(vocab_size: int = 1024, image_size: int = 96) -> PolicyConfig:
     """About 5 M parameters: softmax attention only, a convolutional stem with 16 px patches."""
     return _small(
         vocab_size, image_size, width=192, text_depth=3, vision_width=128, vision_depth=2,
-        decoder=DecoderConfig(width=192, depth=3, heads=4, ffn=512, mask="read", prefix=6),
+        decoder=DecoderConfig(width=192, depth=3, heads=4, ffn=512, mask="read"),
+        late_steps=3,
     )  # fmt: skip
 
 
@@ -30,7 +31,7 @@ def tiny(vocab_size: int = 512, image_size: int = 64) -> PolicyConfig:
 
 def _small(
     vocab_size: int, image_size: int, *, width: int, text_depth: int, vision_width: int, vision_depth: int,
-    decoder: DecoderConfig,
+    decoder: DecoderConfig, late_steps: int = 0,
 ) -> PolicyConfig:  # fmt: skip
     text = dict(
         vocab_size=vocab_size,
@@ -54,7 +55,10 @@ def _small(
         num_position_embeddings=(image_size // 16) ** 2,
         hidden_act="gelu",
     )
-    return PolicyConfig(text=text, vision=vision, decoder=decoder, image_size=image_size, conv_stem=True)
+    return PolicyConfig(
+        text=text, vision=vision, decoder=decoder, image_size=image_size, conv_stem=True,
+        late_steps=late_steps,
+    )  # fmt: skip
 
 
 def _rope(theta: float, partial: float, sections: list[int]) -> dict:

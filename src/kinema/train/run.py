@@ -75,7 +75,8 @@ class Training:
         self.mixture = Mixture(
             sources, self.codecs, self.tokenizer,
             batch_size=config.batch_size // group.size, horizon=horizon, seed=config.loop.seed,
-            misnamed=config.sft.misnamed, stream=group.rank, streams=group.size,
+            misnamed=config.sft.misnamed, late_steps=policy_config.late_steps,
+            stream=group.rank, streams=group.size,
         )  # fmt: skip
         self.tags = _tags(sources, self.tokenizer)
         stage = Sft(self.policy, self.tags, config.sft)
