@@ -290,6 +290,32 @@ def stats(
     print(table(rows, ("feature", "channel", *columns)))
 
 
+@app.command(
+    "annotate",
+    epilog=examples(
+        "kinema data annotate data/tabletop/panda",
+        "kinema data annotate data/videos --url http://localhost:8000/v1 --model vision",
+    ),
+)
+def annotate(
+    folder: Folder,
+    limit: Annotated[int, typer.Option(help="At most so many new episodes; 0 for all.", min=0)] = 0,
+) -> None:
+    """Write captions in five layers to meta/captions.jsonl, from the recorded states and actions."""
+    from kinema.commands.annotate import annotate as write
+    from kinema.commands.annotate import shown
+
+    with saved_on_interrupt(lambda: f"Captions are in {folder}; the same command goes on from there."):
+        written = write(folder, limit=limit)
+    for line in shown(written):
+        print(line)
+    print(f"{folder}: {written.new} episodes described, {written.kept} kept from before")
+    for episode, faults in (written.faulty or {}).items():
+        print(f"episode {episode} was left out: {'; '.join(faults)}")
+    if written.faulty:
+        raise typer.Exit(1)
+
+
 def channel_names(feature: Mapping[str, Any], channels: int) -> list[str]:
     """Names of a feature's channels; pictures have red, green and blue."""
     if feature["dtype"] in ("video", "image"):

@@ -45,7 +45,8 @@ class _Phrase:
 
     def say(self, count: int, joint: str) -> str:
         scale = _SCALES[self.scale]
-        amount = f"{abs(count) * scale.step:g} {scale.unit}"
+        number = f"{abs(count) * scale.step:g}"
+        amount = f"{number} {scale.unit.replace('degrees', 'degree') if number == '1' else scale.unit}"
         return self.words.format(amount=amount, way=self.ways[count < 0], joint=joint)
 
 
@@ -57,7 +58,7 @@ def _pattern(phrase: _Phrase) -> re.Pattern[str]:
     """Finds what `phrase` says, with or without a verb that may be left out."""
     verb, _, rest = phrase.words.partition(" ")
     words = rest if verb in _ELIDED else phrase.words
-    unit = re.escape(_SCALES[phrase.scale].unit)
+    unit = re.escape(_SCALES[phrase.scale].unit).replace("degrees", "degrees?")
     pattern = words.format(
         amount=rf"(?P<count>\d+(?:\.\d+)?) {unit}",
         way=rf"(?P<way>{'|'.join(phrase.ways)})\b",
@@ -111,7 +112,7 @@ _BASE = {
     "head": _joint_phrases("head "),
 }
 _PHRASES = {"left": _ARM, "right": _ARM, "base": _BASE}
-_SUBJECTS = {"left": "the left arm", "right": "the right arm", "base": "the car"}
+_SUBJECTS = {"left": "the left arm", "right": "the right arm", "base": "the vehicle"}
 
 
 def say(moved: Moved) -> str:
