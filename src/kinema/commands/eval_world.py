@@ -74,7 +74,7 @@ def imagines_factory(model: str) -> Factory:
             f"there is no world model in {folder}; choices: a folder made by `kinema train nano_world`, "
             f"{', '.join(_BASELINES)}"
         )
-    return Factory(target="kinema.model.world_artifact:load_world", arguments={"folder": str(folder)})
+    return Factory(target="kinema.commands.world_twins:world_model", arguments={"folder": str(folder)})
 
 
 def _beside(model: str) -> dict[str, Any]:

@@ -84,17 +84,18 @@ class FilmEyes:
         answered = torch.from_numpy(self.locate(example))
         save_file({"images": torch.from_numpy(example), "points": answered}, folder / "example.safetensors")
 
+    @torch.inference_mode()
     def locate(self, pictures: np.ndarray) -> np.ndarray:
         """uint8 (n, S, S, 3) to float32 (n, K, 3): u, v in [0, 1] and the probability of being seen."""
         parts = [self.model(chunk).points() for chunk in self._chunks(pictures)]
         return torch.cat(parts).numpy()
 
+    @torch.inference_mode()
     def features(self, pictures: np.ndarray) -> list[np.ndarray]:
         """uint8 (n, S, S, 3) to maps float32 (n, h, w, C), from fine to coarse."""
         layers = [self.model.maps(chunk) for chunk in self._chunks(pictures)]
         return [torch.cat(parts).permute(0, 2, 3, 1).numpy() for parts in zip(*layers)]
 
-    @torch.inference_mode()
     def _chunks(self, pictures: np.ndarray) -> list[Tensor]:
         size = self.model.config.image_size
         if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != (size, size, 3):

@@ -45,14 +45,13 @@ def film_embedding(maps: np.ndarray) -> np.ndarray:
 def frechet_distance(films: np.ndarray, true: np.ndarray) -> float:
     """Between two Gaussians fitted to embeddings (N, D): |difference of means|² + tr(A + B - 2 (A B)^½).
 
-    Both are first projected onto at most N / 2 directions in which the true films vary most, and scaled by
-    what they vary there, because a covariance of N films has no more than N - 1 directions.
+    Of few films it is too large: compare it only with other sets of as many films of the same scenes.
     """
     if len(films) < 2 or len(true) < 2:
         raise KinemaError(
             f"a Frechet distance needs at least 2 films of each; got {len(films)} and {len(true)}"
         )
-    a, b = _project(films.astype(np.float64), true.astype(np.float64))
+    a, b = films.astype(np.float64), true.astype(np.float64)
     return frechet_of_gaussians(a.mean(0), _covariance(a), b.mean(0), _covariance(b))
 
 
@@ -64,14 +63,6 @@ def frechet_of_gaussians(
     crossed = np.linalg.eigvalsh(root @ other_covariance @ root)
     trace = np.trace(covariance) + np.trace(other_covariance) - 2 * np.sqrt(np.clip(crossed, 0, None)).sum()
     return float(((mean - other_mean) ** 2).sum() + max(0.0, trace))
-
-
-def _project(films: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    center = true.mean(0)
-    _, spread, directions = np.linalg.svd(true - center, full_matrices=False)
-    kept = max(1, min(len(true) // 2, int((spread > 1e-6 * spread.max()).sum())))
-    scale = np.maximum(spread[:kept] / np.sqrt(len(true)), _EPSILON)
-    return (films - center) @ directions[:kept].T / scale, (true - center) @ directions[:kept].T / scale
 
 
 def _covariance(rows: np.ndarray) -> np.ndarray:
