@@ -6,15 +6,18 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 
+from kinema.commands.dream_points import point_labels
 from kinema.commands.terminal import examples, saved_on_interrupt, table, words
 from kinema.schema import KinemaError
 
 if TYPE_CHECKING:
+    from kinema.bench.metrics.tracks import Eyes
+    from kinema.data.lerobot_write import Writer
     from kinema.model.inverse_artifact import FilmReader
     from kinema.schema import Film, Imagines
     from kinema.space.motion import Motion
@@ -57,7 +60,7 @@ def dream(
         reads.codec(body)
         if (out / body).exists():
             raise KinemaError(f"{out / body} exists already; choose another --out")
-    size = reads.model.config.image_size
+    size, eyes = reads.model.config.image_size, _eyes()
     fates: list[Fate] = []
     with saved_on_interrupt(lambda: f"Whole dreams are in {out}."):
         for body in bodies:
@@ -65,10 +68,11 @@ def dream(
             with Writer(out / body, card=card, image_size=size, features={DREAMED: [DREAMED]}) as writer:
                 for family in words(families):
                     for one in _dreams(world, reads, body, family, episodes, first_seed):
-                        fates.append(_keep(one, writer, replay))
+                        fates.append(_keep(one, writer, eyes, replay))
             _write_log(out, world, reader, reads, fates)
     print(report(fates))
-    print(f"data sets: {', '.join(str(out / body) for body in bodies)}; what became of each: {out / LOG}")
+    written = [str(out / body) for body in bodies if any(fate.kept and fate.card == body for fate in fates)]
+    print(f"data sets: {', '.join(written) or 'none, no dream was kept'}; what became of each: {out / LOG}")
 
 
 LOG = "dreamed.jsonl"
@@ -117,6 +121,13 @@ def imagination(name: str, env: TabletopEnv) -> Imagines:
     return imagines_factory(name).build()
 
 
+def _eyes() -> Eyes | None:
+    """The shipped detector, which finds what the sentences point at, where there is one."""
+    from kinema.commands.eval_world import ARTIFACTS, eyes_factory
+
+    return eyes_factory().build() if (ARTIFACTS / "film_detector").is_dir() else None
+
+
 def _dreams(
     world: str, reads: FilmReader, body: str, family: str, episodes: int, first_seed: int
 ) -> Iterator[_Dream]:
@@ -135,13 +146,16 @@ def _dreams(
     env.close()
 
 
-def _keep(one: _Dream, writer: Any, replay: bool) -> Fate:
+def _keep(one: _Dream, writer: Writer, eyes: Eyes | None, replay: bool) -> Fate:
     """Write the dream unless it has faults; replay it when asked."""
     from kinema.data.dreamed import DreamLimits, episode, faults
 
     found = faults(one.motion, one.env.card, DreamLimits())
+    points = None if eyes is None else point_labels(one.film, eyes)
+    if eyes is not None and points is None:
+        found = (*found, "the sentence names nothing that could be pointed at")
     if not found:
-        writer.add_episode(**episode(one.film, one.motion))
+        writer.add_episode(**episode(one.film, one.motion, points=points))
     return Fate(
         card=one.env.card.name,
         family=one.env.family,

@@ -1,0 +1,39 @@
+"""Where a dream's sentence points: the named thing and its place, found in the pictures by a detector.
+
+A policy learns where to look from such labels, and nobody knows the true state of an imagined world.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kinema.bench.metrics.tracks import SEEN_FROM, Eyes
+from kinema.schema import Film
+from kinema.worlds.tabletop.parse import parse_instruction
+
+_PLACES = {"push": "area", "stack": "block"}
+
+
+def named_things(instruction: str) -> tuple[str, str] | None:
+    """The detector's words for the thing that is moved and for where it goes; None where no two are named."""
+    request = parse_instruction(instruction)
+    if request.family == "button":
+        return (f"{request.thing} button",) * 2
+    if not (request.thing and request.place):
+        return None
+    return f"{request.thing} block", f"{request.place} {_PLACES.get(request.family, request.kind)}"
+
+
+def point_labels(film: Film, eyes: Eyes) -> np.ndarray | None:
+    """float32 (F, V, 2, 3): u, v in [0, 1] and whether it is seen; None where nothing can be pointed at."""
+    names = named_things(film.instruction)
+    if names is None or not set(names) <= set(eyes.things):
+        return None
+    F, V = film.frames.shape[:2]
+    columns = [list(eyes.things).index(name) for name in names]
+    found = eyes.locate(film.frames.reshape(F * V, *film.frames.shape[2:])).reshape(F, V, -1, 3)[
+        :, :, columns
+    ]
+    seen = found[..., 2:] >= SEEN_FROM
+    inside = np.clip(found[..., :2], 0.0, 1.0)
+    return np.where(seen, np.concatenate([inside, np.ones_like(seen)], -1), 0.0).astype(np.float32)
