@@ -1,9 +1,11 @@
 """Recompute tests/card/kinematics_reference.json: link poses of the makers' models at random joints.
 
-    python scripts/make_kinematics_reference.py --robosuite DIR --gym-aloha DIR --so101 FILE --wx250s FILE
+    python scripts/make_kinematics_reference.py --robosuite DIR --gym-aloha DIR --menagerie DIR \\
+        --so101 FILE --wx250s FILE
 
-DIR is the folder of the (unpacked) package, FILE the MJCF or URDF. Models that are not given are left as they
-are in the file. Meta-World's Sawyer is taken from the installed package, the UR5e from its published table.
+DIR is the folder of the (unpacked) package or repository, FILE the MJCF or URDF. Models that are not given are
+left as they are in the file. Meta-World's Sawyer is taken from the installed package, the arms of Universal
+Robots from their published tables. `--only` recomputes these cards alone.
 """
 
 from __future__ import annotations
@@ -29,16 +31,39 @@ _NOT_KINEMATIC = (
     *("transmission", "material", "equality", "inertial"),
 )
 
+# card, tag, d [m] and a [m] of the six joints
+_UNIVERSAL = (
+    ("ur5e", "UR5e", (0.1625, 0, 0, 0.1333, 0.0997, 0.0996), (0, -0.425, -0.3922, 0, 0, 0)),
+    ("ur10e", "UR10e", (0.1807, 0, 0, 0.17415, 0.11985, 0.11655), (0, -0.6127, -0.57155, 0, 0, 0)),
+)
+# card, folder, joints' name and first number, links of the card, what the model writes before their names
+_ROBOSUITE = (
+    ("kinova_gen3", "kinova3", "Actuator", 1, ("forearm_link", "Bracelet_Link"), ""),
+    ("sawyer", "sawyer", "right_j", 0, ("right_l3", "right_l6"), ""),
+    ("jaco", "jaco", "j2s7s300_joint_", 1, ("link_4", "link_7"), "j2s7s300_"),
+)
+# card, file, base body, joints' name and number, links of the card, what the model writes before their names
+_MENAGERIE = (
+    ("fr3", "franka_fr3/fr3.xml", "base", "fr3_joint", 7, ("link4", "link7"), "fr3_"),
+    ("iiwa14", "kuka_iiwa_14/iiwa14.xml", "base", "joint", 7, ("link4", "link7"), ""),
+    ("arx_l5", "arx_l5/arx_l5.xml", "base_link", "joint", 6, ("link3", "link6"), ""),
+    ("piper", "agilex_piper/piper.xml", "base_link", "joint", 6, ("link3", "link6"), ""),
+    ("yam", "i2rt_yam/yam.xml", "arm", "joint", 6, ("link_3", "link_6"), ""),
+)
+
 Poses = dict[str, np.ndarray]  # T_base_link (4, 4) by the card's link name
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("robosuite", "gym-aloha", "so101", "wx250s"):
+    for name in ("robosuite", "gym-aloha", "menagerie", "so101", "wx250s"):
         parser.add_argument(f"--{name}", type=Path)
+    parser.add_argument("--only", nargs="*", help="names of cards")
     args = parser.parse_args()
     reference = json.loads(REFERENCE.read_text()) if REFERENCE.exists() else {}
     for card_name, (made_from, links) in _models(args).items():
+        if args.only and card_name not in args.only:
+            continue
         reference[card_name] = {"made_from": made_from, "samples": _samples(card_name, links)}
         print(f"{card_name}: {SAMPLES} poses from {made_from}")
     REFERENCE.write_text(
@@ -48,7 +73,10 @@ def main() -> None:
 
 def _models(args: argparse.Namespace) -> dict[str, tuple[str, Callable[[np.ndarray], Poses]]]:
     """For each card at hand: what the poses are made from, and a function from joint values to poses."""
-    models = {"ur5e": ("Universal Robots' Denavit-Hartenberg table of the UR5e", _ur5e)}
+    models: dict[str, tuple[str, Callable[[np.ndarray], Poses]]] = {
+        name: (f"Universal Robots' Denavit-Hartenberg table of the {tag}", _universal(d_m, a_m))
+        for name, tag, d_m, a_m in _UNIVERSAL
+    }
     if args.robosuite:
         robots = args.robosuite / "models" / "assets" / "robots"
         for name, base, links in (
@@ -58,14 +86,22 @@ def _models(args: argparse.Namespace) -> dict[str, tuple[str, Callable[[np.ndarr
             model = _compile(robots / name / "robot.xml")
             joints = [f"joint{i}" for i in range(1, 8)]
             models[name] = (f"robosuite 1.5.2, robots/{name}/robot.xml", _reader(model, base, joints, links))
+        for name, folder, joint, first, links, prefix in _ROBOSUITE:
+            model = _compile(robots / folder / "robot.xml")
+            joints = [f"{joint}{i}" for i in range(first, first + 7)]
+            read = _reader(model, "base", joints, links, prefix)
+            models[name] = (f"robosuite 1.5.2, robots/{folder}/robot.xml", read)
+    if args.menagerie:
+        for name, path, base, joint, count, links, prefix in _MENAGERIE:
+            joints = [f"{joint}{i}" for i in range(1, count + 1)]
+            read = _reader(_compile(args.menagerie / path), base, joints, links, prefix)
+            models[name] = (f"mujoco_menagerie, {path}", read)
     if args.gym_aloha:
         model = _compile(args.gym_aloha / "assets" / "vx300s_left.xml")
         names = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate")
         links = ("upper_forearm_link", "gripper_link")
-        models["aloha"] = (
-            "gym-aloha 0.1.5, assets/vx300s_left.xml",
-            _reader(model, "vx300s_left", [f"vx300s_left/{n}" for n in names], links, prefix="vx300s_left/"),
-        )
+        read = _reader(model, "vx300s_left", [f"vx300s_left/{n}" for n in names], links, "vx300s_left/")
+        models["aloha"] = models["viperx"] = ("gym-aloha 0.1.5, assets/vx300s_left.xml", read)
     if args.so101:
         names = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll")
         read = _reader(_compile(args.so101), "base", names, ("lower_arm", "gripper"))
@@ -141,16 +177,18 @@ def _reader(
     return read
 
 
-def _ur5e(q: np.ndarray) -> Poses:
-    """Classic Denavit-Hartenberg product; the table is Universal Robots' own. `hand` sits on the flange."""
-    d_m = (0.1625, 0, 0, 0.1333, 0.0997, 0.0996)
-    a_m = (0, -0.425, -0.3922, 0, 0, 0)
+def _universal(d_m: tuple[float, ...], a_m: tuple[float, ...]) -> Callable[[np.ndarray], Poses]:
+    """Classic Denavit-Hartenberg product; the tables are Universal Robots' own. `hand` sits on the flange."""
     alpha = (np.pi / 2, 0, 0, np.pi / 2, -np.pi / 2, 0)
-    T = np.eye(4)
-    for theta, d, a, twist in zip(q, d_m, a_m, alpha):
-        c, s, ct, st = np.cos(theta), np.sin(theta), np.cos(twist), np.sin(twist)
-        T = T @ [[c, -s * ct, s * st, a * c], [s, c * ct, -c * st, a * s], [0, st, ct, d], [0, 0, 0, 1]]
-    return {"hand": T}
+
+    def read(q: np.ndarray) -> Poses:
+        T = np.eye(4)
+        for theta, d, a, twist in zip(q, d_m, a_m, alpha):
+            c, s, ct, st = np.cos(theta), np.sin(theta), np.cos(twist), np.sin(twist)
+            T = T @ [[c, -s * ct, s * st, a * c], [s, c * ct, -c * st, a * s], [0, st, ct, d], [0, 0, 0, 1]]
+        return {"hand": T}
+
+    return read
 
 
 def _samples(card_name: str, links: Callable[[np.ndarray], Poses]) -> list[dict[str, object]]:

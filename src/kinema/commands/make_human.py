@@ -56,7 +56,9 @@ def make_human(
                     tried, solved = tried + 1, solved + bool(written)
                     bar.update(written)
                 if tried >= _ENOUGH_TRIED and solved < _FEWEST_SUCCESSES * tried:
-                    raise KinemaError(f"the hand solved {solved} of {tried} episodes of {', '.join(families)}")
+                    raise KinemaError(
+                        f"the hand solved {solved} of {tried} episodes of {', '.join(families)}"
+                    )
                 seed += 1
         worlds.close()
         return {name: writer.num_episodes for name, writer in writers.items()}

@@ -52,9 +52,7 @@ def camera_name(stream: str, view: str) -> str:
 def views_of(dataset: Dataset) -> tuple[str, ...]:
     """The views of an aligned data set. Raises KinemaError when it is not one."""
     prefix = camera_name(STREAMS[0], "")
-    views = tuple(
-        name.removeprefix(prefix) for name in dataset.camera_names if name.startswith(prefix)
-    )
+    views = tuple(name.removeprefix(prefix) for name in dataset.camera_names if name.startswith(prefix))
     lacking = [c for s in STREAMS for v in views if (c := camera_name(s, v)) not in dataset.camera_names]
     if not views or lacking:
         raise KinemaError(
@@ -70,7 +68,9 @@ def stream_frames(dataset: Dataset, stream: str, indices: np.ndarray) -> np.ndar
     return np.stack([dataset.frames(camera_name(stream, view), indices) for view in views], 1)
 
 
-def clip_frames(dataset: Dataset, *, frames: int = 13, every: int = 3, starts_per_episode: int = 1) -> np.ndarray:
+def clip_frames(
+    dataset: Dataset, *, frames: int = 13, every: int = 3, starts_per_episode: int = 1
+) -> np.ndarray:
     """Frame indices int64 (N, F): clips from each episode's start and from evenly spread later ones.
 
     Past an episode's end its last frame is held.

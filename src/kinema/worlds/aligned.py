@@ -76,7 +76,10 @@ def perform(world: HandWorld, seed: int, *, render: bool = True) -> Performance:
         seed=seed,
         instruction=world.instruction,
         path=GraspPath(
-            position_m=np.stack(places), opening=np.array(told), gap_m=np.array(gaps), hz=world.card.control_hz
+            position_m=np.stack(places),
+            opening=np.array(told),
+            gap_m=np.array(gaps),
+            hz=world.card.control_hz,
         ),
         human=_by_view(human),
         empty=_by_view(empty),
@@ -94,8 +97,10 @@ def robot_alone(world: StagedWorld, path: JointPath) -> Pictures:
     for joints, opening in zip(path.joints, path.opening):
         shown, depths = _shown(world, joints, opening), world.depths()
         frames.append(
-            {view: np.where(depths[view][..., None] > _NOTHING_M, np.uint8(BACKGROUND), picture)
-             for view, picture in shown.items()}
+            {
+                view: np.where(depths[view][..., None] > _NOTHING_M, np.uint8(BACKGROUND), picture)
+                for view, picture in shown.items()
+            }
         )
     groups[:] = kept
     return _by_view(frames)

@@ -16,7 +16,7 @@ from kinema.card.card import Arm, Camera, Channel, EmbodimentCard, Geom, Gripper
 NAME = "human_hand"
 TIP_BELOW_TOOL_M = 0.012
 OPEN_M = 0.078  # between the pads of an open hand
-HOME_M = (0.36, 0.0, 0.26)  # of the grasp frame when an episode begins
+HOME_M = (0.36, 0.0, 0.20)  # of the grasp frame when an episode begins
 SKINS = (
     *((0.96, 0.80, 0.69), (0.87, 0.67, 0.54), (0.78, 0.57, 0.44)),
     *((0.55, 0.36, 0.26), (0.36, 0.22, 0.16)),
@@ -135,7 +135,9 @@ def _finger(name: str, side: float) -> Link:
             collide=False,
         )
         shapes += [tip, back]
-    return Link(name=f"{name}_link", parent="palm", pos_m=(0, 0, 0), joint=joint, mass_kg=0.05, geoms=tuple(shapes))
+    return Link(
+        name=f"{name}_link", parent="palm", pos_m=(0, 0, 0), joint=joint, mass_kg=0.05, geoms=tuple(shapes)
+    )
 
 
 def _palm_shapes() -> tuple[Geom, ...]:

@@ -37,7 +37,9 @@ class GraspPath:
             raise KinemaError(f"a grasp path needs positions (T > 0, 3); got {self.position_m.shape}")
         for name, values in (("opening", self.opening), ("gap_m", self.gap_m)):
             if values.shape != (steps,):
-                raise KinemaError(f"a grasp path of {steps} steps needs {name} ({steps},); got {values.shape}")
+                raise KinemaError(
+                    f"a grasp path of {steps} steps needs {name} ({steps},); got {values.shape}"
+                )
         if not all(np.isfinite(v).all() for v in (self.position_m, self.opening, self.gap_m)):
             raise KinemaError("a grasp path holds non-finite values")
 

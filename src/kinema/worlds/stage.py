@@ -64,7 +64,7 @@ def reaches(card: EmbodimentCard) -> bool:
     handle = kinematics.robot.arm("right")
     area, T = work_area(card), T_robot_table(card)
     wanted = home_rotation(handle.arm)
-    for u, v, z in [(u, v, z) for u in (-1, 1) for v in (-1, 1) for z in (0.02, 0.16)]:
+    for u, v, z in [(u, v, z) for u in (-1, 1) for v in (-1, 1) for z in (0.02, 0.18)]:
         place = (T @ [*AREA.at(u, v), z, 1.0])[:3]
         joints = kinematics.solve("right", place, wanted, handle.home, iterations=200)
         position, rotation = kinematics.tool_pose("right", joints)

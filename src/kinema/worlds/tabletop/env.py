@@ -39,6 +39,11 @@ _CLAIMED: dict[str, tuple[str, ...]] = {
     "so101": ("pick_place", "stack", "button"),
     "aloha": (*_ONE_ARM, "lift_two_arms"),
     "sawyer_metaworld": (),
+    **dict.fromkeys(
+        ("fr3", "kinova_gen3", "jaco", "ur10e", "viperx", "piper", "yam", "arx_l5"),
+        ("pick_place", "push", "button"),
+    ),
+    **dict.fromkeys(("iiwa14", "sawyer"), ("pick_place", "button")),
 }
 
 
