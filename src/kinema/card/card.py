@@ -156,7 +156,7 @@ class Camera(_Strict):
 
     name: str
     tag: Literal["ego", "cam_left_wrist", "cam_right_wrist"]  # the tag that wraps the image in the prompt
-    mount: str = "world"  # "world", or "left:<link>" / "right:<link>"
+    mount: str = "world"  # "world", "left:<link>" / "right:<link>", or "base" of a body that drives
     pos_m: Vec3
     quat_wxyz: QuatWxyz
     fovy_rad: float = Field(gt=0.05, lt=3.0)
@@ -197,8 +197,8 @@ class EmbodimentCard(_Strict):
     mobile_base: bool = False
     control_hz: float = Field(gt=0)
     chunk: int = Field(default=16, gt=0)
-    control: Literal["ee_pose", "joint_position", "metaworld"]
-    arms: tuple[Arm, ...] = Field(min_length=1, max_length=2)
+    control: Literal["ee_pose", "joint_position", "metaworld", "drive"]
+    arms: tuple[Arm, ...] = Field(max_length=2)
     cameras: tuple[Camera, ...]
     actions: tuple[Channel, ...]
     states: tuple[Channel, ...]
@@ -222,6 +222,8 @@ class EmbodimentCard(_Strict):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"{what} names must be unique; twice: {twice}")
+        if not self.arms and not self.mobile_base:
+            raise ValueError("a body has at least one arm, or a mobile base")
         if len(self.arms) == 1 and self.arms[0].side != "right":
             raise ValueError("a single arm uses the right block of the unified space; set side: right")
         return self

@@ -94,7 +94,7 @@ def check_home(card: EmbodimentCard) -> str:
 
 def check_cameras(card: EmbodimentCard) -> str:
     """Every camera is fixed in the world or on a link that exists."""
-    mounts = ["world"] + [
+    mounts = ["world", *(["base"] if card.mobile_base else [])] + [
         f"{arm.side}:{link}" for arm in card.arms for link in link_poses(arm, home_joints(arm))
     ]
     for camera in card.cameras:
@@ -105,8 +105,10 @@ def check_cameras(card: EmbodimentCard) -> str:
 
 def check_channels(card: EmbodimentCard) -> str:
     """The channels are those, and in the order, that the card's kind of control stands for."""
-    wanted = expected_slots(card)
-    for what, channels in (("actions", card.actions), ("states", card.states)):
+    moved = expected_slots(card)
+    placed = [f"base.waypoint.{axis}" for axis in ("x", "y", "theta")] if card.control == "drive" else []
+    rows = (("actions", card.actions, moved), ("states", card.states, placed + moved))
+    for what, channels, wanted in rows:
         slots = [channel.slot for channel in channels]
         if slots != wanted:
             raise ValueError(f"{what} fill {slots}; control {card.control!r} of this body needs {wanted}")
@@ -120,7 +122,7 @@ def check_channels(card: EmbodimentCard) -> str:
 def expected_slots(card: EmbodimentCard) -> list[str]:
     """The slots that this body's kind of control fills, in the order of its native vector."""
     pose = ["ee.x", "ee.y", "ee.z", "rot.0", "rot.1", "rot.2", "gripper"]
-    slots = []
+    slots = ["base.velocity.x", "base.velocity.theta"] if card.control == "drive" else []
     for arm in card.arms:
         joints = [f"joint.{i}" for i in range(len(arm.joints))] + ["gripper"]
         names = {"ee_pose": pose, "joint_position": joints, "metaworld": ["ee.x", "ee.y", "ee.z", "gripper"]}

@@ -6,6 +6,7 @@ import json
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from kinema.card.card import EmbodimentCard
 from kinema.card.strict_yaml import MAX_BYTES, StrictYamlError, key_path, read_mapping
 
-_ROBOTS = files("kinema.card") / "robots"
+_ROBOTS, _VEHICLES = files("kinema.card") / "robots", files("kinema.card") / "vehicles"
 
 
 class CardError(ValueError):
@@ -22,8 +23,17 @@ class CardError(ValueError):
 
 
 def card_names() -> tuple[str, ...]:
-    """Names of the cards that come with the package, sorted."""
-    return tuple(sorted(f.name.removesuffix(".yaml") for f in _ROBOTS.iterdir() if f.name.endswith(".yaml")))
+    """Names of the robots' cards that come with the package, sorted."""
+    return _names_in(_ROBOTS)
+
+
+def vehicle_names() -> tuple[str, ...]:
+    """Names of the cards of bodies that only drive, sorted."""
+    return _names_in(_VEHICLES)
+
+
+def _names_in(folder: Traversable) -> tuple[str, ...]:
+    return tuple(sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")))
 
 
 def load_card(name_or_path: str | Path) -> EmbodimentCard:
@@ -34,7 +44,7 @@ def load_card(name_or_path: str | Path) -> EmbodimentCard:
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or text.endswith((".yaml", ".yml")) or "/" in text:
         return parse_card(_read(Path(name_or_path)), str(name_or_path))
-    if text not in card_names():
+    if text not in (*card_names(), *vehicle_names()):
         near = get_close_matches(text, card_names(), n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
         raise CardError(
@@ -45,7 +55,8 @@ def load_card(name_or_path: str | Path) -> EmbodimentCard:
 
 @cache
 def _shipped(name: str) -> EmbodimentCard:
-    card = parse_card((_ROBOTS / f"{name}.yaml").read_bytes(), f"{name}.yaml")
+    folder = _VEHICLES if name in vehicle_names() else _ROBOTS
+    card = parse_card((folder / f"{name}.yaml").read_bytes(), f"{name}.yaml")
     if card.name != name:
         raise CardError(f"{name}.yaml: name: {card.name!r} must equal the file's name")
     return card

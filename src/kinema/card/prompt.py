@@ -20,6 +20,12 @@ def prompt(card: EmbodimentCard, instruction: str, chunk: int | None = None) -> 
     steps = card.chunk if chunk is None else chunk
     if steps < 1:
         raise ValueError(f"a chunk has at least 1 action, got {steps}")
+    if not card.arms:
+        return (
+            f"The vehicle is {card.robot_tag}. The control frequency is {card.control_hz:g} Hz. "
+            f"Please predict the next {steps} speeds and steering angles to execute the following task: "
+            f"{check_instruction(instruction)}."
+        )
     arms = "single arm" if len(card.arms) == 1 else "dual arms"
     body = f"{arms}{', waist' if card.waist else ''}{', and mobile base' if card.mobile_base else ''}"
     return (
