@@ -29,6 +29,7 @@ from kinema.commands import (
     doctor,
     dream,
     evaluate,
+    imagine,
     keys,
     robots,
     run,
@@ -51,6 +52,7 @@ app = typer.Typer(
 app.command("run", epilog=run.EXAMPLES)(run.run)
 app.command("eval", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command("train", epilog=train.EXAMPLES)(train.train)
+app.command("imagine", epilog=imagine.EXAMPLES)(imagine.imagine)
 app.command("dream", epilog=dream.EXAMPLES)(dream.dream)
 app.add_typer(data.app, name="data")
 app.add_typer(robots.app, name="robots")

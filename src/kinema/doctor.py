@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 GL_LINE = "sudo apt-get update && sudo apt-get install -y libegl1 libegl-mesa0 libgl1-mesa-dri"
-EXTRAS = ("data", "tabletop", "metaworld", "train", "view", "serve", "postgres")
+EXTRAS = ("data", "tabletop", "metaworld", "train", "world", "view", "serve", "postgres")
 MIN_DISK_GB = 5.0
 MIN_MEMORY_GB = 6.0
 

@@ -51,7 +51,7 @@ class Connector(ModelMixin, ConfigMixin):
         """
         u, config = understood, self.config
         told = ~dropped if config.conditioning != "none" else torch.zeros_like(dropped)
-        sees = told if config.conditioning == "multimodal" else torch.zeros_like(told)
+        sees = told & u.seen if config.conditioning == "multimodal" else torch.zeros_like(told)
         B, V, N = u.pictures.shape[:3]
         pictures, where = u.pictures.to(self.dtype), u.where.to(self.dtype)
         points = self.point(where[..., N:]) + self.which[:V, : where.shape[2]]

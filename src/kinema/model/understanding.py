@@ -10,7 +10,7 @@ Axes: B batch, L words, V views, N = g * g cells of a picture, P points, C width
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -29,12 +29,14 @@ class Understood:
     """words (B, L, C) and their mask (B, L); pictures (B, V, N, C); where (B, V, P, N + 3).
 
     `where` holds, for each point, its probability in every cell, and then u, v and whether it is visible.
+    `seen` (B,) is False where the pictures and the points may not be looked at.
     """
 
     words: Tensor
     word_mask: Tensor
     pictures: Tensor
     where: Tensor
+    seen: Tensor
 
     def __len__(self) -> int:
         return len(self.words)
@@ -49,7 +51,12 @@ class Understood:
             word_mask=self.word_mask,
             pictures=self.pictures[:, first:end],
             where=self.where[:, first:end],
+            seen=self.seen,
         )
+
+    def unseen(self) -> Understood:
+        """The words alone, for tasks without a first picture."""
+        return replace(self, seen=torch.zeros_like(self.seen))
 
     def half(self) -> Understood:
         """In half precision, to be kept in memory."""
@@ -94,4 +101,5 @@ def understand(
         word_mask=torch.from_numpy(mask),
         pictures=context.image_tokens,
         where=where,
+        seen=torch.ones(B, dtype=torch.bool),
     )

@@ -1,9 +1,9 @@
 """A trained world model as one folder: a diffusers pipeline, and beside it what makes it ours.
 
-    model_index.json    the pipeline: transformer/, vae/, connector/, scheduler/, each in diffusers' format
-    policy/             the artifact whose frozen backbone reads pictures and words
-    world.json          format, configuration, clip shape, bodies, provenance
-    example.safetensors one scene with its noise and the latents it must give, checked at every load
+model_index.json    the pipeline: transformer/, vae/, connector/, scheduler/, each in diffusers' format
+policy/             the artifact whose frozen backbone reads pictures and words
+world.json          format, configuration, clip shape, bodies, provenance
+example.safetensors one scene with its noise and the latents it must give, checked at every load
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from kinema.data.sample import checked_image
 from kinema.data.picture import resize
 from kinema.model import artifact
 from kinema.model.artifact import Artifact
+from kinema.model.block_basis import BlockBasis
 from kinema.model.connector import Connector
 from kinema.model.understanding import Understood, understand
 from kinema.model.video_vae import VideoVae, latent_frames
@@ -49,10 +50,12 @@ class WorldPipeline(DiffusionPipeline):
 
     def __init__(
         self, transformer: QwenImageTransformer2DModel, vae: AutoencoderKLQwenImage, connector: Connector,
-        scheduler: FlowMatchEulerDiscreteScheduler,
+        basis: BlockBasis, scheduler: FlowMatchEulerDiscreteScheduler,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.register_modules(transformer=transformer, vae=vae, connector=connector, scheduler=scheduler)
+        self.register_modules(
+            transformer=transformer, vae=vae, connector=connector, basis=basis, scheduler=scheduler
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +84,9 @@ class World:
         first = self.first_pictures(images, card)
         parts = []
         for number in range(clips):
-            frames = self.continue_from(first[None], [instruction], card, [seed + 7919 * number], steps, guidance)[0]
+            frames = self.continue_from(
+                first[None], [instruction], card, [seed + 7919 * number], steps, guidance
+            )[0]
             parts.append(frames if number == 0 else frames[1:])
             first = frames[-1]
         return Film(
@@ -159,7 +164,8 @@ def save(folder: Path, world: World, scene: Scene) -> None:
     if folder.exists():
         shutil.rmtree(folder)
     pipeline = WorldPipeline(
-        world.model.transformer, world.vae.net, world.model.connector, FlowMatchEulerDiscreteScheduler()
+        world.model.transformer, world.vae.net, world.model.connector, world.vae.basis,
+        FlowMatchEulerDiscreteScheduler()
     )
     for part in (world.model, world.vae):
         for value in part.state_dict().values():
@@ -197,7 +203,7 @@ def load(folder: Path, *, check: bool = True) -> World:
     model = WorldModel(WorldConfig.from_json(about["world"]), pipeline.transformer, pipeline.connector)
     world = World(
         model=model.eval(),
-        vae=VideoVae(pipeline.vae).eval(),
+        vae=VideoVae(pipeline.vae, pipeline.basis).eval(),
         policy=artifact.load(folder / "policy", check=False),
         clips=ClipShape(**about["clips"]),
         provenance=about["provenance"],

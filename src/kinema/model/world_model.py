@@ -28,12 +28,10 @@ from kinema.model.flow import MIN_TAU
 from kinema.model.mmdit import Segment
 from kinema.model.understanding import Understood
 
-_PATCH = 2
-
 
 @dataclass(frozen=True, kw_only=True)
 class WorldConfig:
-    """transformer, connector: keys of their classes. grid: the backbone's cells per side, 0 for a sequence.
+    """transformer, connector: keys of their classes. patch: latents per side of a token.
 
     still: predict what is added to a film in which nothing moves. shift: at 256 and at 4096 tokens, how far
     flow times are moved to the noise end. moving: weight of latents that move against those that stand.
@@ -41,6 +39,7 @@ class WorldConfig:
 
     transformer: dict
     connector: dict
+    patch: int = 1
     still: bool = True
     shift: tuple[float, float] = (3.0, 6.0)
     moving: float = 6.0
@@ -99,15 +98,15 @@ class WorldModel(nn.Module):
         B = len(wanted)
         added = wanted - scene.still
         noise = torch.randn(added.shape, generator=generator).to(added.device)
-        tau = self.draw_tau(B, added[0, 0].numel() // _PATCH**2, generator).to(added.device)
+        tau = self.draw_tau(B, added[0, 0].numel() // self.config.patch**2, generator).to(added.device)
         dropped = (torch.rand(B, generator=generator) < self.config.dropped).to(added.device)
         at = tau.view(-1, 1, 1, 1, 1)
         noisy = (1 - at) * added + at * noise
         found = self.predict(scene, noisy, tau, dropped).float()
-        energy = _tokens(added**2).mean(-1)  # (B, N)
+        energy = self._tokens(added**2).mean(-1)  # (B, N)
         weight = 1 + (self.config.moving - 1) * (energy / (energy + 0.1))
         weight = weight / weight.mean()
-        return (_tokens((found - added) ** 2).mean(-1) * weight).mean()
+        return (self._tokens((found - added) ** 2).mean(-1) * weight).mean()
 
     def draw_tau(self, count: int, tokens: int, generator: torch.Generator | None) -> Tensor:
         """Flow times (count,): logit-normal, moved to the noise end the more the longer the sequence."""
@@ -128,10 +127,10 @@ class WorldModel(nn.Module):
     def _predict(
         self, scene: Scene, noisy: Tensor, tau: Tensor, stream: Tensor, mask: Tensor, guide: Tensor | None
     ) -> Tensor:
-        T, h, w = noisy.shape[2:]
+        T, rows, columns = noisy.shape[2], *(side // self.config.patch for side in noisy.shape[3:])
         segments = [(noisy, scene.still), *((given, given) for given in scene.given)]
         tokens = torch.cat([self._as_tokens(x, still, guide) for x, still in segments], 1)
-        shapes: list[Segment] = [(x.shape[2], h // _PATCH, w // _PATCH) for x, _ in segments]
+        shapes: list[Segment] = [(x.shape[2], rows, columns) for x, _ in segments]
         out = self.transformer(
             hidden_states=tokens,
             encoder_hidden_states=stream,
@@ -140,21 +139,23 @@ class WorldModel(nn.Module):
             img_shapes=[shapes] * len(noisy),
             return_dict=False,
         )[0]
-        made = out[:, : T * (h // _PATCH) * (w // _PATCH)].float()
-        found = _latents(made, T, h // _PATCH, w // _PATCH)
+        found = latents_of(out[:, : T * rows * columns].float(), T, rows, columns, self.config.patch)
         return found if self.config.still else noisy - tau.view(-1, 1, 1, 1, 1) * found
 
     def _as_tokens(self, x: Tensor, still: Tensor, guide: Tensor | None) -> Tensor:
         """(B, C, T, h, w) to (B, N, channels): the latents, the still film's, and the guide of the cell."""
-        parts = [_tokens(x)]
+        parts = [self._tokens(x)]
         if self.config.still:
-            parts.append(_tokens(still))
+            parts.append(self._tokens(still))
         if guide is not None:
             B, V, cells, K = guide.shape
             side = round(cells**0.5)
             canvas = guide.view(B, V, side, side, K).transpose(1, 2).reshape(B, 1, side, V * side, K)
             parts.append(canvas.expand(B, x.shape[2], side, V * side, K).flatten(1, 3).to(parts[0].dtype))
         return torch.cat(parts, -1)
+
+    def _tokens(self, x: Tensor) -> Tensor:
+        return tokens_of(x, self.config.patch)
 
     # --- sampling -----------------------------------------------------------------------------------
 
@@ -168,7 +169,7 @@ class WorldModel(nn.Module):
         told = self.connector(scene.understood, nobody)
         untold = self.connector(scene.understood, ~nobody) if scale != 1.0 else None
         grid = shifted(
-            torch.linspace(1, 0, steps + 1), self.shift_for(noise[0, 0].numel() // _PATCH**2)
+            torch.linspace(1, 0, steps + 1), self.shift_for(noise[0, 0].numel() // self.config.patch**2)
         ).tolist()
         x = noise
         for now, then in zip(grid, grid[1:]):
@@ -186,18 +187,18 @@ def shifted(u: Tensor, shift: float) -> Tensor:
     return shift * u / (1 + (shift - 1) * u)
 
 
-def _tokens(x: Tensor) -> Tensor:
-    """Latents (B, C, T, h, w) to (B, T * h/2 * w/2, 4 * C), channels outermost as in the stock pipeline."""
+def tokens_of(x: Tensor, patch: int) -> Tensor:
+    """Latents (B, C, T, h, w) to (B, N, C * patch^2), channels outermost as in the stock pipeline."""
     B, C, T, h, w = x.shape
-    cells = x.view(B, C, T, h // _PATCH, _PATCH, w // _PATCH, _PATCH)
-    return cells.permute(0, 2, 3, 5, 1, 4, 6).reshape(B, -1, C * _PATCH**2)
+    cells = x.reshape(B, C, T, h // patch, patch, w // patch, patch)
+    return cells.permute(0, 2, 3, 5, 1, 4, 6).reshape(B, -1, C * patch**2)
 
 
-def _latents(tokens: Tensor, T: int, rows: int, columns: int) -> Tensor:
-    """What undoes `_tokens`."""
+def latents_of(tokens: Tensor, T: int, rows: int, columns: int, patch: int) -> Tensor:
+    """What undoes `tokens_of`."""
     B, _, channels = tokens.shape
-    cells = tokens.view(B, T, rows, columns, channels // _PATCH**2, _PATCH, _PATCH)
-    return cells.permute(0, 4, 1, 2, 5, 3, 6).reshape(B, -1, T, rows * _PATCH, columns * _PATCH)
+    cells = tokens.view(B, T, rows, columns, channels // patch**2, patch, patch)
+    return cells.permute(0, 4, 1, 2, 5, 3, 6).reshape(B, -1, T, rows * patch, columns * patch)
 
 
 def count_parameters(parts: Sequence[nn.Module]) -> int:

@@ -16,13 +16,15 @@ import torch
 from kinema.model.connector import Conditioning, Connector
 from kinema.model.world_model import WorldConfig, WorldModel
 
+# Cells of 4 x 4 pixels and blocks of one width: in a training of minutes this learns twice as fast per step and
+# costs half as much as cells of 2 x 2 with one block more on each level; what a token holds stays the same.
 VAE_TINY: dict = dict(
-    base_dim=8, z_dim=8, dim_mult=[1, 1, 2], num_res_blocks=1, temperal_downsample=[True, True],
-    input_channels=12,
+    base_dim=16, z_dim=32, dim_mult=[1, 1, 1], num_res_blocks=0, temperal_downsample=[True, True],
+    input_channels=48,
 )  # fmt: skip
 VAE_NANO: dict = dict(
-    base_dim=32, z_dim=16, dim_mult=[1, 2, 3], num_res_blocks=1, temperal_downsample=[True, True],
-    input_channels=12,
+    base_dim=96, z_dim=96, dim_mult=[1, 1, 1], num_res_blocks=0, temperal_downsample=[True, True],
+    input_channels=48,
 )  # fmt: skip
 VAE_FULL: dict = {}  # the stock defaults: 127 M
 _PROPORTION = (16, 56, 56)  # of a head's channels for time, height and width
@@ -30,18 +32,19 @@ _PROPORTION = (16, 56, 56)  # of a head's channels for time, height and width
 
 def nano() -> WorldConfig:
     """About 15 M parameters over the nano policy's backbone (192 wide, cells of 16 px)."""
-    return _small(z_dim=16, layers=6, heads=4, head_dim=64, width=192, guide=32, grid=6)
+    return _small(z_dim=96, layers=6, heads=3, head_dim=64, width=192, guide=32, grid=6)
 
 
 def tiny() -> WorldConfig:
     """For tests: over the tiny policy's backbone (96 wide, 64 px pictures of 4 x 4 cells)."""
-    return _small(z_dim=8, layers=2, heads=2, head_dim=32, width=96, guide=8, grid=4)
+    return _small(z_dim=32, layers=2, heads=2, head_dim=32, width=96, guide=8, grid=4)
 
 
 def full() -> WorldConfig:
     """The published shape: the stock transformer, velocity, no guide."""
     return WorldConfig(
         transformer=dict(axes_dims_rope=_PROPORTION),
+        patch=2,
         connector=dict(width=3584, joint=3584, guide=0, points=0),
         still=False,
         shift=(1.65, 2.46),  # exp(0.5) and exp(0.9), the published image model's
@@ -56,7 +59,8 @@ def _small(
     unit = head_dim // 16
     return WorldConfig(
         transformer=dict(
-            in_channels=2 * 4 * z_dim + guide,
+            patch_size=1,
+            in_channels=2 * z_dim + guide,
             out_channels=z_dim,
             num_layers=layers,
             attention_head_dim=head_dim,

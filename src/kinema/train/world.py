@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from kinema.data.clips import ClipShape, ClipSource
-from kinema.model.video_vae import VideoVae
+from kinema.model import world_artifact
+from kinema.model.artifact import Artifact
+from kinema.model.understanding import join, understand
+from kinema.model.video_vae import VideoVae, to_unit
+from kinema.model.world_artifact import World
+from kinema.model.world_model import WorldConfig, WorldModel
 from kinema.train.cpu import keep_freed_memory
 from kinema.train.loop import Loop, LoopConfig
+from kinema.train.stages.world import Imagining, Latents, LatentStream, Phase, batch_of
 from kinema.train.stages.vae import ClipStream, Reconstruction, measure_statistics, psnr_db, view_by_view
 
 
@@ -23,6 +31,8 @@ class VaeTrainConfig:
     name: str
     vae: dict
     clips: ClipShape = field(default_factory=ClipShape)
+    shortcut: bool = True
+    fitted_on: int = 320  # clips that the shortcut is fitted on
     batch_size: int = 2
     loop: LoopConfig
     threads: int = 1
@@ -37,22 +47,39 @@ class VaeTraining:
         torch.manual_seed(config.loop.seed)
         out.mkdir(parents=True, exist_ok=True)
         self.config, self.sources = config, sources
-        self.vae = VideoVae.build(config.vae)
+        self.vae = VideoVae.build(config.vae, shortcut=config.shortcut)
+        if self.vae.basis is not None:
+            fit_shortcut(self.vae, sources, config.fitted_on)
         stage = Reconstruction(self.vae)
         stream = ClipStream(sources, batch_size=config.batch_size, seed=config.loop.seed)
         self.loop = Loop(self.vae, stage, stage.weights, stream, config.loop, out)
 
     def trained(self, clips: int = 48) -> VideoVae:
         """The averaged weights as a code of their own, statistics measured on so many clips."""
-        vae = VideoVae.build(self.config.vae)
+        vae = VideoVae.build(self.config.vae, shortcut=self.config.shortcut)
         vae.load_state_dict({k: v.detach().clone() for k, v in self.loop.ema.weights.items()})
-        measure_statistics(vae.eval(), _some(self.sources, clips, seed=1))
-        return vae
+        if vae.basis is None:
+            measure_statistics(vae.eval(), _some(self.sources, clips, seed=1))
+        else:
+            vae.net.register_to_config(**_statistics_of(self.vae))
+        return vae.eval()
 
     def export(self, folder: Path) -> Path:
         """The code in diffusers' format."""
         self.trained().net.save_pretrained(folder)
         return folder
+
+
+def fit_shortcut(vae: VideoVae, sources: Sequence[ClipSource], clips: int) -> None:
+    """Find the linear code on so many clips, and its statistics."""
+    assert vae.basis is not None
+    batches = _some(sources, clips, seed=0)
+    vae.basis.fit([to_unit(batch) for batch in batches], torch.Generator().manual_seed(0))
+    measure_statistics(vae, batches[:: max(1, len(batches) // 8)])
+
+
+def _statistics_of(vae: VideoVae) -> dict[str, list[float]]:
+    return {name: vae.net.config[name] for name in ("latents_mean", "latents_std")}
 
 
 def psnr_of(vae: VideoVae, sources: Sequence[ClipSource], clips: int = 48) -> float:
@@ -68,3 +95,97 @@ def _some(sources: Sequence[ClipSource], clips: int, seed: int) -> list[torch.Te
         view_by_view(source.frames(rng.choice(len(source), min(each, len(source)), replace=False)))
         for source in sources
     ]
+
+
+def make_latents(
+    vae: VideoVae, policy: Artifact, sources: Sequence[ClipSource], clips: int, seed: int = 0, batch: int = 16
+) -> Latents:
+    """About so many clips, half of them episodes' beginnings, as latents and what was understood of them."""
+    rng = np.random.default_rng(seed)
+    share = clips / max(1, sum(map(len, sources)))
+    parts: list[Latents] = []
+    for source in sources:
+        rows = _chosen(source, max(1, round(share * len(source))), rng)
+        for at in tqdm(range(0, len(rows), batch), desc=f"latents of {source.name}", leave=False):
+            parts.append(_latents_of(vae, policy, source, rows[at : at + batch]))
+    return Latents(
+        films=torch.cat([p.films for p in parts]),
+        still=torch.cat([p.still for p in parts]),
+        understood=join([p.understood for p in parts]),
+        card=np.concatenate([p.card for p in parts]),
+    )
+
+
+def _chosen(source: ClipSource, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Half beginnings of episodes, half any clips, as far as there are enough of each."""
+    begins = np.flatnonzero(np.diff(source.episode, prepend=-1))
+    first = rng.permutation(begins)[: max(1, count // 2)]
+    rest = np.setdiff1d(np.arange(len(source)), first)
+    return np.concatenate([first, rng.permutation(rest)[: count - len(first)]])
+
+
+@torch.inference_mode()
+def _latents_of(vae: VideoVae, policy: Artifact, source: ClipSource, rows: np.ndarray) -> Latents:
+    frames = source.frames(rows)  # (n, F, V, S, S, 3)
+    n, _, V = frames.shape[:3]
+    films = vae.encode(view_by_view(frames)).unflatten(0, (n, V))
+    held = vae.encode(view_by_view(np.repeat(frames[:, :1], 5, 1))).unflatten(0, (n, V))
+    return Latents(
+        films=films.half(),
+        still=held[:, :, :, 1].half(),
+        understood=understand(policy, source.card, frames[:, 0], source.instructions(rows)).half(),
+        card=np.full(n, source.card.name),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldTrainConfig:
+    """One run of the world model. weights: how much more often a card's clips are drawn (default 1)."""
+
+    name: str
+    world: WorldConfig
+    clips: ClipShape = field(default_factory=ClipShape)
+    phases: tuple[Phase, ...]
+    count: int = 8000
+    weights: Mapping[str, float] = field(default_factory=dict)
+    batch_size: int = 16
+    loop: LoopConfig
+    threads: int = 1
+
+
+class WorldTraining:
+    """A run that can be resumed and exported. Code and policy stay as they are."""
+
+    def __init__(
+        self, config: WorldTrainConfig, latents: Latents, vae: VideoVae, policy: Artifact, out: Path
+    ) -> None:
+        torch.set_num_threads(config.threads)
+        keep_freed_memory()
+        torch.manual_seed(config.loop.seed)
+        out.mkdir(parents=True, exist_ok=True)
+        self.config, self.latents, self.vae, self.policy, self.out = config, latents, vae, policy, out
+        self.model = WorldModel(config.world)
+        stage = Imagining(self.model)
+        stream = LatentStream(
+            latents, config.phases, batch_size=config.batch_size, seed=config.loop.seed,
+            weights=config.weights,
+        )  # fmt: skip
+        self.loop = Loop(self.model, stage, stage.weights, stream, config.loop, out)
+
+    def trained(self) -> WorldModel:
+        """The averaged weights as a model of their own, in eval mode."""
+        model = WorldModel(self.config.world)
+        model.load_state_dict({k: v.detach().clone() for k, v in self.loop.ema.weights.items()})
+        return model.eval()
+
+    def world(self, provenance: Mapping[str, Any]) -> World:
+        return World(
+            model=self.trained(), vae=self.vae, policy=self.policy, clips=self.config.clips,
+            provenance=provenance,
+        )  # fmt: skip
+
+    def export(self, folder: Path, provenance: Mapping[str, Any]) -> Path:
+        """Write the averaged weights as an artifact."""
+        example = batch_of(self.latents, torch.arange(1), "image_to_video", "all").scene
+        world_artifact.save(folder, self.world(provenance), example)
+        return folder

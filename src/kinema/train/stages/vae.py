@@ -58,7 +58,7 @@ class Reconstruction:
 
     def __call__(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         wanted = to_unit(batch)
-        got, kl = self.vae.reconstruct(wanted, generator)
+        got, kl = self.vae.reconstruct(batch, generator)
         moving = ((wanted - wanted[:, :, :1]).abs().amax(1, keepdim=True) > _MOVED).float()
         weight = 1 + (_MOVING_WEIGHT - 1) * moving
         weight = weight / weight.mean()
@@ -78,8 +78,13 @@ def psnr_db(vae: VideoVae, batches: Sequence[Tensor]) -> float:
 
 @torch.inference_mode()
 def measure_statistics(vae: VideoVae, batches: Sequence[Tensor]) -> None:
-    """Mean and standard deviation of each latent channel over clips, into the code's configuration."""
+    """Mean and spread of each latent channel over clips, into the code's configuration.
+
+    The spread is the standard deviation; with the shortcut, whose channels differ a hundredfold in what they
+    add to a picture, its geometric mean with the average one, so that the small ones stay small.
+    """
     channels = vae.channels
     vae.set_statistics(torch.zeros(channels), torch.ones(channels))
     latents = torch.cat([vae.encode(batch).transpose(0, 1).flatten(1) for batch in batches], 1)
-    vae.set_statistics(latents.mean(1), latents.std(1).clamp_min(1e-3))
+    std = latents.std(1).clamp_min(1e-3)
+    vae.set_statistics(latents.mean(1), (std * std.square().mean().sqrt()).sqrt() if vae.basis else std)
