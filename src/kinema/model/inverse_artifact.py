@@ -106,9 +106,10 @@ def _actions(codec: Codec, path: np.ndarray, unified: np.ndarray) -> np.ndarray:
 
 
 def save(folder: Path, reader: FilmReader, frames: Tensor, body: Tensor) -> None:
-    """Write an artifact. `frames` and `body` (B = 1) become the example."""
+    """Write an artifact, weights in half precision. `frames` and `body` (B = 1) become the example."""
     (folder / "cards").mkdir(parents=True, exist_ok=True)
-    weights = {k: v.contiguous() for k, v in reader.model.state_dict().items()}
+    weights = {k: v.half().contiguous() for k, v in reader.model.state_dict().items()}
+    reader.model.load_state_dict(weights)  # the example is answered by the weights as stored
     save_file(weights, folder / "weights.safetensors")
     about = {
         "format": FORMAT,

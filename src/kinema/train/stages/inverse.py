@@ -53,7 +53,8 @@ def footage(
     numbers = np.arange(dataset.num_episodes)
     of_test = numbers % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1
     numbers = rng.permutation(numbers[of_test == held_out])[:episodes]
-    N, chosen, last = config.steps, [], []
+    N, chosen = config.steps, []
+    last: list[int] = []
     for first, end in dataset.episode_bounds[np.sort(numbers)]:
         rows = np.arange(first + int(rng.integers(min(N, end - first))), end, N)
         last += [len(last) + len(rows) - 1] * len(rows)
@@ -83,7 +84,7 @@ def codec_of(group: Sequence[Footage]) -> Codec:
 
 @dataclass(frozen=True, kw_only=True)
 class FilmBatch:
-    """frames uint8 (B, F, V, 3, S, S), body (B, size), state (B, F, K), actions (B, F - 1, N, K); masks (B, K)"""
+    """frames uint8 (B, F, V, 3, S, S), body (B, size), state (B, F, K), actions (B, F - 1, N, K)."""
 
     frames: Tensor
     body: Tensor
