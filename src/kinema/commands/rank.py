@@ -119,7 +119,11 @@ def _true_success(name: str, settings: RankSettings, bodies: Sequence[str]) -> M
     results = run(
         RunSettings(
             benchmark=Factory(
-                target="kinema.bench.tabletop:TabletopBenchmark", arguments={"bodies": list(bodies)}
+                target="kinema.bench.tabletop:TabletopBenchmark",
+                arguments={
+                    "bodies": tuple(bodies),
+                    "variations": ("seen",),
+                },  # as `kinema eval tabletop` has it
             ),
             policy=policies.policy_factory(name, bodies),
             episodes=settings.episodes,
