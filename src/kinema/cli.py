@@ -31,6 +31,7 @@ from kinema.commands import (
     evaluate,
     imagine,
     keys,
+    retarget,
     robots,
     run,
     serve,
@@ -54,6 +55,7 @@ app.command("eval", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command("train", epilog=train.EXAMPLES)(train.train)
 app.command("imagine", epilog=imagine.EXAMPLES)(imagine.imagine)
 app.command("dream", epilog=dream.EXAMPLES)(dream.dream)
+app.command("retarget", epilog=retarget.EXAMPLES)(retarget.retarget)
 app.add_typer(data.app, name="data")
 app.add_typer(robots.app, name="robots")
 bench.app.command("serve", epilog=bench_serve.EXAMPLES)(bench_serve.serve)

@@ -7,7 +7,7 @@ they stand in the scene, whose things are where the hand moved them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import mujoco
@@ -19,6 +19,7 @@ from kinema.worlds.stage import HandWorld, StagedWorld
 from kinema.worlds.tabletop.props import HIDDEN
 
 BACKGROUND = 128  # the grey behind a robot that stands alone: neither white nor black arms vanish in it
+_THINGS_M, _THING_DIFFERS = 0.03, 30
 _NOTHING_M = 5.0  # farther than any robot is from its cameras
 _PACE_M = (0.020, 0.032)  # per control step of 0.1 s: an unhurried hand, which every arm's joints can follow
 _LINGER_STEPS = 6
@@ -29,7 +30,7 @@ Pictures = Mapping[str, np.ndarray]  # by view: uint8 (T, S, S, 3)
 
 @dataclass(frozen=True, kw_only=True)
 class Performance:
-    """What a hand did in one episode. T steps; `things` are the poses (T, 7) or joint values (T, 1) by joint."""
+    """What a hand did in one episode of T steps. things: poses (T, 7) or joint values (T, 1) by joint."""
 
     family: str
     seed: int
@@ -90,20 +91,47 @@ def perform(world: HandWorld, seed: int, *, render: bool = True) -> Performance:
 
 def robot_alone(world: StagedWorld, path: JointPath) -> Pictures:
     """The body following the path before nothing (T frames by view)."""
+    return _by_view([shown for shown, _ in _alone(world, path)])
+
+
+def composite(world: StagedWorld, path: JointPath, scene: Pictures) -> Pictures:
+    """The body drawn over a film of the scene (T frames by view), hidden by what is nearer.
+
+    The scene's depth is a guess: a level table, and on it things of a few centimetres wherever the colour is
+    not the table's. A thing in the fingers is taken to lie on the table behind them.
+    """
+    frames = []
+    table, things = world.plane_depth(0.0), world.plane_depth(_THINGS_M)
+    for step, (shown, depths) in enumerate(_alone(world, path)):
+        frame = {}
+        for view, picture in shown.items():
+            behind = scene[view][step]
+            plain = np.median(behind.reshape(-1, 3), axis=0)
+            thing = np.abs(behind - plain).max(-1) > _THING_DIFFERS
+            nearer = depths[view] < np.where(thing, things[view], table[view])
+            frame[view] = np.where(nearer[..., None], picture, behind).astype(np.uint8)
+        frames.append(frame)
+    return _by_view(frames)
+
+
+def _alone(world: StagedWorld, path: JointPath) -> Iterator[tuple[Pictures, Pictures]]:
+    """Pictures and depths of the body alone, step by step."""
     groups = world.scene.model.geom_group
     kept = groups.copy()
     groups[~_of_robot(world.scene.model)] = HIDDEN
-    frames = []
-    for joints, opening in zip(path.joints, path.opening):
-        shown, depths = _shown(world, joints, opening), world.depths()
-        frames.append(
-            {
-                view: np.where(depths[view][..., None] > _NOTHING_M, np.uint8(BACKGROUND), picture)
-                for view, picture in shown.items()
-            }
-        )
-    groups[:] = kept
-    return _by_view(frames)
+    try:
+        for joints, opening in zip(path.joints, path.opening):
+            shown, depths = _shown(world, joints, opening), world.depths()
+            blank = np.uint8(BACKGROUND)
+            yield (
+                {
+                    view: np.where(depths[view][..., None] > _NOTHING_M, blank, picture)
+                    for view, picture in shown.items()
+                },
+                depths,
+            )
+    finally:
+        groups[:] = kept
 
 
 def robot_in_scene(world: StagedWorld, done: Performance, path: JointPath) -> Pictures:

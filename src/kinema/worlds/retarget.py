@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -118,13 +119,32 @@ def pose(world: StagedWorld, joints: np.ndarray, opening: float) -> None:
 
 def replay(world: StagedWorld, seed: int, path: JointPath) -> bool:
     """Whether the path solves the scene of this seed when its actions are played in the true world."""
+    return bool(play(world, seed, path, render=False)["success"])
+
+
+def play(world: StagedWorld, seed: int, path: JointPath, *, render: bool = True) -> dict[str, Any]:
+    """Play a path's actions in the scene of this seed, as an episode to record: what was sensed and sent."""
     world.reset(seed)
     pose(world, path.joints[0], float(path.opening[0]))
     world.scene.controller.reset()
     mujoco.mj_forward(world.scene.model, world.scene.data)
-    for action in [*path.action, *[path.action[-1]] * _LINGER_STEPS]:
+    images: dict[str, list[np.ndarray]] = {name: [] for name in world.card.camera_names} if render else {}
+    states, points = [], []
+    actions = [*path.action, *[path.action[-1]] * _LINGER_STEPS]
+    for action in actions:
+        seen = world.observe(render=render)
+        for name, picture in seen.images.items():
+            images[name].append(picture)
+        states.append(seen.state)
+        points.append(world.points())
         world.step(action)
-    return world.success()
+    return {
+        "images": {name: np.stack(frames) for name, frames in images.items()},
+        "state": np.stack(states),
+        "action": np.stack(actions).astype(np.float32),
+        "points": np.stack(points),
+        "success": world.success(),
+    }
 
 
 def _native(card: EmbodimentCard, joints: np.ndarray, tool_m: np.ndarray, opening: np.ndarray) -> np.ndarray:

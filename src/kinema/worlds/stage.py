@@ -12,13 +12,14 @@ import numpy as np
 
 from kinema.card.card import Camera, EmbodimentCard
 from kinema.card.kinematics import home_rotation
-from kinema.schema import KinemaError, Observation
+from kinema.schema import Observation
 from kinema.space.rotation import matrix_from_rotvec
 from kinema.worlds.control import Kinematics
 from kinema.worlds.hand import HOME_M, NAME, SKINS, SLEEVES, hand_card
 from kinema.worlds.tabletop.env import TabletopEnv
 from kinema.worlds.tabletop.families.push import Push
 from kinema.worlds.tabletop.family import Request
+from kinema.worlds.tabletop.props import HIDDEN
 from kinema.worlds.tabletop.scene import WorkArea, work_area
 from kinema.worlds.variation import SEEN, Variation
 
@@ -40,7 +41,7 @@ _MIDDLE_M = 0.018  # a person pushes a thing to the middle of its area, not over
 _REACHED_M, _TILTED_RAD = 3e-3, 0.05
 
 
-def T_robot_table(card: EmbodimentCard) -> np.ndarray:
+def T_robot_table(card: EmbodimentCard) -> np.ndarray:  # noqa: N802
     """Where the table stands in this robot's frame (4, 4): a turn about the vertical and a shift."""
     area = work_area(card)
     T = _turn(area.yaw_rad)
@@ -87,8 +88,6 @@ class StagedWorld(TabletopEnv):
         own_cameras: bool = False,
     ) -> None:
         """own_cameras: keep the card's cameras instead of the table's two. Raises KinemaError."""
-        if family not in FAMILIES:
-            raise KinemaError(f"the hand world has no family {family!r}; choices: {', '.join(FAMILIES)}")
         T = np.eye(4) if card.name == NAME else T_robot_table(card)
         shown = card if own_cameras else card.model_copy(update={"cameras": cameras(T)})
         super().__init__(card=shown, family=family, variation=variation, image_size=image_size)
@@ -99,6 +98,19 @@ class StagedWorld(TabletopEnv):
         )
         scene.grip_yaw_rad, scene.block_scale = yaw, _BLOCK_SCALE
         self._put_scenery()
+
+    def plane_depth(self, height_m: float) -> dict[str, np.ndarray]:
+        """How deep each camera's rays meet a level plane, float32 (S, S) [m] by camera."""
+        data, found = self.scene.data, {}
+        side = (np.arange(self.image_size) + 0.5) / self.image_size * 2 - 1
+        across, down = np.meshgrid(side, side)
+        for name, camera in zip(self.card.camera_names, self._cameras):
+            half = np.tan(np.radians(self.scene.model.cam_fovy[camera]) / 2)
+            rays = np.stack([across * half, -down * half, -np.ones_like(across)], -1)
+            falls = rays @ data.cam_xmat[camera].reshape(3, 3)[2]
+            above = data.cam_xpos[camera][2] - height_m
+            found[name] = np.where(falls < -1e-6, above / np.maximum(-falls, 1e-6), np.inf).astype(np.float32)
+        return found
 
     def reset(self, seed: int, request: Request | None = None) -> None:
         super().reset(seed, request)
@@ -119,6 +131,9 @@ class StagedWorld(TabletopEnv):
             found[name] = renderer.render().copy()
         renderer.disable_depth_rendering()
         return found
+
+    def _choices(self, card: EmbodimentCard) -> tuple[str, ...]:
+        return FAMILIES  # the hand leads: no expert of the body is asked
 
     def _stand(self, rng: np.random.Generator) -> None:
         super()._stand(rng.spawn(1)[0])  # what bodies draw for themselves must not change the scene
@@ -153,10 +168,23 @@ class HandWorld(StagedWorld):
     def observe_without_hand(self) -> Observation:
         """What is seen now, as if there were no hand."""
         groups = self.scene.model.geom_group
-        groups[self._geoms] = 5
+        groups[self._geoms] = HIDDEN
         seen = self.observe()
         groups[self._geoms] = 0
         return seen
+
+    def show_only_hand(self) -> None:
+        """Take everything but the hand out of the pictures, for good."""
+        groups = self.scene.model.geom_group
+        groups[:] = HIDDEN
+        groups[self._geoms] = 0
+
+    def turn_forearm(self, yaw_rad: float) -> None:
+        """Where the forearm comes from, about the vertical; 0 is straight from the person's side."""
+        turn = np.zeros(4)
+        half = np.array([np.cos(yaw_rad / 2), 0, 0, np.sin(yaw_rad / 2)])
+        mujoco.mju_mulQuat(turn, half, self._tilt)
+        self.scene.model.body_quat[self._forearm] = turn
 
     def _stand(self, rng: np.random.Generator) -> None:
         own = rng.spawn(1)[0]
@@ -168,9 +196,7 @@ class HandWorld(StagedWorld):
         model.geom_rgba[self._geoms, :3] = SKINS[own.integers(len(SKINS))]
         sleeve = np.flatnonzero(model.geom_bodyid == self._forearm)[1:]
         model.geom_rgba[sleeve, :3] = SLEEVES[own.integers(len(SLEEVES))]
-        turn, yaw = np.zeros(4), own.uniform(-0.7, 0.7)
-        mujoco.mju_mulQuat(turn, np.array([np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]), self._tilt)
-        model.body_quat[self._forearm] = turn
+        self.turn_forearm(own.uniform(-0.7, 0.7))
 
 
 def _turn(yaw_rad: float) -> np.ndarray:

@@ -71,7 +71,7 @@ class TabletopEnv:
 
         furnish: adds bodies of its own to the specification before it is compiled.
         """
-        choices = families_for(card.name)
+        choices = self._choices(card)
         if family not in choices:
             raise KinemaError(f"{card.name} has no family {family!r}; choices: {', '.join(choices)}")
         if not 16 <= image_size <= 1024:
@@ -104,6 +104,10 @@ class TabletopEnv:
         mujoco.mj_step(scene.model, scene.data, nstep=_SETTLE_STEPS)
         scene.data.time = 0.0
         mujoco.mj_forward(scene.model, scene.data)
+
+    def _choices(self, card: EmbodimentCard) -> tuple[str, ...]:
+        """The families that may be asked for: those that the body's expert solves."""
+        return families_for(card.name)
 
     def _stand(self, rng: np.random.Generator) -> None:
         """Put the arms near home, grippers open."""

@@ -1,0 +1,226 @@
+"""`kinema retarget`: a demonstration by hand becomes one by a robot, as a film and as data to train on.
+
+Of an episode of `kinema data make human` the hand's path and the scene without the hand are known. Of a plain
+film (mp4, the table's two views side by side) the path is tracked and the scene is the still background.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from kinema.commands.terminal import examples
+from kinema.schema import KinemaError
+
+if TYPE_CHECKING:
+    from kinema.worlds.retarget import GraspPath, JointPath
+
+EXAMPLES = examples(
+    "kinema retarget data/human/panda --robot ur5e --episodes 8 --out out/retarget",
+    "kinema retarget demonstration.mp4 --robot iiwa14 --out out/retarget",
+)
+COMPOSED_BY = "depth composite (no shipped world model has a scene-to-robot head)"
+_SCALE = 2  # of the strip's pictures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """One demonstration. Pictures are uint8 (T, S, S, 3) by view; path is None where it must be tracked."""
+
+    human: Mapping[str, np.ndarray]
+    empty: Mapping[str, np.ndarray]
+    instruction: str
+    family: str
+    path: GraspPath | None = None
+    seed: int | None = None
+    truth: Mapping[str, np.ndarray] | None = None  # the robot in the scene, where the set holds this body
+
+
+def retarget(
+    video: Annotated[
+        Path, typer.Argument(help="Folder of a set of `kinema data make human`, or an mp4 of front | side.")
+    ],
+    robot: Annotated[str, typer.Option(help="The body that shall do it: a shipped card or a .yaml file.")],
+    out: Annotated[Path, typer.Option(help="Folder for the strips, the data set and report.json.")] = Path(
+        "out/retarget"
+    ),
+    episodes: Annotated[int, typer.Option(help="How many episodes of the set.", min=1)] = 1,
+    track: Annotated[
+        bool, typer.Option("--track", help="Track the hand in the pictures, though its path is recorded.")
+    ] = False,
+    instruction: Annotated[str, typer.Option(help="mp4: what is being done.")] = "do what the hand does",
+) -> None:
+    """Put a robot in a person's place: film, joint path, replay in the true world, LeRobot data set."""
+    shown = _episodes(video, robot, episodes) if video.is_dir() else [_plain(video, instruction)]
+    report = run(shown, robot, out, track=track)
+    for row in report["episodes"]:
+        print(
+            f"{row['strip']}: {row['instruction']!r}; tool {row['tool_error_mm']:.2f} mm from the path "
+            f"(at most {row['tool_error_max_mm']:.2f})"
+            + (f", path {row['track_error_mm']:.1f} mm from the true one" if "track_error_mm" in row else "")
+            + (f"; replayed: {'success' if row['replayed'] else 'failure'}" if "replayed" in row else "")
+        )
+    print(f"composed by: {report['composed_by']}")
+    if "replayed" in report:
+        print(f"replayed in the true world: {report['replayed']} of {len(report['episodes'])} succeed")
+    if report["data_set"]:
+        print(f"data set: {report['data_set']}")
+
+
+def run(shown: Any, robot: str, out: Path, *, track: bool = False) -> dict[str, Any]:
+    """Retarget every demonstration; writes strips, data set and report.json below `out` and returns the report."""
+    from kinema.card.load import load_card
+    from kinema.data.video import encode
+    from kinema.worlds.aligned import composite, robot_alone
+    from kinema.worlds.retarget import fit
+    from kinema.worlds.stage import StagedWorld, reaches
+    from kinema.worlds.track import HandTracker
+
+    card = load_card(robot)
+    if not reaches(card):
+        raise KinemaError(f"{card.name} cannot work at the hand's table: one arm must reach its corners")
+    out.mkdir(parents=True, exist_ok=True)
+    rows, recorded = [], []
+    worlds: dict[str, StagedWorld] = {}
+    tracker: HandTracker | None = None
+    for number, demo in enumerate(shown):
+        size = next(iter(demo.human.values())).shape[1]
+        if demo.family not in worlds:
+            worlds[demo.family] = StagedWorld(card=card, family=demo.family, image_size=size)
+            worlds[demo.family].reset(0)
+        world, path = worlds[demo.family], demo.path
+        if path is None or track:
+            tracker = tracker or HandTracker(size)
+            path = tracker.track(demo.human)
+        joints = fit(world, path)
+        made = composite(world, joints, demo.empty)
+        strip = _strip(demo.human, made, robot_alone(world, joints))
+        name = out / f"{card.name}_{number:03d}.mp4"
+        encode(name, strip, path.hz)
+        row = _measured(demo, path, joints, made)
+        replayed = _replayed(card, demo, joints, size)
+        if replayed is not None:
+            row["replayed"] = replayed["success"]
+        recorded.append(replayed or _as_filmed(card, demo, joints, made))
+        rows.append({"strip": str(name), "instruction": demo.instruction, "seed": demo.seed, **row})
+    for opened in (*worlds.values(), *([tracker] if tracker else [])):
+        opened.close()
+    report: dict[str, Any] = {"robot": card.name, "composed_by": COMPOSED_BY, "episodes": rows}
+    if any("replayed" in row for row in rows):
+        report["replayed"] = sum(bool(row.get("replayed")) for row in rows)
+    report["data_set"] = _write(out / "data" / card.name, card, recorded)
+    (out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    return report
+
+
+def _episodes(root: Path, robot: str, count: int) -> Iterator[Shown]:
+    """The first episodes of an aligned set."""
+    from kinema.data.aligned import HAND, SCENE, camera_name, views_of
+    from kinema.data.lerobot import Dataset
+    from kinema.worlds.retarget import GraspPath
+    from kinema.worlds.stage import FAMILIES
+
+    dataset = Dataset.open(root)
+    views = views_of(dataset)
+    for begin, end in dataset.episode_bounds[:count]:
+        steps = np.arange(begin, end)
+        streams = {
+            stream: {view: dataset.frames(camera_name(stream, view), steps) for view in views}
+            for stream in ("human", "empty", "robot")
+        }
+        hand, (seed, family) = dataset.column(HAND)[begin:end].astype(float), dataset.column(SCENE)[begin]
+        yield Shown(
+            human=streams["human"],
+            empty=streams["empty"],
+            instruction=dataset.tasks[int(dataset.task_index[begin])],
+            family=FAMILIES[int(family)],
+            path=GraspPath(
+                position_m=hand[:, :3], opening=hand[:, 3], gap_m=hand[:, 4], hz=float(dataset.fps)
+            ),
+            seed=int(seed),
+            truth=streams["robot"] if dataset.card_name == robot else None,
+        )
+
+
+def _plain(path: Path, instruction: str) -> Shown:
+    """A film whose path is not known: the hand is taken out by the median over time."""
+    from kinema.data.video import Decoders, probe
+    from kinema.worlds.stage import VIEWS
+    from kinema.worlds.track import background
+
+    if not path.is_file():
+        raise KinemaError(f"{path} is neither a data set nor a film")
+    film = Decoders()[path].at(probe(path).times_s, tolerance_s=0.01)
+    side = film.shape[1]
+    if film.shape[2] != 2 * side:
+        raise KinemaError(
+            f"{path} is {film.shape[2]} x {side} px; a hand is tracked in two square views side by side, "
+            f"{' | '.join(VIEWS)}"
+        )
+    human = {view: film[:, :, i * side : (i + 1) * side] for i, view in enumerate(VIEWS)}
+    empty = {view: np.repeat(background(frames)[None], len(frames), 0) for view, frames in human.items()}
+    return Shown(human=human, empty=empty, instruction=instruction, family="button")
+
+
+def _measured(
+    demo: Shown, path: GraspPath, joints: JointPath, made: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    error_mm = 1e3 * joints.error_m
+    row: dict[str, Any] = {
+        "tool_error_mm": float(error_mm.mean()),
+        "tool_error_max_mm": float(error_mm.max()),
+    }
+    if demo.path is not None and path is not demo.path:
+        off_m = np.linalg.norm(path.position_m - demo.path.position_m, axis=1)
+        row["track_error_mm"] = 1e3 * float(off_m.mean())
+    if demo.truth is not None:
+        squares = [np.square(made[v].astype(float) - demo.truth[v]).mean() for v in made]
+        row["psnr_db"] = float(10 * np.log10(255**2 / max(float(np.mean(squares)), 1e-9)))
+    return row
+
+
+def _strip(*parts: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Human, retargeted and reference side by side, the views below each other: (T, V S, 3 S, 3), enlarged."""
+    rows = [np.concatenate([part[view] for part in parts], 2) for view in parts[0]]
+    return np.concatenate(rows, 1).repeat(_SCALE, 1).repeat(_SCALE, 2)
+
+
+def _replayed(card: Any, demo: Shown, joints: JointPath, size: int) -> dict[str, Any] | None:
+    """The path's actions played in the true world, seen by the body's own cameras; None for a plain film."""
+    from kinema.worlds.retarget import play
+    from kinema.worlds.stage import StagedWorld
+
+    if demo.seed is None:
+        return None
+    world = StagedWorld(card=card, family=demo.family, image_size=size, own_cameras=True)
+    episode = play(world, demo.seed, joints)
+    world.close()
+    return episode | {"task": demo.instruction}
+
+
+def _as_filmed(card: Any, demo: Shown, joints: JointPath, made: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What a plain film gives: the composed first view for every camera but the wrist's, which sees nothing."""
+    front = next(iter(made.values()))
+    images = {camera.name: front if camera.tag == "ego" else np.zeros_like(front) for camera in card.cameras}
+    arrays = {"images": images, "state": joints.state, "action": joints.action, "points": None}
+    return arrays | {"success": True, "task": demo.instruction}
+
+
+def _write(root: Path, card: Any, episodes: list[dict[str, Any]]) -> str:
+    """A LeRobot set of the episodes that succeeded (all of a plain film's); its path, empty if none did."""
+    from kinema.data.lerobot_write import Writer
+
+    kept = [episode for episode in episodes if episode["success"]]
+    if not kept:
+        return ""
+    with Writer(root, card=card, image_size=next(iter(kept[0]["images"].values())).shape[1]) as writer:
+        for episode in kept:
+            steps = len(episode["state"])
+            writer.add_episode(**episode | {"success": np.arange(steps) == steps - 1})
+    return str(root)
