@@ -50,7 +50,7 @@ def _pick(name: str = "panda") -> Record:
         cameras=card.camera_names,
         events=events,
         success=True,
-        scenario="a table with blocks",
+        scenario="at a table with blocks",
     )
 
 

@@ -16,7 +16,8 @@ from kinema.worlds.caption_checks import contradictions
 from kinema.worlds.events import recorded_events
 from kinema.worlds.narrate import Record, narrate
 
-SCENARIO = "a table with blocks"
+_SCENARIOS = {"drive": "on a road with a crossing", "metaworld": "at a table with one task on it"}
+_TABLE = "at a table with blocks"
 
 
 @dataclass
@@ -56,7 +57,7 @@ def annotate(
     return written
 
 
-def record_of(dataset: Dataset, episode: int, scenario: str = SCENARIO) -> Record:
+def record_of(dataset: Dataset, episode: int) -> Record:
     """An episode of a data set as the narrator wants it. Raises KinemaError for a body without a card."""
     if not dataset.card_name:
         raise KinemaError(
@@ -80,7 +81,7 @@ def record_of(dataset: Dataset, episode: int, scenario: str = SCENARIO) -> Recor
         cameras=dataset.camera_names,
         events=events,
         success=success,
-        scenario=scenario,
+        scenario=_SCENARIOS.get(card.control, _TABLE),
     )
 
 

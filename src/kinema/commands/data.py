@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kinema.commands.make_data import Task
 
 app = typer.Typer(help="Data sets: make, inspect, verify, repair, stats.", no_args_is_help=False)
-WORLDS = ("tabletop", "metaworld", "hazards", "human", "looks")
+WORLDS = ("tabletop", "metaworld", "hazards", "human", "looks", "road")
 
 Folder = Annotated[Path, typer.Argument(help="Folder of a LeRobot data set (v3.0 or v2.1).")]
 
@@ -28,6 +28,7 @@ Folder = Annotated[Path, typer.Argument(help="Folder of a LeRobot data set (v3.0
         "kinema data make metaworld --families reach-v3 --episodes 50 --out data/metaworld",
         "kinema data make hazards --episodes 600 --out data/hazards",
         "kinema data make looks --episodes 60 --out data/looks",
+        "kinema data make road --episodes 50 --views 2 --out data/road",
         "kinema data make human --robots panda,ur5e --episodes 60 --out data/human",
     ),
 )
@@ -60,6 +61,7 @@ def make(
     first_seed: Annotated[
         int, typer.Option(help="tabletop: the first scene; another round wants other scenes.", min=1_000_000)
     ] = 1_000_000,
+    views: Annotated[int, typer.Option(help="road: how many of the car's cameras.", min=1, max=3)] = 3,
     workers: Annotated[int, typer.Option(help="Processes. The data do not depend on it.", min=1)] = 1,
 ) -> None:
     """Let scripted experts demonstrate and record it; labels stay clean where noise disturbs the motion."""
@@ -78,6 +80,11 @@ def make(
     if raw:
         _make_raw(world, names, out, episodes=episodes, noise=noise, workers=workers)
         return
+    if world == "road":
+        _make_road(
+            out, names, episodes=episodes, noise=noise, image_size=image_size, views=views, workers=workers
+        )
+        return
     if world == "tabletop":
         tasks = [
             replace(
@@ -94,6 +101,26 @@ def make(
         counts = record(tasks, out, episodes=episodes, workers=workers)
     for card, count in counts.items():
         print(f"{out / card}: {count} episodes")
+
+
+def _make_road(
+    out: Path, names: Sequence[str], *, episodes: int, noise: float, image_size: int, views: int, workers: int
+) -> None:
+    """Drives by the scripted driver, with captions beside them."""
+    from kinema.commands.annotate import annotate as describe
+    from kinema.commands.make_data import Task
+    from kinema.commands.make_data import make as record
+    from kinema.worlds.road.goals import GOALS
+
+    goals = [choose("goal", name, GOALS) for name in names] or GOALS
+    tasks = [
+        Task(world="road", card="car", name=goal, noise=noise, image_size=image_size, views=views)
+        for goal in goals
+    ]
+    with saved_on_interrupt(lambda: f"Finished episodes are in {out}; the same command goes on from there."):
+        counts = record(tasks, out, episodes=episodes, workers=workers)
+        written = describe(out / "car")
+    print(f"{out / 'car'}: {counts['car']} episodes, {written.new + written.kept} with captions")
 
 
 def _make_hazards(out: Path, *, episodes: int, bodies: tuple[str, ...], policy: Path | None) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from kinema.card.card import EmbodimentCard
 from kinema.card.load import load_card
 from kinema.data.lerobot_write import Writer
 from kinema.schema import KinemaError
@@ -32,7 +33,7 @@ _ENOUGH_TRIED = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One kind of episode of one body. `world` is tabletop or metaworld; `noise` scales the disturbance."""
+    """One kind of episode of one body. `world`: tabletop, metaworld or road; `noise`: how much disturbs it."""
 
     world: str
     card: str
@@ -42,6 +43,7 @@ class Task:
     first_seed: int = FIRST_SEED
     policy: str | None = None  # an artifact that acts first; the expert then mends what it left (tabletop)
     latency_s: float = 0.0  # the longest that this policy's answers are held back
+    views: int = 0  # of the card's cameras, the first so many; 0: all of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +72,7 @@ def make(tasks: list[Task], out: Path, *, episodes: int, workers: int) -> dict[s
     ):
         for card, group in by_card.items():
             writer = Writer(
-                out / card, card=load_card(card), image_size=group[0].image_size, resume=(out / card).exists()
+                out / card, card=_body(group[0]), image_size=group[0].image_size, resume=(out / card).exists()
             )
             with writer:
                 for task in group:
@@ -127,7 +129,29 @@ def _leave_ctrl_c_to_the_parent() -> None:
 
 def _play(job: tuple[Task, int]) -> Recorded:
     task, seed = job
-    return _play_tabletop(task, seed) if task.world == "tabletop" else _play_metaworld(task, seed)
+    return {"tabletop": _play_tabletop, "metaworld": _play_metaworld, "road": _play_road}[task.world](
+        task, seed
+    )
+
+
+def _body(task: Task) -> EmbodimentCard:
+    """The task's card, with the cameras that are recorded."""
+    card = load_card(task.card)
+    return card.model_copy(update={"cameras": card.cameras[: task.views]}) if task.views else card
+
+
+@lru_cache(maxsize=2)
+def _road(task: Task) -> Any:
+    from kinema.worlds.road.env import RoadEnv
+
+    return RoadEnv(goal=task.name, card=_body(task), image_size=task.image_size)
+
+
+def _play_road(task: Task, seed: int) -> Recorded:
+    from kinema.worlds.road.demonstrate import demonstrate_road
+
+    demo = demonstrate_road(_road(task), seed, noise=task.noise)
+    return Recorded(arrays=demo.arrays(), success=demo.success)
 
 
 @lru_cache(maxsize=2)

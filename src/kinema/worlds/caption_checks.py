@@ -18,7 +18,7 @@ from kinema.worlds.variation import COLORS, UNNAMED_COLORS
 
 LAYERS = ("goal", "action", "feedback", "comprehensive", "concise")
 Check = Callable[[Captions, Record], Iterator[str]]
-_NOUNS = ("block", "bowl", "plate", "area", "button", "drawer", "tray", "box")
+_NOUNS = ("car", "block", "bowl", "plate", "area", "button", "drawer", "tray", "box")
 _THING = re.compile(rf"\b(?:({'|'.join([*COLORS, *UNNAMED_COLORS])}) )?({'|'.join(_NOUNS)})\b")
 _STRETCH = re.compile(
     r"From (\d+\.\d) to (\d+\.\d) s ((?:the (?:left arm|right arm|vehicle) [^.]*(?:\.\d[^.]*)*))\."
@@ -160,8 +160,9 @@ _EVENT_SIGNS = {
     "turn": r"\bhas turned\b",
     "stop": r"\bstands still\b",
     "follow": r"\bvehicle follows\b",
-    "change": r"\bis in the \w+ lane\b",
+    "change": r"\bis in the lane to\b",
 }
+_EVENT_WAYS = {"turn": r"\bhas turned (left|right)\b", "change": r"\bin the lane to the (left|right)\b"}
 
 
 def check_events(captions: Captions, record: Record) -> Iterator[str]:
@@ -172,6 +173,10 @@ def check_events(captions: Captions, record: Record) -> Iterator[str]:
         for kind, sign in _EVENT_SIGNS.items():
             if re.search(sign, said) and kind not in happened:
                 yield f"{layer}: it tells of a {kind} that did not happen"
+        for kind, sign in _EVENT_WAYS.items():
+            ways = {event.place for event in record.events if event.kind == kind}
+            if any(way not in ways for way in re.findall(sign, said)):
+                yield f"{layer}: the {kind} goes the other way"
     for kind in sorted(happened & set(_EVENT_SIGNS)):
         if not re.search(_EVENT_SIGNS[kind], captions.feedback):
             yield f"feedback: the {kind} is missing"

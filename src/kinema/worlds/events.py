@@ -15,6 +15,8 @@ from kinema.card.card import EmbodimentCard
 from kinema.card.kinematics import tool_pose
 from kinema.schema import KinemaError
 from kinema.worlds.experts.motion import SECURE_N
+from kinema.worlds.road.goals import read_goal
+from kinema.worlds.road.lanes import LANE_M
 from kinema.worlds.tabletop.env import TabletopEnv
 from kinema.worlds.tabletop.parse import parse_instruction
 
@@ -62,7 +64,8 @@ class Aim:
         try:
             request = parse_instruction(instruction)
         except KinemaError:
-            return cls()
+            goal = read_goal(instruction)
+            return cls(family=f"road/{goal.name}", thing=goal.thing) if goal else cls()
         things = {"button": "button", "drawer": "drawer", "lift_two_arms": "tray"}
         places = {"stack": "block", "push": "area", "tidy": "box", "pick_place": request.kind}
         thing = f"{request.thing} {things.get(request.family, 'block')}".strip()
@@ -157,6 +160,8 @@ def recorded_events(
     points: np.ndarray | None = None,
 ) -> tuple[Event, ...]:
     """The events of a recorded episode: state (T, S), executed actions (T, D), points (T, V, P, 3)."""
+    if card.control == "drive":
+        return drive_events(card, instruction, state=state, success=success)
     aim, last = Aim.of(instruction), max(0, len(state) - 2)  # the recorder lingers after success
     found: list[Event] = []
     if aim.family in ("pick_place", "stack", "tidy", ""):
@@ -170,6 +175,37 @@ def recorded_events(
         ]
     if success and aim.done and aim.family != "tidy":
         found.append(Event(step=last, kind=aim.done, thing=aim.thing, place=aim.place))
+    return tuple(sorted(found, key=lambda event: event.step))
+
+
+_TURNED_RAD, _STOOD_M_S = np.radians(70), 0.15
+
+
+def drive_events(
+    card: EmbodimentCard, instruction: str, *, state: np.ndarray, success: bool
+) -> tuple[Event, ...]:
+    """What a car did, told from its states (T, S): turned, changed lane, stood still, followed to the end."""
+    slots = [channel.slot for channel in card.states]
+    x, y, heading, speed = (
+        state[:, slots.index(f"base.{name}")]
+        for name in ("waypoint.x", "waypoint.y", "waypoint.theta", "velocity.x")
+    )
+    turned = np.unwrap(heading) - heading[0]
+    aside = np.cos(heading[0]) * (y - y[0]) - np.sin(heading[0]) * (x - x[0])
+    straight = np.maximum.accumulate(np.abs(turned)) < 0.5 * _TURNED_RAD
+    found: list[Event] = []
+
+    def first(flags: np.ndarray, kind: str, thing: str = "", place: str = "") -> None:
+        found.extend(Event(step=int(i), kind=kind, thing=thing, place=place) for i in flags.nonzero()[0][:1])
+
+    first(turned > _TURNED_RAD, "turn", place="left")
+    first(turned < -_TURNED_RAD, "turn", place="right")
+    first(straight & (aside > 0.75 * LANE_M), "change", place="left")
+    first(straight & (aside < -0.75 * LANE_M), "change", place="right")
+    first(speed < _STOOD_M_S, "stop")
+    thing = Aim.of(instruction).thing
+    if success and thing:
+        found.append(Event(step=max(0, len(state) - 2), kind="follow", thing=thing))
     return tuple(sorted(found, key=lambda event: event.step))
 
 

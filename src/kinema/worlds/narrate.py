@@ -31,7 +31,7 @@ class Record:
     state:    (T, S) before each action
     executed: (T, D) what was sent
     cameras:  whose pictures the clip shows, in their order
-    scenario: the place, with its article: "a table with blocks"
+    scenario: the place in words: "at a table with blocks"
     """
 
     card: EmbodimentCard
@@ -41,7 +41,7 @@ class Record:
     cameras: tuple[str, ...]
     events: tuple[Event, ...]
     success: bool
-    scenario: str = "a table"
+    scenario: str = "at a table"
 
     def __post_init__(self) -> None:
         if len(self.state) != len(self.executed) or len(self.state) < 2:
@@ -139,12 +139,14 @@ def view_words(record: Record) -> str:
     cameras = {camera.name: camera for camera in record.card.cameras}
     seen = [_camera_words(cameras[name]) for name in record.cameras]
     together = f"{', '.join(seen[:-1])}, and {seen[-1]}, side by side" if len(seen) > 1 else seen[0]
-    return f"Seen by {together}; directions are the robot's own."
+    owner = "robot" if record.card.arms else "vehicle"
+    return f"Seen by {together}; directions are the {owner}'s own."
 
 
 def _camera_words(camera: Camera) -> str:
     if camera.mount != "world":
-        return f"the {camera.name} camera, which moves with the robot"
+        carrier = "vehicle" if camera.mount == "base" else "robot"
+        return f"the {camera.name} camera, which moves with the {carrier}"
     way = "which faces the robot" if faces_robot(camera) else "which looks the robot's way"
     return f"the fixed {camera.name} camera, {way}"
 
@@ -167,7 +169,7 @@ _FEEDBACK: Mapping[str, str] = {
     "close": "the {thing} is shut",
     "raise": "the {thing} hangs in the air",
     "turn": "the vehicle has turned {place}",
-    "change": "the vehicle is in the {place} lane",
+    "change": "the vehicle is in the lane to the {place}",
     "follow": "the vehicle follows the {thing}",
     "stop": "the vehicle stands still",
 }
@@ -182,7 +184,8 @@ def event_words(event: Event) -> str:
 
 def _feedback(record: Record) -> str:
     said = [f"at {record.seconds(event.step)} s {event_words(event)}" for event in record.events]
-    first = "; ".join(said) if said else "nothing is taken or moved"
+    none = "nothing is taken or moved" if record.card.arms else "the vehicle keeps going its way"
+    first = "; ".join(said) if said else none
     return f"{first[0].upper()}{first[1:]}. {_verdict(record)}"
 
 
@@ -195,7 +198,7 @@ def _verdict(record: Record) -> str:
 def _comprehensive(record: Record) -> str:
     """Who, where, what for, how it moved and what came of it; shortened and filled to 50 to 100 words."""
     frame = [
-        f"{_the_body(record)} is at work at {record.scenario}, seen by {_cameras(record)}.",
+        f"{_the_body(record)} is at work {record.scenario}, seen by {_cameras(record)}.",
         f"It is asked to {_bare(record.instruction)}.",
     ]
     for most, events in ((3, 3), (3, 2), (2, 3), (2, 2), (2, 1), (1, 2), (1, 1)):
@@ -206,7 +209,7 @@ def _comprehensive(record: Record) -> str:
     else:
         sentences = [*frame, _happened(record, 1), _verdict(record)]
     for filler in (
-        "Directions are given as the robot itself has them, not as the picture shows them.",
+        "Directions are given as the body itself has them, not as the picture shows them.",
         "Times are counted in seconds from the first picture, and the views show the same moment.",
         "Nothing else in the scene is meant to be touched, and the cameras keep their settings throughout.",
     ):
@@ -237,7 +240,7 @@ def _happened(record: Record, most: int) -> str:
     """The last events in one sentence."""
     said = list(dict.fromkeys(event_words(event) for event in record.events if event.kind != "lift"))
     if not said:
-        return "No thing is taken or moved."
+        return "No thing is taken or moved." if record.card.arms else "The vehicle keeps going its way."
     text = ", then ".join(said[-most:])
     return f"{text[0].upper()}{text[1:]}."
 
@@ -253,7 +256,11 @@ def _concise(record: Record) -> str:
     for shorter in (gist, f", seen by {_cameras(record)}"):
         if len(text.split()) > SHORT_WORDS[1]:
             text = text.replace(shorter, "", 1)
-    return text if len(text.split()) >= SHORT_WORDS[0] else f"In a scene with {record.scenario}, {text}"
+    return (
+        text
+        if len(text.split()) >= SHORT_WORDS[0]
+        else f"Here, {record.scenario}, {text[0].lower()}{text[1:]}"
+    )
 
 
 def _the_body(record: Record) -> str:

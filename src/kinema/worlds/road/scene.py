@@ -66,7 +66,7 @@ class RoadScene:
         place *= [(1, 1), (-1, 1), (-1, -1), (1, -1)][i % 4]
         self.model.geom_size[geom] = half
         self.model.geom_rbound[geom] = np.linalg.norm(half)
-        self.model.geom_pos[geom] = [*place, half[2]]
+        self.model.body_pos[self.model.body(f"house{i}").id] = [*place, half[2]]
         self.model.geom_rgba[geom, :3] = colorsys.hsv_to_rgb(
             rng.uniform(0.0, 0.12), rng.uniform(0.05, 0.4), rng.uniform(0.5, 0.9)
         )
@@ -123,12 +123,13 @@ def _specification(card: EmbodimentCard) -> mujoco.MjSpec:
     _ground(spec.worldbody)
     _markings(spec.worldbody)
     for i in range(_HOUSES):
-        spec.worldbody.add_geom(name=f"house{i}", type=_BOX, size=[3, 3, 3])
+        # a body of its own: a geom that is compiled in its body's frame cannot be moved within it
+        spec.worldbody.add_body(name=f"house{i}").add_geom(name=f"house{i}", type=_BOX, size=[3, 3, 3])
     for i in range(_CARS):
         _add_car(spec.worldbody.add_body(name=f"car{i}", mocap=True), f"car{i}")
     ego = spec.worldbody.add_body(name="ego", mocap=True)
     # the bonnet, so that the pictures show which way the car points
-    ego.add_geom(type=_BOX, size=[0.55, 0.8, 0.02], pos=[3.0, 0, 0.92], rgba=[0.25, 0.27, 0.30, 1])
+    ego.add_geom(type=_BOX, size=[0.5, 0.75, 0.02], pos=[3.0, 0, 0.80], rgba=[0.25, 0.27, 0.30, 1])
     for camera in card.cameras:
         ego.add_camera(
             name=camera.name, pos=camera.pos_m, quat=camera.quat_wxyz, fovy=float(np.degrees(camera.fovy_rad))
