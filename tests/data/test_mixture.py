@@ -142,6 +142,8 @@ def test_late_rows_see_old_pictures_and_the_pose_that_was_commanded_since():
         ]
         match = [bool(np.allclose(state, candidate)) for candidate in candidates]
         assert any(match)
+        moved = state - codec.encode_state(source.state[seen])  # since the pictures
+        np.testing.assert_allclose(batch.inputs.moved[i], moved, atol=1e-6)
         late += not match[0]
         chunk, _ = source.windows(np.array([seen + match.index(True)]), 16)
         pose = source.state[seen]

@@ -70,6 +70,18 @@ def test_the_prompt_conditions_every_action(made):
     assert (policy.sample(batch.inputs, tags, noise) - policy.sample(other, tags, noise)).abs().max() > 1e-4
 
 
+def test_motion_since_the_pictures_is_told_to_policies_that_were_trained_with_it(made):
+    policy, batch, tags = made
+    noise = torch.randn(6, 1, 16, 80)
+    moved = replace(batch.inputs, moved=batch.inputs.moved + 0.5)
+    told = policy.sample(moved, tags, noise) - policy.sample(batch.inputs, tags, noise)
+    assert told.abs().max() > 1e-4
+    punctual = Policy(replace(policy.config, late_steps=0)).eval()
+    assert torch.equal(punctual.sample(moved, tags, noise), punctual.sample(batch.inputs, tags, noise))
+    with pytest.raises(ValueError, match="state token"):
+        replace(policy.config, state_token=False)
+
+
 def test_point_losses_by_hand():
     # a 2 x 2 grid; the head is certain of the lower right cell and says (0.7, 0.8)
     logits = torch.full((1, 1, 1, 5), -20.0)

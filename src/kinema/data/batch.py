@@ -20,6 +20,7 @@ class Inputs:
     tokens: Tensor  # int64 (B, L), left-padded
     token_mask: Tensor  # bool (B, L)
     state: Tensor  # float32 (B, K), normalised
+    moved: Tensor  # float32 (B, K): how far the state has moved since the pictures, in the same numbers
     state_mask: Tensor  # bool (B, K)
     slot_mask: Tensor  # bool (B, K): the body's action channels
 

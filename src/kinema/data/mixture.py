@@ -114,8 +114,14 @@ class Mixture:
             points[..., 3] = 1
         return _Part(
             rows=[
-                sample.Row(images=image, state=pose, tokens=tokens[name][source.task_index[i]], codec=codec)
-                for image, pose, i, name in zip(images, state, starts, named)
+                sample.Row(
+                    images=image,
+                    state=pose,
+                    tokens=tokens[name][source.task_index[i]],
+                    codec=codec,
+                    pictured=source.state[at],
+                )
+                for image, pose, i, at, name in zip(images, state, starts, seen, named)
             ],
             actions=codec.encode(chunk, state),
             action_mask=valid[:, :, None] & codec.mask & told_right[:, None, None],

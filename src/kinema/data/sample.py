@@ -27,12 +27,16 @@ from kinema.space.layout import NUM_SLOTS
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One body's share of a batch: images uint8 (V, S, S, 3), native state (S,), prompt token ids."""
+    """One body's share of a batch: images uint8 (V, S, S, 3), native state (S,), prompt token ids.
+
+    pictured: the state (S,) when the pictures were taken, where that is another one
+    """
 
     images: np.ndarray
     state: np.ndarray
     tokens: list[int]
     codec: Codec
+    pictured: np.ndarray | None = None
 
 
 def inputs(rows: Sequence[Row], tokenizer: TextTokenizer) -> Inputs:
@@ -41,11 +45,13 @@ def inputs(rows: Sequence[Row], tokenizer: TextTokenizer) -> Inputs:
     side = rows[0].images.shape[1]
     images = np.zeros((len(rows), views, side, side, 3), np.uint8)
     image_mask = np.zeros((len(rows), views), bool)
-    state = np.zeros((len(rows), NUM_SLOTS), np.float32)
+    state, moved = np.zeros((2, len(rows), NUM_SLOTS), np.float32)
     for i, row in enumerate(rows):
         images[i, : len(row.images)] = row.images
         image_mask[i, : len(row.images)] = True
         state[i] = row.codec.encode_state(row.state)
+        if row.pictured is not None:
+            moved[i] = state[i] - row.codec.encode_state(row.pictured)
     tokens, token_mask = tokenizer.pad([row.tokens for row in rows])
     return Inputs(
         images=torch.from_numpy(images).permute(0, 1, 4, 2, 3),
@@ -53,6 +59,7 @@ def inputs(rows: Sequence[Row], tokenizer: TextTokenizer) -> Inputs:
         tokens=torch.from_numpy(tokens),
         token_mask=torch.from_numpy(token_mask),
         state=torch.from_numpy(state),
+        moved=torch.from_numpy(moved),
         state_mask=torch.from_numpy(np.stack([row.codec.state_mask for row in rows])),
         slot_mask=torch.from_numpy(np.stack([row.codec.mask for row in rows])),
     )

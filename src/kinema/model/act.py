@@ -102,7 +102,8 @@ class LocalPolicy:
         ahead = self._ahead(question)
         if not self._foresees or ahead is None:
             return row
-        return replace(row, state=Foreseen(row.codec.card).after(row.state, ahead.values[-1]))
+        foreseen = Foreseen(row.codec.card).after(row.state, ahead.values[-1])
+        return replace(row, state=foreseen, pictured=row.state)
 
     def _ahead(self, question: Question) -> ActionChunk | None:
         """The committed actions that are due within the chunk; None where there are none."""

@@ -43,6 +43,8 @@ class PolicyConfig:
     layout_version: int = LAYOUT_VERSION
 
     def __post_init__(self) -> None:
+        if self.late_steps and not self.state_token:
+            raise ValueError("late pictures need the state token: it says where the body is by now")
         if self.layout_version != LAYOUT_VERSION:
             raise ValueError(
                 f"policy was made for layout version {self.layout_version}, this code has {LAYOUT_VERSION}"
@@ -84,6 +86,10 @@ class Policy(nn.Module):
             if config.state_token
             else None
         )
+        # what the motion since the pictures adds to the state's token; nothing at first
+        self.moved_in = nn.Linear(NUM_SLOTS, width, bias=False) if config.late_steps else None
+        if self.moved_in is not None:
+            nn.init.zeros_(self.moved_in.weight)
         self.point_head = self.point_embed = None
         if config.points:
             self.point_head = PointHead(self.backbone.width, config.points, self.backbone.grid)
@@ -99,7 +105,10 @@ class Policy(nn.Module):
             parts.append(self.point_embed(pointed))
             masks.append(inputs.image_mask.repeat_interleave(self.config.points, 1))
         if self.state_in is not None:
-            parts.append(self.state_in(inputs.state.to(parts[0].dtype))[:, None])
+            pose = self.state_in(inputs.state.to(parts[0].dtype))
+            if self.moved_in is not None:
+                pose = pose + self.moved_in(inputs.moved.to(parts[0].dtype))
+            parts.append(pose[:, None])
             masks.append(inputs.state_mask.any(1, keepdim=True))
         tokens, mask = torch.cat(parts, 1), torch.cat(masks, 1)
         # the last text token has read the whole prompt and, under the causal mask, no image

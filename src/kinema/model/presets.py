@@ -26,6 +26,7 @@ def tiny(vocab_size: int = 512, image_size: int = 64) -> PolicyConfig:
     return _small(
         vocab_size, image_size, width=96, text_depth=1, vision_width=64, vision_depth=1,
         decoder=DecoderConfig(width=64, depth=2, heads=2, ffn=128, mask="read", prefix=4),
+        late_steps=2,
     )  # fmt: skip
 
 
