@@ -79,6 +79,29 @@ def world(
     print(table(rows, ("body", f"{size} px views", "steps/s", "steps/s / 200")))
 
 
+@app.command("imagine", epilog=examples("kinema bench imagine", "kinema bench imagine --rounds 10"))
+def imagine(
+    world: Annotated[str, typer.Option(help="`shipped`, or the folder of a world model.")] = "shipped",
+    robot: Annotated[str, typer.Option(help="The body that acts.")] = "panda",
+    rounds: Annotated[int, typer.Option(help="Films per row.", min=1)] = 5,
+    threads: Threads = 2,
+) -> None:
+    """Seconds of a two-view film, from first pictures to pixels, for several numbers of Euler steps."""
+    from kinema.commands.imagine import world_folder
+    from kinema.model.world_bench import FEW_STEP_LIMIT_S, LIMIT_S, measure_speed
+
+    found = measure_speed(
+        world_folder(world), card_name=robot, steps=(1, 2, 4, 16), threads=threads, rounds=rounds
+    )
+    rows = [
+        (x.steps, x.frames, x.views, f"{x.wall_s:.2f}", f"{x.cpu_s:.2f}", f"{x.wall_s / limit:.2f}")
+        for x in found
+        for limit in [FEW_STEP_LIMIT_S if x.steps <= 4 else LIMIT_S]
+    ]
+    limits = f"wall / {FEW_STEP_LIMIT_S:.0f} s (up to 4 steps) or {LIMIT_S:.0f} s"
+    print(table(rows, ("Euler steps", "frames", "views", "wall s", "CPU s", limits)))
+
+
 @app.command("data", epilog=examples("kinema bench data", "kinema bench data data/tabletop/panda"))
 def data(
     folder: Annotated[

@@ -33,7 +33,9 @@ def imagine(
     ] = None,
     scene: Annotated[
         int | None,
-        typer.Option(help="Instead of pictures: a tabletop scene made for the sentence from this seed.", min=0),
+        typer.Option(
+            help="Instead of pictures: a tabletop scene made for the sentence from this seed.", min=0
+        ),
     ] = None,
     world: Annotated[str, typer.Option(help="`shipped`, or the folder of a world model.")] = DEFAULT_WORLD,
     seed: Annotated[int, typer.Option(help="Seed of what is imagined.", min=0)] = 0,
@@ -76,7 +78,9 @@ def world_folder(name: str) -> Path:
 
     folder = Path(str(files("kinema") / "artifacts" / "world")) if name == DEFAULT_WORLD else Path(name)
     if not (folder / "world.json").is_file():
-        raise KinemaError(f"no world model at {folder}; train one (kinema train nano_world) or name its folder")
+        raise KinemaError(
+            f"no world model at {folder}; train one (kinema train nano_world) or name its folder"
+        )
     return folder
 
 

@@ -75,6 +75,9 @@ def train(
             threads=threads,
         )  # fmt: skip
         return
+    if recipe in recipes.WORLDS:
+        _world(recipe, data, folder, steps=steps, minutes=minutes, resume=resume, threads=threads)
+        return
     if recipe in recipes.DETECTORS:
         from kinema.commands.train_detector import train_detector
 
@@ -119,6 +122,20 @@ def _gate(
         chosen, data=data, out=folder, steps=steps, minutes=minutes, resume=resume, threads=threads
     )
     print(f"gate: {artifact}")
+
+
+def _world(
+    recipe: str, data: Path, folder: Path, *, steps: int | None, minutes: float | None, resume: bool,
+    threads: int,
+) -> None:  # fmt: skip
+    from kinema.commands.train_world import train_vae, train_world
+    from kinema.recipes.world import nano_vae, nano_world
+
+    options = dict(data=data, out=folder, steps=steps, minutes=minutes, resume=resume, threads=threads)
+    made = (
+        train_vae(nano_vae(), **options) if recipe == "nano_vae" else train_world(nano_world(), **options)  # type: ignore[arg-type]
+    )
+    print(f"{recipe}: {made}")
 
 
 def _config(

@@ -2,11 +2,11 @@
 
 Causal in time: the first latent frame holds the first picture alone, every later one the next four. The
 published code has an eighth of each side and 16 channels, and its transformer takes patches of 2 x 2. The
-small one has a sixteenth of each side and 96 channels, and its transformer takes single latents.
+small one has a sixteenth of each side and 320 channels, and its transformer takes single latents.
 
 The small one also has a linear shortcut (`block_basis.py`): its latents are the shortcut's coefficients, and
-the autoencoder's decoder adds what they leave out. Its encoder is not used then; it is there because the stock
-class has one. Without a shortcut the stock class does all.
+the autoencoder's decoder adds what they leave out. Its encoder is not used then; it is there because the
+stock class has one. Without a shortcut the stock class does all.
 
 Axes: B batch, F frames, H x W pixels, C latent channels, T = 1 + (F - 1) / 4, h x w = H/16 x W/16 (or /8).
 """

@@ -29,8 +29,8 @@ from torch import Tensor
 from kinema.card.card import EmbodimentCard
 from kinema.card.load import load_card
 from kinema.data.clips import ClipShape
-from kinema.data.sample import checked_image
 from kinema.data.picture import resize
+from kinema.data.sample import checked_image
 from kinema.model import artifact
 from kinema.model.artifact import Artifact
 from kinema.model.block_basis import BlockBasis
@@ -164,8 +164,11 @@ def save(folder: Path, world: World, scene: Scene) -> None:
     if folder.exists():
         shutil.rmtree(folder)
     pipeline = WorldPipeline(
-        world.model.transformer, world.vae.net, world.model.connector, world.vae.basis,
-        FlowMatchEulerDiscreteScheduler()
+        world.model.transformer,
+        world.vae.net,
+        world.model.connector,
+        world.vae.basis,
+        FlowMatchEulerDiscreteScheduler(),
     )
     for part in (world.model, world.vae):
         for value in part.state_dict().values():

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 import torch
 from diffusers import QwenImageTransformer2DModel
@@ -41,7 +42,7 @@ class WorldConfig:
     connector: dict
     patch: int = 1
     still: bool = True
-    shift: tuple[float, float] = (3.0, 6.0)
+    shift: tuple[float, float] = (5.0, 8.0)
     moving: float = 6.0
     dropped: float = 0.1
     sample_steps: int = 4
@@ -172,7 +173,7 @@ class WorldModel(nn.Module):
             torch.linspace(1, 0, steps + 1), self.shift_for(noise[0, 0].numel() // self.config.patch**2)
         ).tolist()
         x = noise
-        for now, then in zip(grid, grid[1:]):
+        for now, then in pairwise(grid):
             tau = torch.full((len(x),), now, device=x.device)
             clean = self._predict(scene, x, tau, *told)
             if untold is not None:

@@ -47,7 +47,11 @@ def nano_vae() -> VaeRecipe:
                 steps=2000,
                 save_every=100,
                 optim=OptimConfig(
-                    lr=2e-3, matrix_lr=None, kernel_lr=8e-3, weight_decay=0.01, warmup_steps=20,
+                    lr=2e-3,
+                    matrix_lr=None,
+                    kernel_lr=8e-3,
+                    weight_decay=0.01,
+                    warmup_steps=20,
                     ema_decay=0.99,
                 ),
             ),
@@ -66,20 +70,21 @@ class WorldRecipe:
     train: WorldTrainConfig
     clips: Callable[[Path, Part], list[ClipSource]]
     vae: str
+    bodies: tuple[str, ...]
     data_command: str
 
 
 # The published order: pictures, then films, then what follows a picture; one view, then the other, then both
 # side by side. There are no general films in this project yet: the general share of every batch is zero.
 CURRICULUM = (
-    Phase(name="pictures", steps=30, tasks={"image": 1.0}, views={"first": 0.5, "last": 0.5}),
-    Phase(name="films", steps=30, tasks={"image": 0.5, "video": 0.5}, views={"first": 0.5, "last": 0.5}),
+    Phase(name="pictures", steps=10, tasks={"image": 1.0}, views={"first": 0.5, "last": 0.5}),
+    Phase(name="films", steps=10, tasks={"image": 0.5, "video": 0.5}, views={"first": 0.5, "last": 0.5}),
     Phase(
-        name="single view", steps=120, tasks={"image": 0.05, "video": 0.05, "image_to_video": 0.9},
+        name="single view", steps=50, tasks={"image": 0.05, "video": 0.05, "image_to_video": 0.9},
         views={"first": 1.0},
     ),
     Phase(
-        name="wrist and third person", steps=60, tasks={"image_to_video": 1.0},
+        name="wrist and third person", steps=20, tasks={"image_to_video": 1.0},
         views={"first": 0.5, "last": 0.5},
     ),
     Phase(
@@ -109,5 +114,6 @@ def nano_world() -> WorldRecipe:
         ),
         clips=tabletop_clips,
         vae="nano_vae",
+        bodies=BODIES,
         data_command="kinema data make tabletop --out data/tabletop",
     )

@@ -9,19 +9,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKLQwenImage
 from tqdm import tqdm
 
 from kinema.data.clips import ClipShape, ClipSource
 from kinema.model import world_artifact
 from kinema.model.artifact import Artifact
+from kinema.model.block_basis import BlockBasis
 from kinema.model.understanding import join, understand
 from kinema.model.video_vae import VideoVae, to_unit
 from kinema.model.world_artifact import World
 from kinema.model.world_model import WorldConfig, WorldModel
 from kinema.train.cpu import keep_freed_memory
 from kinema.train.loop import Loop, LoopConfig
-from kinema.train.stages.world import Imagining, Latents, LatentStream, Phase, batch_of
 from kinema.train.stages.vae import ClipStream, Reconstruction, measure_statistics, psnr_db, view_by_view
+from kinema.train.stages.world import Imagining, Latents, LatentStream, Phase, batch_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +67,18 @@ class VaeTraining:
         return vae.eval()
 
     def export(self, folder: Path) -> Path:
-        """The code in diffusers' format."""
-        self.trained().net.save_pretrained(folder)
+        """The code in diffusers' format: `vae` and, with a shortcut, `basis` below the folder."""
+        vae = self.trained()
+        vae.net.save_pretrained(folder / "vae")
+        if vae.basis is not None:
+            vae.basis.save_pretrained(folder / "basis")
         return folder
+
+
+def load_vae(folder: Path) -> VideoVae:
+    """What `VaeTraining.export` wrote."""
+    basis = BlockBasis.from_pretrained(folder / "basis") if (folder / "basis").is_dir() else None
+    return VideoVae(AutoencoderKLQwenImage.from_pretrained(folder / "vae"), basis).eval()
 
 
 def fit_shortcut(vae: VideoVae, sources: Sequence[ClipSource], clips: int) -> None:

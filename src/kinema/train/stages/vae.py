@@ -68,7 +68,7 @@ class Reconstruction:
 
 @torch.inference_mode()
 def psnr_db(vae: VideoVae, batches: Sequence[Tensor]) -> float:
-    """Peak signal-to-noise ratio of clips after a round trip: the mean over clips, each from its own error."""
+    """Peak signal-to-noise ratio of clips after a round trip: the mean of the clips' own."""
     found = []
     for batch in batches:
         error = (vae.decode(vae.encode(batch)).float() - batch.float()).square().flatten(1).mean(1)

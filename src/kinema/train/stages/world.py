@@ -41,7 +41,9 @@ class Phase:
             ("views", self.views, get_args(Views)),
         ):
             if set(shares) - set(known):
-                raise ValueError(f"phase {self.name!r}: unknown {what} {set(shares) - set(known)}; choices {known}")
+                raise ValueError(
+                    f"phase {self.name!r}: unknown {what} {set(shares) - set(known)}; choices {known}"
+                )
             if abs(sum(shares.values()) - 1) > 1e-6:
                 raise ValueError(f"phase {self.name!r}: shares of {what} add up to {sum(shares.values())}")
 
@@ -116,9 +118,7 @@ def batch_of(latents: Latents, rows: Tensor, task: Task, views: Views) -> WorldB
     if task == "image_to_video":
         rest = films.shape[2] - 1
         still = side_by_side_latents(latents.still[rows, slice(*chosen)].float()[:, :, :, None])
-        scene = Scene(
-            given=(films[:, :, :1],), still=still.repeat(1, 1, rest, 1, 1), understood=understood
-        )
+        scene = Scene(given=(films[:, :, :1],), still=still.repeat(1, 1, rest, 1, 1), understood=understood)
         return WorldBatch(scene=scene, wanted=films[:, :, 1:])
     wanted = films[:, :, :1] if task == "image" else films
     # without a first picture nothing may be told of it but what the words say

@@ -1,0 +1,141 @@
+"""Laws of the world model's training: clips, phases, and a run that goes on bit for bit."""
+
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kinema.data.clips import apart, side_by_side
+from kinema.model import artifact, world_presets
+from kinema.model.understanding import WORDS, Understood
+from kinema.model.video_vae import VideoVae
+from kinema.schema import KinemaError
+from kinema.train.loop import LoopConfig
+from kinema.train.optim import OptimConfig, Optimizer
+from kinema.train.stages.vae import Reconstruction, psnr_db
+from kinema.train.stages.world import Latents, LatentStream, Phase, batch_of
+from kinema.train.world import WorldTrainConfig, WorldTraining
+
+BOTH = Phase(name="both", steps=1, tasks={"image_to_video": 1.0}, views={"all": 1.0})
+
+
+def _latents(clips: int = 6) -> Latents:
+    g = torch.Generator().manual_seed(0)
+    understood = Understood(
+        words=torch.randn(clips, WORDS, 192, generator=g).half(),
+        word_mask=torch.ones(clips, WORDS, dtype=torch.bool),
+        pictures=torch.randn(clips, 2, 36, 192, generator=g).half(),
+        where=torch.rand(clips, 2, 2, 39, generator=g).half(),
+        seen=torch.ones(clips, dtype=torch.bool),
+    )
+    return Latents(
+        films=torch.randn(clips, 2, 32, 4, 6, 6, generator=g).half(),
+        still=torch.randn(clips, 2, 32, 6, 6, generator=g).half(),
+        understood=understood,
+        card=np.array(["panda"] * (clips - 2) + ["ur5e"] * 2),
+    )
+
+
+def test_views_side_by_side_come_apart_again() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (3, 4, 8, 8, 3), np.uint8)
+    canvas = side_by_side(frames)
+    assert canvas.shape == (3, 8, 32, 3)
+    np.testing.assert_array_equal(canvas[:, :, 8:16], frames[:, 1])
+    np.testing.assert_array_equal(apart(canvas, 4), frames)
+    with pytest.raises(KinemaError, match="3 views"):
+        apart(canvas, 3)
+
+
+def test_tasks_differ_in_what_is_given_and_in_what_may_be_seen() -> None:
+    rows, latents = torch.tensor([1, 3]), _latents()
+    follow = batch_of(latents, rows, "image_to_video", "all")
+    assert follow.wanted.shape == (2, 32, 3, 6, 12)
+    assert follow.scene.understood.seen.all()
+    torch.testing.assert_close(
+        torch.cat([follow.scene.given[0], follow.wanted], 2)[:, :, :, :, 6:], latents.films[rows, 1].float()
+    )
+    film = batch_of(latents, rows, "video", "last")
+    assert film.wanted.shape == (2, 32, 4, 6, 6)
+    picture = batch_of(latents, rows, "image", "first")
+    assert picture.wanted.shape == (2, 32, 1, 6, 6)
+    for batch in (film, picture):
+        assert batch.scene.given == ()
+        assert not batch.scene.still.any()
+        assert not batch.scene.understood.seen.any()  # what shows the first picture must not be told
+
+
+def test_phases_follow_each_other_and_the_stream_goes_on_where_it_stood() -> None:
+    first = Phase(name="pictures", steps=2, tasks={"image": 1.0}, views={"first": 1.0})
+    stream = LatentStream(_latents(), (first, BOTH), batch_size=2, seed=0)
+    frames = [stream.draw().wanted.shape[2] for _ in range(3)]
+    assert frames == [1, 1, 3]
+    state = stream.state
+    wanted = stream.draw().wanted
+    stream.state = state
+    assert torch.equal(stream.draw().wanted, wanted)
+    with pytest.raises(ValueError, match="add up to"):
+        Phase(name="bad", steps=1, tasks={"image": 0.5}, views={"all": 1.0})
+
+
+def test_weights_decide_which_bodies_are_drawn() -> None:
+    latents = _latents()
+    stream = LatentStream(latents, (BOTH,), batch_size=64, seed=0, weights={"ur5e": 1000.0})
+    theirs = latents.films[latents.card == "ur5e"][:, 0, 0, 1, 0, 0].float()
+    drawn = stream.draw().wanted[:, 0, 0, 0, 0]
+    assert torch.isin(drawn, theirs).float().mean() > 0.95
+
+
+def _training(out: Path) -> WorldTraining:
+    policy = artifact.load(Path(str(files("kinema") / "artifacts" / "nano")), check=False)
+    config = WorldTrainConfig(
+        name="test",
+        world=world_presets.tiny(),
+        phases=(BOTH,),
+        batch_size=2,
+        loop=LoopConfig(steps=4, log_every=10, save_every=100, optim=OptimConfig(warmup_steps=2)),
+    )
+    return WorldTraining(config, _latents(), VideoVae.build(world_presets.VAE_TINY), policy, out)
+
+
+def test_two_halves_of_a_run_equal_the_whole_bit_for_bit(tmp_path: Path) -> None:
+    whole = _training(tmp_path / "whole")
+    whole.loop.run()
+    _training(tmp_path / "halves").loop.run(until=2)
+    second = _training(tmp_path / "halves")
+    second.loop.resume()
+    second.loop.run()
+    for name, value in whole.loop.ema.weights.items():
+        assert torch.equal(second.loop.ema.weights[name], value), name
+
+
+def test_kernels_are_stepped_as_matrices_in_place() -> None:
+    torch.manual_seed(0)
+    vae = VideoVae.build(world_presets.VAE_TINY)
+    optimizer = Optimizer(vae, OptimConfig(matrix_lr=None, kernel_lr=1e-2))
+    kernel = vae.net.decoder.mid_block.resnets[0].conv1.weight
+    before = kernel.detach().clone()
+    torch.manual_seed(1)
+    kernel.grad = torch.randn_like(kernel)
+    optimizer.step(1.0)
+    step = (kernel.detach() - before * (1 - 1e-2 * 0.05)).flatten(1)
+    assert kernel.grad is None
+    values = torch.linalg.svdvals(step)
+    assert values[-1] > 0.5 * values[0]  # orthogonalised: all directions alike
+
+
+def test_the_code_learns_what_its_shortcut_leaves_out() -> None:
+    torch.manual_seed(0)
+    vae = VideoVae.build(world_presets.VAE_TINY)
+    rows = torch.arange(96).view(1, 1, 1, 96, 1).expand(2, 3, 5, 96, 96)
+    clips = (127 + 80 * torch.sin(rows / 5.0)).to(torch.uint8)
+    before = psnr_db(vae.eval(), [clips])
+    stage = Reconstruction(vae.train())
+    optimizer = Optimizer(vae, OptimConfig(lr=3e-3, matrix_lr=None, kernel_lr=5e-3))
+    for _ in range(8):
+        losses = stage(clips, torch.Generator().manual_seed(0))
+        sum(losses[name] * weight for name, weight in stage.weights.items()).backward()
+        optimizer.step(1.0)
+    assert psnr_db(vae.eval(), [clips]) > before + 0.5
+    assert all(p.grad is None for p in vae.net.encoder.parameters())
