@@ -9,7 +9,6 @@ import torch
 from diffusers import QwenImageTransformer2DModel
 
 from kinema.card.load import load_card
-from kinema.data.clips import ClipShape
 from kinema.model import artifact, mmdit, world_artifact, world_presets
 from kinema.model.block_basis import BlockBasis, blocks, pictures_of
 from kinema.model.understanding import Understood, understand
@@ -19,6 +18,7 @@ from kinema.model.world_model import Scene, WorldModel, latents_of, shifted, tok
 from kinema.schema import KinemaError
 
 SENTENCE = "put the red block in the blue bowl"
+from kinema.space.clip_shape import ClipShape
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ Axes: n clips, F frames, V views, S image side.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -19,27 +18,10 @@ from kinema.card.card import EmbodimentCard
 from kinema.data.frames import FrameCache
 from kinema.data.lerobot import Dataset
 from kinema.schema import Film, KinemaError
+from kinema.space.clip_shape import ClipShape
 
 Part = Literal["train", "validation"]
 KEPT_BACK_EVERY = 20  # one episode in so many is never trained on
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipShape:
-    """frames: F, one more than a multiple of four, as causal video codes want; every: control steps apart."""
-
-    frames: int = 13
-    every: int = 3
-    size: int = 96
-
-    def __post_init__(self) -> None:
-        if self.frames < 1 or self.frames % 4 != 1:
-            raise ValueError(f"a clip has 1, 5, 9, 13, ... frames; got {self.frames}")
-        if self.every < 1 or self.size < 16:
-            raise ValueError(f"every {self.every} must be at least 1 and size {self.size} at least 16")
-
-    def fps(self, control_hz: float) -> float:
-        return control_hz / self.every
 
 
 class ClipSource:

@@ -107,7 +107,8 @@ class PlainAttention:
         image_rotary_emb: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Video (B, N, H * d) and context (B, L, H * d) tokens to the same shapes; mask bool (B, L)."""
-        assert attention_mask is None and image_rotary_emb is not None
+        assert attention_mask is None
+        assert image_rotary_emb is not None
         d, L = attn.inner_dim // attn.heads, encoder_hidden_states.shape[1]
 
         def heads(x: Tensor) -> Tensor:

@@ -28,9 +28,7 @@ from torch import Tensor
 
 from kinema.card.card import EmbodimentCard
 from kinema.card.load import load_card
-from kinema.data.clips import ClipShape
-from kinema.data.picture import resize
-from kinema.data.sample import checked_image
+from kinema.data.sample import checked_image, resize
 from kinema.model import artifact
 from kinema.model.artifact import Artifact
 from kinema.model.block_basis import BlockBasis
@@ -39,6 +37,7 @@ from kinema.model.understanding import Understood, understand
 from kinema.model.video_vae import VideoVae, latent_frames
 from kinema.model.world_model import Scene, WorldConfig, WorldModel
 from kinema.schema import Film, KinemaError
+from kinema.space.clip_shape import ClipShape
 
 FORMAT = 1
 _TOLERANCE = 0.05  # of unit-variance latents; weights are stored in bfloat16 and kernels round differently

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kinema.card.load import load_card
-from kinema.data.clips import ClipShape, ClipSource, Part, open_clips
+from kinema.data.clips import ClipSource, Part, open_clips
 from kinema.model import world_presets
 from kinema.recipes.sources import tabletop_folders
 from kinema.train.loop import LoopConfig
@@ -16,6 +16,7 @@ from kinema.train.stages.world import Phase
 from kinema.train.world import VaeTrainConfig, WorldTrainConfig
 
 BODIES = ("panda", "ur5e", "aloha")
+from kinema.space.clip_shape import ClipShape
 
 
 @dataclass(frozen=True, kw_only=True)

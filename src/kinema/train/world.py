@@ -12,7 +12,7 @@ import torch
 from diffusers import AutoencoderKLQwenImage
 from tqdm import tqdm
 
-from kinema.data.clips import ClipShape, ClipSource
+from kinema.data.clips import ClipSource
 from kinema.model import world_artifact
 from kinema.model.artifact import Artifact
 from kinema.model.block_basis import BlockBasis
@@ -20,6 +20,7 @@ from kinema.model.understanding import join, understand
 from kinema.model.video_vae import VideoVae, to_unit
 from kinema.model.world_artifact import World
 from kinema.model.world_model import WorldConfig, WorldModel
+from kinema.space.clip_shape import ClipShape
 from kinema.train.cpu import keep_freed_memory
 from kinema.train.loop import Loop, LoopConfig
 from kinema.train.stages.vae import ClipStream, Reconstruction, measure_statistics, psnr_db, view_by_view
