@@ -16,9 +16,9 @@ from kinema.model.video_vae import VideoVae, latent_frames
 from kinema.model.world_artifact import World, first_picture_scene
 from kinema.model.world_model import Scene, WorldModel, latents_of, shifted, tokens_of
 from kinema.schema import KinemaError
+from kinema.space.clip_shape import ClipShape
 
 SENTENCE = "put the red block in the blue bowl"
-from kinema.space.clip_shape import ClipShape
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ from kinema.card.load import load_card
 from kinema.data.clips import ClipSource, Part, open_clips
 from kinema.model import world_presets
 from kinema.recipes.sources import tabletop_folders
+from kinema.space.clip_shape import ClipShape
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig
 from kinema.train.stages.world import Phase
 from kinema.train.world import VaeTrainConfig, WorldTrainConfig
 
 BODIES = ("panda", "ur5e", "aloha")
-from kinema.space.clip_shape import ClipShape
 
 
 @dataclass(frozen=True, kw_only=True)
