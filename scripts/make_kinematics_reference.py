@@ -3,9 +3,9 @@
     python scripts/make_kinematics_reference.py --robosuite DIR --gym-aloha DIR --menagerie DIR \\
         --so101 FILE --wx250s FILE
 
-DIR is the folder of the (unpacked) package or repository, FILE the MJCF or URDF. Models that are not given are
-left as they are in the file. Meta-World's Sawyer is taken from the installed package, the arms of Universal
-Robots from their published tables. `--only` recomputes these cards alone.
+DIR is the folder of the (unpacked) package or repository, FILE the MJCF or URDF. Models that are not given
+are left as they are in the file. Meta-World's Sawyer is taken from the installed package, the arms of
+Universal Robots from their published tables. `--only` recomputes these cards alone.
 """
 
 from __future__ import annotations

@@ -127,7 +127,9 @@ def test_a_path_too_fast_for_the_joints_shows_in_the_error() -> None:
 def test_grasp_path_is_the_inverse_of_tool_places(name: str) -> None:
     world = robot(name, "button")
     rng = np.random.default_rng(0)
-    position = np.column_stack([rng.uniform(0.4, 0.55, 9), rng.uniform(-0.1, 0.1, 9), rng.uniform(0.05, 0.2, 9)])
+    position = np.column_stack(
+        [rng.uniform(0.4, 0.55, 9), rng.uniform(-0.1, 0.1, 9), rng.uniform(0.05, 0.2, 9)]
+    )
     path = GraspPath(position_m=position, opening=np.ones(9), gap_m=np.ones(9))
     back = grasp_path(world, tool_places(world, path), path.opening, path.gap_m)
     np.testing.assert_allclose(back.position_m, position, atol=1e-12)

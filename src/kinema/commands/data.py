@@ -326,19 +326,30 @@ def stats(
 )
 def annotate(
     folder: Folder,
+    url: Annotated[
+        str, typer.Option(help="Let this OpenAI-compatible vision endpoint describe the pictures.")
+    ] = "",
+    model: Annotated[str, typer.Option(help="The endpoint's model; its key is in KINEMA_VISION_KEY.")] = "",
     limit: Annotated[int, typer.Option(help="At most so many new episodes; 0 for all.", min=0)] = 0,
 ) -> None:
-    """Write captions in five layers to meta/captions.jsonl, from the recorded states and actions."""
+    """Write captions in five layers to meta/captions.jsonl: from the numbers, or from the pictures."""
     from kinema.commands.annotate import annotate as write
-    from kinema.commands.annotate import shown
+    from kinema.commands.annotate import seen_by, shown
+    from kinema.data.annotate import Annotator, Endpoint
 
+    if model and not url:
+        raise KinemaError("--model belongs to --url; without an endpoint nothing leaves this machine")
     with saved_on_interrupt(lambda: f"Captions are in {folder}; the same command goes on from there."):
-        written = write(folder, limit=limit)
+        if url:
+            with Annotator(Endpoint.given(url, model)) as annotator:
+                written = write(folder, seen_by(annotator), limit=limit)
+        else:
+            written = write(folder, limit=limit)
     for line in shown(written):
         print(line)
     print(f"{folder}: {written.new} episodes described, {written.kept} kept from before")
-    for episode, faults in (written.faulty or {}).items():
-        print(f"episode {episode} was left out: {'; '.join(faults)}")
+    for episode, fault in written.faulty.items():
+        print(f"episode {episode} was left out: {fault}")
     if written.faulty:
         raise typer.Exit(1)
 

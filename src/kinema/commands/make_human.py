@@ -1,4 +1,4 @@
-"""`kinema data make human`: a hand's tasks in four aligned streams, with each body's joints, as LeRobot data sets.
+"""`kinema data make human`: a hand's tasks in four aligned streams, with each body's joints, as LeRobot sets.
 
 One folder per body. All bodies share the hand's episodes: the same seed is the same performance. The streams
 are eight cameras, `human_front` to `robot_side`; the column `hand` holds the grasp frame's path.

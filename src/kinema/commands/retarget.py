@@ -74,7 +74,7 @@ def retarget(
 
 
 def run(shown: Any, robot: str, out: Path, *, track: bool = False) -> dict[str, Any]:
-    """Retarget every demonstration; writes strips, data set and report.json below `out` and returns the report."""
+    """Retarget every demonstration; writes strips, a data set and report.json, which it returns."""
     from kinema.card.load import load_card
     from kinema.data.video import encode
     from kinema.worlds.aligned import composite, robot_alone
@@ -109,8 +109,10 @@ def run(shown: Any, robot: str, out: Path, *, track: bool = False) -> dict[str, 
             row["replayed"] = replayed["success"]
         recorded.append(replayed or _as_filmed(card, demo, joints, made))
         rows.append({"strip": str(name), "instruction": demo.instruction, "seed": demo.seed, **row})
-    for opened in (*worlds.values(), *([tracker] if tracker else [])):
+    for opened in worlds.values():
         opened.close()
+    if tracker is not None:
+        tracker.close()
     report: dict[str, Any] = {"robot": card.name, "composed_by": COMPOSED_BY, "episodes": rows}
     if any("replayed" in row for row in rows):
         report["replayed"] = sum(bool(row.get("replayed")) for row in rows)

@@ -23,7 +23,7 @@ SCENE, SCENE_CHANNELS = "scene", ("seed", "family")
 
 @dataclass(frozen=True, kw_only=True)
 class AlignedClips:
-    """frames: uint8 (N, 3, F, V, S, S, 3), the segments in the order of SEGMENTS; one sentence and body each."""
+    """frames: uint8 (N, 3, F, V, S, S, 3), segments in the order of SEGMENTS; one sentence and body each."""
 
     frames: np.ndarray
     instructions: tuple[str, ...]

@@ -7,7 +7,7 @@ they stand in the scene, whose things are where the hand moved them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import mujoco
@@ -47,7 +47,8 @@ def perform(world: HandWorld, seed: int, *, render: bool = True) -> Performance:
     world.reset(seed)
     expert, pace_m = Expert(world), np.random.default_rng([seed, 0x70616365]).uniform(*_PACE_M)
     scene = world.scene
-    places, told, gaps, human, empty = [], [], [], [], []
+    places, gaps, human, empty = [], [], [], []
+    told: list[float] = []
     things: dict[str, list[np.ndarray]] = {name: [] for name in _thing_joints(scene.model)}
     after, dwell, resting = 0, 0, np.zeros(4)
     for _ in range(world.max_steps):
@@ -64,7 +65,7 @@ def perform(world: HandWorld, seed: int, *, render: bool = True) -> Performance:
             action = resting = np.append(tool, action[3])
             dwell = _DWELL_STEPS
         places.append(tool)
-        told.append(action[3])
+        told.append(float(action[3]))
         gaps.append(scene.gap_m())
         for name, rows in things.items():
             rows.append(scene.data.joint(name).qpos.copy())
@@ -186,5 +187,5 @@ def _of_robot(model: mujoco.MjModel) -> np.ndarray:
     return np.isin(names, ("left", "right"))
 
 
-def _by_view(frames: list[Pictures]) -> dict[str, np.ndarray]:
+def _by_view(frames: Sequence[Pictures]) -> dict[str, np.ndarray]:
     return {name: np.stack([frame[name] for frame in frames]) for name in frames[0]} if frames else {}

@@ -1,4 +1,4 @@
-"""A person's right hand as a body for the tabletop: it floats, pinches between thumb and two fingers, and is seen.
+"""A person's right hand as a body for the tabletop: it floats and pinches between thumb and two fingers.
 
 A hand has no motors that we could command, so it is moved by three slides and its fingers by one drive, as
 the jaws of a gripper are; it then grasps by friction like every other body, and the same experts move it.

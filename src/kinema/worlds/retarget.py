@@ -1,4 +1,4 @@
-"""From the path of a grasp to the joints of any arm: inverse kinematics, step by step, within the card's limits."""
+"""From the path of a grasp to the joints of any arm: inverse kinematics, within the card's limits."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class GraspPath:
 class JointPath:
     """The same way for one body's right arm. T rows, N joints, S and D native channels of the card.
 
-    wanted_m, tool_m: float64 (T, 3), where the tool should be and where the joints bring it, in the robot's frame
+    wanted_m, tool_m: float64 (T, 3) in the robot's frame: where the tool should be, where the joints bring it
     """
 
     joints: np.ndarray  # float64 (T, N)
@@ -66,13 +66,14 @@ class JointPath:
 
 
 def fit(world: StagedWorld, path: GraspPath) -> JointPath:
-    """Follow a grasp path with the world's body, its tool straight down, its finger tips where the hand's were."""
+    """Follow a grasp path with the world's body: tool straight down, finger tips where the hand's were."""
     card, handle = world.card, world.scene.robot.arm("right")
     kinematics, rotation = world.scene.controller.kinematics, world.scene.controller.home_rotation["right"]
     wanted = tool_places(world, path)
     reach = handle.velocity / path.hz
     joints = kinematics.solve("right", wanted[0], rotation, handle.home, iterations=_FIRST_ITERATIONS)
-    rows, tools = [], []
+    rows: list[np.ndarray] = []
+    tools: list[np.ndarray] = []
     for place in wanted:
         solved = kinematics.solve("right", place, rotation, joints, iterations=_ITERATIONS)
         joints = np.clip(solved, joints - reach, joints + reach) if rows else solved
@@ -93,7 +94,7 @@ def fit(world: StagedWorld, path: GraspPath) -> JointPath:
 
 
 def tool_places(world: StagedWorld, path: GraspPath) -> np.ndarray:
-    """Where the body's tool belongs (T, 3) [m] in its own frame, so that its tips are where the hand's were."""
+    """Where the body's tool belongs (T, 3) [m] in its frame, so that its tips are where the hand's were."""
     tip_m = world.scene.tip_below_tool_m()
     T = world.T_robot_table
     places = path.position_m @ T[:3, :3].T + T[:3, 3]
@@ -102,7 +103,7 @@ def tool_places(world: StagedWorld, path: GraspPath) -> np.ndarray:
 
 
 def grasp_path(world: StagedWorld, tool_m: np.ndarray, opening: np.ndarray, gap_m: np.ndarray) -> GraspPath:
-    """The inverse of `tool_places`: the grasp path that a body's tool (T, 3), in its own frame, has followed."""
+    """The inverse of `tool_places`: the grasp path that a body's tool (T, 3) in its frame has followed."""
     T = np.linalg.inv(world.T_robot_table)
     position = tool_m @ T[:3, :3].T + T[:3, 3]
     position[:, 2] -= world.scene.tip_below_tool_m() - TIP_BELOW_TOOL_M

@@ -18,7 +18,7 @@ REGION_RADIUS_M = 0.055
 class Push(Family):
     name = "push"
     max_steps = 100
-    inside_m = 0.040  # of the block's centre from the area's: the block lies within the area but for its corners
+    inside_m = 0.040  # of the block's centre from the area's: it lies within the area but for its corners
 
     def __init__(self) -> None:
         self.blocks = [Block("block0"), Block("block1")]
