@@ -36,7 +36,7 @@ from kinema.space.stats import ChannelStats
 
 FORMAT = 1
 _TOLERANCE = 5e-3  # of unified values; other processors round differently
-_TRUST = 4.0  # a change is read about twice as exactly as a state
+_TRUST = 0.2  # of a change beside a state; larger values let small errors of changes add up
 
 
 @dataclass(frozen=True, kw_only=True)
