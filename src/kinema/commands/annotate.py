@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from kinema.card.load import load_card
+from kinema.data.annotate import Annotator, Clip, UnansweredError
 from kinema.data.captions import AXES, LAYERS, CaptionFile
 from kinema.data.lerobot import Dataset
 from kinema.schema import Captions, KinemaError
@@ -18,6 +20,14 @@ from kinema.worlds.narrate import Record, narrate
 
 _SCENARIOS = {"drive": "on a road with a crossing", "metaworld": "at a table with one task on it"}
 _TABLE = "at a table with blocks"
+_GIVE_UP = 3  # clips in a row without an answer: the endpoint is out of order
+_MOST_FRAMES = 64  # of an episode, decoded for an endpoint
+
+Describe = Callable[[Dataset, int], Captions]
+
+
+class RefusedError(KinemaError):
+    """Captions of one episode that must not be written."""
 
 
 @dataclass
@@ -26,42 +36,100 @@ class Written:
 
     new: int = 0
     kept: int = 0
-    faulty: dict[int, list[str]] | None = None
-    examples: tuple[tuple[int, Captions], ...] = ()
+    faulty: dict[int, str] = field(default_factory=dict)
+    examples: list[tuple[int, Captions]] = field(default_factory=list)
 
 
-def annotate(
-    folder: Path, describe: Callable[[Record, int], Captions] | None = None, *, limit: int = 0
-) -> Written:
-    """Write captions of all episodes (or the first `limit` new ones) that have none yet.
+def annotate(folder: Path, describe: Describe | None = None, *, limit: int = 0) -> Written:
+    """Write captions of all episodes (or the first `limit` ones) that have none yet.
 
-    describe: how a record becomes captions; by default it is narrated from the numbers. Captions that
-    contradict the record are not written.
+    describe: what captions an episode; by default it is narrated from its numbers. Captions that contradict
+    the record are not written.
     """
     dataset = Dataset.open(folder)
-    file, written = CaptionFile(folder), Written(faulty={})
-    assert written.faulty is not None
-    todo = [e for e in range(dataset.num_episodes) if e not in file]
+    file, written, in_a_row = CaptionFile(folder), Written(), 0
+    todo = [episode for episode in range(dataset.num_episodes) if episode not in file]
     written.kept = dataset.num_episodes - len(todo)
     with file.writing():
         for episode in tqdm(todo[: limit or None], unit="episode", disable=None):
-            record = record_of(dataset, episode)
-            captions = (describe or (lambda r, _: narrate(r)))(record, episode)
-            if faults := contradictions(captions, record):
-                written.faulty[episode] = faults
+            try:
+                captions = (describe or narrated)(dataset, episode)
+            except (RefusedError, UnansweredError) as error:
+                written.faulty[episode] = str(error)
+                in_a_row = in_a_row + 1 if isinstance(error, UnansweredError) else 0
+                if in_a_row >= _GIVE_UP:
+                    raise KinemaError(
+                        f"{_GIVE_UP} clips in a row without captions; the last: {error}"
+                    ) from None
                 continue
+            in_a_row = 0
             file.add(episode, captions)
             written.new += 1
             if len(written.examples) < 2:
-                written.examples = (*written.examples, (episode, captions))
+                written.examples.append((episode, captions))
     return written
+
+
+def narrated(dataset: Dataset, episode: int) -> Captions:
+    """Captions from the recorded states and actions. Raises RefusedError when they contradict the record."""
+    record = record_of(dataset, episode)
+    captions = narrate(record)
+    if faults := contradictions(captions, record):
+        raise RefusedError("; ".join(faults))
+    return captions
+
+
+def seen_by(annotator: Annotator) -> Describe:
+    """Captions from the pictures, by an endpoint; held against the state where the body has a card."""
+
+    def describe(dataset: Dataset, episode: int) -> Captions:
+        try:
+            record: Record | None = record_of(dataset, episode)
+        except (KinemaError, ValueError):
+            record = None
+        axes = _axes(dataset, record)
+
+        def faults(layers: Mapping[str, str]) -> list[str]:
+            if record is None:
+                return []
+            return contradictions(Captions(**layers, **axes), record, complete=False)
+
+        return Captions(**annotator.describe(clip_of(dataset, episode), faults).layers, **axes)
+
+    return describe
+
+
+def _axes(dataset: Dataset, record: Record | None) -> dict[str, str]:
+    if record is not None:
+        told = narrate(record)
+        return {axis: getattr(told, axis) for axis in AXES}
+    return {
+        "embodiment": dataset.card_name or "unknown",
+        "task": "other",
+        "scenario": "unknown",
+        "view": "+".join(dataset.camera_names),
+    }
+
+
+def clip_of(dataset: Dataset, episode: int) -> Clip:
+    """An episode's pictures, its views side by side."""
+    start, end = (int(bound) for bound in dataset.episode_bounds[episode])
+    rows = np.unique(np.linspace(start, end - 1, _MOST_FRAMES).round().astype(int))
+    views = [dataset.frames(camera, rows) for camera in dataset.camera_names]
+    return Clip(
+        frames=np.concatenate(views, axis=2),
+        cameras=dataset.camera_names,
+        body=dataset.card_name or "unknown",
+        instruction=dataset.tasks[int(dataset.task_index[start])],
+    )
 
 
 def record_of(dataset: Dataset, episode: int) -> Record:
     """An episode of a data set as the narrator wants it. Raises KinemaError for a body without a card."""
     if not dataset.card_name:
         raise KinemaError(
-            f"{dataset.root} does not say which body was recorded (robot_type in meta/info.json)"
+            f"{dataset.root} does not say which body was recorded (robot_type in meta/info.json); "
+            "captions from pictures need --url and --model"
         )
     card = load_card(dataset.card_name)
     start, end = dataset.episode_bounds[episode]

@@ -33,7 +33,7 @@ _ENOUGH_TRIED = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One kind of episode of one body. `world`: tabletop, metaworld or road; `noise`: how much disturbs it."""
+    """One kind of episode of one body. `world`: tabletop, metaworld, road; `noise`: how much disturbs it."""
 
     world: str
     card: str
