@@ -188,7 +188,7 @@ def _measured(
 
 
 def _strip(*parts: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Human, retargeted and reference side by side, the views below each other: (T, V S, 3 S, 3), enlarged."""
+    """Human, retargeted and reference side by side, views below each other: (T, V S, 3 S, 3), enlarged."""
     rows = [np.concatenate([part[view] for part in parts], 2) for view in parts[0]]
     return np.concatenate(rows, 1).repeat(_SCALE, 1).repeat(_SCALE, 2)
 
@@ -207,7 +207,7 @@ def _replayed(card: Any, demo: Shown, joints: JointPath, size: int) -> dict[str,
 
 
 def _as_filmed(card: Any, demo: Shown, joints: JointPath, made: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """What a plain film gives: the composed first view for every camera but the wrist's, which sees nothing."""
+    """What a plain film gives: the composed first view for every camera but the wrist's, which is black."""
     front = next(iter(made.values()))
     images = {camera.name: front if camera.tag == "ego" else np.zeros_like(front) for camera in card.cameras}
     arrays = {"images": images, "state": joints.state, "action": joints.action, "points": None}

@@ -86,7 +86,7 @@ class HandTracker:
         return place
 
     def _overlap(self, masks: Mapping[str, np.ndarray], place: np.ndarray, gap_m: float) -> float:
-        """Intersection over union of the hand's outline at this place with the seen one, summed over views."""
+        """Intersection over union of the hand's outline at this place with the seen one, over all views."""
         scene = self._world.scene
         scene.robot.set_joints(scene.data, self._handle, place, gripper=gap_m / OPEN_M)
         mujoco.mj_kinematics(scene.model, scene.data)
