@@ -13,7 +13,7 @@ from kinema.card.load import load_card
 THINGS = (
     "red block", "blue block", "green bowl", "yellow area", "red button", "blue button",
     "red pressed button", "blue pressed button", "drawer handle", "right tray handle", "left tray handle",
-    "gripper",
+    "box", "gripper",
 )  # fmt: skip
 CARD = load_card("panda")
 FRONT, CAMERA = fixed_camera(CARD)

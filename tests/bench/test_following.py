@@ -71,9 +71,13 @@ def test_pushing_and_stacking() -> None:
     assert not judge(beside, "stack the red block on the blue block", CARD).placed
 
 
-def _buttons(pressed: str) -> Tracks:
+def _buttons(pressed: str, touched: bool = True) -> Tracks:
     names = ("red", "blue")
-    found = tracks_of({f"{name} button": stay(0.45, 0.1 * i, 0.045) for i, name in enumerate(names)})
+    buttons = {name: stay(0.45, 0.1 * i, 0.045) for i, name in enumerate(names)}
+    scene = {f"{name} button": place for name, place in buttons.items()}
+    found = tracks_of(
+        {**scene, "gripper": buttons[pressed if touched else "red"] + [0, 0, 0.3 * (not touched)]}
+    )
     points = found.points.copy()
     up, down = found.things.index(f"{pressed} button"), found.things.index(f"{pressed} pressed button")
     points[4:, :, down] = points[4:, :, up]
@@ -86,6 +90,7 @@ def test_buttons() -> None:
     wrong = judge(_buttons("blue"), "press the red button", CARD)
     assert wrong.moved == ("blue button",)
     assert not wrong.success
+    assert judge(_buttons("blue", touched=False), "press the blue button", CARD).moved == ()
 
 
 def test_the_drawer_opens_towards_the_robot_and_closes_away_from_it() -> None:
@@ -108,6 +113,14 @@ def test_the_tray_must_rise_at_both_ends() -> None:
 
     assert judge(handles(0.09), "lift the tray with both arms", CARD).success
     assert not judge(handles(0.0), "lift the tray with both arms", CARD).placed
+
+
+def test_one_block_into_the_box() -> None:
+    scene = {"box": stay(0.5, -0.2, 0.004), "gripper": stay(0.5, 0.0, 0.3)}
+    inside = tracks_of({**scene, "red block": go(START, (0.45, -0.22, 0.004 + HALF_M))})
+    outside = tracks_of({**scene, "red block": go(START, (0.45, 0.1, HALF_M))})
+    assert judge(inside, "put the red block in the box", CARD).success
+    assert not judge(outside, "put the red block in the box", CARD).success
 
 
 def test_what_cannot_be_judged_is_refused() -> None:

@@ -36,7 +36,8 @@ class DetectorTraining:
         out.mkdir(parents=True, exist_ok=True)
         self.config, self.views = config, read_views(folders)
         self.network = DetectorConfig(things=self.views.things, image_size=self.views.images.shape[1])
-        self.model = FilmDetector(self.network).to(memory_format=torch.channels_last)
+        self.model = FilmDetector(self.network)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         stage = Detection(self.model)
         stream = LookStream(self.views, batch_size=config.batch_size, seed=config.loop.seed)
         self.loop = Loop(self.model, stage, stage.weights, stream, config.loop, out)
@@ -59,8 +60,9 @@ def measured_error(eyes: FilmEyes, views: LabelledViews) -> dict[str, Any]:
     claimed = found[..., 2] >= SEEN_FROM
     size = views.images.shape[1]
     error_px = size * np.linalg.norm(found[..., :2] - views.points[..., :2], axis=-1)
-    kinds = np.array([_kind(name) for name in views.things])
-    groups = {"all": np.ones(len(kinds), bool)} | {k: kinds == k for k in dict.fromkeys(kinds)}
+    kinds = [_kind(name) for name in views.things]
+    groups = {kind: np.array([k == kind for k in kinds]) for kind in ("all", *dict.fromkeys(kinds))}
+    groups["all"][:] = True
     report: dict[str, Any] = {"pictures": len(views.images), "seeds": _span(views.seed), "by_kind": {}}
     for name, columns in groups.items():
         is_seen, is_found = seen[:, columns], claimed[:, columns]

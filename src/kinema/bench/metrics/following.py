@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kinema.bench.metrics.geometry import Pinhole, fixed_camera
-from kinema.bench.metrics.tracks import SEEN_FROM, Tracks
+from kinema.bench.metrics.tracks import SAID_FROM, SEEN_FROM, Tracks
 from kinema.card.card import EmbodimentCard
 from kinema.schema import KinemaError
 from kinema.worlds.tabletop.family import CONTAINER_RADIUS_M
@@ -22,6 +22,7 @@ from kinema.worlds.tabletop.scene import work_area
 
 HALF_M = 0.0225  # of a block
 MOVED_M = 0.03  # from where on a thing has moved
+_ON_BUTTON_UV = 0.08  # of the picture: a gripper that presses is this near the button
 _LOOK_BACK = 3  # frames at the end in which a hidden thing may still be looked for
 # where the middle of a thing rests on a place, the place's own height, and how far off it may be [m]
 _RESTS: dict[str, tuple[float, float, float]] = {
@@ -29,6 +30,7 @@ _RESTS: dict[str, tuple[float, float, float]] = {
     "plate": (0.010 + HALF_M, 0.010, CONTAINER_RADIUS_M - 0.008),
     "area": (HALF_M, 0.0, 0.040),
     "block": (3 * HALF_M, HALF_M, 0.022),
+    "box": (0.004 + HALF_M, 0.004, 0.080),
 }
 _SLACK_M = 0.010
 _HANDLE_Z_M, _DRAWER_MOVED_M = 0.055, 0.05
@@ -78,12 +80,12 @@ class _Scene:
 
     def first(self, thing: str) -> np.ndarray:
         """u, v (2,) in the first frame that shows it; NaN when none does."""
-        seen = _finite(self.tracks.path(thing, self.camera))
+        seen = _finite(self.tracks.path(thing, self.camera, SAID_FROM))
         return seen[0] if len(seen) else np.full(2, np.nan)
 
     def last(self, thing: str) -> np.ndarray:
         """u, v (2,) in the last frame that shows it, not long before the end."""
-        seen = _finite(self.tracks.path(thing, self.camera)[-_LOOK_BACK:])
+        seen = _finite(self.tracks.path(thing, self.camera, SAID_FROM)[-_LOOK_BACK:])
         return seen[-1] if len(seen) else np.full(2, np.nan)
 
     def shift_m(self, thing: str, z_m: float) -> np.ndarray:
@@ -109,7 +111,7 @@ def _finite(points: np.ndarray) -> np.ndarray:
 def _onto(scene: _Scene, thing: str, place: str, kind: str) -> Followed:
     """A block goes onto a place of some kind and stays there."""
     rests_z_m, place_z_m, reach_m = _RESTS[kind]
-    block, goal = f"{thing} block", f"{place} {kind}"
+    block, goal = f"{thing} block", f"{place} {kind}".strip()
     # what rests on it may hide the place: where it was at first, unless it is a block that can be moved
     where = scene.pinhole.at_height(scene.first(goal), place_z_m)
     at = scene.pinhole.at_height(scene.last(block), rests_z_m)
@@ -119,13 +121,25 @@ def _onto(scene: _Scene, thing: str, place: str, kind: str) -> Followed:
     )
 
 
+def _tidy(scene: _Scene, thing: str, place: str, kind: str) -> Followed:
+    """One named block goes into the box; all of them take longer than a clip."""
+    if not thing:
+        raise KinemaError(
+            "tidying up takes longer than a clip; what can be judged: put the red block in the box"
+        )
+    return _onto(scene, thing, "", "box")
+
+
 def _press(scene: _Scene, thing: str, place: str, kind: str) -> Followed:
-    """Which buttons go down: seen up at first and down in some later frame."""
+    """Which buttons go down: seen up at first, and down in a later frame in which a gripper is on them."""
     tracks, nan = scene.tracks, float("nan")
+    grippers = tracks.grippers(scene.camera)  # (F, A, 2)
     pressed: dict[str, float] = {}
     for name in tracks.present("button", scene.camera):
         down = tracks.probability(name.replace(" button", " pressed button"))
-        if down[0] < SEEN_FROM and down[1:].max() >= SEEN_FROM:
+        away = np.nan_to_num(np.linalg.norm(grippers - scene.first(name), axis=-1), nan=np.inf).min(1)
+        touched = (down >= SEEN_FROM) & (away < _ON_BUTTON_UV)
+        if down[0] < SEEN_FROM and touched[1:].any():
             pressed[name] = float(down[1:].mean())
     moved = tuple(sorted(pressed, key=lambda name: -pressed[name]))
     named = f"{thing} button"
@@ -165,5 +179,6 @@ _JUDGES: dict[str, Callable[[_Scene, str, str, str], Followed]] = {
     "button": _press,
     "drawer": _drawer,
     "lift_two_arms": _lift,
+    "tidy": _tidy,
 }
-FAMILIES: tuple[str, ...] = tuple(_JUDGES)
+FAMILIES = ("pick_place", "push", "stack", "button", "drawer", "lift_two_arms")  # each episode fits a clip

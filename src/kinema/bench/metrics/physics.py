@@ -106,7 +106,7 @@ def view_distances(
         options = [
             [triangulate(pinhole, first[frame, k], pose, second[frame, k])[1] for k in both] for pose in poses
         ]
-        found += min(options, key=lambda distances: float(np.mean(distances)))
+        found += min(options, key=sum)
     return np.array(found)
 
 

@@ -14,6 +14,9 @@ import numpy as np
 from kinema.schema import Film, KinemaError
 
 SEEN_FROM = 0.5  # probability
+SAID_FROM = (
+    0.15  # of what is known to be in the scene, because a sentence names it or the first frame shows it
+)
 GRIPPERS = ("gripper", "left gripper")
 _BUTTON, _PRESSED = "button", "pressed button"
 
@@ -57,10 +60,10 @@ class Tracks:
     def __len__(self) -> int:
         return len(self.points)
 
-    def path(self, thing: str, camera: str) -> np.ndarray:
-        """u, v (F, 2) of a thing in a view; NaN where it is not seen."""
+    def path(self, thing: str, camera: str, seen_from: float = SEEN_FROM) -> np.ndarray:
+        """u, v (F, 2) of a thing in a view; NaN where it is seen with less than this probability."""
         found = self.points[:, self._view(camera), self._row(thing)]
-        return np.where(found[:, 2:] >= SEEN_FROM, found[:, :2], np.nan)
+        return np.where(found[:, 2:] >= seen_from, found[:, :2], np.nan)
 
     def probability(self, thing: str) -> np.ndarray:
         """(F,) of being seen in any view: the most sure of the views."""
