@@ -9,12 +9,31 @@ import pytest
 
 from kinema.card.load import load_card
 from kinema.model.act import LocalPolicy
+from kinema.model.policy import Policy
 from kinema.schema import ActionChunk, Observation, Question
+from kinema.space.foreseen import Foreseen
 
 
 @pytest.fixture(scope="module")
 def policy():
     return LocalPolicy(Path(str(files("kinema") / "artifacts" / "nano")))
+
+
+@pytest.fixture(scope="module")
+def painter():
+    """A policy that was not trained with older pictures: what is committed is painted in."""
+    return LocalPolicy(Path(str(files("kinema") / "artifacts" / "nano_metaworld")))
+
+
+@pytest.fixture(scope="module")
+def late_policy(policy):
+    """The shipped weights as if they had been trained with older pictures."""
+    late = LocalPolicy(policy.artifact.folder)
+    shipped = late.artifact.policy
+    network = Policy(dataclasses.replace(shipped.config, late_steps=3)).eval()
+    network.load_state_dict(shipped.state_dict() | {"moved_in.weight": network.moved_in.weight})
+    late.artifact = dataclasses.replace(late.artifact, policy=network)
+    return late
 
 
 def _question(body, seed=0, committed=None, time_s=1.0):
@@ -53,26 +72,40 @@ def test_the_noise_seed_alone_decides_the_draw(policy):
     assert np.abs(third.values - second.values).max() > 1e-4
 
 
-def test_committed_actions_are_at_their_due_steps_and_the_rest_is_drawn_to_fit(policy):
-    free = policy.answer([_question("ur5e", 5)])[0]
+def test_committed_actions_are_painted_in_at_their_due_steps_and_the_rest_is_drawn_to_fit(painter):
+    free = painter.answer([_question("sawyer_metaworld", 5)])[0]
     rng = np.random.default_rng(1)
     kept = free.values[2:5] + rng.uniform(-0.01, 0.01, (3, free.values.shape[1]))
-    kept[:, -1] = np.clip(kept[:, -1], 0.1, 0.9)
-    committed = ActionChunk(values=kept, times_s=free.times_s[2:5], card="ur5e")
-    painted = policy.answer([_question("ur5e", 5, committed)])[0]
-    codec = policy.artifact.codec("ur5e")
-    state = _question("ur5e", 5).observation.state.astype(np.float64)
+    committed = ActionChunk(values=kept, times_s=free.times_s[2:5], card="sawyer_metaworld")
+    painted = painter.answer([_question("sawyer_metaworld", 5, committed)])[0]
+    codec = painter.artifact.codec("sawyer_metaworld")
+    state = _question("sawyer_metaworld", 5).observation.state.astype(np.float64)
     expected = codec.decode(codec.encode(kept, state), state)  # outside the statistics' range: clipped
     np.testing.assert_allclose(painted.values[2:5], expected, atol=1e-5)
     assert np.abs(painted.values[5:] - free.values[5:]).max() > 1e-4
 
 
-def test_actions_due_before_the_chunk_or_after_it_change_nothing(policy):
-    free = policy.answer([_question("ur5e", 6)])[0]
-    late = ActionChunk(values=free.values[:2], times_s=free.times_s[-1] + np.array([0.1, 0.2]), card="ur5e")
-    early = ActionChunk(values=free.values[:2], times_s=np.array([0.8, 1.0]), card="ur5e")
+@pytest.mark.parametrize("body", ["panda", "ur5e", "aloha"])
+def test_a_late_answer_begins_with_what_is_committed_and_goes_on_from_where_that_leads(late_policy, body):
+    asked = _question(body, 5)
+    free = late_policy.answer([asked])[0]
+    committed = ActionChunk(values=free.values[:2] + 0.003, times_s=free.times_s[:2], card=body)
+    late = late_policy.answer([_question(body, 5, committed)])[0]
+    np.testing.assert_array_equal(late.values[:2], committed.values)
+    np.testing.assert_allclose(late.times_s, free.times_s, atol=1e-9)
+    ahead = Foreseen(load_card(body)).after(asked.observation.state, committed.values[-1].astype(np.float32))
+    there = dataclasses.replace(asked, observation=dataclasses.replace(asked.observation, state=ahead))
+    np.testing.assert_allclose(late.values[2:], late_policy.answer([there])[0].values[:14], atol=2e-4)
+
+
+@pytest.mark.parametrize("body", ["ur5e", "sawyer_metaworld"])
+def test_actions_due_before_the_chunk_or_after_it_change_nothing(policy, painter, body):
+    asked = policy if body == "ur5e" else painter
+    free = asked.answer([_question(body, 6)])[0]
+    late = ActionChunk(values=free.values[:2], times_s=free.times_s[-1] + np.array([0.1, 0.2]), card=body)
+    early = ActionChunk(values=free.values[:2], times_s=np.array([0.8, 1.0]), card=body)
     for committed in (late, early):
-        answered = policy.answer([_question("ur5e", 6, committed)])[0]
+        answered = asked.answer([_question(body, 6, committed)])[0]
         np.testing.assert_array_equal(answered.values, free.values)
 
 

@@ -17,7 +17,6 @@ def nano(vocab_size: int = 1024, image_size: int = 96) -> PolicyConfig:
     return _small(
         vocab_size, image_size, width=192, text_depth=3, vision_width=128, vision_depth=2,
         decoder=DecoderConfig(width=192, depth=3, heads=4, ffn=512, mask="read"),
-        late_steps=3,
     )  # fmt: skip
 
 
