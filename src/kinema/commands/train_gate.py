@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import replace
 from pathlib import Path
 
-import kinema
-from kinema.bench.provenance import source_commit
+from kinema.commands.provenance import trained
 from kinema.commands.terminal import saved_on_interrupt
 from kinema.data import hazards
 from kinema.recipes.gate import GateRecipe
@@ -38,17 +36,7 @@ def train_gate(
 
 
 def _provenance(training: GateTraining) -> dict[str, object]:
-    config, loop = training.config, training.loop
-    return {
-        "recipe": config.name,
-        "kinema": kinema.__version__,
-        "commit": source_commit(),
-        "steps": loop.step,
-        "batch_size": config.batch_size,
-        "train_s": round(loop.elapsed_s, 1),
-        "seed": config.loop.seed,
-        "hardware": f"{platform.machine()}, {config.threads} thread(s)",
-        "parameters": sum(p.numel() for p in training.model.parameters()),
+    return trained(training.config, training.loop, training.model) | {
         "data": [
             {
                 "card": body.reader.card.name,

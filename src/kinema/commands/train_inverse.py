@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import kinema
-from kinema.bench.provenance import source_commit
+from kinema.commands.provenance import trained
 from kinema.commands.terminal import saved_on_interrupt, table
 from kinema.recipes.inverse import InverseRecipe
 from kinema.train.inverse import InverseTraining
@@ -48,18 +46,8 @@ def errors_table(errors: Mapping[str, Any]) -> str:
 
 
 def _provenance(training: InverseTraining) -> dict[str, Any]:
-    config, loop = training.config, training.loop
-    return {
-        "recipe": config.name,
-        "kinema": kinema.__version__,
-        "commit": source_commit(),
-        "steps": loop.step,
-        "batch_size": config.batch_size,
-        "pictures": config.pictures,
-        "train_s": round(loop.elapsed_s, 1),
-        "seed": config.loop.seed,
-        "hardware": f"{platform.machine()}, {config.threads} thread(s)",
-        "parameters": sum(p.numel() for p in training.model.parameters()),
+    return trained(training.config, training.loop, training.model) | {
+        "pictures": training.config.pictures,
         "data": [
             {"card": source.card.name, "pictures": len(source), "data_set": root.parent.name}
             for source, root in zip(training.sources, training.roots)
