@@ -68,7 +68,7 @@ def join(parts: Sequence[Understood]) -> Understood:
     return Understood(**{f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Understood)})
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def understand(
     policy: Artifact, card: EmbodimentCard, images: np.ndarray, instructions: Sequence[str]
 ) -> Understood:

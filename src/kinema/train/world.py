@@ -136,7 +136,7 @@ def _chosen(source: ClipSource, count: int, rng: np.random.Generator) -> np.ndar
     return np.concatenate([first, rng.permutation(rest)[: count - len(first)]])
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _latents_of(vae: VideoVae, policy: Artifact, source: ClipSource, rows: np.ndarray) -> Latents:
     frames = source.frames(rows)  # (n, F, V, S, S, 3)
     n, _, V = frames.shape[:3]
