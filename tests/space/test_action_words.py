@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kinema.card.load import card_names, load_card
+from kinema.card.load import card_names, load_card, vehicle_names
 from kinema.space.action_words import read, say, tolerance, verb_of
 from kinema.space.moved import Grip, Moved, moved_by, path_moved, tool_moved
 
@@ -29,7 +29,7 @@ def _agree(moved: Moved) -> None:
         assert abs(heard.grips[side].after - grip.after) <= tolerance(f"{side}.gripper") + 1e-9
 
 
-@pytest.mark.parametrize("name", card_names())
+@pytest.mark.parametrize("name", [*card_names(), *vehicle_names()])
 @pytest.mark.parametrize("seed", range(8))
 def test_the_words_of_every_bodys_actions_can_be_read_back(name: str, seed: int) -> None:
     card, rng = load_card(name), np.random.default_rng(seed)

@@ -91,7 +91,7 @@ def pursue(car: Pose, wanted: Line) -> float:
     target, _ = wanted.at(wanted.along(car.axle) + reach)
     offset = target - car.axle
     bearing = float(np.arctan2(offset[1], offset[0])) - car.heading
-    return float(np.arctan2(2 * WHEELBASE_M * np.sin(bearing), max(np.linalg.norm(offset), 1.0)))
+    return float(np.arctan2(2 * WHEELBASE_M * np.sin(bearing), max(float(np.linalg.norm(offset)), 1.0)))
 
 
 def _stopping(distance_m: float) -> float:
