@@ -70,9 +70,10 @@ def join(parts: Sequence[Understood]) -> Understood:
 
 @torch.no_grad()
 def understand(
-    policy: Artifact, card: EmbodimentCard, images: np.ndarray, instructions: Sequence[str]
-) -> Understood:
-    """First pictures uint8 (B, V, S, S, 3) of a body's cameras and a sentence each.
+    policy: Artifact, card: EmbodimentCard, images: np.ndarray, instructions: Sequence[str],
+    cameras: Sequence[str] = (),
+) -> Understood:  # fmt: skip
+    """First pictures uint8 (B, V, S, S, 3) of these cameras of a body (default: all) and a sentence each.
 
     Raises KinemaError when a sentence is too long.
     """
@@ -85,10 +86,12 @@ def understand(
     mask = np.zeros((len(rows), WORDS), bool)
     for i, row in enumerate(rows):  # padded on the left, as in the policy
         tokens[i, WORDS - len(row) :], mask[i, WORDS - len(row) :] = row, True
+    chosen = [card.camera_names.index(name) for name in cameras or card.camera_names]
+    tags = policy.tags(card)[chosen]
     pixels = torch.from_numpy(images).permute(0, 1, 4, 2, 3)
     context = network.backbone(
         pixels, torch.ones(pixels.shape[:2], dtype=torch.bool), torch.from_numpy(tokens),
-        torch.from_numpy(mask), policy.tags(card),
+        torch.from_numpy(mask), tags,
     )  # fmt: skip
     B, V, N = context.image_tokens.shape[:3]
     where = torch.zeros(B, V, 0, N + 3)

@@ -81,16 +81,17 @@ class World:
         """
         card = load_card(card_name)
         first = self.first_pictures(images, card)
+        cameras = tuple(name for name in card.camera_names if name in images)
         parts = []
         for number in range(clips):
             frames = self.continue_from(
-                first[None], [instruction], card, [seed + 7919 * number], steps, guidance
+                first[None], [instruction], card, [seed + 7919 * number], steps, guidance, cameras
             )[0]
             parts.append(frames if number == 0 else frames[1:])
             first = frames[-1]
         return Film(
             frames=np.concatenate(parts),
-            cameras=tuple(name for name in card.camera_names if name in images),
+            cameras=cameras,
             fps=self.clips.fps(card.control_hz),
             card=card.name,
             instruction=instruction,
@@ -106,10 +107,13 @@ class World:
     @torch.inference_mode()
     def continue_from(
         self, first: np.ndarray, instructions: list[str], card: EmbodimentCard, seeds: list[int],
-        steps: int | None = None, guidance: float | None = None,
+        steps: int | None = None, guidance: float | None = None, cameras: tuple[str, ...] = (),
     ) -> np.ndarray:  # fmt: skip
-        """Films uint8 (B, F, V, S, S, 3) of several first pictures (B, V, S, S, 3) of one body at once."""
-        understood = understand(self.policy, card, first, instructions)
+        """Films uint8 (B, F, V, S, S, 3) of several first pictures (B, V, S, S, 3) of one body at once.
+
+        cameras: whose pictures they are (default: all of the body's)
+        """
+        understood = understand(self.policy, card, first, instructions, cameras)
         scene = first_picture_scene(self.vae, first, understood, self.clips.frames)
         noise = torch.stack([_noise(scene.still.shape[1:], seed) for seed in seeds])
         made = self.model.sample(scene, noise, steps=steps, guidance=guidance)
