@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from kinema.commands.dream_points import point_labels
 from kinema.commands.terminal import examples, saved_on_interrupt, table, words
 from kinema.schema import KinemaError
 
@@ -148,6 +147,7 @@ def _dreams(
 
 def _keep(one: _Dream, writer: Writer, eyes: Eyes | None, replay: bool) -> Fate:
     """Write the dream unless it has faults; replay it when asked."""
+    from kinema.commands.dream_points import point_labels
     from kinema.data.dreamed import DreamLimits, episode, faults
 
     found = faults(one.motion, one.env.card, DreamLimits())
