@@ -27,7 +27,8 @@ _EVALUATION_SEED = 7  # not the default of `kinema eval`, so that what is watche
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="The recipe: debug, nano_tabletop, nano_metaworld, nano_mixed or nano_gate.")
+        str,
+        typer.Argument(help="The recipe: debug, nano_tabletop, nano_metaworld, nano_gate, nano_world, ..."),
     ],
     out: Annotated[
         Path | None, typer.Option(help="Folder of the checkpoint, logs and artifact. Default: runs/<recipe>.")
@@ -64,6 +65,11 @@ def train(
     folder = out or Path("runs") / recipe
     if (folder / "checkpoint").exists() and not resume:
         raise KinemaError(f"{folder} holds a run; add --resume to go on with it, or choose another --out")
+    if recipe in {**recipes.GATES, **recipes.INVERSES, **recipes.WORLDS, **recipes.DETECTORS}:
+        _refuse_options_of_policies(
+            recipe, init=init, device=device, processes=processes, lr_scale=lr_scale, seed=seed,
+            evaluate_every=evaluate_every,
+        )  # fmt: skip
     if recipe in recipes.GATES:
         _gate(recipe, data, folder, steps=steps, minutes=minutes, resume=resume, threads=threads)
         return
@@ -107,6 +113,23 @@ def train(
         )
     print(f"artifact:    {artifact}")
     print(f"tensorboard: tensorboard --logdir {folder / 'tensorboard'}")
+
+
+def _refuse_options_of_policies(
+    recipe: str, *, init: Path | None, device: str, processes: int, lr_scale: float, seed: int | None,
+    evaluate_every: int,
+) -> None:  # fmt: skip
+    """Raise KinemaError when an option is given that this kind of recipe would not heed."""
+    given = {
+        "--init": init is not None,
+        "--device": device != "cpu",
+        "--processes": processes != 1,
+        "--lr-scale": lr_scale != 1.0,
+        "--seed": seed is not None,
+        "--evaluate-every": evaluate_every != 0,
+    }
+    if names := [name for name, is_given in given.items() if is_given]:
+        raise KinemaError(f"{', '.join(names)}: only for policies; {recipe} trains in one process on the CPU")
 
 
 def _gate(
