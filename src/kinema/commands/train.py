@@ -65,7 +65,7 @@ def train(
     folder = out or Path("runs") / recipe
     if (folder / "checkpoint").exists() and not resume:
         raise KinemaError(f"{folder} holds a run; add --resume to go on with it, or choose another --out")
-    if recipe in {**recipes.GATES, **recipes.INVERSES, **recipes.WORLDS, **recipes.DETECTORS}:
+    if recipe in (*recipes.GATES, *recipes.INVERSES, *recipes.WORLDS, *recipes.DETECTORS):
         _refuse_options_of_policies(
             recipe, init=init, device=device, processes=processes, lr_scale=lr_scale, seed=seed,
             evaluate_every=evaluate_every,
