@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from kinema.commands.budget import budgeted
 from kinema.commands.provenance import trained
 from kinema.commands.terminal import saved_on_interrupt
 from kinema.data.looks import read_views
@@ -21,11 +22,7 @@ def train_detector(
     folders = {part: sorted((data / "looks" / part).glob("*/")) for part in ("train", "test")}
     if not all(folders.values()):
         raise KinemaError(f"no labelled pictures below {data / 'looks'}; make them: {recipe.data_command}")
-    loop = recipe.train.loop
-    if steps is not None:
-        loop = replace(loop, steps=steps)
-    if minutes is not None:
-        loop = replace(loop, budget_s=60 * minutes)
+    loop = budgeted(recipe.train.loop, steps, minutes)
     config = replace(recipe.train, loop=loop, threads=threads)
     training = DetectorTraining(config, folders["train"], out)
     if resume:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from kinema.commands.budget import budgeted
 from kinema.commands.provenance import trained
 from kinema.commands.terminal import saved_on_interrupt, table
 from kinema.recipes.inverse import InverseRecipe
@@ -19,11 +20,7 @@ def train_inverse(
 ) -> None:  # fmt: skip
     """Train, measure on episodes that were left out, write `out/artifact` and print the errors."""
     print(f"recipe {recipe.name}: {recipe.summary}")
-    loop = recipe.train.loop
-    if steps is not None:
-        loop = replace(loop, steps=steps)
-    if minutes is not None:
-        loop = replace(loop, budget_s=60 * minutes)
+    loop = budgeted(recipe.train.loop, steps, minutes)
     training = InverseTraining(replace(recipe.train, loop=loop, threads=threads), recipe.roots(data), out)
     if resume:
         training.loop.resume()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import kinema
-from kinema.bench.provenance import source_commit
 from kinema.commands import policies
+from kinema.commands.budget import budgeted
+from kinema.commands.provenance import trained
 from kinema.commands.terminal import saved_on_interrupt
 from kinema.recipes.world import VaeRecipe, WorldRecipe
 from kinema.schema import KinemaError
@@ -55,28 +53,14 @@ def train_world(
         training.loop.resume()
     with saved_on_interrupt(lambda: f"The checkpoint is in {out}; --resume goes on from there."):
         training.loop.run()
-    return training.export(out / "artifact", provenance(training, recipe))
+    return training.export(out / "artifact", provenance(training))
 
 
-def provenance(training: Any, recipe: WorldRecipe) -> dict[str, Any]:
+def provenance(training: Any) -> dict[str, Any]:
     """What the shipped weights were made of."""
-    from kinema.model.world_model import count_parameters
-
-    config, loop = training.config, training.loop
     cards, counts = _counts(training.latents.card)
-    return {
-        "recipe": recipe.name,
-        "kinema": kinema.__version__,
-        "commit": source_commit(),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "steps": loop.step,
-        "samples": loop.step * config.batch_size,
-        "batch_size": config.batch_size,
-        "train_s": round(loop.elapsed_s, 1),
-        "seed": config.loop.seed,
-        "hardware": f"{platform.machine()}, {config.threads} thread(s)",
-        "parameters": count_parameters([training.model]),
-        "phases": [phase.name for phase in config.phases],
+    return trained(training.config, training.loop, training.model) | {
+        "phases": [phase.name for phase in training.config.phases],
         "clips": dict(zip(cards, counts)),
         "policy": dict(training.policy.provenance),
     }
@@ -92,6 +76,4 @@ def _counts(names: Any) -> tuple[list[str], list[int]]:
 def _loop(loop: LoopConfig, steps: int | None, minutes: float | None) -> LoopConfig:
     if steps is not None and minutes is not None:
         raise KinemaError("--steps and --minutes are two ways to say the same thing; give one of them")
-    if steps is not None:
-        return replace(loop, steps=steps, budget_s=None)
-    return loop if minutes is None else replace(loop, budget_s=60 * minutes)
+    return budgeted(loop, steps, minutes)

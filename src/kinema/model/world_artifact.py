@@ -33,6 +33,7 @@ from kinema.model import artifact
 from kinema.model.artifact import Artifact
 from kinema.model.block_basis import BlockBasis
 from kinema.model.connector import Connector
+from kinema.model.stored import read_json
 from kinema.model.understanding import Understood, understand
 from kinema.model.video_vae import VideoVae, latent_frames
 from kinema.model.world_model import Scene, WorldConfig, WorldModel
@@ -199,7 +200,7 @@ def save(folder: Path, world: World, scene: Scene) -> None:
 
 def load(folder: Path, *, check: bool = True) -> World:
     """Read an artifact and, with `check`, prove it on its example. KinemaError names file and fault."""
-    about = _read_json(folder / "world.json")
+    about = read_json(folder / "world.json", "world model")
     if about.get("format") != FORMAT:
         raise KinemaError(f"{folder}/world.json: format {about.get('format')!r}, this code reads {FORMAT}")
     try:
@@ -246,12 +247,3 @@ def _wide(mask: np.ndarray) -> np.ndarray:
     for axis in (-3, -2):
         out = np.maximum(out, np.maximum(np.roll(out, 1, axis), np.roll(out, -1, axis)))
     return out
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise KinemaError(f"world model is incomplete: no {path}") from None
-    except json.JSONDecodeError as error:
-        raise KinemaError(f"{path} is damaged: {error}") from None

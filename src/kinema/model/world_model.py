@@ -15,7 +15,6 @@ Axes: B batch, C latent channels, T latent frames, h x w latents of the canvas, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
@@ -200,7 +199,3 @@ def latents_of(tokens: Tensor, T: int, rows: int, columns: int, patch: int) -> T
     B, _, channels = tokens.shape
     cells = tokens.view(B, T, rows, columns, channels // patch**2, patch, patch)
     return cells.permute(0, 4, 1, 2, 5, 3, 6).reshape(B, -1, T, rows * patch, columns * patch)
-
-
-def count_parameters(parts: Sequence[nn.Module]) -> int:
-    return sum(p.numel() for part in parts for p in part.parameters())
