@@ -36,15 +36,59 @@ def test_what_is_recorded_is_what_was_sent(how: str) -> None:
     np.testing.assert_array_equal(np.stack([r for r in recorded if r is not None]), np.stack(told))
 
 
-def test_an_answer_is_played_when_it_is_due_and_not_from_its_beginning() -> None:
+def test_an_answer_about_a_moving_body_is_played_when_it_is_due_and_not_from_its_beginning() -> None:
+    # every answer goes from where the body was by 0.05 m/s, so they all lie on one line
     rig = Rig(latency_s=0.2, how="blend")
+    rig.run(20)
+    began_s = next(step for step in rig.log.steps if step.asked is not None).time_s
+    for step in rig.log.steps:
+        if step.asked is not None:
+            assert step.asked[1] == pytest.approx(0.05 * (step.time_s - began_s + 0.1))
+
+
+@pytest.mark.parametrize("how", STRATEGIES)
+def test_the_first_answer_is_played_from_its_beginning_by_a_body_that_stood(how: str) -> None:
+    rig = Rig(latency_s=0.2, how=how)
     rig.run(6)
-    # Asked at 0 s; heard at 0.2 s, where the action for 0.3 s is the third of the chunk.
     first = next(step for step in rig.log.steps if step.asked is not None)
     assert first.time_s == pytest.approx(0.2)
-    assert first.asked[1] == pytest.approx(0.05 * 0.3)
+    assert first.asked[1] == pytest.approx(0.05 * 0.1)
     assert first.latency_s == pytest.approx(0.2)
     assert first.age_s == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("how", ["blend", "in_painting"])
+@pytest.mark.parametrize("latency_s", [0.1, 0.2, 0.3])
+def test_a_hand_only_moves_by_an_answer_about_a_standing_body(how: str, latency_s: float) -> None:
+    # closes at y = 0.05 and opens at 0.08, but plans it five steps before it gets there
+    def hand(number: int, values: np.ndarray) -> np.ndarray:
+        y = values[:, 1] + 0.025
+        return np.concatenate([values[:, :6], np.where((y > 0.05) & (y < 0.08), 0.0, 1.0)[:, None]], 1)
+
+    rig = Rig(Drifting(spoil=hand), latency_s=latency_s, how=how)
+    rig.run(40)
+    steps = rig.log.steps
+    told = [step.sent[6] > 0.5 for step in steps]
+    changes = [i for i in range(1, len(told)) if told[i] != told[i - 1]]
+    assert [told[i] for i in changes] == [False, True]
+    for i in changes:
+        asked_s = steps[i].time_s + 0.1 - steps[i].age_s
+        between = [step for step in steps if asked_s - 1e-6 <= step.time_s < asked_s + latency_s - 1e-6]
+        assert len(between) == round(latency_s / 0.1)
+        assert all(step.mode in (Mode.HOLDING, Mode.WAITING) for step in between)
+        assert all("look" in step.reason for step in between if step.mode == Mode.HOLDING)
+
+
+def test_a_plan_that_did_not_see_the_hand_close_does_not_open_it() -> None:
+    # The hand takes half a second; a policy that sees it open says: close it. Its plan of before says: open.
+    def dither(number: int, values: np.ndarray) -> np.ndarray:
+        return np.concatenate([values[:, :6], np.zeros((16, 1)) if number % 2 else np.ones((16, 1))], 1)
+
+    rig = Rig(Drifting(spoil=dither), latency_s=0.2, how="blend")
+    rig.run(60)
+    for step, later in zip(rig.log.steps, rig.log.steps[1:]):
+        if step.sent[6] != later.sent[6]:
+            assert step.mode == Mode.HOLDING
 
 
 def test_a_waiting_body_plays_from_the_beginning() -> None:

@@ -24,18 +24,21 @@ _POINT = 3  # u, v, visible
 
 
 class Connector(ModelMixin, ConfigMixin):
-    """`conditioning` says what is told: all of it, the words alone (the baseline), or nothing."""
+    """`conditioning` says what is told: all of it, the words alone (the baseline), or nothing.
+
+    Without `pictures_in_stream` the guide alone tells what the pictures hold: a third less to attend to.
+    """
 
     @register_to_config
     def __init__(
         self, width: int, joint: int, guide: int = 32, grid: int = 6, points: int = 2, max_views: int = 4,
-        conditioning: str = "multimodal",
+        conditioning: str = "multimodal", pictures_in_stream: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
         if conditioning not in get_args(Conditioning):
             raise ValueError(f"unknown conditioning {conditioning!r}; choices: {get_args(Conditioning)}")
         self.words = _two_layers(width, joint)
-        self.pictures = _two_layers(width, joint)
+        self.pictures = _two_layers(width, joint) if pictures_in_stream else None
         self.point = _two_layers(_POINT, joint)
         self.which = nn.Parameter(torch.randn(max_views, max(points, 1), joint) * 0.02)
         self.nothing = nn.Parameter(torch.zeros(joint))
@@ -55,29 +58,19 @@ class Connector(ModelMixin, ConfigMixin):
         B, V, N = u.pictures.shape[:3]
         pictures, where = u.pictures.to(self.dtype), u.where.to(self.dtype)
         points = self.point(where[..., N:]) + self.which[:V, : where.shape[2]]
-        stream = torch.cat(
-            [
-                self.nothing.expand(B, 1, -1),
-                self.words(u.words.to(self.dtype)),
-                points.flatten(1, 2),
-                self.pictures(pictures).flatten(1, 2),
-            ],
-            1,
-        )
         words, seen = u.word_mask & told[:, None], sees[:, None]
-        mask = torch.cat(
-            [
-                torch.ones_like(seen),
-                words,
-                seen.expand(B, V * where.shape[2]),
-                seen.expand(B, V * N),
-            ],
-            1,
-        )
+        stream = [self.nothing.expand(B, 1, -1), self.words(u.words.to(self.dtype)), points.flatten(1, 2)]
+        mask = [torch.ones_like(seen), words, seen.expand(B, V * where.shape[2])]
+        if self.pictures is not None:
+            stream.append(self.pictures(pictures).flatten(1, 2))
+            mask.append(seen.expand(B, V * N))
+        return torch.cat(stream, 1), torch.cat(mask, 1), self._guide(pictures, where, sees)
+
+    def _guide(self, pictures: Tensor, where: Tensor, sees: Tensor) -> Tensor | None:
         if self.local is None:
-            return stream, mask, None
+            return None
         guide = self.local(torch.cat([pictures, self._towards(where)], -1))
-        return stream, mask, guide * sees[:, None, None, None].to(guide.dtype)
+        return guide * sees[:, None, None, None].to(guide.dtype)
 
     def _towards(self, where: Tensor) -> Tensor:
         """From each cell to each point (B, V, N, 4 * P): probability of the cell, way there, visible."""

@@ -82,7 +82,8 @@ class WorldModel(nn.Module):
         super().__init__()
         self.config = config
         self.connector = connector or Connector(**config.connector)
-        grid = self.connector.config.grid if self.connector.local is not None else 0
+        laid_out = self.connector.local is not None and self.connector.pictures is not None
+        grid = self.connector.config.grid if laid_out else 0
         self.transformer = (
             mmdit.fit(transformer, grid) if transformer else mmdit.build(config.transformer, grid)
         )

@@ -96,7 +96,7 @@ CURRICULUM = (
 
 
 def nano_world() -> WorldRecipe:
-    """Three bodies on the tabletop; the Panda's clips are drawn three times as often."""
+    """Three bodies on the tabletop; the Panda's clips are drawn four times as often."""
     return WorldRecipe(
         name="nano_world",
         summary="what follows from a picture and a sentence (an hour on one core)",
@@ -104,7 +104,7 @@ def nano_world() -> WorldRecipe:
             name="nano_world",
             world=world_presets.nano(),
             phases=CURRICULUM,
-            weights={"panda": 3.0},
+            weights={"panda": 4.0},
             loop=LoopConfig(
                 steps=4000,
                 save_every=50,

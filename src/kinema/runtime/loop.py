@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kinema.runtime.buffer import ChunkBuffer
+from kinema.runtime.buffer import ChunkBuffer, StartAnew, check_chunk
 from kinema.runtime.clock import Clock
 from kinema.runtime.guard import Guard, Guarded
+from kinema.runtime.hands import Hands
 from kinema.runtime.inference import Answer, Ask, Inference
 from kinema.runtime.record import Recorder, Step
 from kinema.runtime.robot import Body
@@ -22,6 +23,7 @@ from kinema.runtime.watchdog import Mode, Watchdog
 from kinema.schema import ActionChunk, KinemaError, Observation
 
 ANSWER_LIMIT_S = 2.0  # an older question is given up; its answer will be thrown away
+LOOKING = "standing still to look before a hand moves"
 FIRST_ANSWER_LIMIT_S = 60.0  # the first answer may have to load and compile
 
 
@@ -56,6 +58,8 @@ class ControlLoop:
         self.body, self.card, self.clock, self.strategy = body, body.card, clock, strategy
         self.period_s = 1.0 / self.card.control_hz
         self.guard, self.watchdog, self.buffer = Guard(self.card), Watchdog(self.card), ChunkBuffer(self.card)
+        self.hands = Hands(self.card)
+        self._start_anew = StartAnew(self.card.chunk)
         self._inference, self._recorder, self._answer_limit_s = inference, recorder, answer_limit_s
         self.counts = Counts()
         self.reason = ""
@@ -63,6 +67,9 @@ class ControlLoop:
         self._question: tuple[int, float] | None = None  # number and time of the one that is waited for
         self._number = 0
         self._asked_s = -np.inf  # when the last question was asked
+        self._looking = False  # whether the plan ends where a hand would move
+        self._stood = False  # whether nothing was in play then
+        self._told: np.ndarray | None = None  # the hands, by the last action of a plan
         self._observed_s = self._latency_s = 0.0  # of the plan: the observation behind it, the time it took
         self._next_s = 0.0
         self._estimate = LatencyEstimate(longest_s=self.card.chunk * self.period_s / 2)
@@ -78,6 +85,7 @@ class ControlLoop:
         self.buffer.clear()
         self.counts, self.reason, self._instruction = Counts(), "", instruction
         self._question, self._asked_s, self._next_s = None, -np.inf, now_s
+        self._looking, self._stood, self._told = False, False, None
         self._began_s = now_s
 
     def run(self, instruction: str, *, max_steps: int, done: Callable[[], bool] = lambda: False) -> Mode:
@@ -112,6 +120,7 @@ class ControlLoop:
             self._receive(now_s)  # a policy without latency has answered already
         due_s = now_s + self.period_s
         asked = self.buffer.at(due_s)
+        self._told = self._told if asked is None else self.hands.told(asked)
         torque = observation.sensors.get("torque")
         guarded = self.guard.check(asked, now_s=now_s, due_s=due_s, state=observation.state, torque=torque)
         mode = self._judge(guarded, now_s)
@@ -144,10 +153,17 @@ class ControlLoop:
     def _may_ask(self, now_s: float) -> bool:
         if self.watchdog.mode == Mode.STOPPED or self._inference.busy or self._question is not None:
             return False
-        if self.buffer.at(now_s + self.period_s) is None:
+        if self._stands(now_s):
             return True
+        assert self.buffer.plan is not None
+        if self.strategy.looks and self.buffer.plan.times_s[-1] - now_s <= self._estimate.seconds:
+            return False  # the answer would find the body standing, but the question would not
         since_s = now_s - self._asked_s
         return not self.strategy.waits and since_s >= self.strategy.replan_steps * self.period_s - 1e-6
+
+    def _stands(self, now_s: float) -> bool:
+        """Whether no plan has an action for the coming period."""
+        return self.buffer.at(now_s + self.period_s) is None
 
     def _limit_s(self) -> float:
         return self._answer_limit_s if self.counts.answered else FIRST_ANSWER_LIMIT_S
@@ -155,7 +171,7 @@ class ControlLoop:
     def _ask(self, observation: Observation, now_s: float) -> None:
         paints = self.strategy.paints
         committed = self.buffer.committed(now_s, self._estimate.seconds) if paints else None
-        self._question, self._asked_s = (self._number, now_s), now_s
+        self._question, self._asked_s, self._stood = (self._number, now_s), now_s, self._stands(now_s)
         self._number += 1
         self.counts.asked += 1
         question = Ask(
@@ -192,11 +208,29 @@ class ControlLoop:
             self.reason = f"refused: {chunk.verdict.reason}"
             return
         try:
-            self.buffer.splice(chunk, now_s, self.strategy.splice)
+            self._splice(chunk, now_s)
             self._observed_s, self._latency_s = self._asked_s, self.counts.latency_s[-1]
         except KinemaError as error:
             self.counts.failed += 1
             self.reason = str(error)
+
+    def _splice(self, chunk: ActionChunk, now_s: float) -> None:
+        """An answer about a standing body is played from its beginning; of another one, as far as it may be."""
+        if not self.strategy.looks:
+            self.buffer.splice(chunk, now_s, self.strategy.splice)
+            return
+        if self._stood and self._stands(now_s):
+            self._looking = False
+            self.buffer.splice(chunk, now_s, self._start_anew)
+            return
+        check_chunk(chunk, self.card)
+        told = self._told
+        playable = chunk if told is None else self.hands.before_they_change(chunk, told, now_s)
+        self._looking = playable is not chunk
+        if playable is None:
+            self.buffer.clear()
+        else:
+            self.buffer.splice(playable, now_s, self.strategy.splice)
 
     # -- the body
 
@@ -204,10 +238,12 @@ class ControlLoop:
         mode = self.watchdog.see(now_s, fresh=guarded.fresh)
         if mode == Mode.RUNNING:
             self.reason = ""
-        elif not self.reason and mode == Mode.STOPPED:
+        elif self.reason not in ("", LOOKING):
+            pass  # what is known already says more
+        elif mode == Mode.STOPPED:
             self.reason = f"no fresh action for {self.watchdog.stop_after_s:g} s"
-        elif not self.reason:
-            self.reason = guarded.changes[0]
+        else:
+            self.reason = LOOKING if self._looking else guarded.changes[0]
         if mode == Mode.WAITING and now_s - self._began_s > FIRST_ANSWER_LIMIT_S:
             self.watchdog.mode = mode = Mode.STOPPED
         return mode

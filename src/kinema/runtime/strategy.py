@@ -4,6 +4,8 @@ synchronous:  the body waits for every answer and then plays its first steps; th
 blend:        the body moves on while the policy thinks; the answer is faded in.
 in_painting:  the policy is also told what will be played before it can answer, and its answer begins with
               that (real-time chunking: Black et al. 2025, arXiv 2506.07339).
+
+The last two stand still to look before a hand opens or closes (`runtime/hands.py`).
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ BLEND_STEPS = 2
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
     """replan_steps: control steps between two questions. `waits`: asks only at the end of what it plays.
-    `paints`: tells the policy what is committed.
+    `paints`: tells the policy what is committed. `looks`: stands still before a hand opens or closes.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Strategy:
     splice: Splice
     waits: bool
     paints: bool
+    looks: bool
 
 
 def strategy(name: str, card: EmbodimentCard, replan_steps: int = REPLAN_STEPS) -> Strategy:
@@ -48,7 +51,9 @@ def strategy(name: str, card: EmbodimentCard, replan_steps: int = REPLAN_STEPS) 
     if name not in splices:
         raise KinemaError(f"unknown strategy {name!r}; choices: {', '.join(STRATEGIES)}")
     splice, waits, paints = splices[name]
-    return Strategy(name=name, replan_steps=replan_steps, splice=splice, waits=waits, paints=paints)
+    return Strategy(
+        name=name, replan_steps=replan_steps, splice=splice, waits=waits, paints=paints, looks=not waits
+    )
 
 
 class LatencyEstimate:
