@@ -1,5 +1,6 @@
 """Laws of the world model's training: clips, phases, and a run that goes on bit for bit."""
 
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from kinema.model.video_vae import VideoVae
 from kinema.schema import KinemaError
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig, Optimizer
+from kinema.train.parallel import Group
 from kinema.train.stages.vae import Reconstruction, psnr_db
 from kinema.train.stages.world import Latents, LatentStream, Phase, batch_of
-from kinema.train.world import WorldTrainConfig, WorldTraining
+from kinema.train.world import WorldTrainConfig, WorldTraining, train_world
 
 BOTH = Phase(name="both", steps=1, tasks={"image_to_video": 1.0}, views={"all": 1.0})
 
@@ -79,6 +81,33 @@ def test_phases_follow_each_other_and_the_stream_goes_on_where_it_stood() -> Non
         Phase(name="bad", steps=1, tasks={"image": 0.5}, views={"all": 1.0})
 
 
+def test_processes_share_a_batch_and_all_draw_the_same_task() -> None:
+    mixed = Phase(name="mixed", steps=1, tasks={"video": 0.5, "image_to_video": 0.5}, views={"all": 1.0})
+    whole = LatentStream(_latents(), (mixed,), batch_size=6, seed=3)
+    shares = [LatentStream(_latents(), (mixed,), batch_size=3, seed=3, stream=i, streams=2) for i in (0, 1)]
+    for _ in range(6):
+        parts = torch.stack([share.draw().wanted for share in shares], 1).flatten(0, 1)
+        assert torch.equal(parts, whole.draw().wanted)
+
+
+def test_two_processes_take_the_steps_of_one_with_the_whole_batch(tmp_path: Path) -> None:
+    ends = []
+    for processes in (1, 2):
+        training = train_world(
+            replace(_config(), processes=processes), _latents(), VideoVae.build(world_presets.VAE_TINY),
+            _policy(), tmp_path / str(processes), resume=False,
+        )  # fmt: skip
+        ends.append(training)
+    # the noise is each process's own, so the weights are not the same; the steps and the schedule are
+    assert [training.loop.step for training in ends] == [4, 4]
+    assert (tmp_path / "2" / "checkpoint" / "position.json").is_file()
+    with pytest.raises(KinemaError, match="cannot be shared"):
+        WorldTraining(
+            replace(_config(), batch_size=3), _latents(), VideoVae.build(world_presets.VAE_TINY), _policy(),
+            tmp_path / "odd", Group(size=2),
+        )  # fmt: skip
+
+
 def test_weights_decide_which_bodies_are_drawn() -> None:
     latents = _latents()
     stream = LatentStream(latents, (BOTH,), batch_size=64, seed=0, weights={"ur5e": 1000.0})
@@ -87,16 +116,22 @@ def test_weights_decide_which_bodies_are_drawn() -> None:
     assert torch.isin(drawn, theirs).float().mean() > 0.95
 
 
-def _training(out: Path) -> WorldTraining:
-    policy = artifact.load(Path(str(files("kinema") / "artifacts" / "nano")), check=False)
-    config = WorldTrainConfig(
+def _policy() -> artifact.Artifact:
+    return artifact.load(Path(str(files("kinema") / "artifacts" / "nano")), check=False)
+
+
+def _config() -> WorldTrainConfig:
+    return WorldTrainConfig(
         name="test",
         world=world_presets.tiny(),
         phases=(BOTH,),
         batch_size=2,
         loop=LoopConfig(steps=4, log_every=10, save_every=100, optim=OptimConfig(warmup_steps=2)),
     )
-    return WorldTraining(config, _latents(), VideoVae.build(world_presets.VAE_TINY), policy, out)
+
+
+def _training(out: Path) -> WorldTraining:
+    return WorldTraining(_config(), _latents(), VideoVae.build(world_presets.VAE_TINY), _policy(), out)
 
 
 def test_two_halves_of_a_run_equal_the_whole_bit_for_bit(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -82,7 +82,10 @@ def train(
         )  # fmt: skip
         return
     if recipe in recipes.WORLDS:
-        _world(recipe, data, folder, steps=steps, minutes=minutes, resume=resume, threads=threads)
+        _world(
+            recipe, data, folder, steps=steps, minutes=minutes, resume=resume, threads=threads,
+            processes=processes,
+        )  # fmt: skip
         return
     if recipe in recipes.DETECTORS:
         from kinema.commands.train_detector import train_detector
@@ -123,7 +126,7 @@ def _refuse_options_of_policies(
     given = {
         "--init": init is not None,
         "--device": device != "cpu",
-        "--processes": processes != 1,
+        "--processes": processes != 1 and recipe != "nano_world",
         "--lr-scale": lr_scale != 1.0,
         "--seed": seed is not None,
         "--evaluate-every": evaluate_every != 0,
@@ -149,15 +152,18 @@ def _gate(
 
 def _world(
     recipe: str, data: Path, folder: Path, *, steps: int | None, minutes: float | None, resume: bool,
-    threads: int,
+    threads: int, processes: int,
 ) -> None:  # fmt: skip
     from kinema.commands.train_world import train_vae, train_world
     from kinema.recipes.world import nano_vae, nano_world
 
-    options = dict(data=data, out=folder, steps=steps, minutes=minutes, resume=resume, threads=threads)
-    made = (
-        train_vae(nano_vae(), **options) if recipe == "nano_vae" else train_world(nano_world(), **options)  # type: ignore[arg-type]
+    options: dict[str, Any] = dict(
+        data=data, out=folder, steps=steps, minutes=minutes, resume=resume, threads=threads
     )
+    if recipe == "nano_vae":
+        made = train_vae(nano_vae(), **options)
+    else:
+        made = train_world(nano_world(), **options, processes=processes)
     print(f"{recipe}: {made}")
 
 

@@ -19,10 +19,10 @@ def train_detector(
     threads: int,
 ) -> Path:  # fmt: skip
     """Train on `data/looks/train`, measure on `data/looks/test` and write `out/artifact`."""
+    loop = budgeted(recipe.train.loop, steps, minutes)
     folders = {part: sorted((data / "looks" / part).glob("*/")) for part in ("train", "test")}
     if not all(folders.values()):
         raise KinemaError(f"no labelled pictures below {data / 'looks'}; make them: {recipe.data_command}")
-    loop = budgeted(recipe.train.loop, steps, minutes)
     config = replace(recipe.train, loop=loop, threads=threads)
     training = DetectorTraining(config, folders["train"], out)
     if resume:

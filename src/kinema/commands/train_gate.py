@@ -19,10 +19,10 @@ def train_gate(
     threads: int,
 ) -> Path:  # fmt: skip
     """Train, set the thresholds on the calibration's episodes and write `out/artifact`."""
+    loop = budgeted(recipe.train.loop, steps, minutes)
     folder = data / "hazards"
     if not hazards.bodies(folder / "train"):
         raise KinemaError(f"no labelled chunks below {folder}; make them with: {recipe.data_command}")
-    loop = budgeted(recipe.train.loop, steps, minutes)
     config = replace(recipe.train, loop=loop, threads=threads)
     training = GateTraining(config, folder, out)
     if resume:

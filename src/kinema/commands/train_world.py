@@ -34,25 +34,27 @@ def train_vae(
 
 def train_world(
     recipe: WorldRecipe, *, data: Path, out: Path, steps: int | None, minutes: float | None, resume: bool,
-    threads: int, policy: str = policies.DEFAULT,
+    threads: int, processes: int = 1, policy: str = policies.DEFAULT,
 ) -> Path:  # fmt: skip
     """Train the world model over a finished video code and the shipped policy's backbone."""
-    from kinema.model import artifact
-    from kinema.train.world import WorldTraining, load_vae, make_latents
+    import torch
 
+    from kinema.model import artifact
+    from kinema.train import world
+
+    torch.set_num_threads(threads)  # before anything is forked
     code = out.parent / recipe.vae
     if not (code / "vae" / "config.json").is_file():
         raise KinemaError(f"no video code in {code}; train it first: kinema train {recipe.vae} --out {code}")
-    vae = load_vae(code)
+    vae = world.load_vae(code)
     understanding = artifact.load(policies.artifact_folder(policy, recipe.bodies))
     sources = recipe.clips(data, "train")
-    config = replace(recipe.train, loop=_loop(recipe.train.loop, steps, minutes), threads=threads)
-    latents = make_latents(vae, understanding, sources, config.count, seed=config.loop.seed)
-    training = WorldTraining(config, latents, vae, understanding, out)
-    if resume:
-        training.loop.resume()
+    config = replace(
+        recipe.train, loop=_loop(recipe.train.loop, steps, minutes), threads=threads, processes=processes
+    )
+    latents = world.make_latents(vae, understanding, sources, config.count, seed=config.loop.seed)
     with saved_on_interrupt(lambda: f"The checkpoint is in {out}; --resume goes on from there."):
-        training.loop.run()
+        training = world.train_world(config, latents, vae, understanding, out, resume=resume)
     return training.export(out / "artifact", provenance(training))
 
 

@@ -43,9 +43,6 @@ class Connector(ModelMixin, ConfigMixin):
         self.which = nn.Parameter(torch.randn(max_views, max(points, 1), joint) * 0.02)
         self.nothing = nn.Parameter(torch.zeros(joint))
         self.local = nn.Linear(width + 4 * points, guide) if guide else None
-        columns, rows = torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="xy")
-        middle = (torch.stack([columns, rows], -1).view(-1, 2) + 0.5) / grid
-        self.register_buffer("middle", middle, persistent=False)
 
     def forward(self, understood: Understood, dropped: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Text stream (B, L', J), its mask (B, L') and the guide (B, V, N, K), nothing where `dropped` (B,).
@@ -74,9 +71,11 @@ class Connector(ModelMixin, ConfigMixin):
 
     def _towards(self, where: Tensor) -> Tensor:
         """From each cell to each point (B, V, N, 4 * P): probability of the cell, way there, visible."""
-        N = len(self.middle)
-        cells, uv, visible = where.split([N, 2, 1], -1)
-        way = (uv[:, :, :, None] - self.middle.to(uv.dtype)) * visible[..., None]  # (B, V, P, N, 2)
+        grid = self.config.grid
+        cells, uv, visible = where.split([grid**2, 2, 1], -1)
+        along = (torch.arange(grid, device=uv.device, dtype=uv.dtype) + 0.5) / grid
+        middle = torch.stack(torch.meshgrid(along, along, indexing="xy"), -1).view(-1, 2)  # u, v of a cell
+        way = (uv[:, :, :, None] - middle) * visible[..., None]  # (B, V, P, N, 2)
         parts = torch.cat([cells[..., None] * 4, way * 2, visible[..., None].expand_as(way[..., :1])], -1)
         return parts.transpose(2, 3).flatten(3)
 

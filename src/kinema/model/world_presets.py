@@ -68,9 +68,7 @@ def _small(
             joint_attention_dim=heads * head_dim,
             axes_dims_rope=(2 * unit, 7 * unit, 7 * unit),
         ),
-        connector=dict(
-            width=width, joint=heads * head_dim, guide=guide, grid=grid, pictures_in_stream=False
-        ),
+        connector=dict(width=width, joint=heads * head_dim, guide=guide, grid=grid, pictures_in_stream=False),
     )
 
 

@@ -19,7 +19,7 @@ _ROUNDING_S = 1e-6
 
 
 class Hands:
-    """What a body's hands are told: for each of their channels, whether it is beyond the middle of its range."""
+    """What a body's hands are told: for each of their channels, whether it is past its middle."""
 
     def __init__(self, card: EmbodimentCard) -> None:
         channels = [(i, c) for i, c in enumerate(card.actions) if c.slot.split(".")[1] in ("gripper", "hand")]

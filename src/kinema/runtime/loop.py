@@ -215,7 +215,7 @@ class ControlLoop:
             self.reason = str(error)
 
     def _splice(self, chunk: ActionChunk, now_s: float) -> None:
-        """An answer about a standing body is played from its beginning; of another one, as far as it may be."""
+        """An answer about a standing body is played from its beginning; any other as far as it may be."""
         if not self.strategy.looks:
             self.buffer.splice(chunk, now_s, self.strategy.splice)
             return

@@ -20,9 +20,11 @@ from kinema.model.understanding import join, understand
 from kinema.model.video_vae import VideoVae, to_unit
 from kinema.model.world_artifact import World
 from kinema.model.world_model import WorldConfig, WorldModel
+from kinema.schema import KinemaError
 from kinema.space.clip_shape import ClipShape
 from kinema.train.cpu import keep_freed_memory
 from kinema.train.loop import Loop, LoopConfig
+from kinema.train.parallel import Group, together
 from kinema.train.stages.vae import ClipStream, Reconstruction, measure_statistics, psnr_db, view_by_view
 from kinema.train.stages.world import Imagining, Latents, LatentStream, Phase, batch_of
 
@@ -160,17 +162,23 @@ class WorldTrainConfig:
     phases: tuple[Phase, ...]
     count: int = 8000
     weights: Mapping[str, float] = field(default_factory=dict)
-    batch_size: int = 16
+    batch_size: int = 32
     loop: LoopConfig
     threads: int = 1
+    processes: int = 1
 
 
 class WorldTraining:
     """A run that can be resumed and exported. Code and policy stay as they are."""
 
     def __init__(
-        self, config: WorldTrainConfig, latents: Latents, vae: VideoVae, policy: Artifact, out: Path
-    ) -> None:
+        self, config: WorldTrainConfig, latents: Latents, vae: VideoVae, policy: Artifact, out: Path,
+        group: Group | None = None,
+    ) -> None:  # fmt: skip
+        """`group`: the processes that train together; each is given its share of every batch."""
+        group = group or Group()
+        if config.batch_size % group.size:
+            raise KinemaError(f"a batch of {config.batch_size} cannot be shared by {group.size} processes")
         torch.set_num_threads(config.threads)
         keep_freed_memory()
         torch.manual_seed(config.loop.seed)
@@ -179,10 +187,10 @@ class WorldTraining:
         self.model = WorldModel(config.world)
         stage = Imagining(self.model)
         stream = LatentStream(
-            latents, config.phases, batch_size=config.batch_size, seed=config.loop.seed,
-            weights=config.weights,
+            latents, config.phases, batch_size=config.batch_size // group.size, seed=config.loop.seed,
+            weights=config.weights, stream=group.rank, streams=group.size,
         )  # fmt: skip
-        self.loop = Loop(self.model, stage, stage.weights, stream, config.loop, out)
+        self.loop = Loop(self.model, stage, stage.weights, stream, config.loop, out, group)
 
     def trained(self) -> WorldModel:
         """The averaged weights as a model of their own, in eval mode."""
@@ -201,3 +209,20 @@ class WorldTraining:
         example = batch_of(self.latents, torch.arange(1), "image_to_video", "all").scene
         world_artifact.save(folder, self.world(provenance), example)
         return folder
+
+
+def train_world(
+    config: WorldTrainConfig, latents: Latents, vae: VideoVae, policy: Artifact, out: Path, *, resume: bool
+) -> WorldTraining:
+    """Run to the end of the budget, in `config.processes` processes that share every batch."""
+
+    def train(group: Group) -> WorldTraining:
+        training = WorldTraining(config, latents, vae, policy, out, group)
+        if resume:
+            training.loop.resume()
+        training.loop.run()
+        return training
+
+    torch.set_num_threads(config.threads)
+    with together(config.processes, train) as group:
+        return train(group)

@@ -80,13 +80,16 @@ class LatentStream:
 
     def __init__(
         self, latents: Latents, phases: Sequence[Phase], *, batch_size: int, seed: int,
-        weights: Mapping[str, float] | None = None,
+        weights: Mapping[str, float] | None = None, stream: int = 0, streams: int = 1,
     ) -> None:  # fmt: skip
-        """`weights`: how much more often than others the clips of a card are drawn (default 1)."""
+        """`weights`: how much more often than others the clips of a card are drawn (default 1).
+
+        stream: which of `streams` processes draws; all draw the same task and views, each other clips.
+        """
         if not len(latents) or not phases:
             raise KinemaError("a world model needs clips and at least one phase")
         self.latents, self.phases, self.batch_size = latents, phases, batch_size
-        self.state = MixtureState(seed=seed, drawn=0)
+        self.state, self.stream, self.streams = MixtureState(seed=seed, drawn=0), stream, streams
         share = np.array([(weights or {}).get(name, 1.0) for name in latents.card])
         self._shares = share / share.sum()
 
@@ -105,7 +108,8 @@ class LatentStream:
         self.state = replace(state, drawn=state.drawn + 1)
         task = rng.choice(list(phase.tasks), p=list(phase.tasks.values()))
         views = rng.choice(list(phase.views), p=list(phase.views.values()))
-        rows = torch.from_numpy(rng.choice(len(self.latents), self.batch_size, p=self._shares))
+        chosen = rng.choice(len(self.latents), self.batch_size * self.streams, p=self._shares)
+        rows = torch.from_numpy(chosen[self.stream :: self.streams].copy())
         return batch_of(self.latents, rows, task, views)
 
 
