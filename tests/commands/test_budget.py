@@ -23,7 +23,7 @@ def test_what_is_given_replaces_what_the_recipe_says() -> None:
 
 
 def test_both_are_refused() -> None:
-    with pytest.raises(KinemaError, match="--steps and --minutes .* give one of them"):
+    with pytest.raises(KinemaError, match=r"--steps and --minutes .* give one of them"):
         budgeted(LOOP, 7, 1.5)
 
 
