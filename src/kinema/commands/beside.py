@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from kinema.commands.imagine import SHIPPED_FOLDER, is_world
 from kinema.schema import Imagines, KinemaError
 
 _BAR_PX = 4  # between the two rows
@@ -18,8 +19,7 @@ _BAR_PX = 4  # between the two rows
 
 def shipped_world() -> Path | None:
     """The folder of the world model that came with the package, if one did."""
-    folder = Path(__file__).parents[1] / "artifacts" / "world"
-    return folder if (folder / "world.json").is_file() else None
+    return SHIPPED_FOLDER if is_world(SHIPPED_FOLDER) else None
 
 
 def imagined_along(

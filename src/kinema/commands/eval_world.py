@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kinema.commands.imagine import world_folder
 from kinema.commands.terminal import saved_on_interrupt, table
 from kinema.schema import KinemaError
 
@@ -68,12 +69,7 @@ def imagines_factory(model: str) -> Factory:
 
     if model in _BASELINES:
         return Factory(target=_BASELINES[model])
-    folder = ARTIFACTS / "world" if model == "shipped" else Path(model)
-    if not folder.exists():
-        raise KinemaError(
-            f"there is no world model in {folder}; choices: a folder made by `kinema train nano_world`, "
-            f"{', '.join(_BASELINES)}"
-        )
+    folder = world_folder(model, others=_BASELINES)
     return Factory(target="kinema.commands.world_twins:world_model", arguments={"folder": str(folder)})
 
 

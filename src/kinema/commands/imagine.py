@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -12,14 +12,12 @@ import typer
 from kinema.commands.terminal import examples
 from kinema.schema import KinemaError
 
-if TYPE_CHECKING:
-    from kinema.model.world_artifact import World
-
 EXAMPLES = examples(
     'kinema imagine front.png wrist.png "put the red block in the blue bowl"',
     'kinema imagine --scene 500001 "put the red block in the blue bowl" --out out/imagined',
 )
 DEFAULT_WORLD = "shipped"
+SHIPPED_FOLDER = Path(__file__).parents[1] / "artifacts" / "world"
 
 
 def imagine(
@@ -72,23 +70,21 @@ def imagine(
     print(f"sheet: {out / 'imagined.png'}")
 
 
-def world_folder(name: str) -> Path:
-    """The folder of the shipped world model or of the user's own. KinemaError when there is none."""
-    from importlib.resources import files
+def world_folder(name: str, others: Collection[str] = ()) -> Path:
+    """The folder of the shipped world model or of the user's own.
 
-    folder = Path(str(files("kinema") / "artifacts" / "world")) if name == DEFAULT_WORLD else Path(name)
-    if not (folder / "world.json").is_file():
-        raise KinemaError(
-            f"no world model at {folder}; train one (kinema train nano_world) or name its folder"
-        )
+    others: names that the command takes as well, for the error. KinemaError when there is no model.
+    """
+    folder = SHIPPED_FOLDER if name == DEFAULT_WORLD else Path(name)
+    if not is_world(folder):
+        choices = ", ".join(["a folder made by `kinema train nano_world`", *others])
+        raise KinemaError(f"no world model in {folder}; choices: {choices}")
     return folder
 
 
-def load_world(name: str) -> World:
-    """The world model of this name, loaded."""
-    from kinema.model import world_artifact
-
-    return world_artifact.load(world_folder(name))
+def is_world(folder: Path) -> bool:
+    """Whether a world model's artifact lies there."""
+    return (folder / "world.json").is_file()
 
 
 def read_pictures(paths: list[str], cameras: tuple[str, ...]) -> Mapping[str, np.ndarray]:
