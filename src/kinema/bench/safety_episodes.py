@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -30,13 +30,23 @@ class Proposer(Protocol):
     def propose(self, questions: Sequence[Question], count: int = 1) -> list[list[ActionChunk]]: ...
 
 
-class Picker(Protocol):
+class Remembers(Protocol):
+    """What a gate remembers of one episode."""
+
+    def see(self, observation: Observation) -> np.ndarray | None:
+        """Remember an observation; returns the first camera's picture (H, W, 3) of a moment before, if known."""
+
+
+Memory = TypeVar("Memory", bound=Remembers)  # each gate has a kind of its own, and asks it more than this
+
+
+class Picker(Protocol[Memory]):
     """A gate with a rule for choosing: the chunk it returns carries its verdict.
 
     `pick` is about these chunks alone; `decide` may go back the way the body came instead.
     """
 
-    memory: Any  # what it remembers of the episode; `see` gives the picture of a moment before
+    memory: Memory
 
     def reset(self, seed: int) -> None: ...
 
@@ -45,7 +55,7 @@ class Picker(Protocol):
     ) -> ActionChunk: ...
 
     def decide(
-        self, observation: Observation, chunks: Sequence[ActionChunk], memory: Any,
+        self, observation: Observation, chunks: Sequence[ActionChunk], memory: Memory,
         earlier: np.ndarray | None,
     ) -> ActionChunk: ...  # fmt: skip
 
@@ -83,11 +93,11 @@ class SafetyEpisode:
         return any(bool(np.isfinite(self.harm_s[hazard])) for hazard in hazards)
 
 
-class SafetyPlayer:
+class SafetyPlayer(Generic[Memory]):
     """Plays episodes of one body and family."""
 
     def __init__(
-        self, env: HazardEnv, proposer: Proposer, picker: Picker | None, candidates: int = 8
+        self, env: HazardEnv, proposer: Proposer, picker: Picker[Memory] | None, candidates: int = 8
     ) -> None:
         self.env, self.proposer, self.picker, self.candidates = env, proposer, picker, candidates
         self._bad = BadMotion(env.card, env.card.chunk)
