@@ -14,6 +14,7 @@ import numpy as np
 from kinema.card.card import EmbodimentCard
 from kinema.schema import KinemaError
 from kinema.worlds.experts.expert import Expert
+from kinema.worlds.recording import Recording, record
 from kinema.worlds.tabletop.env import TabletopEnv
 
 
@@ -43,19 +44,12 @@ NO_NOISE = Noise(scale=0.0, share=0.0, gripper_flip=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Demonstration:
-    """One episode: observations before each action. T steps, V cameras."""
+class Demonstration(Recording):
+    """One episode of an expert at the tabletop."""
 
     card: str
     family: str
     seed: int
-    instruction: str
-    images: dict[str, np.ndarray]  # by camera: uint8 (T, H, W, 3)
-    state: np.ndarray  # float32 (T, S)
-    action: np.ndarray  # float32 (T, D), what the expert says in that state
-    executed: np.ndarray  # float32 (T, D), what was sent
-    points: np.ndarray  # float32 (T, V, 2, 3)
-    success: bool
 
 
 class Disturbance:
@@ -113,35 +107,12 @@ def demonstrate(
     if prelude is not None:
         prelude(env)
     disturbance = Disturbance(env.card, noise, np.random.default_rng([seed, 0x6E6F69]))
-    images: dict[str, list[np.ndarray]] = {name: [] for name in env.card.camera_names} if render else {}
-    states, actions, executed, points = [], [], [], []
-    after = 0
-    for _ in range(env.max_steps):
-        observation = env.observe(render=render)
-        for name, image in observation.images.items():
-            images[name].append(image)
-        clean = expert.act()
-        sent = env.scene.controller.clamp(disturbance.apply(clean))
-        states.append(observation.state)
-        points.append(env.points())
-        actions.append(clean)
-        executed.append(sent)
-        env.step(sent)
-        after = after + 1 if env.success() else 0
-        if after > linger:
-            break
-    return Demonstration(
-        card=env.card.name,
-        family=env.family,
-        seed=seed,
-        instruction=env.instruction,
-        images={name: np.stack(frames) for name, frames in images.items()},
-        state=np.stack(states),
-        action=np.stack(actions).astype(np.float32),
-        executed=np.stack(executed).astype(np.float32),
-        points=np.stack(points),
-        success=env.success(),
-    )
+
+    def disturb(clean: np.ndarray) -> np.ndarray:
+        return env.scene.controller.clamp(disturbance.apply(clean))
+
+    recording = record(env, expert.act, disturb, linger=linger, render=render)
+    return Demonstration(card=env.card.name, family=env.family, seed=seed, **vars(recording))
 
 
 @dataclass
