@@ -34,7 +34,7 @@ class Remembers(Protocol):
     """What a gate remembers of one episode."""
 
     def see(self, observation: Observation) -> np.ndarray | None:
-        """Remember an observation; returns the first camera's picture (H, W, 3) of a moment before, if known."""
+        """Remember an observation; returns the first camera's picture (H, W, 3) from a moment before."""
 
 
 Memory = TypeVar("Memory", bound=Remembers)  # each gate has a kind of its own, and asks it more than this
