@@ -20,6 +20,8 @@ from kinema.schema import ActionChunk, Observation, Question
 from kinema.worlds.bad_motion import BadMotion
 from kinema.worlds.hazard_env import HazardEnv
 
+# Every hazard alone, and what the robot runs into taken together.
+JUDGED = {"any collision": ("collision", "intruder"), **{hazard: (hazard,) for hazard in HAZARDS}}
 REPLAN_STEPS = 4
 _FAULTS = ("perturbed", "drifting", "early", "mirrored", "scaled", "wrong_scene", "random_walk", "lets_go")
 
