@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from in_process import InProcess
 
 from kinema import cli
 from kinema.card.load import load_card
@@ -19,23 +18,6 @@ from kinema.data.lerobot import Dataset
 from kinema.schema import KinemaError
 
 TASK = Task(world="tabletop", card="panda", name="pick_place", noise=1.0, image_size=16)
-
-
-class InProcess:
-    """A pool without processes."""
-
-    def __init__(self, *_: object, **__: object) -> None: ...
-
-    def __enter__(self) -> InProcess:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def Pool(self, *_: object, **__: object) -> InProcess:  # noqa: N802
-        return self
-
-    def imap(self, function: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[Any]:
-        return map(function, jobs)
 
 
 @pytest.fixture(autouse=True)

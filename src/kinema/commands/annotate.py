@@ -9,17 +9,19 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from kinema.card.card import EmbodimentCard
 from kinema.card.load import load_card
+from kinema.data.aligned import camera_name, views_of
 from kinema.data.annotate import Annotator, Clip, UnansweredError
 from kinema.data.captions import AXES, LAYERS, CaptionFile
 from kinema.data.lerobot import Dataset
 from kinema.schema import Captions, KinemaError
 from kinema.worlds.caption_checks import contradictions
-from kinema.worlds.events import recorded_events
-from kinema.worlds.narrate import Record, narrate
+from kinema.worlds.events import Event, recorded_events
+from kinema.worlds.narrate import Record, narrate, scenario_of
+from kinema.worlds.stage import VIEWS, T_robot_table
+from kinema.worlds.stage import cameras as table_cameras
 
-_SCENARIOS = {"drive": "on a road with a crossing", "metaworld": "at a table with one task on it"}
-_TABLE = "at a table with blocks"
 _GIVE_UP = 3  # clips in a row without an answer: the endpoint is out of order
 _MOST_FRAMES = 64  # of an episode, decoded for an endpoint
 
@@ -50,6 +52,8 @@ def annotate(folder: Path, describe: Describe | None = None, *, limit: int = 0) 
     file, written, in_a_row = CaptionFile(folder), Written(), 0
     todo = [episode for episode in range(dataset.num_episodes) if episode not in file]
     written.kept = dataset.num_episodes - len(todo)
+    if not todo:
+        return written
     with file.writing():
         for episode in tqdm(todo[: limit or None], unit="episode", disable=None):
             try:
@@ -72,11 +76,44 @@ def annotate(folder: Path, describe: Describe | None = None, *, limit: int = 0) 
 
 def narrated(dataset: Dataset, episode: int) -> Captions:
     """Captions from the recorded states and actions. Raises RefusedError when they contradict the record."""
-    record = record_of(dataset, episode)
+    return truthful(record_of(dataset, episode))
+
+
+def truthful(record: Record) -> Captions:
+    """What is narrated of a record. Raises RefusedError when it contradicts the record."""
     captions = narrate(record)
     if faults := contradictions(captions, record):
         raise RefusedError("; ".join(faults))
     return captions
+
+
+def told_of(
+    card: EmbodimentCard,
+    instruction: str,
+    *,
+    state: np.ndarray,
+    executed: np.ndarray,
+    events: tuple[Event, ...],
+    success: bool,
+) -> Captions | None:
+    """Captions of an episode that was watched; None when they contradict it. Arrays as in `Record`.
+
+    All cameras of the card are told of.
+    """
+    record = Record(
+        card=card,
+        instruction=instruction,
+        state=state,
+        executed=executed,
+        cameras=card.camera_names,
+        events=events,
+        success=success,
+        scenario=scenario_of(card),
+    )
+    try:
+        return truthful(record)
+    except RefusedError:
+        return None
 
 
 def seen_by(annotator: Annotator) -> Describe:
@@ -107,7 +144,7 @@ def _axes(dataset: Dataset, record: Record | None) -> dict[str, str]:
         "embodiment": dataset.card_name or "unknown",
         "task": "other",
         "scenario": "unknown",
-        "view": "+".join(dataset.camera_names),
+        "view": "+".join(_views(dataset)),
     }
 
 
@@ -115,10 +152,10 @@ def clip_of(dataset: Dataset, episode: int) -> Clip:
     """An episode's pictures, its views side by side."""
     start, end = (int(bound) for bound in dataset.episode_bounds[episode])
     rows = np.unique(np.linspace(start, end - 1, _MOST_FRAMES).round().astype(int))
-    views = [dataset.frames(camera, rows) for camera in dataset.camera_names]
+    views = _views(dataset)
     return Clip(
-        frames=np.concatenate(views, axis=2),
-        cameras=dataset.camera_names,
+        frames=np.concatenate([dataset.frames(camera, rows) for camera in views.values()], axis=2),
+        cameras=tuple(views),
         body=dataset.card_name or "unknown",
         instruction=dataset.tasks[int(dataset.task_index[start])],
     )
@@ -132,6 +169,8 @@ def record_of(dataset: Dataset, episode: int) -> Record:
             "captions from pictures need --url and --model"
         )
     card = load_card(dataset.card_name)
+    if _is_aligned(dataset):
+        card = at_the_table(card)
     start, end = dataset.episode_bounds[episode]
     rows = slice(int(start), int(end))
     instruction = dataset.tasks[int(dataset.task_index[start])]
@@ -146,11 +185,30 @@ def record_of(dataset: Dataset, episode: int) -> Record:
         instruction=instruction,
         state=dataset.state[rows],
         executed=executed,
-        cameras=dataset.camera_names,
+        cameras=tuple(_views(dataset)),
         events=events,
         success=success,
-        scenario=_SCENARIOS.get(card.control, _TABLE),
+        scenario=scenario_of(card),
     )
+
+
+def at_the_table(card: EmbodimentCard) -> EmbodimentCard:
+    """The body as a set of the hand's tasks shows it: by the table's cameras instead of its own."""
+    return card.model_copy(update={"cameras": table_cameras(T_robot_table(card))})
+
+
+def _views(dataset: Dataset) -> dict[str, str]:
+    """What is told of: the recorded camera by the name of its view.
+
+    Of four aligned streams it is the robot in the scene, whose states and actions the set holds.
+    """
+    if _is_aligned(dataset):
+        return {view: camera_name("robot", view) for view in views_of(dataset)}
+    return {camera: camera for camera in dataset.camera_names}
+
+
+def _is_aligned(dataset: Dataset) -> bool:
+    return camera_name("robot", VIEWS[0]) in dataset.camera_names
 
 
 def shown(written: Written) -> Iterator[str]:

@@ -99,15 +99,21 @@ def make(
         tasks = _metaworld_tasks(names, noise)
     with saved_on_interrupt(lambda: f"Finished episodes are in {out}; the same command goes on from there."):
         counts = record(tasks, out, episodes=episodes, workers=workers)
+    _say(out, counts)
+
+
+def _say(out: Path, counts: Mapping[str, int]) -> None:
+    """What is in the data sets by body, with how many captions."""
+    from kinema.data.captions import read_captions
+
     for card, count in counts.items():
-        print(f"{out / card}: {count} episodes")
+        print(f"{out / card}: {count} episodes, {len(read_captions(out / card))} with captions")
 
 
 def _make_road(
     out: Path, names: Sequence[str], *, episodes: int, noise: float, image_size: int, views: int, workers: int
 ) -> None:
-    """Drives by the scripted driver, with captions beside them."""
-    from kinema.commands.annotate import annotate as describe
+    """Drives by the scripted driver."""
     from kinema.commands.make_data import Task
     from kinema.commands.make_data import make as record
     from kinema.worlds.road.goals import GOALS
@@ -119,8 +125,7 @@ def _make_road(
     ]
     with saved_on_interrupt(lambda: f"Finished episodes are in {out}; the same command goes on from there."):
         counts = record(tasks, out, episodes=episodes, workers=workers)
-        written = describe(out / "car")
-    print(f"{out / 'car'}: {counts['car']} episodes, {written.new + written.kept} with captions")
+    _say(out, counts)
 
 
 def _make_hazards(out: Path, *, episodes: int, bodies: tuple[str, ...], policy: Path | None) -> None:
@@ -155,8 +160,8 @@ def _make_human(
             image_size=image_size,
             first_seed=first_seed,
         )
-    for card, count in counts.items():
-        print(f"{out / card}: {count} episodes of {', '.join(wanted)} in four streams")
+    print(f"{', '.join(wanted)} in four streams:")
+    _say(out, counts)
 
 
 def _make_looks(out: Path, *, episodes: int, bodies: tuple[str, ...]) -> None:

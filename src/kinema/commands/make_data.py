@@ -2,7 +2,8 @@
 
 Episodes are played in worker processes and written in the order of their seeds, so the data set does not
 depend on how many workers there were. A stopped recording goes on where it was: every tried seed is a line
-of `made.jsonl`, written after its episode is on the disk.
+of `made.jsonl`, written after its episode is on the disk. Captions in five layers are kept beside every
+episode (`data/captions.py`): from the true events at the tabletop, from the recorded numbers elsewhere.
 """
 
 from __future__ import annotations
@@ -23,8 +24,12 @@ from tqdm import tqdm
 
 from kinema.card.card import EmbodimentCard
 from kinema.card.load import load_card
+from kinema.commands.annotate import annotate, told_of
+from kinema.data.captions import CaptionFile
 from kinema.data.lerobot_write import Writer
-from kinema.schema import KinemaError
+from kinema.schema import Captions, KinemaError
+from kinema.worlds.demonstrate import Noise, demonstrate
+from kinema.worlds.experts.expert import Expert
 
 FIRST_SEED = 1_000_000  # seeds below are for evaluation
 _FEWEST_SUCCESSES = 0.25  # of at least _ENOUGH_TRIED episodes
@@ -48,10 +53,14 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """One played episode as the writer wants it; arrays as in `Writer.add_episode`."""
+    """One played episode as the writer wants it; arrays as in `Writer.add_episode`.
+
+    captions: None where nobody watched; its recorded numbers are told then
+    """
 
     arrays: Mapping[str, Any]
     success: bool
+    captions: Captions | None = None
 
 
 def make(tasks: list[Task], out: Path, *, episodes: int, workers: int) -> dict[str, int]:
@@ -74,14 +83,24 @@ def make(tasks: list[Task], out: Path, *, episodes: int, workers: int) -> dict[s
             writer = Writer(
                 out / card, card=_body(group[0]), image_size=group[0].image_size, resume=(out / card).exists()
             )
-            with writer:
+            with writer, CaptionFile(out / card).writing() as captions:
                 for task in group:
-                    _record(pool, task, writer, made, episodes, bar)
+                    _record(pool, task, writer, captions, made, episodes, bar)
             counts[card] = writer.num_episodes
+    for card in counts:
+        annotate(out / card)  # those that have no captions yet, of an older or a killed recording too
     return counts
 
 
-def _record(pool: Pool, task: Task, writer: Writer, made: _Made, episodes: int, bar: tqdm) -> None:  # type: ignore[type-arg]
+def _record(
+    pool: Pool,
+    task: Task,
+    writer: Writer,
+    captions: CaptionFile,
+    made: _Made,
+    episodes: int,
+    bar: tqdm,  # type: ignore[type-arg]
+) -> None:
     tried, given = made.progress(task)
     while given < episodes:
         seeds = range(task.first_seed + tried, task.first_seed + tried + episodes - given)
@@ -89,6 +108,8 @@ def _record(pool: Pool, task: Task, writer: Writer, made: _Made, episodes: int, 
         for seed, recorded in zip(seeds, pool.imap(_play, [(task, seed) for seed in seeds])):
             if recorded.success:
                 writer.add_episode(**recorded.arrays)
+                if recorded.captions:
+                    captions.add(writer.num_episodes - 1, recorded.captions)
                 given += 1
                 bar.update()
             tried += 1
@@ -162,24 +183,23 @@ def _tabletop(task: Task) -> Any:
 
 
 def _play_tabletop(task: Task, seed: int) -> Recorded:
-    from kinema.worlds.demonstrate import Noise, demonstrate
-    from kinema.worlds.experts.expert import Expert
-
     env = _tabletop(task)
     noise = Noise(scale=task.noise, share=0.4 if task.noise else 0.0)
     prelude = partial(_act_first, task=task, seed=seed) if task.policy else None
     demo = demonstrate(env, Expert(env), seed, noise, prelude=prelude)
-    arrays = {
-        "images": demo.images,
-        "state": demo.state,
-        "action": demo.action,
-        "executed": demo.executed,
-        "points": demo.points,
-        "task": demo.instruction,
-        "success": np.arange(len(demo.state)) == len(demo.state) - 1,
-    }
     # what the policy solves by itself teaches nothing new: such an episode is over before the expert acts
-    return Recorded(arrays=arrays, success=demo.success and not (task.policy and len(demo.state) <= 3))
+    kept = demo.success and not (task.policy and len(demo.state) <= 3)
+    told = None
+    if kept:
+        told = told_of(
+            env.card,
+            demo.instruction,
+            state=demo.state,
+            executed=demo.executed,
+            events=demo.events,
+            success=demo.success,
+        )
+    return Recorded(arrays=demo.arrays(), success=kept, captions=told)
 
 
 _FIRST_STEPS = (4, 48)  # how long a policy acts before the expert takes over

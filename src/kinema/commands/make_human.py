@@ -1,7 +1,8 @@
 """`kinema data make human`: a hand's tasks in four aligned streams, with each body's joints, as LeRobot sets.
 
 One folder per body. All bodies share the hand's episodes: the same seed is the same performance. The streams
-are eight cameras, `human_front` to `robot_side`; the column `hand` holds the grasp frame's path.
+are eight cameras, `human_front` to `robot_side`; the column `hand` holds the grasp frame's path. Captions
+(`meta/captions.jsonl`) tell of the robot in the scene, whose states and actions the set holds.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from tqdm import tqdm
 
 from kinema.card.card import EmbodimentCard
 from kinema.card.load import card_names, load_card
+from kinema.commands.annotate import annotate, told_of
 from kinema.data.aligned import HAND, HAND_CHANNELS, SCENE, SCENE_CHANNELS, STREAMS, camera_name
+from kinema.data.captions import CaptionFile
 from kinema.data.lerobot import Dataset
 from kinema.data.lerobot_write import Writer
 from kinema.data.metadata import INFO
@@ -43,6 +46,7 @@ def make_human(
     _check_reach(cards)
     with ExitStack() as stack:
         writers = {name: _writer(stack, out / name, card, image_size) for name, card in cards.items()}
+        captions = {name: stack.enter_context(CaptionFile(out / name).writing()) for name in cards}
         done = {name: _last_seed(out / name, writer) for name, writer in writers.items()}
         worlds = _Worlds(cards, image_size)
         seed, tried, solved = min(done.values(), default=-1) + 1 or first_seed, 0, 0
@@ -52,7 +56,7 @@ def make_human(
             while any(writer.num_episodes < episodes for writer in writers.values()):
                 wanted = [n for n, w in writers.items() if w.num_episodes < episodes and done[n] < seed]
                 if wanted:
-                    written = _record(worlds, families[seed % len(families)], seed, wanted, writers)
+                    written = _record(worlds, families[seed % len(families)], seed, wanted, writers, captions)
                     tried, solved = tried + 1, solved + bool(written)
                     bar.update(written)
                 if tried >= _ENOUGH_TRIED and solved < _FEWEST_SUCCESSES * tried:
@@ -61,7 +65,9 @@ def make_human(
                     )
                 seed += 1
         worlds.close()
-        return {name: writer.num_episodes for name, writer in writers.items()}
+    for name in cards:
+        annotate(out / name)  # those that have no captions yet, of an older or a killed recording
+    return {name: writer.num_episodes for name, writer in writers.items()}
 
 
 def staged_robots() -> tuple[str, ...]:
@@ -110,7 +116,12 @@ class _Worlds:
 
 
 def _record(
-    worlds: _Worlds, family: str, seed: int, robots: Sequence[str], writers: Mapping[str, Writer]
+    worlds: _Worlds,
+    family: str,
+    seed: int,
+    robots: Sequence[str],
+    writers: Mapping[str, Writer],
+    captions: Mapping[str, CaptionFile],
 ) -> int:
     from kinema.worlds.aligned import aligned, perform
 
@@ -118,7 +129,8 @@ def _record(
     if not done.success:
         return 0
     for name in robots:
-        path, streams = aligned(worlds.robot(name, family), done)
+        world = worlds.robot(name, family)
+        path, streams = aligned(world, done)
         steps = len(path.state)
         hand = np.column_stack([done.path.position_m, done.path.opening, done.path.gap_m])
         writers[name].add_episode(
@@ -133,6 +145,16 @@ def _record(
             success=np.arange(steps) == steps - 1,
             extra={HAND: hand, SCENE: np.tile([float(seed), float(_number(family))], (steps, 1))},
         )
+        told = told_of(
+            world.card,
+            done.instruction,
+            state=path.state,
+            executed=path.action,
+            events=done.events,
+            success=True,
+        )
+        if told:
+            captions[name].add(writers[name].num_episodes - 1, told)
     return len(robots)
 
 

@@ -15,9 +15,10 @@ from typing import Literal
 import numpy as np
 
 from kinema.card.card import EmbodimentCard
+from kinema.data.captions import read_captions
 from kinema.data.frames import FrameCache
 from kinema.data.lerobot import Dataset
-from kinema.schema import Film, KinemaError
+from kinema.schema import Captions, Film, KinemaError
 from kinema.space.clip_shape import ClipShape
 
 Part = Literal["train", "validation"]
@@ -46,6 +47,7 @@ class ClipSource:
         self._end = end[self.starts]
         self._task = dataset.task_index[self.starts]
         self.tasks: Sequence[str] = dataset.tasks
+        self._captions = read_captions(dataset.root)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -58,6 +60,10 @@ class ClipSource:
 
     def instructions(self, rows: np.ndarray) -> list[str]:
         return [self.tasks[task] for task in self._task[rows]]
+
+    def captions(self, rows: np.ndarray) -> list[Captions | None]:
+        """The captions of these clips' whole episodes; None where the set holds none."""
+        return [self._captions.get(int(episode)) for episode in self.episode[rows]]
 
     def film(self, row: int) -> Film:
         return Film(

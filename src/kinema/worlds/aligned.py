@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+from kinema.worlds.events import Event, Watcher
 from kinema.worlds.experts.expert import Expert
 from kinema.worlds.retarget import GraspPath, JointPath, fit, pose
 from kinema.worlds.stage import HandWorld, StagedWorld
@@ -39,6 +40,7 @@ class Performance:
     human: Pictures
     empty: Pictures
     things: Mapping[str, np.ndarray]
+    events: tuple[Event, ...]  # what truly happened, by step
     success: bool
 
 
@@ -46,12 +48,13 @@ def perform(world: HandWorld, seed: int, *, render: bool = True) -> Performance:
     """Let the hand do the task of this seed; stops a while after it is done."""
     world.reset(seed)
     expert, pace_m = Expert(world), np.random.default_rng([seed, 0x70616365]).uniform(*_PACE_M)
-    scene = world.scene
+    scene, watcher = world.scene, Watcher(world)
     places, gaps, human, empty = [], [], [], []
     told: list[float] = []
     things: dict[str, list[np.ndarray]] = {name: [] for name in _thing_joints(scene.model)}
     after, dwell, resting = 0, 0, np.zeros(4)
     for _ in range(world.max_steps):
+        watcher.look()
         if render:
             human.append(world.observe().images)
             empty.append(world.observe_without_hand().images)
@@ -73,6 +76,7 @@ def perform(world: HandWorld, seed: int, *, render: bool = True) -> Performance:
         after = after + 1 if world.success() else 0
         if after > _LINGER_STEPS:
             break
+    watcher.look()
     return Performance(
         family=world.family,
         seed=seed,
@@ -86,6 +90,7 @@ def perform(world: HandWorld, seed: int, *, render: bool = True) -> Performance:
         human=_by_view(human),
         empty=_by_view(empty),
         things={name: np.stack(rows) for name, rows in things.items()},
+        events=watcher.events,
         success=world.success(),
     )
 

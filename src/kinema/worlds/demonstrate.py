@@ -13,6 +13,7 @@ import numpy as np
 
 from kinema.card.card import EmbodimentCard
 from kinema.schema import KinemaError
+from kinema.worlds.events import Event, Watcher
 from kinema.worlds.experts.expert import Expert
 from kinema.worlds.recording import Recording, record
 from kinema.worlds.tabletop.env import TabletopEnv
@@ -50,6 +51,7 @@ class Demonstration(Recording):
     card: str
     family: str
     seed: int
+    events: tuple[Event, ...]  # what truly happened, by step
 
 
 class Disturbance:
@@ -107,12 +109,20 @@ def demonstrate(
     if prelude is not None:
         prelude(env)
     disturbance = Disturbance(env.card, noise, np.random.default_rng([seed, 0x6E6F69]))
+    watcher = Watcher(env)
+
+    def act() -> np.ndarray:
+        watcher.look()
+        return expert.act()
 
     def disturb(clean: np.ndarray) -> np.ndarray:
         return env.scene.controller.clamp(disturbance.apply(clean))
 
-    recording = record(env, expert.act, disturb, linger=linger, render=render)
-    return Demonstration(card=env.card.name, family=env.family, seed=seed, **vars(recording))
+    recording = record(env, act, disturb, linger=linger, render=render)
+    watcher.look()
+    return Demonstration(
+        card=env.card.name, family=env.family, seed=seed, events=watcher.events, **vars(recording)
+    )
 
 
 @dataclass

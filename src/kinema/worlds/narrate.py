@@ -21,6 +21,8 @@ from kinema.worlds.events import Aim, Event, tools_m
 
 LONG_WORDS, SHORT_WORDS = (50, 100), (15, 30)
 _SHORTEST = 3  # steps of a stretch worth telling
+_SCENARIOS = {"drive": "on a road with a crossing", "metaworld": "at a table with one task on it"}
+_TABLE = "at a table with blocks"
 _GROUND = ("base.waypoint.x", "base.waypoint.y", "base.waypoint.theta")
 
 
@@ -97,6 +99,11 @@ class Record:
             for axis, d in zip("xyz", delta)
         }
         return Moved(amounts=amounts, grips=self.moved(start, end).grips)
+
+
+def scenario_of(card: EmbodimentCard) -> str:
+    """The place in words where our worlds put this body."""
+    return _SCENARIOS.get(card.control, _TABLE)
 
 
 def narrate(record: Record) -> Captions:
