@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from kinema.data import schema_v30 as v30
+from kinema.data.captions import CaptionFile, read_captions
 from kinema.data.lerobot import Dataset
 from kinema.data.repair import repair
 from kinema.data.verify import Kind, verify
 from kinema.data.video import encode
-from kinema.schema import KinemaError
+from kinema.schema import Captions, KinemaError
 
 
 @pytest.fixture
@@ -211,6 +213,18 @@ def test_the_state_before_a_repair_is_kept(separate):
     backup = separate / ".kinema/backup-1"
     assert pq.read_table(backup / v30.DATA_PATH.format(chunk_index=0, file_index=0)).equals(before)
     assert json.loads((backup / "meta/info.json").read_text())["total_episodes"] == 4
+
+
+def test_captions_stay_with_their_episodes(separate):
+    texts = {field.name: "x" for field in fields(Captions)}
+    with CaptionFile(separate).writing() as file:
+        for episode in (0, 1, 3):
+            file.add(episode, Captions(**texts | {"goal": f"episode {episode}"}))
+    _video(separate, file=1).unlink()
+    repair(separate)
+    told = read_captions(separate)
+    assert {episode: captions.goal for episode, captions in told.items()} == {0: "episode 0", 2: "episode 3"}
+    assert set(read_captions(separate / ".kinema/backup-1")) == {0, 1, 3}
 
 
 def test_when_no_episode_is_whole_nothing_is_changed_and_nothing_claimed(joined):

@@ -46,21 +46,24 @@ def read_captions(root: Path) -> dict[int, Captions]:
     return found
 
 
+def as_lines(told: Mapping[int, Captions]) -> str:
+    """The file's content for captions by episode: what `read_captions` reads."""
+    return "".join(json.dumps({"episode_index": e, **asdict(told[e])}) + "\n" for e in sorted(told))
+
+
 class CaptionFile:
     """Adds captions of episodes and keeps those that are there. Use `writing` to have them saved."""
 
     def __init__(self, root: Path) -> None:
         self._path = root / FILE
-        self._rows: dict[int, Mapping[str, object]] = {
-            episode: asdict(captions) for episode, captions in read_captions(root).items()
-        }
+        self._told = read_captions(root)
         self._unsaved = 0
 
     def __contains__(self, episode: int) -> bool:
-        return episode in self._rows
+        return episode in self._told
 
     def add(self, episode: int, captions: Captions) -> None:
-        self._rows[episode] = asdict(captions)
+        self._told[episode] = captions
         self._unsaved += 1
         if self._unsaved >= _FLUSH_EVERY:
             self.save()
@@ -72,8 +75,7 @@ class CaptionFile:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         beside = self._path.with_suffix(".jsonl.tmp")
         with beside.open("w") as file:
-            for episode in sorted(self._rows):
-                file.write(json.dumps({"episode_index": episode, **self._rows[episode]}) + "\n")
+            file.write(as_lines(self._told))
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, self._path)

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kinema.data import captions
 from kinema.data import schema_v30 as v30
 from kinema.data.journal import (
     HIDDEN,
@@ -194,14 +195,15 @@ def _explain(faults: list[Fault], found: Scan, kept: list[_Kept]) -> list[Action
 
 
 def _rewrite(found: Scan, kept: list[_Kept]) -> None:
-    """New data files, episode table, tasks and info for the kept episodes, as one change."""
+    """New data files, episode table, tasks, captions and info for the kept episodes, as one change."""
     root = found.root
+    told = captions.read_captions(root)
     old = [*found.tables, *(p for p in found.errors if p.startswith("data/"))]
     used = {clip.path for k in kept for clip in k.record.clips.values()}
     old += [p for p in [*found.videos, *found.errors] if p.startswith("videos/") and p not in used]
     old += [str(p.relative_to(root)) for p in (root / "meta/episodes").glob("*/*.parquet")]
     old = [path for path in old if (root / path).is_file()]
-    _back_up(root, [*old, INFO, v30.TASKS])
+    _back_up(root, [*old, INFO, v30.TASKS, captions.FILE])
     tasks = list(found.tasks) if found.tasks is not None else _tasks_from_records(kept)
     change = Transaction(root)
     try:
@@ -210,6 +212,9 @@ def _rewrite(found: Scan, kept: list[_Kept]) -> None:
             v30.episode_table(rows), change.path(v30.EPISODES_PATH.format(**v30.chunk_and_file(0)))
         )
         v30.write_tasks(change.path(v30.TASKS), tasks)
+        if told:
+            moved = {n: told[k.record.index] for n, k in enumerate(kept) if k.record.index in told}
+            change.path(captions.FILE).write_text(captions.as_lines(moved))
         info = dict(found.info) | {
             "total_episodes": len(kept),
             "total_frames": sum(k.record.length for k in kept),
