@@ -21,6 +21,7 @@ import pytest
 from sqlalchemy import delete, func, select, text
 
 from kinema.schema import KinemaError
+from kinema.serve.booking import day_of, prune_rows
 from kinema.serve.keys import Keys
 from kinema.serve.store import (
     SCHEMA_VERSION,
@@ -33,7 +34,7 @@ from kinema.serve.store import (
     open_store,
     schema_table,
 )
-from kinema.serve.usage import Usage
+from kinema.serve.usage import DAY_S, Usage
 
 NEVER_S = 1e6
 
@@ -179,6 +180,22 @@ def test_usage_is_booked_once_and_summed_up(store: Store, tmp_path: Path) -> Non
         ("ur5e", 550, 8800),
     ]
     assert _events(store) == 1100
+    usage.close()
+
+
+def test_old_rows_go_in_batches_and_the_sums_stay(store: Store, tmp_path: Path) -> None:
+    usage = _usage(store, tmp_path / "usage")
+    for _ in range(30):
+        usage.record("k", "m", "b", 1, 1.0)
+    before = usage.report()
+    with store.writing() as connection:
+        assert prune_rows(connection, day_of(time.time() - DAY_S), 20) == 0
+    deleted = []
+    for _ in range(3):
+        with store.writing() as connection:
+            deleted.append(prune_rows(connection, day_of(time.time() + 2 * DAY_S), 20))
+    assert deleted == [20, 9, 0]  # the newest of the segment stays
+    assert usage.report() == before
     usage.close()
 
 

@@ -36,6 +36,13 @@ def serve(
         typer.Option(help="Keys and usage: sqlite:///file or postgresql://user@host/name. Default as keys."),
     ] = None,
     prices: Annotated[Path | None, typer.Option(help="What an action costs, YAML. Default: nothing.")] = None,
+    keep_usage: Annotated[
+        int | None,
+        typer.Option(
+            help="Days for which the row of each answer is kept; sums by day always are. Default: for ever.",
+            min=1,
+        ),
+    ] = None,
     rate: Annotated[
         float | None, typer.Option(help="Requests per second of a key that has no rate of its own.")
     ] = None,
@@ -70,13 +77,15 @@ def serve(
         listening=listening,
         limits=Limits(message_hz=message_rate),
         queueing=Queueing(largest_batch=batch, largest_queue=queue, deadline_s=deadline),
-        accounts=_accounts(database, prices, rate),
+        accounts=_accounts(database, prices, rate, keep_usage),
     )
     print(f"kinema serves {artifact} on {url_of(listening, socket)}", flush=True)
     run(app, listening, socket)
 
 
-def _accounts(database: str | None, prices: Path | None, rate_hz: float | None) -> Accounts:
+def _accounts(
+    database: str | None, prices: Path | None, rate_hz: float | None, keep_days: int | None
+) -> Accounts:
     from kinema.serve.app import Accounts
     from kinema.serve.keys import Keys
     from kinema.serve.prices import FREE, load_prices
@@ -85,4 +94,5 @@ def _accounts(database: str | None, prices: Path | None, rate_hz: float | None) 
 
     store = open_store(database)
     table: Any = load_prices(prices) if prices else FREE
-    return Accounts(keys=Keys(store), usage=Usage(store, prices=table), rate_hz=rate_hz)
+    usage = Usage(store, prices=table, keep_days=keep_days)
+    return Accounts(keys=Keys(store), usage=usage, rate_hz=rate_hz)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from kinema.schema import KinemaError
@@ -61,6 +61,20 @@ def book_rows(connection: Connection, segment: str, rows: Sequence[Row]) -> None
     events = [{**asdict(row), "segment": segment, "day": day_of(row.time_s)} for row in new]
     connection.execute(insert(events_table), events)
     _add_to_days(connection, events)
+
+
+def prune_rows(connection: Connection, before: str, most: int) -> int:
+    """Delete rows of days before this one, at most so many; returns how many. The sums of days stay.
+
+    The newest row of each segment stays too: it says how far a segment is booked, should it turn up again.
+    """
+    old, newer = events_table.alias("old"), events_table.alias("newer")
+    newest = select(func.max(newer.c.sequence)).where(newer.c.segment == old.c.segment).scalar_subquery()
+    places = select(old.c.segment, old.c.sequence).where(old.c.day < before, old.c.sequence < newest)
+    # In one order, so that two servers that prune never wait for each other in a circle.
+    places = places.order_by(old.c.segment, old.c.sequence).limit(most)
+    place = tuple_(events_table.c.segment, events_table.c.sequence)
+    return connection.execute(delete(events_table).where(place.in_(places))).rowcount
 
 
 def sums_of_days(connection: Connection, days: Iterable[str]) -> dict[str, dict[str, int]]:

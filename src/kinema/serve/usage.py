@@ -6,6 +6,9 @@ A background thread books the journal into the database in batches; each row has
 that makes it unique, so that a batch that is repeated after a crash books nothing twice. A locked or
 missing database therefore only makes the journal longer. When the journal itself cannot take rows, `admit`
 and `record` raise UsageError and the server answers 503: nothing is served unmetered.
+
+Rows of answers may be kept for a number of days only; the sums by day, which reports, bills and quotas are
+made of, are kept for ever.
 """
 
 from __future__ import annotations
@@ -19,12 +22,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kinema.schema import KinemaError
-from kinema.serve.booking import DayUsage, book_rows, day_of, report, sums_of_days
+from kinema.serve.booking import DayUsage, book_rows, day_of, prune_rows, report, sums_of_days
 from kinema.serve.journal import Journal, Row, Segment
 from kinema.serve.prices import FREE, PriceTable
 from kinema.serve.store import Store, StoreError, state_folder
 
 BATCH = 500
+PRUNE_BATCH = 5000  # rows deleted at once: a booking or another server waits for no more than that
 TEND_S = 0.2
 REFRESH_S = 5.0  # how often the sums of other servers on the same database are read
 DAY_S = 86_400.0
@@ -45,7 +49,8 @@ class Usage:
     `record`, `admit` and `spent` are quick enough for the event loop; with sync_s=0, `record` waits for the
     disk and belongs in a thread.
 
-    journal: a folder; default "usage" in the state folder. Servers may share it.
+    journal:   a folder; default "usage" in the state folder. Servers may share it.
+    keep_days: rows from before so many days ago are deleted, at the start and once a day; None: never
     """
 
     def __init__(
@@ -56,9 +61,13 @@ class Usage:
         prices: PriceTable = FREE,
         sync_s: float = 0.2,
         drain_s: float = 1.0,
+        keep_days: int | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
+        if keep_days is not None and keep_days < 1:
+            raise KinemaError(f"usage: rows are kept for 1 day or more; got {keep_days}")
         self._store, self._prices, self._wall = store, prices, wall
+        self._keep_days, self._pruned_day = keep_days, ""
         self._sync_s, self._drain_s = sync_s, drain_s
         self._where = journal
         self._journal: Journal | None = None
@@ -84,7 +93,10 @@ class Usage:
         now_s = self._wall()
         self._read_sums({day_of(now_s - DAY_S * back) for back in range(-1, DAYS - 1)})
         self._book_all()
-        acts = ((self._sync_s or TEND_S, journal.tend), (self._drain_s, self._book_quietly))
+        acts = [(self._sync_s or TEND_S, journal.tend), (self._drain_s, self._book_quietly)]
+        if self._keep_days is not None:
+            self._prune_quietly()
+            acts.append((self._drain_s, self._prune_quietly))
         self._threads = [threading.Thread(target=self._every, args=act, daemon=True) for act in acts]
         for thread in self._threads:
             thread.start()
@@ -181,6 +193,22 @@ class Usage:
                 self._read_sums({day_of(self._wall())})
         except StoreError as error:
             log.warning("%d rows of usage wait in the journal: %s", self._backlog, error)
+
+    def _prune_quietly(self) -> None:
+        """Delete a batch of rows that are too old. Once there are no more, the next is tomorrow's."""
+        assert self._keep_days is not None
+        now_s = self._wall()
+        today = day_of(now_s)
+        if self._pruned_day == today:
+            return
+        try:
+            with self._store.writing() as connection:
+                deleted = prune_rows(connection, day_of(now_s - DAY_S * self._keep_days), PRUNE_BATCH)
+        except StoreError as error:
+            log.warning("old rows of usage are not deleted yet: %s", error)
+            return
+        if deleted < PRUNE_BATCH:
+            self._pruned_day = today
 
     def _book_all(self) -> None:
         """Everything that is in the journal now goes into the database. Raises StoreError."""
