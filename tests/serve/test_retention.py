@@ -78,9 +78,10 @@ def test_old_rows_go_at_the_start_and_the_sums_stay(store: Store, tmp_path: Path
     usage.close()
 
 
-def test_by_default_all_are_kept(store: Store, tmp_path: Path, clock: Clock) -> None:
+@pytest.mark.parametrize("keep_days", [None, 4000, 10**7], ids=["by default", "long", "beyond the calendar"])
+def test_all_are_kept(store: Store, tmp_path: Path, clock: Clock, keep_days: int | None) -> None:
     _use(store, tmp_path, clock, [4000, 0])
-    usage = _usage(store, tmp_path, clock, None)
+    usage = _usage(store, tmp_path, clock, keep_days)
     usage.start()
     assert _ages(store) == [0, 4000]
     usage.close()

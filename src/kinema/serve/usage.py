@@ -201,9 +201,10 @@ class Usage:
         today = day_of(now_s)
         if self._pruned_day == today:
             return
+        oldest_s = max(0.0, now_s - DAY_S * self._keep_days)  # a calendar has no day before the year 1
         try:
             with self._store.writing() as connection:
-                deleted = prune_rows(connection, day_of(now_s - DAY_S * self._keep_days), PRUNE_BATCH)
+                deleted = prune_rows(connection, day_of(oldest_s), PRUNE_BATCH)
         except StoreError as error:
             log.warning("old rows of usage are not deleted yet: %s", error)
             return
