@@ -20,6 +20,7 @@ def test_what_is_given_replaces_what_the_recipe_says() -> None:
     assert budgeted(LOOP, None, None) == LOOP
     assert budgeted(LOOP, 7, None) == replace(LOOP, steps=7)
     assert budgeted(LOOP, None, 1.5) == replace(LOOP, budget_s=90)
+    assert budgeted(replace(LOOP, budget_s=90), 7, None) == replace(LOOP, steps=7)
 
 
 def test_both_are_refused() -> None:

@@ -16,5 +16,5 @@ def budgeted(loop: LoopConfig, steps: int | None, minutes: float | None) -> Loop
     if steps is not None and minutes is not None:
         raise KinemaError("--steps and --minutes are two ways to say the same thing; give one of them")
     if steps is not None:
-        return replace(loop, steps=steps)
+        return replace(loop, steps=steps, budget_s=None)
     return loop if minutes is None else replace(loop, budget_s=60 * minutes)
