@@ -1,11 +1,11 @@
-"""Recompute tests/card/kinematics_reference.json: link poses of the makers' models at random joints.
+"""Recompute tests/card/kinematics_reference.json: the makers' models' poses at random joints and limits.
 
-    python scripts/make_kinematics_reference.py --robosuite DIR --gym-aloha DIR --menagerie DIR \\
-        --so101 FILE --wx250s FILE
+    python scripts/make_kinematics_reference.py DIR [--only CARD ...]
 
-DIR is the folder of the (unpacked) package or repository, FILE the MJCF or URDF. Models that are not given
-are left as they are in the file. Meta-World's Sawyer is taken from the installed package, the arms of
-Universal Robots from their published tables. `--only` recomputes these cards alone.
+DIR holds the makers' models as URDF, under the names in `_MODELS`; models that are not there are left as they
+are in the file. Where the maker writes xacro, expand it with `xacro FILE ARGUMENTS` from the repository and
+commit that `made_from` names (`$(find PACKAGE)` is the package's folder). Meta-World's Sawyer is taken from
+the installed package.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,99 +29,223 @@ SAMPLES = 24
 
 _NOT_KINEMATIC = (
     *("geom", "camera", "site", "asset", "actuator", "visual", "collision", "default", "sensor"),
-    *("transmission", "material", "equality", "inertial"),
+    *("transmission", "material", "equality", "inertial", "keyframe", "gazebo", "ros2_control"),
 )
 
-# card, tag, d [m] and a [m] of the six joints
-_UNIVERSAL = (
-    ("ur5e", "UR5e", (0.1625, 0, 0, 0.1333, 0.0997, 0.0996), (0, -0.425, -0.3922, 0, 0, 0)),
-    ("ur10e", "UR10e", (0.1807, 0, 0, 0.17415, 0.11985, 0.11655), (0, -0.6127, -0.57155, 0, 0, 0)),
-)
-# card, folder, joints' name and first number, links of the card, what the model writes before their names
-_ROBOSUITE = (
-    ("kinova_gen3", "kinova3", "Actuator", 1, ("forearm_link", "Bracelet_Link"), ""),
-    ("sawyer", "sawyer", "right_j", 0, ("right_l3", "right_l6"), ""),
-    ("jaco", "jaco", "j2s7s300_joint_", 1, ("link_4", "link_7"), "j2s7s300_"),
-)
-# card, file, base body, joints' name and number, links of the card, what the model writes before their names
-_MENAGERIE = (
-    ("fr3", "franka_fr3/fr3.xml", "base", "fr3_joint", 7, ("link4", "link7"), "fr3_"),
-    ("iiwa14", "kuka_iiwa_14/iiwa14.xml", "base", "joint", 7, ("link4", "link7"), ""),
-    ("arx_l5", "arx_l5/arx_l5.xml", "base_link", "joint", 6, ("link3", "link6"), ""),
-    ("piper", "agilex_piper/piper.xml", "base_link", "joint", 6, ("link3", "link6"), ""),
-    ("yam", "i2rt_yam/yam.xml", "arm", "joint", 6, ("link_3", "link_6"), ""),
+Quat = tuple[float, float, float, float]
+Poses = dict[str, np.ndarray]  # T_base_frame (4, 4) by the card's name of the frame
+
+_HALF = 0.5**0.5
+_QUARTER_ABOUT_Z: Quat = (_HALF, 0.0, 0.0, _HALF)
+_RANGE = ("range",)
+_ALL = ("range", "velocity", "effort")
+_INTERBOTIX = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate")
+_UNIVERSAL = tuple(
+    f"{name}_joint" for name in ("shoulder_pan", "shoulder_lift", "elbow", "wrist_1", "wrist_2", "wrist_3")
 )
 
-Poses = dict[str, np.ndarray]  # T_base_link (4, 4) by the card's link name
+
+@dataclass(frozen=True, kw_only=True)
+class _Model:
+    """A maker's model of a card's arm, and which of its frames are which of the card's."""
+
+    file: str
+    made_from: str
+    base: str
+    joints: tuple[str, ...]
+    frames: Mapping[str, str]  # the model's link by the card's, or by "tool"
+    turned: Mapping[str, Quat] = field(
+        default_factory=dict
+    )  # where the card turns a frame: its pose in the model's
+    limits: tuple[str, ...]  # those of the model's limits that are no placeholders
+
+
+def _numbered(name: str, count: int, first: int = 1) -> tuple[str, ...]:
+    return tuple(name.format(i) for i in range(first, first + count))
+
+
+def _franka(file: str, arm: str) -> _Model:
+    return _Model(
+        file=file,
+        made_from=f"frankarobotics/franka_description 566ba44, robots/{arm}/{arm}.urdf.xacro hand:=true",
+        base=f"{arm}_link0",
+        joints=_numbered(f"{arm}_joint{{}}", 7),
+        frames={"link4": f"{arm}_link4", "hand": f"{arm}_hand", "tool": f"{arm}_hand_tcp"},
+        limits=_ALL,
+    )
+
+
+def _universal(file: str, name: str) -> _Model:
+    return _Model(
+        file=file,
+        made_from=f"UniversalRobots/Universal_Robots_ROS2_Description 2221ec0, ur.urdf.xacro ur_type:={name}",
+        base="base",
+        joints=_UNIVERSAL,
+        frames={"hand": "tool0"},
+        limits=_ALL,
+    )
+
+
+def _interbotix(file: str, name: str, *, tool: bool) -> _Model:
+    frames = {link: f"{name}/{link}" for link in ("upper_forearm_link", "gripper_link")}
+    return _Model(
+        file=file,
+        made_from=f"Interbotix/interbotix_ros_manipulators 0bb2b0e, {name}.urdf.xacro",
+        base=f"{name}/base_link",
+        joints=_INTERBOTIX,
+        frames=frames | ({"tool": f"{name}/ee_gripper_link"} if tool else {}),
+        turned={"tool": (0.0, _HALF, 0.0, _HALF)},
+        limits=_ALL,
+    )
+
+
+_MODELS = {
+    "panda": _franka("fer.urdf", "fer"),
+    "fr3": _franka("fr3.urdf", "fr3"),
+    "ur5e": _universal("ur5e.urdf", "ur5e"),
+    "ur10e": _universal("ur10e.urdf", "ur10e"),
+    # with the ALOHA finger set their tool is another than the maker's
+    "aloha": _interbotix("vx300s.urdf", "vx300s", tool=False),
+    "viperx": _interbotix("vx300s.urdf", "vx300s", tool=False),
+    "widowx": _interbotix("wx250s.urdf", "wx250s", tool=True),
+    "xarm7": _Model(
+        file="xarm7.urdf",
+        made_from="xArm-Developer/xarm_ros2 3654ba7, macros xarm7_urdf and xarm_gripper_urdf",
+        base="link_base",
+        joints=_numbered("joint{}", 7),
+        frames={"link4": "link4", "link7": "link7", "hand": "xarm_gripper_base_link"},
+        limits=_ALL,
+    ),
+    "iiwa14": _Model(
+        file="iiwa14.urdf",
+        made_from="epfl-lasa/iiwa_ros 9d2b99f, iiwa_description/urdf/iiwa14.urdf.xacro (not the maker's)",
+        base="iiwa_link_0",
+        joints=_numbered("iiwa_joint_{}", 7),
+        frames={"link4": "iiwa_link_4", "link7": "iiwa_link_7", "hand": "iiwa_link_ee"},
+        limits=_ALL,
+    ),
+    "kinova_gen3": _Model(
+        file="gen3.urdf",
+        made_from="Kinovarobotics/ros2_kortex 1fdbef3, kortex_description/robots/gen3.xacro dof:=7",
+        base="base_link",
+        joints=_numbered("joint_{}", 7),
+        frames={
+            "forearm_link": "forearm_link",
+            "Bracelet_Link": "bracelet_link",
+            "hand": "end_effector_link",
+        },
+        turned={"hand": _QUARTER_ABOUT_Z},
+        limits=_ALL,
+    ),
+    "jaco": _Model(
+        file="j2s7s300.urdf",
+        made_from="Kinovarobotics/kinova-ros 924781d3, kinova_description/urdf/j2s7s300_standalone.xacro",
+        base="j2s7s300_link_base",
+        joints=_numbered("j2s7s300_joint_{}", 7),
+        frames={"link_4": "j2s7s300_link_4", "link_7": "j2s7s300_link_7", "tool": "j2s7s300_end_effector"},
+        turned={"tool": _QUARTER_ABOUT_Z},
+        limits=_ALL,
+    ),
+    "sawyer": _Model(
+        file="sawyer.urdf",
+        made_from="RethinkRobotics/sawyer_robot d1ef3d0, sawyer_description/urdf/sawyer.urdf.xacro",
+        base="base",
+        joints=_numbered("right_j{}", 7, first=0),
+        frames={"right_l3": "right_l3", "right_l6": "right_l6", "hand": "right_hand"},
+        limits=_ALL,
+    ),
+    "piper": _Model(
+        file="piper.urdf",
+        made_from="agilexrobotics' piper_description.urdf of 2024-11-29 (wittymachines/Piper_ros c1b78fd)",
+        base="base_link",
+        joints=_numbered("joint{}", 6),
+        frames={"link3": "link3", "hand": "link6"},
+        turned={"hand": _QUARTER_ABOUT_Z},
+        limits=("range", "velocity"),
+    ),
+    "yam": _Model(
+        file="yam.urdf",
+        made_from="i2rt-robotics/i2rt 5d47b35, robot_models/arm/yam/yam.urdf",
+        base="base",
+        joints=_numbered("joint{}", 6),
+        frames={"hand": "gripper"},
+        turned={"hand": (0.0, 0.0, 1.0, 0.0)},
+        limits=_RANGE,
+    ),
+    "arx_l5": _Model(
+        file="x5liteaa0.urdf",
+        made_from="ARXroboticsX/ARX_L5_SDK ab56aab, follow1/src/arm_control/models/X5liteaa0.urdf",
+        base="base_link",
+        joints=_numbered("joint{}", 6),
+        frames={"link3": "link3", "hand": "link6"},
+        turned={"hand": (0.0, _HALF, 0.0, _HALF)},
+        limits=(),
+    ),
+    "so101": _Model(
+        file="so101.urdf",
+        made_from="TheRobotStudio/SO-ARM100 fda892c, Simulation/SO101/so101_new_calib.urdf",
+        base="base_link",
+        joints=("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll"),
+        frames={"lower_arm": "lower_arm_link", "gripper": "gripper_link"},
+        limits=_RANGE,
+    ),
+}
+_METAWORLD = _Model(
+    file="xyz_base.xml",
+    made_from="metaworld 3.1.1, objects/assets/xyz_base.xml",
+    base="base",
+    joints=_numbered("right_j{}", 7, first=0),
+    frames={name: name for name in ("right_l3", "right_l6", "hand")},
+    limits=(),
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("robosuite", "gym-aloha", "menagerie", "so101", "wx250s"):
-        parser.add_argument(f"--{name}", type=Path)
+    parser.add_argument("models", type=Path, metavar="DIR")
     parser.add_argument("--only", nargs="*", help="names of cards")
     args = parser.parse_args()
     reference = json.loads(REFERENCE.read_text()) if REFERENCE.exists() else {}
-    for card_name, (made_from, links) in _models(args).items():
+    for card_name, model, path in _at_hand(args.models):
         if args.only and card_name not in args.only:
             continue
-        reference[card_name] = {"made_from": made_from, "samples": _samples(card_name, links)}
-        print(f"{card_name}: {SAMPLES} poses from {made_from}")
-    REFERENCE.write_text(
-        json.dumps(reference, indent=None, separators=(",", ":")).replace('{"q"', '\n{"q"') + "\n"
-    )
+        reference[card_name] = {
+            "made_from": model.made_from,
+            "limits": _limits(path, model),
+            "samples": _samples(card_name, _reader(path, model)),
+        }
+        print(f"{card_name}: {SAMPLES} poses from {model.made_from}")
+    text = json.dumps(dict(sorted(reference.items())), separators=(",", ":"))
+    REFERENCE.write_text(text.replace('{"q"', '\n{"q"') + "\n")
 
 
-def _models(args: argparse.Namespace) -> dict[str, tuple[str, Callable[[np.ndarray], Poses]]]:
-    """For each card at hand: what the poses are made from, and a function from joint values to poses."""
-    models: dict[str, tuple[str, Callable[[np.ndarray], Poses]]] = {
-        name: (f"Universal Robots' Denavit-Hartenberg table of the {tag}", _universal(d_m, a_m))
-        for name, tag, d_m, a_m in _UNIVERSAL
-    }
-    if args.robosuite:
-        robots = args.robosuite / "models" / "assets" / "robots"
-        for name, base, links in (
-            ("panda", "base", ("link4", "link7")),
-            ("xarm7", "base", ("link4", "link7")),
-        ):
-            model = _compile(robots / name / "robot.xml")
-            joints = [f"joint{i}" for i in range(1, 8)]
-            models[name] = (f"robosuite 1.5.2, robots/{name}/robot.xml", _reader(model, base, joints, links))
-        for name, folder, joint, first, links, prefix in _ROBOSUITE:
-            model = _compile(robots / folder / "robot.xml")
-            joints = [f"{joint}{i}" for i in range(first, first + 7)]
-            read = _reader(model, "base", joints, links, prefix)
-            models[name] = (f"robosuite 1.5.2, robots/{folder}/robot.xml", read)
-    if args.menagerie:
-        for name, path, base, joint, count, links, prefix in _MENAGERIE:
-            joints = [f"{joint}{i}" for i in range(1, count + 1)]
-            read = _reader(_compile(args.menagerie / path), base, joints, links, prefix)
-            models[name] = (f"mujoco_menagerie, {path}", read)
-    if args.gym_aloha:
-        model = _compile(args.gym_aloha / "assets" / "vx300s_left.xml")
-        names = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate")
-        links = ("upper_forearm_link", "gripper_link")
-        read = _reader(model, "vx300s_left", [f"vx300s_left/{n}" for n in names], links, "vx300s_left/")
-        models["aloha"] = models["viperx"] = ("gym-aloha 0.1.5, assets/vx300s_left.xml", read)
-    if args.so101:
-        names = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll")
-        read = _reader(_compile(args.so101), "base", names, ("lower_arm", "gripper"))
-        models["so101"] = ("SO-ARM100, so101_new_calib.xml", read)
-    if args.wx250s:
-        names = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate")
-        read = _reader(_compile(args.wx250s), "base_link", names, ("upper_forearm_link", "gripper_link"))
-        models["widowx"] = ("Interbotix wx250s.urdf", read)
+def _at_hand(folder: Path) -> Iterator[tuple[str, _Model, Path]]:
+    for card_name, model in _MODELS.items():
+        if (folder / model.file).exists():
+            yield card_name, model, folder / model.file
+        else:
+            print(f"{card_name}: no {model.file} in {folder}")
     if spec := find_spec("metaworld"):
-        path = Path(str(spec.origin)).parent / "assets" / "objects" / "assets" / "xyz_base.xml"
-        read = _reader(
-            _compile(path), "base", [f"right_j{i}" for i in range(7)], ("right_l3", "right_l6", "hand")
-        )
-        models["sawyer_metaworld"] = ("metaworld 3.1.1, objects/assets/xyz_base.xml", read)
-    return models
+        assets = Path(str(spec.origin)).parent / "assets" / "objects" / "assets"
+        yield "sawyer_metaworld", _METAWORLD, assets / _METAWORLD.file
 
 
-def _compile(path: Path) -> mujoco.MjModel:
-    """The bodies and joints of an MJCF, an MJCF fragment or a URDF, without shapes and what needs them."""
+def _limits(path: Path, model: _Model) -> list[dict[str, object]]:
+    """What a URDF allows each joint: range [rad], velocity [rad/s], effort [N m], where it says so."""
+    stated = {joint.get("name"): joint.find("limit") for joint in ET.parse(path).getroot().findall("joint")}
+    rows = []
+    for name in model.joints:
+        limit = stated.get(name)
+        given = {} if limit is None else {key: float(value) for key, value in limit.attrib.items()}
+        row: dict[str, object] = {key: given[key] for key in model.limits if key in given}
+        if "range" in model.limits and "lower" in given:
+            row["range"] = [given["lower"], given["upper"]]
+        rows.append(row)
+    return rows
+
+
+def _compile(path: Path) -> tuple[mujoco.MjModel, str]:
+    """The bodies and joints of an MJCF fragment or a URDF, without shapes, and the URDF's root link."""
     root = ET.parse(path).getroot()
     for parent in list(root.iter()):
         for child in list(parent):
@@ -132,16 +257,19 @@ def _compile(path: Path) -> mujoco.MjModel:
         ET.SubElement(ET.SubElement(root, "mujoco"), "compiler", fusestatic="false", balanceinertia="true")
         for link in root.findall("link"):
             _give_mass(link, urdf=True)
-    else:
-        if root.tag == "mujocoinclude":
-            world = ET.Element("worldbody")
-            world.extend([child for child in root if child.tag == "body"])
-            root = ET.Element("mujoco")
-            ET.SubElement(root, "compiler", angle="radian")
-            root.append(world)
-        for body in root.iter("body"):
-            _give_mass(body, urdf=False)
-    return mujoco.MjModel.from_xml_string(ET.tostring(root, encoding="unicode"))
+        children = {str(child.get("link")) for child in root.iter("child")}
+        origin = next(
+            name for link in root.findall("link") if (name := str(link.get("name"))) not in children
+        )
+        return mujoco.MjModel.from_xml_string(ET.tostring(root, encoding="unicode")), origin
+    world = ET.Element("worldbody")
+    world.extend([child for child in root if child.tag == "body"])
+    root = ET.Element("mujoco")
+    ET.SubElement(root, "compiler", angle="radian")
+    root.append(world)
+    for body in root.iter("body"):
+        _give_mass(body, urdf=False)
+    return mujoco.MjModel.from_xml_string(ET.tostring(root, encoding="unicode")), "world"
 
 
 def _give_mass(body: ET.Element, *, urdf: bool) -> None:
@@ -154,44 +282,43 @@ def _give_mass(body: ET.Element, *, urdf: bool) -> None:
         inertial.attrib.update(pos="0 0 0", mass="1", diaginertia="1 1 1")
 
 
-def _reader(
-    model: mujoco.MjModel, base: str, joints: object, links: tuple[str, ...], prefix: str = ""
-) -> Callable[[np.ndarray], Poses]:
-    data = mujoco.MjData(model)
-    addresses = [int(model.joint(name).qposadr[0]) for name in joints]  # type: ignore[attr-defined]
+def _reader(path: Path, model: _Model) -> Callable[[np.ndarray], Poses]:
+    """From joint values to the poses of the card's frames in the arm's base."""
+    compiled, origin = _compile(path)
+    data = mujoco.MjData(compiled)
+    addresses = [int(compiled.joint(name).qposadr[0]) for name in model.joints]
+    # A URDF's root link becomes the world. MuJoCo names the choices when a body is missing.
+    bodies = {
+        name: 0 if name == origin else compiled.body(name).id for name in (model.base, *model.frames.values())
+    }
 
     def pose(body: str) -> np.ndarray:
-        if model.nbody and body not in [model.body(i).name for i in range(model.nbody)]:
-            return np.eye(4)  # a URDF's root link becomes the world
         T_world_body = np.eye(4)
-        T_world_body[:3, :3] = data.body(body).xmat.reshape(3, 3)
-        T_world_body[:3, 3] = data.body(body).xpos
+        T_world_body[:3, :3] = data.xmat[bodies[body]].reshape(3, 3)
+        T_world_body[:3, 3] = data.xpos[bodies[body]]
         return T_world_body
 
     def read(q: np.ndarray) -> Poses:
         data.qpos[addresses] = q
-        mujoco.mj_kinematics(model, data)
-        T_base_world = np.linalg.inv(pose(base))
-        return {link: T_base_world @ pose(prefix + link) for link in links}
+        mujoco.mj_kinematics(compiled, data)
+        T_base_world = np.linalg.inv(pose(model.base))
+        return {
+            frame: T_base_world @ pose(body) @ _turn(model.turned.get(frame, (1.0, 0.0, 0.0, 0.0)))
+            for frame, body in model.frames.items()
+        }
 
     return read
 
 
-def _universal(d_m: tuple[float, ...], a_m: tuple[float, ...]) -> Callable[[np.ndarray], Poses]:
-    """Classic Denavit-Hartenberg product; the tables are Universal Robots' own. `hand` sits on the flange."""
-    alpha = (np.pi / 2, 0, 0, np.pi / 2, -np.pi / 2, 0)
-
-    def read(q: np.ndarray) -> Poses:
-        T = np.eye(4)
-        for theta, d, a, twist in zip(q, d_m, a_m, alpha):
-            c, s, ct, st = np.cos(theta), np.sin(theta), np.cos(twist), np.sin(twist)
-            T = T @ [[c, -s * ct, s * st, a * c], [s, c * ct, -c * st, a * s], [0, st, ct, d], [0, 0, 0, 1]]
-        return {"hand": T}
-
-    return read
+def _turn(quat_wxyz: Quat) -> np.ndarray:
+    matrix = np.zeros(9)
+    mujoco.mju_quat2Mat(matrix, np.array(quat_wxyz))
+    T = np.eye(4)
+    T[:3, :3] = matrix.reshape(3, 3)
+    return T
 
 
-def _samples(card_name: str, links: Callable[[np.ndarray], Poses]) -> list[dict[str, object]]:
+def _samples(card_name: str, read: Callable[[np.ndarray], Poses]) -> list[dict[str, object]]:
     card = load_card(card_name)
     arm = arm_of(card, card.arms[0].side)
     low, high = np.array([joint.range for joint in arm.joints]).T
@@ -199,8 +326,8 @@ def _samples(card_name: str, links: Callable[[np.ndarray], Poses]) -> list[dict[
     samples = []
     for _ in range(SAMPLES):
         q = np.round(rng.uniform(low, high), 5)
-        poses = {name: np.round(T[:3], 6).tolist() for name, T in links(q).items()}
-        samples.append({"q": q.tolist(), "links": poses})
+        poses = {name: np.round(T[:3], 6).tolist() for name, T in read(q).items()}
+        samples.append({"q": q.tolist(), "frames": poses})
     return samples
 
 

@@ -1,16 +1,17 @@
-"""The cards' kinematics are the makers': poses computed from their own models, see the JSON's `made_from`."""
+"""The cards' kinematics and limits are the makers': read from their models, see `made_from` in the JSON."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinema.card.card import Arm
+from kinema.card.card import Arm, Joint
 from kinema.card.kinematics import (
     arm_of,
     finger_positions,
@@ -23,11 +24,12 @@ from kinema.card.kinematics import (
 from kinema.card.load import card_names, load_card
 
 REFERENCE = json.loads((Path(__file__).parent / "kinematics_reference.json").read_text())
+LIMIT_ROUNDING = 2e-3  # rad, rad/s or N m: some makers write 3.14 for half a turn
 ARMS = [(name, arm.side) for name in card_names() for arm in load_card(name).arms]
 
 
 def poses_in_base(arm: Arm, q: list[float]) -> dict[str, np.ndarray]:
-    poses = link_poses(arm, q)
+    poses = link_poses(arm, q) | {"tool": tool_pose(arm, q)}
     T_base_robot = np.linalg.inv(poses["base"])
     return {name: T_base_robot @ T for name, T in poses.items()}
 
@@ -43,10 +45,47 @@ def test_poses_agree_with_the_makers_model(name: str, side: str) -> None:
     assert len(samples) >= 20
     for sample in samples:
         poses = poses_in_base(arm, sample["q"])
-        for link, expected in sample["links"].items():
+        for frame, expected in sample["frames"].items():
             wanted = np.array(expected)
-            assert np.linalg.norm(poses[link][:3, 3] - wanted[:, 3]) < 1e-3
-            assert angle_between(poses[link][:3, :3], wanted[:, :3]) < 1e-3
+            assert np.linalg.norm(poses[frame][:3, 3] - wanted[:, 3]) < 1e-3
+            assert angle_between(poses[frame][:3, :3], wanted[:, :3]) < 1e-3
+
+
+def last_moving_link(arm: Arm) -> str:
+    return [link.name for link in arm.links if link.joint and link.joint.name not in arm.gripper.fingers][-1]
+
+
+@pytest.mark.parametrize(("name", "side"), ARMS)
+def test_the_comparison_reaches_past_the_last_joint(name: str, side: str) -> None:
+    arm = arm_of(load_card(name), side)
+    frames = set(REFERENCE[name]["samples"][0]["frames"])
+    assert frames & {"hand", "tool", last_moving_link(arm)}
+
+
+def beyond(joint: Joint, stated: dict[str, Any]) -> list[str]:
+    """The limits of a joint that allow more than its maker states."""
+    low, high = stated.get("range", (-np.inf, np.inf))
+    found = (
+        ["range"] if joint.range[0] < low - LIMIT_ROUNDING or joint.range[1] > high + LIMIT_ROUNDING else []
+    )
+    values = {"velocity": joint.velocity, "effort": joint.effort}
+    return found + [k for k, value in values.items() if value > stated.get(k, np.inf) + LIMIT_ROUNDING]
+
+
+@pytest.mark.parametrize(("name", "side"), ARMS)
+def test_no_joint_is_allowed_more_than_its_maker_states(name: str, side: str) -> None:
+    arm = arm_of(load_card(name), side)
+    stated = REFERENCE[name]["limits"]
+    assert len(stated) == len(arm.joints)
+    assert {j.name: found for j, limits in zip(arm.joints, stated) if (found := beyond(j, limits))} == {}
+
+
+def test_a_joint_that_is_allowed_more_would_be_seen() -> None:
+    joint = arm_of(load_card("jaco"), "right").joints[0]
+    faster = joint.model_copy(update={"velocity": 1.0, "effort": 41.0})
+    assert beyond(faster, REFERENCE["jaco"]["limits"][0]) == ["velocity", "effort"]
+    wider = arm_of(load_card("fr3"), "right").joints[0].model_copy(update={"range": (-2.9007, 2.9007)})
+    assert beyond(wider, REFERENCE["fr3"]["limits"][0]) == ["range"]
 
 
 def test_a_wrong_link_length_would_be_seen() -> None:
@@ -57,7 +96,7 @@ def test_a_wrong_link_length_would_be_seen() -> None:
     ]
     wrong = arm.model_copy(update={"links": tuple(links)})
     sample = REFERENCE["panda"]["samples"][0]
-    off_m = poses_in_base(wrong, sample["q"])["link7"][:3, 3] - np.array(sample["links"]["link7"])[:, 3]
+    off_m = poses_in_base(wrong, sample["q"])["tool"][:3, 3] - np.array(sample["frames"]["tool"])[:, 3]
     assert np.linalg.norm(off_m) > 1e-3
 
 
