@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from kinema import cli
 from kinema.card.load import load_card
 from kinema.commands.make_human import make_human
-from kinema.commands.retarget import _episodes, _plain, run
+from kinema.commands.retarget import _episodes, _plain, retarget, run
 from kinema.data.aligned import HAND, STREAMS, aligned_clips, stream_frames
 from kinema.data.lerobot import Dataset
 from kinema.data.source import from_dataset
@@ -19,6 +22,8 @@ from kinema.data.video import encode
 from kinema.recipes.debug import debug
 from kinema.schema import KinemaError
 from kinema.train.run import run as train
+from kinema.worlds.aligned import perform
+from kinema.worlds.stage import VIEWS, HandWorld
 
 SEED = 1_000_500
 SIZE = 32
@@ -75,10 +80,119 @@ def test_a_plain_film_is_split_into_views_and_its_still_background(tmp_path: Pat
     for step in range(6):
         frames[step, 4:8, 2 * step : 2 * step + 2] = 230
     encode(tmp_path / "film.mp4", frames, 10.0)
-    shown = _plain(tmp_path / "film.mp4", "wave")
+    shown = _plain(tmp_path / "film.mp4", "wave", 10.0)
     assert shown.path is None
     assert {v.shape for v in shown.human.values()} == {(7, 16, 16, 3)}
     assert np.abs(shown.empty["front"].astype(int) - 120).max() < 12
-    encode(tmp_path / "wide.mp4", np.zeros((3, 16, 64, 3), np.uint8), 10.0)
-    with pytest.raises(KinemaError, match="two square views"):
-        _plain(tmp_path / "wide.mp4", "wave")
+
+
+@pytest.fixture(scope="module")
+def filmed() -> np.ndarray:
+    """A hand carries a block, in plain pictures (T, S, 2 S, 3) at 10 per second; the path is not kept."""
+    world = HandWorld(family="pick_place", image_size=SIZE)
+    done = perform(world, 500_403)
+    world.close()
+    assert done.success
+    return np.concatenate([done.human[view] for view in VIEWS], axis=2)
+
+
+def test_a_plain_film_becomes_a_robots_episode(
+    filmed: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encode(tmp_path / "film.mp4", filmed.repeat(2, 0), 20.0)  # twice the robot's rate
+    words = ["--instruction", "put the block away", "--out", str(tmp_path / "out")]
+    assert cli.exit_code(["retarget", str(tmp_path / "film.mp4"), "--robot", "ur5e", *words]) == 0
+    assert "success is not known; black in the data set: wrist" in capsys.readouterr().out
+    dataset = Dataset.open(tmp_path / "out" / "data" / "ur5e")
+    assert list(dataset.tasks) == ["put the block away"]
+    assert abs(dataset.num_frames - len(filmed)) <= 1
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["episodes"][0]["tool_error_mm"] < 1.0
+    grip = [channel.slot for channel in load_card("ur5e").actions].index("right.gripper")
+    asked = dataset.action[:, grip]
+    assert asked[0] > 0.5
+    assert asked.min() < 0.2  # it closes on the block
+    assert asked[-1] > 0.5
+
+
+def test_an_episode_that_cannot_be_tracked_is_left_out_of_a_set(human: Path, tmp_path: Path) -> None:
+    (shown,) = _episodes(human, "ur5e", 1)
+    unmoved = replace(shown, human={view: frames[:1].repeat(19, 0) for view, frames in shown.human.items()})
+    report = run([unmoved, shown], "ur5e", tmp_path, track=True)
+    assert report["untracked"]["0"].startswith("nothing moves in the view front and side")
+    (row,) = report["episodes"]
+    assert row["strip"].endswith("ur5e_001.mp4")
+    assert row["track_error_mm"] < 20
+
+
+@pytest.mark.parametrize("robot", ["car", "aloha", "sawyer_metaworld"])
+def test_a_body_that_cannot_reach_is_refused_before_the_film_is_read(robot: str, tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    film.touch()
+    with pytest.raises(KinemaError, match=rf"{robot} cannot work at the hand's table .* choices: .*ur5e"):
+        retarget(film, robot, tmp_path, instruction="wave")
+
+
+def _still(film: np.ndarray) -> np.ndarray:
+    return film[:1].repeat(len(film), 0)
+
+
+def _swapped(film: np.ndarray) -> np.ndarray:
+    return np.roll(film, SIZE, axis=2)
+
+
+def _lingering(film: np.ndarray) -> np.ndarray:
+    """The hand comes and then stays where it is for most of the time."""
+    return np.concatenate([film[:12], film[12:13].repeat(25, 0)])
+
+
+@pytest.mark.parametrize(
+    ("change", "fps", "says"),
+    [
+        (_still, 10.0, "nothing moves in the view front and side; a film can be tracked when"),
+        (_swapped, 10.0, "is not the hand that is known: their outlines overlap by"),
+        (_lingering, 10.0, "is not the hand that is known: their outlines overlap by"),
+        (lambda film: film[:, :, : SIZE + 8], 10.0, "40 x 32 px; a hand is tracked in two square views"),
+        (lambda film: film[:3], 10.0, "3 pictures in 0.2 s; needed are 10 or more per second"),
+        (lambda film: film[::4], 2.5, "10 pictures in 3.6 s; needed are 10 or more per second"),
+    ],
+    ids=["still", "views swapped", "lingers", "one view", "short", "slow"],
+)
+def test_a_film_that_cannot_be_tracked_is_refused_with_what_is_needed(
+    filmed: np.ndarray,
+    change: Callable[[np.ndarray], np.ndarray],
+    fps: float,
+    says: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    encode(tmp_path / "film.mp4", change(filmed), fps)
+    words = ["--instruction", "wave", "--out", str(tmp_path / "out")]
+    assert cli.exit_code(["retarget", str(tmp_path / "film.mp4"), "--robot", "ur5e", *words]) == 2
+    assert re.search(says, capsys.readouterr().err)
+    assert not (tmp_path / "out" / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["film.mp4"], "a film needs --instruction"),
+        (["film.mp4", "--instruction", "wave", "--episodes", "2"], "--episodes and --track are for a set"),
+        (["film.mp4", "--instruction", "wave", "--track"], "--episodes and --track are for a set"),
+        (["film.mp4", "--instruction", "wave"], "film.mp4 is not a readable video"),
+        ([".", "--instruction", "wave"], "--instruction is for a film"),
+        (["nowhere.mp4"], "nowhere.mp4 is neither a data set nor a film"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_half_an_order_is_refused(
+    arguments: list[str],
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("film.mp4").write_text("no film")
+    assert cli.exit_code(["retarget", *arguments, "--robot", "ur5e"]) == 2
+    assert says in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]

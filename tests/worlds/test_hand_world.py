@@ -161,9 +161,8 @@ def test_the_background_is_what_stays() -> None:
     assert outline(frames).sum() == 8
 
 
-@pytest.mark.slow
 def test_a_tracked_hand_is_where_it_was() -> None:
-    done = performed("button")
+    done = performed("pick_place")
     tracker = HandTracker(48)
     path = tracker.track(done.human)
     tracker.close()

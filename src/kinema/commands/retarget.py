@@ -1,7 +1,8 @@
 """`kinema retarget`: a demonstration by hand becomes one by a robot, as a film and as data to train on.
 
 Of an episode of `kinema data make human` the hand's path and the scene without the hand are known. Of a plain
-film (mp4, the table's two views side by side) the path is tracked and the scene is the still background.
+film (mp4, the table's two views side by side) the path is tracked and the scene is the still background;
+whether the task was done is not known then, and cameras that do not look from the front stay black.
 """
 
 from __future__ import annotations
@@ -19,14 +20,16 @@ from kinema.commands.terminal import examples
 from kinema.schema import KinemaError
 
 if TYPE_CHECKING:
+    from kinema.card.card import EmbodimentCard
     from kinema.worlds.retarget import GraspPath, JointPath
 
 EXAMPLES = examples(
     "kinema retarget data/human/panda --robot ur5e --episodes 8 --out out/retarget",
-    "kinema retarget demonstration.mp4 --robot iiwa14 --out out/retarget",
+    'kinema retarget film.mp4 --robot iiwa14 --instruction "press the red button" --out out/retarget',
 )
 COMPOSED_BY = "depth composite (no shipped world model has a scene-to-robot head)"
 _SCALE = 2  # of the strip's pictures
+_SIDE_PX, _STEPS = (16, 256), (5, 600)  # what a plain film may measure, after it is thinned to control steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,20 +47,42 @@ class Shown:
 
 def retarget(
     video: Annotated[
-        Path, typer.Argument(help="Folder of a set of `kinema data make human`, or an mp4 of front | side.")
+        Path,
+        typer.Argument(
+            help="Folder of a set of `kinema data make human`, or an mp4: two square views of the hand's "
+            "table side by side, front | side, 16 to 256 px each, at least 10 per second, up to a minute."
+        ),
     ],
     robot: Annotated[str, typer.Option(help="The body that shall do it: a shipped card or a .yaml file.")],
     out: Annotated[Path, typer.Option(help="Folder for the strips, the data set and report.json.")] = Path(
         "out/retarget"
     ),
-    episodes: Annotated[int, typer.Option(help="How many episodes of the set.", min=1)] = 1,
+    episodes: Annotated[
+        int | None, typer.Option(help="Folder: how many episodes of the set. Default: 1.", min=1)
+    ] = None,
     track: Annotated[
-        bool, typer.Option("--track", help="Track the hand in the pictures, though its path is recorded.")
+        bool, typer.Option("--track", help="Folder: track the hand in the pictures all the same.")
     ] = False,
-    instruction: Annotated[str, typer.Option(help="mp4: what is being done.")] = "do what the hand does",
+    instruction: Annotated[str | None, typer.Option(help="mp4: what is being done, in a sentence.")] = None,
 ) -> None:
-    """Put a robot in a person's place: film, joint path, replay in the true world, LeRobot data set."""
-    shown = _episodes(video, robot, episodes) if video.is_dir() else [_plain(video, instruction)]
+    """Put a robot in a person's place: film, joint path, replay in the true world, LeRobot data set.
+
+    A plain mp4 is tracked, so it must come from the two calibrated cameras of the hand's table and show a
+    hand of the shape that our hand world draws, away from every place for more than half of the film; any
+    other film is refused. Nothing is replayed then: the data set holds it whether the task succeeds or not.
+    """
+    if not video.exists():
+        raise KinemaError(f"{video} is neither a data set nor a film")
+    if not video.is_dir():
+        if episodes is not None or track:
+            raise KinemaError("--episodes and --track are for a set; a film is one episode, always tracked")
+        if not instruction:
+            raise KinemaError('a film needs --instruction "...": what is being done is not written in it')
+        shown: Any = [_plain(video, instruction, _body(robot).control_hz)]
+    elif instruction is not None:
+        raise KinemaError(f"--instruction is for a film; the set in {video} has its own sentences")
+    else:
+        shown = _episodes(video, robot, episodes or 1)
     report = run(shown, robot, out, track=track)
     for row in report["episodes"]:
         print(
@@ -66,27 +91,28 @@ def retarget(
             + (f", path {row['track_error_mm']:.1f} mm from the true one" if "track_error_mm" in row else "")
             + (f"; replayed: {'success' if row['replayed'] else 'failure'}" if "replayed" in row else "")
         )
+    for number, fault in report.get("untracked", {}).items():
+        print(f"episode {number} is left out: {fault}")
     print(f"composed by: {report['composed_by']}")
     if "replayed" in report:
         print(f"replayed in the true world: {report['replayed']} of {len(report['episodes'])} succeed")
+    if "unseen" in report:
+        print(f"not replayed, so success is not known; black in the data set: {', '.join(report['unseen'])}")
     if report["data_set"]:
         print(f"data set: {report['data_set']}")
 
 
 def run(shown: Any, robot: str, out: Path, *, track: bool = False) -> dict[str, Any]:
     """Retarget every demonstration; writes strips, a data set and report.json, which it returns."""
-    from kinema.card.load import load_card
     from kinema.data.video import encode
     from kinema.worlds.aligned import composite, robot_alone
     from kinema.worlds.retarget import fit
-    from kinema.worlds.stage import StagedWorld, reaches
-    from kinema.worlds.track import HandTracker
+    from kinema.worlds.stage import StagedWorld
+    from kinema.worlds.track import HandTracker, UntrackedError
 
-    card = load_card(robot)
-    if not reaches(card):
-        raise KinemaError(f"{card.name} cannot work at the hand's table: one arm must reach its corners")
+    card = _body(robot)
     out.mkdir(parents=True, exist_ok=True)
-    rows, recorded = [], []
+    rows, recorded, untracked = [], [], {}
     worlds: dict[str, StagedWorld] = {}
     tracker: HandTracker | None = None
     for number, demo in enumerate(shown):
@@ -97,7 +123,13 @@ def run(shown: Any, robot: str, out: Path, *, track: bool = False) -> dict[str, 
         world, path = worlds[demo.family], demo.path
         if path is None or track:
             tracker = tracker or HandTracker(size)
-            path = tracker.track(demo.human)
+            try:
+                path = tracker.track(demo.human, card.control_hz)
+            except UntrackedError as error:
+                if demo.path is None:
+                    raise
+                untracked[number] = str(error)  # of a set the other episodes may do
+                continue
         joints = fit(world, path)
         made = composite(world, joints, demo.empty)
         strip = _strip(demo.human, made, robot_alone(world, joints))
@@ -114,8 +146,12 @@ def run(shown: Any, robot: str, out: Path, *, track: bool = False) -> dict[str, 
     if tracker is not None:
         tracker.close()
     report: dict[str, Any] = {"robot": card.name, "composed_by": COMPOSED_BY, "episodes": rows}
+    if untracked:
+        report["untracked"] = {str(number): fault for number, fault in untracked.items()}
     if any("replayed" in row for row in rows):
         report["replayed"] = sum(bool(row.get("replayed")) for row in rows)
+    elif rows:
+        report["unseen"] = [camera.name for camera in card.cameras if camera.tag != "ego"]
     report["data_set"] = _write(out / "data" / card.name, card, recorded)
     (out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     return report
@@ -150,24 +186,54 @@ def _episodes(root: Path, robot: str, count: int) -> Iterator[Shown]:
         )
 
 
-def _plain(path: Path, instruction: str) -> Shown:
-    """A film whose path is not known: the hand is taken out by the median over time."""
+def _body(robot: str) -> EmbodimentCard:
+    """The card of a body that can work at the hand's table. Raises KinemaError."""
+    from kinema.card.load import load_card
+    from kinema.commands.make_human import staged_robots
+    from kinema.worlds.stage import reaches
+
+    card = load_card(robot)
+    if not reaches(card):
+        raise KinemaError(
+            f"{card.name} cannot work at the hand's table (one arm that reaches its corners); "
+            f"choices: {', '.join(staged_robots())}"
+        )
+    return card
+
+
+def _plain(path: Path, instruction: str, hz: float) -> Shown:
+    """A film whose path is not known, one picture per control step: the median over time has no hand.
+
+    Raises KinemaError, before a picture is decoded, for a film of another shape, rate or length.
+    """
     from kinema.data.video import Decoders, probe
     from kinema.worlds.stage import VIEWS
     from kinema.worlds.track import background
 
-    if not path.is_file():
-        raise KinemaError(f"{path} is neither a data set nor a film")
-    film = Decoders()[path].at(probe(path).times_s, tolerance_s=0.01)
-    side = film.shape[1]
-    if film.shape[2] != 2 * side:
+    stream = probe(path)
+    side = stream.height
+    if stream.width != 2 * side or not _SIDE_PX[0] <= side <= _SIDE_PX[1]:
         raise KinemaError(
-            f"{path} is {film.shape[2]} x {side} px; a hand is tracked in two square views side by side, "
-            f"{' | '.join(VIEWS)}"
+            f"{path} is {stream.width} x {side} px; a hand is tracked in two square views side by side, "
+            f"{' | '.join(VIEWS)}, of {_SIDE_PX[0]} to {_SIDE_PX[1]} px each"
         )
+    film = Decoders()[path].at(_control_steps(path, stream.times_s, hz), tolerance_s=0.01)
     human = {view: film[:, :, i * side : (i + 1) * side] for i, view in enumerate(VIEWS)}
     empty = {view: np.repeat(background(frames)[None], len(frames), 0) for view, frames in human.items()}
     return Shown(human=human, empty=empty, instruction=instruction, family="button")
+
+
+def _control_steps(path: Path, times_s: np.ndarray, hz: float) -> np.ndarray:
+    """When the pictures nearest to every control step are shown (T,). Raises KinemaError."""
+    lasts_s = float(np.ptp(times_s)) if len(times_s) else 0.0
+    steps = 1 + round(lasts_s * hz)
+    if not _STEPS[0] <= steps <= _STEPS[1] or len(times_s) < 0.95 * steps:
+        raise KinemaError(
+            f"{path} has {len(times_s)} pictures in {lasts_s:.1f} s; needed are {hz:g} or more per second, "
+            f"as often as the robot acts, for {_STEPS[0] / hz:g} to {_STEPS[1] / hz:g} s"
+        )
+    due_s = times_s[0] + np.arange(steps) / hz
+    return times_s[np.abs(times_s[None] - due_s[:, None]).argmin(1)]
 
 
 def _measured(

@@ -2,7 +2,8 @@
 
 The outline that was seen is what differs from the film's still background (the median over time), in the
 table's two calibrated views. Per frame a pattern search from the last place maximises how well the two
-outlines overlap; the forearm's direction is found once per film. It knows hands of this size and pose only.
+outlines overlap; the forearm's direction is found once per film. It knows hands of this size and pose only,
+and says so of a film in which it does not find one.
 """
 
 from __future__ import annotations
@@ -17,13 +18,25 @@ from kinema.worlds.hand import HOME_M, OPEN_M
 from kinema.worlds.retarget import GraspPath
 from kinema.worlds.stage import VIEWS, HandWorld
 
+NEEDED = (
+    "a film can be tracked when the table's two cameras (worlds/stage.py) stand still and show the hand of "
+    "worlds/hand.py, and when every place in the picture is free of the hand for more than half of the time"
+)
 _DIFFERS = 22  # of 255, in any colour
+_MOVES = 0.005  # of a view's pixels on average; a hand at work covers 0.04 to 0.12
+# Median over the film. Wrong views and other things that move reach 0.0 to 0.4. The hand's own films, at 32 px,
+# are found 7 to 40 mm off below 0.5 (the hand hides its background too long) and 3 to 22 mm above.
+_OVERLAP = 0.5
 _NOTHING_M = 5.0
 _STEPS_M = (0.024, 0.012, 0.006, 0.003)
 _GAPS_M = (0.0, 0.04, OPEN_M)
 _CLOSED_BELOW_M = 0.06
 _FINGERS_LAG = 3  # control steps from when fingers are told to move to when it shows
 _YAWS_RAD = (-0.6, -0.3, 0.0, 0.3, 0.6)
+
+
+class UntrackedError(KinemaError):
+    """A film in which the hand is not found."""
 
 
 class HandTracker:
@@ -36,23 +49,36 @@ class HandTracker:
         self._handle = self._world.scene.robot.arm("right")
 
     def track(self, film: Mapping[str, np.ndarray], hz: float = 10.0) -> GraspPath:
-        """The grasp frame's way through a film: uint8 (T, S, S, 3) by view. Raises KinemaError."""
+        """The grasp frame's way through a film: uint8 (T, S, S, 3) by view, `hz` pictures per second.
+
+        Raises KinemaError when a view is missing, UntrackedError when nothing moves or what moves is not the
+        hand.
+        """
         if missing := [view for view in VIEWS if view not in film]:
             raise KinemaError(
                 f"a hand is tracked in the views {', '.join(VIEWS)}; lacking {', '.join(missing)}"
             )
         seen = {view: outline(film[view]) for view in VIEWS}
+        if still := [view for view, masks in seen.items() if masks.mean() < _MOVES]:
+            raise UntrackedError(f"nothing moves in the view {' and '.join(still)}; {NEEDED}")
         steps = len(seen[VIEWS[0]])
         self._choose_forearm({view: mask[steps // 2] for view, mask in seen.items()})
         place, speed, gap_m = np.array(HOME_M), np.zeros(3), OPEN_M
-        places, gaps = [], []
+        places, gaps, overlaps = [], [], []
         for step in range(steps):
             masks = {view: mask[step] for view, mask in seen.items()}
             found = self._search(masks, place + speed, gap_m)
-            gap_m = max(_GAPS_M, key=lambda gap: self._overlap(masks, found, gap))
+            scores = {gap: self._overlap(masks, found, gap) for gap in _GAPS_M}
+            gap_m = max(scores, key=lambda gap: scores[gap])
+            overlaps.append(scores[gap_m] / len(VIEWS))
             speed, place = 0.5 * (found - place) if step else speed, found
             places.append(found)
             gaps.append(gap_m)
+        if np.median(overlaps) < _OVERLAP:
+            raise UntrackedError(
+                f"what moves in the film is not the hand that is known: their outlines overlap by "
+                f"{np.median(overlaps):.0%} (needed: {_OVERLAP:.0%}); {NEEDED}"
+            )
         gap = _median(np.array(gaps))
         told = np.pad(gap > _CLOSED_BELOW_M, (0, _FINGERS_LAG), mode="edge")[_FINGERS_LAG:]
         return GraspPath(position_m=np.stack(places), opening=told.astype(float), gap_m=gap, hz=hz)
