@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import QwenImageTransformer2DModel
+from diffusers import AutoencoderKLQwenImage, QwenImageTransformer2DModel
 
 from kinema.card.load import load_card
 from kinema.model import artifact, mmdit, world_artifact, world_presets
-from kinema.model.block_basis import BlockBasis, blocks, pictures_of
+from kinema.model.change_code import ChangeCode
 from kinema.model.understanding import Understood, understand
 from kinema.model.video_vae import VideoVae, latent_frames
 from kinema.model.world_artifact import World, first_picture_scene
@@ -24,7 +24,7 @@ SENTENCE = "put the red block in the blue bowl"
 @pytest.fixture(scope="module")
 def world() -> World:
     torch.manual_seed(0)
-    vae = VideoVae.build(world_presets.VAE_TINY).eval()
+    vae = ChangeCode(**world_presets.CODE_TINY).eval()
     model = WorldModel(world_presets.tiny()).eval()
     policy = artifact.load(Path(str(files("kinema") / "artifacts" / "nano")), check=False)
     return World(model=model, vae=vae, policy=policy, clips=ClipShape(), provenance={"by": "a test"})
@@ -85,24 +85,51 @@ def test_plain_attention_gives_the_stock_transformers_numbers() -> None:
     torch.testing.assert_close(plain, stock, atol=1e-5, rtol=1e-4)
 
 
-def test_tokens_and_blocks_come_back() -> None:
+def test_tokens_come_back() -> None:
     x = torch.randn(2, 3, 4, 6, 8)
     assert torch.equal(latents_of(tokens_of(x, 2), 4, 3, 4, 2), x)
-    films = torch.randn(2, 3, 4, 32, 48)
-    assert torch.equal(pictures_of(blocks(films, 4), 4), films)
 
 
-def test_the_shortcut_is_the_best_linear_code_of_what_it_was_fitted_on() -> None:
+def test_components_of_first_pictures_are_the_best_linear_code_of_what_they_were_fitted_on() -> None:
     torch.manual_seed(0)
-    low = torch.randn(6, 3 * 16 * 16 * 4)
-    clips = pictures_of(torch.randn(8, 1, 2, 2, 6) @ low, 4)
-    clips = torch.cat([clips[:, :, :1], clips], 2)
-    basis = BlockBasis(8)
-    basis.fit([clips])
-    back = basis.decode(basis.encode(clips))
-    torch.testing.assert_close(back[:, :, 1:], clips[:, :, 1:], atol=2e-2, rtol=0)
-    eye = basis.later @ basis.later.T
-    torch.testing.assert_close(eye, torch.eye(8), atol=1e-4, rtol=0)
+    code = ChangeCode(**world_presets.CODE_TINY)
+    cells = (torch.randn(40, 2, 2, 6) @ torch.randn(6, 3 * 16 * 16)).mul(0.1)
+    pictures = cells.view(40, 2, 2, 3, 16, 16).permute(0, 3, 1, 4, 2, 5).reshape(40, 3, 32, 32).clamp(-1, 1)
+    code.fit_first([pictures[:20], pictures[20:]])
+    torch.testing.assert_close(code.basis @ code.basis.T, torch.eye(32), atol=1e-4, rtol=0)
+    back = code.decode_first(code.encode_first(pictures))
+    assert (back - pictures).square().mean() < 0.01 * pictures.square().mean()
+
+
+def test_pictures_change_one_by_one_and_only_where_their_code_does() -> None:
+    torch.manual_seed(0)
+    code = ChangeCode(**world_presets.CODE_TINY).eval()
+    first, later = torch.rand(2, 3, 96, 96) * 2 - 1, torch.rand(2, 8, 3, 96, 96) * 2 - 1
+    with torch.no_grad():
+        together = code.encode_later(first, later)
+        alone = code.encode_later(first, later[:, 3:4])
+        torch.testing.assert_close(together[:, 3:4], alone, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(together.mean(2), torch.zeros(2, 8, 6, 6), atol=1e-5, rtol=0)
+        changed = together.clone()
+        changed[:, 5] += 1.0
+        films = [code.decode_later(x, first) for x in (together, changed)]
+    differs = (films[0] - films[1]).abs().amax((0, 2, 3, 4))
+    assert differs[5] > 1e-4
+    assert differs[[0, 1, 2, 3, 4, 6, 7]].max() < 1e-5
+
+
+def test_the_published_code_has_the_same_interface() -> None:
+    torch.manual_seed(0)
+    keys = dict(base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1)
+    net = AutoencoderKLQwenImage(**keys, latents_mean=[0.5] * 4, latents_std=[2.0] * 4).eval()
+    film = torch.randint(0, 256, (1, 3, 5, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        latents = VideoVae(net).encode(film)
+        assert latents.shape == (1, 4, 2, 4, 4)
+        raw = net.encode(film.float() / 127.5 - 1).latent_dist.mode()
+        torch.testing.assert_close(latents * 2.0 + 0.5, raw)
+        back = VideoVae(net).decode(latents)
+    assert (back.shape, back.dtype) == (film.shape, torch.uint8)
 
 
 def test_the_code_is_causal_and_still_films_are_still(world: World) -> None:

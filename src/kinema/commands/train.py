@@ -126,7 +126,7 @@ def _refuse_options_of_policies(
     given = {
         "--init": init is not None,
         "--device": device != "cpu",
-        "--processes": processes != 1 and recipe != "nano_world",
+        "--processes": processes != 1 and recipe not in ("nano_vae", "nano_world"),
         "--lr-scale": lr_scale != 1.0,
         "--seed": seed is not None,
         "--evaluate-every": evaluate_every != 0,
@@ -158,12 +158,10 @@ def _world(
     from kinema.recipes.world import nano_vae, nano_world
 
     options: dict[str, Any] = dict(
-        data=data, out=folder, steps=steps, minutes=minutes, resume=resume, threads=threads
-    )
-    if recipe == "nano_vae":
-        made = train_vae(nano_vae(), **options)
-    else:
-        made = train_world(nano_world(), **options, processes=processes)
+        data=data, out=folder, steps=steps, minutes=minutes, resume=resume, threads=threads,
+        processes=processes,
+    )  # fmt: skip
+    made = train_vae(nano_vae(), **options) if recipe == "nano_vae" else train_world(nano_world(), **options)
     print(f"{recipe}: {made}")
 
 

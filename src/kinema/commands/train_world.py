@@ -12,23 +12,23 @@ from kinema.commands.provenance import trained
 from kinema.commands.terminal import saved_on_interrupt
 from kinema.recipes.world import VaeRecipe, WorldRecipe
 from kinema.schema import KinemaError
-from kinema.train.loop import LoopConfig
 
 
 def train_vae(
     recipe: VaeRecipe, *, data: Path, out: Path, steps: int | None, minutes: float | None, resume: bool,
-    threads: int,
+    threads: int, processes: int = 1,
 ) -> Path:  # fmt: skip
-    """Train the video code, say what it loses on clips kept back, and write `out/vae` and `out/basis`."""
-    from kinema.train.world import VaeTraining, psnr_of
+    """Train the video code, say what it loses on clips kept back, and write `out/vae`."""
+    from kinema.train import world
 
-    config = replace(recipe.train, loop=_loop(recipe.train.loop, steps, minutes), threads=threads)
-    training = VaeTraining(config, recipe.clips(data, "train"), out)
-    if resume:
-        training.loop.resume()
+    config = replace(
+        recipe.train, loop=budgeted(recipe.train.loop, steps, minutes), threads=threads, processes=processes
+    )
     with saved_on_interrupt(lambda: f"The checkpoint is in {out}; --resume goes on from there."):
-        training.loop.run()
-    print(f"PSNR on clips kept back: {psnr_of(training.trained(), recipe.clips(data, 'validation')):.2f} dB")
+        training = world.train_vae(config, recipe.clips(data, "train"), out, resume=resume)
+    kept, code = recipe.clips(data, "validation"), training.trained()
+    known, unknown = (world.psnr_of(code, kept, first_known=first) for first in (True, False))
+    print(f"PSNR on clips kept back: {known:.2f} dB beside the first picture, {unknown:.2f} dB from its code")
     return training.export(out)
 
 
@@ -42,6 +42,7 @@ def train_world(
     from kinema.model import artifact
     from kinema.train import world
 
+    loop = budgeted(recipe.train.loop, steps, minutes)
     torch.set_num_threads(threads)  # before anything is forked
     code = out.parent / recipe.vae
     if not (code / "vae" / "config.json").is_file():
@@ -49,9 +50,7 @@ def train_world(
     vae = world.load_vae(code)
     understanding = artifact.load(policies.artifact_folder(policy, recipe.bodies))
     sources = recipe.clips(data, "train")
-    config = replace(
-        recipe.train, loop=_loop(recipe.train.loop, steps, minutes), threads=threads, processes=processes
-    )
+    config = replace(recipe.train, loop=loop, threads=threads, processes=processes)
     latents = world.make_latents(vae, understanding, sources, config.count, seed=config.loop.seed)
     with saved_on_interrupt(lambda: f"The checkpoint is in {out}; --resume goes on from there."):
         training = world.train_world(config, latents, vae, understanding, out, resume=resume)
@@ -73,9 +72,3 @@ def _counts(names: Any) -> tuple[list[str], list[int]]:
 
     cards, counts = np.unique(names, return_counts=True)
     return [str(card) for card in cards], [int(count) for count in counts]
-
-
-def _loop(loop: LoopConfig, steps: int | None, minutes: float | None) -> LoopConfig:
-    if steps is not None and minutes is not None:
-        raise KinemaError("--steps and --minutes are two ways to say the same thing; give one of them")
-    return budgeted(loop, steps, minutes)

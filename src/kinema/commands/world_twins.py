@@ -46,9 +46,8 @@ def through_compression(folder: str) -> Callable[[Film], Film]:
 
     @torch.inference_mode()
     def send(film: Film) -> Film:
-        views = film.frames.shape[1]
         latents = encode_views(world.vae, film.frames[None])
-        frames: np.ndarray = decode_views(world.vae, latents, views)[0]
+        frames: np.ndarray = decode_views(world.vae, latents, film.frames[None, 0])[0]
         return replace(film, frames=frames)
 
     return send

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import (
-    AutoencoderKLQwenImage,
     DiffusionPipeline,
     FlowMatchEulerDiscreteScheduler,
     QwenImageTransformer2DModel,
@@ -31,31 +30,28 @@ from kinema.card.load import load_card
 from kinema.data.sample import checked_image, resize
 from kinema.model import artifact
 from kinema.model.artifact import Artifact
-from kinema.model.block_basis import BlockBasis
+from kinema.model.change_code import ChangeCode
 from kinema.model.connector import Connector
 from kinema.model.stored import read_json
 from kinema.model.understanding import Understood, understand
-from kinema.model.video_vae import VideoVae, latent_frames
+from kinema.model.video_vae import latent_frames
 from kinema.model.world_model import Scene, WorldConfig, WorldModel
 from kinema.schema import Film, KinemaError
 from kinema.space.clip_shape import ClipShape
 
 FORMAT = 1
 _TOLERANCE = 0.05  # of unit-variance latents; weights are stored in bfloat16 and kernels round differently
-_UNMOVED, _MOVED = 0.06, 0.2  # of a pixel's range: what certainly stands still, and what certainly moves
 
 
 class WorldPipeline(DiffusionPipeline):
     """The stock container of the four parts; how they play together is in `World`."""
 
     def __init__(
-        self, transformer: QwenImageTransformer2DModel, vae: AutoencoderKLQwenImage, connector: Connector,
-        basis: BlockBasis, scheduler: FlowMatchEulerDiscreteScheduler,
+        self, transformer: QwenImageTransformer2DModel, vae: ChangeCode, connector: Connector,
+        scheduler: FlowMatchEulerDiscreteScheduler,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.register_modules(
-            transformer=transformer, vae=vae, connector=connector, basis=basis, scheduler=scheduler
-        )
+        self.register_modules(transformer=transformer, vae=vae, connector=connector, scheduler=scheduler)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +62,7 @@ class World:
     """
 
     model: WorldModel
-    vae: VideoVae
+    vae: ChangeCode
     policy: Artifact
     clips: ClipShape
     provenance: Mapping[str, Any]
@@ -118,24 +114,10 @@ class World:
         scene = first_picture_scene(self.vae, first, understood, self.clips.frames)
         noise = torch.stack([_noise(scene.still.shape[1:], seed) for seed in seeds])
         made = self.model.sample(scene, noise, steps=steps, guidance=guidance)
-        return self.developed(torch.cat([scene.given[0], made], 2), first)
-
-    def developed(self, latents: Tensor, first: np.ndarray) -> np.ndarray:
-        """Latents (B, C, T, h, w) of the canvas as films that begin with these very pictures.
-
-        Where a decoded picture does not differ from the first decoded one, the given pixels themselves are
-        shown: what the code loses of the background it need not lose.
-        """
-        V = first.shape[1]
-        decoded = decode_views(self.vae, latents, V)  # (B, F, V, S, S, 3)
-        changed = np.abs(decoded.astype(np.int16) - decoded[:, :1]).max(-1, keepdims=True) / 255.0
-        moved = np.clip((_wide(changed) - _UNMOVED) / (_MOVED - _UNMOVED), 0, 1).astype(np.float32)
-        film = moved * decoded + (1 - moved) * first[:, None]
-        film[:, 0] = first
-        return film.round().clip(0, 255).astype(np.uint8)
+        return decode_views(self.vae, torch.cat([scene.given[0], made], 2), first)
 
 
-def first_picture_scene(vae: VideoVae, first: np.ndarray, understood: Understood, frames: int) -> Scene:
+def first_picture_scene(vae: ChangeCode, first: np.ndarray, understood: Understood, frames: int) -> Scene:
     """First pictures (B, V, S, S, 3) as a scene: their latent is given, and what stands still is known."""
     still = encode_views(vae, np.repeat(first[:, None], 5, 1))  # (B, C, 2, h, w): one picture, then stillness
     rest = latent_frames(frames) - 1
@@ -144,11 +126,11 @@ def first_picture_scene(vae: VideoVae, first: np.ndarray, understood: Understood
     )
 
 
-def encode_views(vae: VideoVae, films: np.ndarray) -> Tensor:
+def encode_views(code: ChangeCode, films: np.ndarray) -> Tensor:
     """Films uint8 (B, F, V, S, S, 3) to latents of the canvas (B, C, T, h, V * w): each view by itself."""
     B, _, V = films.shape[:3]
     views = torch.from_numpy(films).permute(0, 2, 5, 1, 3, 4).flatten(0, 1)
-    return side_by_side_latents(vae.encode(views).unflatten(0, (B, V)))
+    return side_by_side_latents(code.encode(views).unflatten(0, (B, V)))
 
 
 def side_by_side_latents(latents: Tensor) -> Tensor:
@@ -156,11 +138,15 @@ def side_by_side_latents(latents: Tensor) -> Tensor:
     return latents.permute(0, 2, 3, 4, 1, 5).flatten(4, 5)
 
 
-def decode_views(vae: VideoVae, latents: Tensor, views: int) -> np.ndarray:
-    """What undoes `encode_views`, as far as the code can: uint8 (B, F, V, S, S, 3)."""
-    B = len(latents)
-    apart = latents.unflatten(4, (views, -1)).permute(0, 4, 1, 2, 3, 5).flatten(0, 1)
-    return vae.decode(apart).unflatten(0, (B, views)).permute(0, 3, 1, 4, 5, 2).numpy()
+def decode_views(code: ChangeCode, latents: Tensor, first: np.ndarray) -> np.ndarray:
+    """Latents of the canvas as films uint8 (B, F, V, S, S, 3) that begin with these very pictures
+    (B, V, S, S, 3)."""
+    B, V = first.shape[:2]
+    apart = latents.unflatten(4, (V, -1)).permute(0, 4, 1, 2, 3, 5).flatten(0, 1)
+    seen = torch.from_numpy(first).permute(0, 1, 4, 2, 3).flatten(0, 1)
+    films = code.decode(apart, seen).unflatten(0, (B, V)).permute(0, 3, 1, 4, 5, 2).numpy()
+    films[:, 0] = first
+    return films
 
 
 def save(folder: Path, world: World, scene: Scene) -> None:
@@ -169,9 +155,8 @@ def save(folder: Path, world: World, scene: Scene) -> None:
         shutil.rmtree(folder)
     pipeline = WorldPipeline(
         world.model.transformer,
-        world.vae.net,
+        world.vae,
         world.model.connector,
-        world.vae.basis,
         FlowMatchEulerDiscreteScheduler(),
     )
     for part in (world.model, world.vae):
@@ -210,7 +195,7 @@ def load(folder: Path, *, check: bool = True) -> World:
     model = WorldModel(WorldConfig.from_json(about["world"]), pipeline.transformer, pipeline.connector)
     world = World(
         model=model.eval(),
-        vae=VideoVae(pipeline.vae, pipeline.basis).eval(),
+        vae=pipeline.vae.eval(),
         policy=artifact.load(folder / "policy", check=False),
         clips=ClipShape(**about["clips"]),
         provenance=about["provenance"],
@@ -239,11 +224,3 @@ def check_example(folder: Path, world: World) -> None:
 def _noise(shape: torch.Size, seed: int) -> Tensor:
     """Noise of one film: a function of its seed alone."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def _wide(mask: np.ndarray) -> np.ndarray:
-    """The largest of each pixel's neighbourhood (..., S, S, 1): borders of what moves move too."""
-    out = mask
-    for axis in (-3, -2):
-        out = np.maximum(out, np.maximum(np.roll(out, 1, axis), np.roll(out, -1, axis)))
-    return out

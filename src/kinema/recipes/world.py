@@ -44,24 +44,19 @@ def nano_vae() -> VaeRecipe:
     """The video code of the nano world model."""
     return VaeRecipe(
         name="nano_vae",
-        summary="the nano world model's video code (twenty minutes on one core)",
+        summary="the nano world model's video code (twenty minutes on two cores)",
         train=VaeTrainConfig(
             name="nano_vae",
-            vae=world_presets.VAE_NANO,
+            code=world_presets.CODE_NANO,
             loop=LoopConfig(
-                steps=2000,
+                steps=3000,
                 save_every=100,
                 optim=OptimConfig(
-                    lr=2e-3,
-                    matrix_lr=None,
-                    kernel_lr=8e-3,
-                    weight_decay=0.01,
-                    warmup_steps=20,
-                    ema_decay=0.99,
+                    lr=2e-3, matrix_lr=None, weight_decay=0.01, warmup_steps=30, ema_decay=0.99
                 ),
             ),
         ),
-        clips=tabletop_clips,
+        clips=panda_clips,
         data_command="kinema data make tabletop --out data/tabletop",
     )
 

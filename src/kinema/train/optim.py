@@ -13,7 +13,6 @@ from torch import Tensor, nn
 class OptimConfig:
     lr: float = 1e-3  # AdamW: vectors, embeddings, convolutions and the layers at both ends
     matrix_lr: float | None = 2e-3  # Muon: the matrices of the blocks. None: AdamW everywhere
-    kernel_lr: float | None = None  # Muon: convolution kernels but those at both ends, as matrices
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.95)
     warmup_steps: int = 200
@@ -43,8 +42,6 @@ class Optimizer:
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         matrices = [p for name, p in named if config.matrix_lr and _is_hidden_matrix(name, p)]
         chosen = {id(p) for p in matrices}
-        kernels = [p for name, p in named if config.kernel_lr and _is_hidden_kernel(name, p)]
-        chosen |= {id(p) for p in kernels}
         rest = [p for _, p in named if id(p) not in chosen]
         groups = [
             {"params": [p for p in rest if p.ndim >= 2], "weight_decay": config.weight_decay},
@@ -64,24 +61,9 @@ class Optimizer:
                     adjust_lr_fn="match_rms_adamw",
                 )
             )
-        # the same memory seen as matrices: what Muon does to them it does to the kernels
-        self._kernels = [(p, nn.Parameter(p.data.flatten(1))) for p in kernels]
-        if config.kernel_lr and kernels:
-            self._peaks.append(config.kernel_lr)
-            self.parts.append(
-                torch.optim.Muon(
-                    [flat for _, flat in self._kernels],
-                    lr=config.kernel_lr,
-                    weight_decay=config.weight_decay,
-                    adjust_lr_fn="match_rms_adamw",
-                )
-            )
 
     def step(self, fraction: float) -> None:
         """One step at a fraction of the peak learning rates; then forget the gradients."""
-        for kernel, flat in self._kernels:
-            flat.grad = None if kernel.grad is None else kernel.grad.flatten(1)
-            kernel.grad = None
         for part, peak in zip(self.parts, self._peaks):
             for group in part.param_groups:
                 group["lr"] = peak * fraction
@@ -92,10 +74,6 @@ class Optimizer:
 def _is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
     inside = any(part in name for part in (".blocks.", ".layers.", "transformer_blocks."))
     return parameter.ndim == 2 and inside and "modulation" not in name and "_mod." not in name
-
-
-def _is_hidden_kernel(name: str, parameter: nn.Parameter) -> bool:
-    return parameter.ndim >= 4 and "conv_in" not in name and "conv_out" not in name
 
 
 def cosine(progress: float, step: int, config: OptimConfig) -> float:

@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLQwenImage
 from tqdm import tqdm
 
 from kinema.data.clips import ClipSource
 from kinema.model import world_artifact
 from kinema.model.artifact import Artifact
-from kinema.model.block_basis import BlockBasis
+from kinema.model.change_code import ChangeCode
 from kinema.model.understanding import join, understand
-from kinema.model.video_vae import VideoVae, to_unit
+from kinema.model.video_vae import to_unit
 from kinema.model.world_artifact import World
 from kinema.model.world_model import WorldConfig, WorldModel
 from kinema.schema import KinemaError
@@ -25,80 +24,85 @@ from kinema.space.clip_shape import ClipShape
 from kinema.train.cpu import keep_freed_memory
 from kinema.train.loop import Loop, LoopConfig
 from kinema.train.parallel import Group, together
-from kinema.train.stages.vae import ClipStream, Reconstruction, measure_statistics, psnr_db, view_by_view
+from kinema.train.stages.vae import ClipStream, Reconstruction, psnr_db, view_by_view
 from kinema.train.stages.world import Imagining, Latents, LatentStream, Phase, batch_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class VaeTrainConfig:
-    """One run of the video code. vae: the stock class's keys; batch_size: in clips of five frames."""
+    """One run of the small video code. code: its keys; batch_size: films of five pictures, of one view."""
 
     name: str
-    vae: dict
-    clips: ClipShape = field(default_factory=ClipShape)
-    shortcut: bool = True
-    fitted_on: int = 320  # clips that the shortcut is fitted on
-    batch_size: int = 2
+    code: dict
+    fitted_on: int = 240  # clips that the components of first pictures are found on
+    batch_size: int = 24
     loop: LoopConfig
     threads: int = 1
+    processes: int = 1
 
 
 class VaeTraining:
-    """A run that can be resumed; `trained` has the averaged weights and the latents' statistics."""
+    """A run that can be resumed; `trained` has the averaged weights."""
 
-    def __init__(self, config: VaeTrainConfig, sources: Sequence[ClipSource], out: Path) -> None:
+    def __init__(
+        self, config: VaeTrainConfig, sources: Sequence[ClipSource], out: Path, group: Group | None = None
+    ) -> None:
+        """`group`: the processes that train together; each is given its share of every batch."""
+        group = group or Group()
         torch.set_num_threads(config.threads)
         keep_freed_memory()
         torch.manual_seed(config.loop.seed)
         out.mkdir(parents=True, exist_ok=True)
-        self.config, self.sources = config, sources
-        self.vae = VideoVae.build(config.vae, shortcut=config.shortcut)
-        if self.vae.basis is not None:
-            fit_shortcut(self.vae, sources, config.fitted_on)
-        stage = Reconstruction(self.vae)
-        stream = ClipStream(sources, batch_size=config.batch_size, seed=config.loop.seed)
-        self.loop = Loop(self.vae, stage, stage.weights, stream, config.loop, out)
+        self.config = config
+        self.code = ChangeCode(**config.code)
+        self.code.fit_first(to_unit(clip[:, :, 0]) for clip in _some(sources, config.fitted_on, seed=0))
+        self.code.to(memory_format=torch.channels_last)
+        stage = Reconstruction(self.code)
+        stream = ClipStream(
+            sources, batch_size=config.batch_size // group.size, seed=config.loop.seed, stream=group.rank,
+            streams=group.size,
+        )  # fmt: skip
+        self.loop = Loop(self.code, stage, stage.weights, stream, config.loop, out, group)
 
-    def trained(self, clips: int = 48) -> VideoVae:
-        """The averaged weights as a code of their own, statistics measured on so many clips."""
-        vae = VideoVae.build(self.config.vae, shortcut=self.config.shortcut)
-        vae.load_state_dict({k: v.detach().clone() for k, v in self.loop.ema.weights.items()})
-        if vae.basis is None:
-            measure_statistics(vae.eval(), _some(self.sources, clips, seed=1))
-        else:
-            vae.net.register_to_config(**_statistics_of(self.vae))
-        return vae.eval()
+    def trained(self) -> ChangeCode:
+        """The averaged weights as a code of their own, in eval mode."""
+        code = ChangeCode(**self.config.code)
+        code.load_state_dict({k: v.detach().clone() for k, v in self.loop.ema.weights.items()})
+        return code.eval()
 
     def export(self, folder: Path) -> Path:
-        """The code in diffusers' format: `vae` and, with a shortcut, `basis` below the folder."""
-        vae = self.trained()
-        vae.net.save_pretrained(folder / "vae")
-        if vae.basis is not None:
-            vae.basis.save_pretrained(folder / "basis")
+        """The code in diffusers' format: `vae` below the folder."""
+        self.trained().save_pretrained(folder / "vae")
         return folder
 
 
-def load_vae(folder: Path) -> VideoVae:
+def train_vae(
+    config: VaeTrainConfig, sources: Sequence[ClipSource], out: Path, *, resume: bool
+) -> VaeTraining:
+    """Run to the end of the budget, in `config.processes` processes that share every batch."""
+
+    def train(group: Group) -> VaeTraining:
+        training = VaeTraining(config, sources, out, group)
+        if resume:
+            training.loop.resume()
+        training.loop.run()
+        return training
+
+    torch.set_num_threads(config.threads)
+    with together(config.processes, train) as group:
+        return train(group)
+
+
+def load_vae(folder: Path) -> ChangeCode:
     """What `VaeTraining.export` wrote."""
-    basis = BlockBasis.from_pretrained(folder / "basis") if (folder / "basis").is_dir() else None
-    return VideoVae(AutoencoderKLQwenImage.from_pretrained(folder / "vae"), basis).eval()
+    return ChangeCode.from_pretrained(folder / "vae").eval()
 
 
-def fit_shortcut(vae: VideoVae, sources: Sequence[ClipSource], clips: int) -> None:
-    """Find the linear code on so many clips, and its statistics."""
-    assert vae.basis is not None
-    batches = _some(sources, clips, seed=0)
-    vae.basis.fit([to_unit(batch) for batch in batches], torch.Generator().manual_seed(0))
-    measure_statistics(vae, batches[:: max(1, len(batches) // 8)])
-
-
-def _statistics_of(vae: VideoVae) -> dict[str, list[float]]:
-    return {name: vae.net.config[name] for name in ("latents_mean", "latents_std")}
-
-
-def psnr_of(vae: VideoVae, sources: Sequence[ClipSource], clips: int = 48) -> float:
-    """PSNR [dB] of whole clips after the round trip."""
-    return psnr_db(vae, _some(sources, clips, seed=2))
+def psnr_of(
+    code: ChangeCode, sources: Sequence[ClipSource], clips: int = 48, *, first_known: bool = True
+) -> float:
+    """PSNR [dB] of the later pictures of whole clips after the round trip."""
+    return psnr_db(code, _some(sources, clips, seed=2), first_known=first_known)
 
 
 def _some(sources: Sequence[ClipSource], clips: int, seed: int) -> list[torch.Tensor]:
@@ -112,7 +116,12 @@ def _some(sources: Sequence[ClipSource], clips: int, seed: int) -> list[torch.Te
 
 
 def make_latents(
-    vae: VideoVae, policy: Artifact, sources: Sequence[ClipSource], clips: int, seed: int = 0, batch: int = 16
+    vae: ChangeCode,
+    policy: Artifact,
+    sources: Sequence[ClipSource],
+    clips: int,
+    seed: int = 0,
+    batch: int = 16,
 ) -> Latents:
     """About so many clips, half of them episodes' beginnings, as latents and what was understood of them."""
     rng = np.random.default_rng(seed)
@@ -139,7 +148,7 @@ def _chosen(source: ClipSource, count: int, rng: np.random.Generator) -> np.ndar
 
 
 @torch.no_grad()
-def _latents_of(vae: VideoVae, policy: Artifact, source: ClipSource, rows: np.ndarray) -> Latents:
+def _latents_of(vae: ChangeCode, policy: Artifact, source: ClipSource, rows: np.ndarray) -> Latents:
     frames = source.frames(rows)  # (n, F, V, S, S, 3)
     n, _, V = frames.shape[:3]
     films = vae.encode(view_by_view(frames)).unflatten(0, (n, V))
@@ -172,7 +181,7 @@ class WorldTraining:
     """A run that can be resumed and exported. Code and policy stay as they are."""
 
     def __init__(
-        self, config: WorldTrainConfig, latents: Latents, vae: VideoVae, policy: Artifact, out: Path,
+        self, config: WorldTrainConfig, latents: Latents, vae: ChangeCode, policy: Artifact, out: Path,
         group: Group | None = None,
     ) -> None:  # fmt: skip
         """`group`: the processes that train together; each is given its share of every batch."""
@@ -212,7 +221,7 @@ class WorldTraining:
 
 
 def train_world(
-    config: WorldTrainConfig, latents: Latents, vae: VideoVae, policy: Artifact, out: Path, *, resume: bool
+    config: WorldTrainConfig, latents: Latents, vae: ChangeCode, policy: Artifact, out: Path, *, resume: bool
 ) -> WorldTraining:
     """Run to the end of the budget, in `config.processes` processes that share every batch."""
 

@@ -1,7 +1,7 @@
-"""The stage that teaches the video code: clips and single pictures of all bodies, back as they were.
+"""The stage that teaches the small video code: a first picture, and four later ones back as they were.
 
-Absolute and squared error, more of it where a pixel differs from the clip's first picture: what moves is a
-few pixels, and it is what everything after this looks at.
+Absolute and squared error, more of it where a pixel differs from the first picture: what moves is a few
+pixels, and it is what everything after this looks at.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from torch import Tensor
 
 from kinema.data.clips import ClipSource
 from kinema.data.mixture import MixtureState
-from kinema.model.video_vae import VideoVae, to_unit
+from kinema.model.change_code import ChangeCode
+from kinema.model.video_vae import FRAMES_PER_LATENT, to_unit
 
 _MOVED = 0.1  # of a pixel's range [-1, 1]: below is the video file's own noise
-_MOVING_WEIGHT = 4.0
-_SQUARED_WEIGHT = 4.0
+_MOVING_WEIGHT = 6.0
 
 
 class ClipStream:
-    """Batches uint8 (B, 3, F', S, S) of beginnings of clips, each view by itself; F' differs by batch."""
+    """Batches uint8 (B, 3, 5, S, S): first pictures and four later ones on end, each view by itself."""
 
     def __init__(
-        self, sources: Sequence[ClipSource], *, batch_size: int, seed: int, lengths: Sequence[int] = (5, 5, 9)
+        self, sources: Sequence[ClipSource], *, batch_size: int, seed: int, stream: int = 0, streams: int = 1
     ) -> None:
-        self.sources, self.batch_size, self.lengths = sources, batch_size, lengths
+        """stream: which of `streams` processes draws; each sees clips of its own."""
+        self.sources, self.batch_size, self.stream, self.streams = sources, batch_size, stream, streams
         self.state = MixtureState(seed=seed, drawn=0)
         sizes = np.array([len(source) for source in sources], np.float64)
         self._shares = sizes / sizes.sum()
 
     def draw(self) -> Tensor:
-        rng = np.random.default_rng([self.state.seed, self.state.drawn])
+        rng = np.random.default_rng([self.state.seed, self.state.drawn, self.stream])
         self.state = replace(self.state, drawn=self.state.drawn + 1)
-        length = int(rng.choice(self.lengths))
         source = self.sources[int(rng.choice(len(self.sources), p=self._shares))]
-        # a longer clip costs as much as two short ones: batches cost about the same
-        count = max(1, self.batch_size * min(self.lengths) // length)
-        frames = source.frames(rng.integers(0, len(source), count))[:, :length]
-        return view_by_view(frames)
+        views = len(source.card.camera_names)
+        frames = source.frames(rng.integers(0, len(source), max(1, self.batch_size // views)))
+        begin = 1 + FRAMES_PER_LATENT * int(rng.integers((frames.shape[1] - 1) // FRAMES_PER_LATENT))
+        return view_by_view(frames[:, [0, *range(begin, begin + FRAMES_PER_LATENT)]])
 
 
 def view_by_view(frames: np.ndarray) -> Tensor:
@@ -52,39 +52,28 @@ def view_by_view(frames: np.ndarray) -> Tensor:
 class Reconstruction:
     """Objective and loss weights of the stage."""
 
-    def __init__(self, vae: VideoVae, *, kl_weight: float = 1e-4) -> None:
-        self.vae = vae
-        self.weights = {"absolute": 1.0, "squared": _SQUARED_WEIGHT, "kl": kl_weight}
+    def __init__(self, code: ChangeCode) -> None:
+        self.code, self.weights = code, {"absolute": 1.0, "squared": 3.0}
 
     def __call__(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        wanted = to_unit(batch)
-        got, kl = self.vae.reconstruct(batch, generator)
-        moving = ((wanted - wanted[:, :, :1]).abs().amax(1, keepdim=True) > _MOVED).float()
+        pictures = to_unit(batch).transpose(1, 2)  # (B, F, 3, S, S)
+        first, later = pictures[:, 0], pictures[:, 1:]
+        moving = ((later - first[:, None]).abs().amax(2, keepdim=True) > _MOVED).float()
         weight = 1 + (_MOVING_WEIGHT - 1) * moving
         weight = weight / weight.mean()
-        wrong = (got - wanted).abs()
-        return {"absolute": (wrong * weight).mean(), "squared": (wrong**2 * weight).mean(), "kl": kl}
+        wrong = (self.code.reconstruct(first, later, generator) - later).abs()
+        return {"absolute": (wrong * weight).mean(), "squared": (wrong**2 * weight).mean()}
 
 
 @torch.inference_mode()
-def psnr_db(vae: VideoVae, batches: Sequence[Tensor]) -> float:
-    """Peak signal-to-noise ratio of clips after a round trip: the mean of the clips' own."""
+def psnr_db(code: ChangeCode, batches: Sequence[Tensor], *, first_known: bool = True) -> float:
+    """Peak signal-to-noise ratio of later pictures after a round trip: the mean over clips.
+
+    first_known: whether the decoder has the first picture, or only its code
+    """
     found = []
     for batch in batches:
-        error = (vae.decode(vae.encode(batch)).float() - batch.float()).square().flatten(1).mean(1)
+        back = code.decode(code.encode(batch), batch[:, :, 0] if first_known else None)
+        error = (back[:, :, 1:].float() - batch[:, :, 1:].float()).square().flatten(1).mean(1)
         found.append(10 * torch.log10(255.0**2 / error.clamp_min(1e-6)))
     return float(torch.cat(found).mean())
-
-
-@torch.inference_mode()
-def measure_statistics(vae: VideoVae, batches: Sequence[Tensor]) -> None:
-    """Mean and spread of each latent channel over clips, into the code's configuration.
-
-    The spread is the standard deviation; with the shortcut, whose channels differ a hundredfold in what they
-    add to a picture, its geometric mean with the average one, so that the small ones stay small.
-    """
-    channels = vae.channels
-    vae.set_statistics(torch.zeros(channels), torch.ones(channels))
-    latents = torch.cat([vae.encode(batch).transpose(0, 1).flatten(1) for batch in batches], 1)
-    std = latents.std(1).clamp_min(1e-3)
-    vae.set_statistics(latents.mean(1), (std * std.square().mean().sqrt()).sqrt() if vae.basis else std)
