@@ -24,8 +24,8 @@ NEEDED = (
 )
 _DIFFERS = 22  # of 255, in any colour
 _MOVES = 0.005  # of a view's pixels on average; a hand at work covers 0.04 to 0.12
-# Median over the film. Wrong views and other things that move reach 0.0 to 0.4. The hand's own films, at 32 px,
-# are found 7 to 40 mm off below 0.5 (the hand hides its background too long) and 3 to 22 mm above.
+# Median over the film. Wrong views and other things that move reach 0.0 to 0.4. The hand's own films, at 32
+# px, are found 7 to 40 mm off below 0.5 (the hand hides its background too long) and 3 to 22 mm above.
 _OVERLAP = 0.5
 _NOTHING_M = 5.0
 _STEPS_M = (0.024, 0.012, 0.006, 0.003)
