@@ -10,8 +10,8 @@ import torch
 
 from kinema.data.clips import apart, side_by_side
 from kinema.model import artifact, world_presets
-from kinema.model.understanding import WORDS, Understood
 from kinema.model.change_code import ChangeCode
+from kinema.model.understanding import WORDS, Understood
 from kinema.schema import KinemaError
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig, Optimizer

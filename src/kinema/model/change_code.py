@@ -17,6 +17,7 @@ h = S / 16.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -44,7 +45,7 @@ class ChangeCode(ModelMixin, ConfigMixin):
         self.back = nn.Conv2d(per_picture, widths[-1], 1)
         self.merge = nn.ModuleList([nn.Conv2d(2 * width, width, 1) for width in widths])
         self.res = nn.ModuleList([nn.Sequential(_Residual(width)) for width in widths])
-        self.up = nn.ModuleList([nn.Conv2d(wide, thin, 1) for thin, wide in zip(widths, widths[1:])])
+        self.up = nn.ModuleList([nn.Conv2d(wide, thin, 1) for thin, wide in pairwise(widths)])
         self.out = nn.Conv2d(widths[0], 4 * (3 + 1), 3, padding=1)
         size = 3 * CELL_PX**2
         for name, value in (
@@ -154,7 +155,7 @@ class _Pyramid(nn.Module):
         self.stem = nn.Conv2d(4 * channels, widths[0], 3, padding=1)
         self.res = nn.ModuleList([nn.Sequential(_Residual(width)) for width in widths])
         self.down = nn.ModuleList(
-            [nn.Conv2d(thin, wide, 3, stride=2, padding=1) for thin, wide in zip(widths, widths[1:])]
+            [nn.Conv2d(thin, wide, 3, stride=2, padding=1) for thin, wide in pairwise(widths)]
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -41,7 +41,7 @@ class WorldConfig:
     connector: dict
     patch: int = 1
     still: bool = True
-    shift: tuple[float, float] = (40.0, 64.0)
+    shift: tuple[float, float] = (20.0, 32.0)
     moving: float = 6.0
     dropped: float = 0.1
     sample_steps: int = 4

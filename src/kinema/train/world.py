@@ -169,7 +169,7 @@ class WorldTrainConfig:
     world: WorldConfig
     clips: ClipShape = field(default_factory=ClipShape)
     phases: tuple[Phase, ...]
-    count: int = 8000
+    count: int = 4000
     weights: Mapping[str, float] = field(default_factory=dict)
     batch_size: int = 32
     loop: LoopConfig
