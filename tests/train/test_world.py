@@ -94,12 +94,13 @@ def test_two_processes_take_the_steps_of_one_with_the_whole_batch(tmp_path: Path
     ends = []
     for processes in (1, 2):
         training = train_world(
-            replace(_config(), processes=processes), _latents(), ChangeCode(**world_presets.CODE_TINY),
-            _policy(), tmp_path / str(processes), resume=False,
+            replace(_config(), processes=processes), _latents(), _latents(4),
+            ChangeCode(**world_presets.CODE_TINY), _policy(), tmp_path / str(processes), resume=False,
         )  # fmt: skip
         ends.append(training)
     # the noise is each process's own, so the weights are not the same; the steps and the schedule are
     assert [training.loop.step for training in ends] == [4, 4]
+    assert all(list(training.effects) == ["both"] for training in ends)
     assert (tmp_path / "2" / "checkpoint" / "position.json").is_file()
     with pytest.raises(KinemaError, match="cannot be shared"):
         WorldTraining(

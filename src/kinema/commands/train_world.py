@@ -13,6 +13,8 @@ from kinema.commands.terminal import saved_on_interrupt
 from kinema.recipes.world import VaeRecipe, WorldRecipe
 from kinema.schema import KinemaError
 
+_HELD_OUT = 64  # clips that the phases are judged on
+
 
 def train_vae(
     recipe: VaeRecipe, *, data: Path, out: Path, steps: int | None, minutes: float | None, resume: bool,
@@ -52,8 +54,10 @@ def train_world(
     sources = recipe.clips(data, "train")
     config = replace(recipe.train, loop=loop, threads=threads, processes=processes)
     latents = world.make_latents(vae, understanding, sources, config.count, seed=config.loop.seed)
+    kept = recipe.clips(data, "validation")
+    held_out = world.make_latents(vae, understanding, kept, _HELD_OUT, seed=config.loop.seed)
     with saved_on_interrupt(lambda: f"The checkpoint is in {out}; --resume goes on from there."):
-        training = world.train_world(config, latents, vae, understanding, out, resume=resume)
+        training = world.train_world(config, latents, held_out, vae, understanding, out, resume=resume)
     return training.export(out / "artifact", provenance(training))
 
 
@@ -61,7 +65,7 @@ def provenance(training: Any) -> dict[str, Any]:
     """What the shipped weights were made of."""
     cards, counts = _counts(training.latents.card)
     return trained(training.config, training.loop, training.model) | {
-        "phases": [phase.name for phase in training.config.phases],
+        "unexplained_after_phase": dict(training.effects),
         "clips": dict(zip(cards, counts)),
         "policy": dict(training.policy.provenance),
     }
