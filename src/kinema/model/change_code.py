@@ -78,6 +78,11 @@ class ChangeCode(ModelMixin, ConfigMixin):
             film = torch.cat([film, later], 1)
         return to_bytes(film.transpose(1, 2))
 
+    def still(self, pictures: Tensor) -> Tensor:
+        """uint8 (B, 3, S, S) to the latent (B, C, h, h) of four later ones that are the same."""
+        first = to_unit(pictures)
+        return self.encode_later(first, first[:, None])[:, 0].repeat(1, FRAMES_PER_LATENT, 1, 1)
+
     # --- the first picture --------------------------------------------------------------------------
 
     @torch.no_grad()

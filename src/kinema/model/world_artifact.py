@@ -117,13 +117,14 @@ class World:
         return decode_views(self.vae, torch.cat([scene.given[0], made], 2), first)
 
 
-def first_picture_scene(vae: ChangeCode, first: np.ndarray, understood: Understood, frames: int) -> Scene:
+def first_picture_scene(code: ChangeCode, first: np.ndarray, understood: Understood, frames: int) -> Scene:
     """First pictures (B, V, S, S, 3) as a scene: their latent is given, and what stands still is known."""
-    still = encode_views(vae, np.repeat(first[:, None], 5, 1))  # (B, C, 2, h, w): one picture, then stillness
+    B, V = first.shape[:2]
+    pictures = torch.from_numpy(first).permute(0, 1, 4, 2, 3).flatten(0, 1)
+    given = side_by_side_latents(code.encode(pictures[:, :, None]).unflatten(0, (B, V)))
+    still = side_by_side_latents(code.still(pictures)[:, :, None].unflatten(0, (B, V)))
     rest = latent_frames(frames) - 1
-    return Scene(
-        given=(still[:, :, :1],), still=still[:, :, 1:].repeat(1, 1, rest, 1, 1), understood=understood
-    )
+    return Scene(given=(given,), still=still.repeat(1, 1, rest, 1, 1), understood=understood)
 
 
 def encode_views(code: ChangeCode, films: np.ndarray) -> Tensor:

@@ -152,11 +152,13 @@ def _chosen(source: ClipSource, count: int, rng: np.random.Generator) -> np.ndar
 def _latents_of(vae: ChangeCode, policy: Artifact, source: ClipSource, rows: np.ndarray) -> Latents:
     frames = source.frames(rows)  # (n, F, V, S, S, 3)
     n, _, V = frames.shape[:3]
-    films = vae.encode(view_by_view(frames)).unflatten(0, (n, V))
-    held = vae.encode(view_by_view(np.repeat(frames[:, :1], 5, 1))).unflatten(0, (n, V))
+    views = view_by_view(frames)
+    with torch.autocast("cpu", torch.bfloat16):  # stored in half precision anyway
+        films = vae.encode(views).unflatten(0, (n, V))
+        still = vae.still(views[:, :, 0]).unflatten(0, (n, V))
     return Latents(
         films=films.half(),
-        still=held[:, :, :, 1].half(),
+        still=still.half(),
         understood=understand(policy, source.card, frames[:, 0], source.instructions(rows)).half(),
         card=np.full(n, source.card.name),
     )
