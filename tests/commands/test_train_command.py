@@ -38,7 +38,7 @@ def one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["debug", "--steps", "3", "--minutes", "1"], "give one of them"),
         (["debug", "--steps", "0"], "--steps"),
         (["nano_gate", "--device", "cuda", "--seed", "1"], "--device, --seed: only for policies"),
-        (["nano_world", "--processes", "2"], "--processes: only for policies; nano_world"),
+        (["nano_gate", "--processes", "2"], "--processes: only for policies; nano_gate"),
         (["nano_tabletop", "--data", "nowhere"], "kinema data make tabletop --out nowhere"),
         (["debug", "--resume"], "no checkpoint"),
         (["debug", "--init", "nowhere"], "no artifact folder"),
