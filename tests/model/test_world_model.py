@@ -1,5 +1,6 @@
 """Laws of the world model: segments, conditions, the stock transformer's numbers, artifacts, films."""
 
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -168,6 +169,14 @@ def test_one_view_is_enough_and_none_is_refused(world: World) -> None:
         world.imagine({}, SENTENCE, "panda")
     with pytest.raises(KinemaError, match="tokens"):
         world.imagine({"front": _first()[0, 0]}, "move the red block " * 8, "panda")
+
+
+def test_a_body_that_training_never_saw_is_refused(world: World) -> None:
+    taught = replace(world, provenance={"clips": {"panda": 3}})
+    images = dict(zip(("front", "wrist"), _first()[0]))
+    assert len(taught.imagine(images, SENTENCE, "panda").frames) == 13
+    with pytest.raises(KinemaError, match="not trained on ur5e; it knows panda"):
+        taught.imagine(images, SENTENCE, "ur5e")
 
 
 def test_given_segments_are_at_flow_time_0_and_carry_no_loss(world: World) -> None:

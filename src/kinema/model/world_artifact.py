@@ -74,9 +74,14 @@ class World:
         """What would be seen if the instruction were carried out, from first pictures by camera name.
 
         clips: go on from the last picture so many times. Raises KinemaError naming a missing or wrong
-        picture.
+        picture, or a body that training never saw.
         """
         card = load_card(card_name)
+        taught = self.provenance.get("clips")  # by body; absent where nothing was trained
+        if taught is not None and card.name not in taught:
+            raise KinemaError(
+                f"this world model was not trained on {card.name}; it knows {', '.join(taught)}"
+            )
         first = self.first_pictures(images, card)
         cameras = tuple(name for name in card.camera_names if name in images)
         parts = []
