@@ -156,10 +156,12 @@ class ControlLoop:
         if self._stands(now_s):
             return True
         assert self.buffer.plan is not None
-        if self.strategy.looks and self.buffer.plan.times_s[-1] - now_s <= self._estimate.seconds:
+        if self.strategy.waits:
+            return False
+        if self.buffer.plan.times_s[-1] - now_s <= self._estimate.seconds:
             return False  # the answer would find the body standing, but the question would not
         since_s = now_s - self._asked_s
-        return not self.strategy.waits and since_s >= self.strategy.replan_steps * self.period_s - 1e-6
+        return since_s >= self.strategy.replan_steps * self.period_s - 1e-6
 
     def _stands(self, now_s: float) -> bool:
         """Whether no plan has an action for the coming period."""
@@ -216,7 +218,7 @@ class ControlLoop:
 
     def _splice(self, chunk: ActionChunk, now_s: float) -> None:
         """An answer about a standing body is played from its beginning; any other as far as it may be."""
-        if not self.strategy.looks:
+        if self.strategy.waits:
             self.buffer.splice(chunk, now_s, self.strategy.splice)
             return
         if self._stood and self._stands(now_s):

@@ -24,8 +24,8 @@ BLEND_STEPS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
-    """replan_steps: control steps between two questions. `waits`: asks only at the end of what it plays.
-    `paints`: tells the policy what is committed. `looks`: stands still before a hand opens or closes.
+    """replan_steps: control steps between two questions. `waits`: asks only at the end of what it plays;
+    if not, it stands still before a hand opens or closes. `paints`: tells the policy what is committed.
     """
 
     name: str
@@ -33,7 +33,6 @@ class Strategy:
     splice: Splice
     waits: bool
     paints: bool
-    looks: bool
 
 
 def strategy(name: str, card: EmbodimentCard, replan_steps: int = REPLAN_STEPS) -> Strategy:
@@ -51,9 +50,7 @@ def strategy(name: str, card: EmbodimentCard, replan_steps: int = REPLAN_STEPS) 
     if name not in splices:
         raise KinemaError(f"unknown strategy {name!r}; choices: {', '.join(STRATEGIES)}")
     splice, waits, paints = splices[name]
-    return Strategy(
-        name=name, replan_steps=replan_steps, splice=splice, waits=waits, paints=paints, looks=not waits
-    )
+    return Strategy(name=name, replan_steps=replan_steps, splice=splice, waits=waits, paints=paints)
 
 
 class LatencyEstimate:
