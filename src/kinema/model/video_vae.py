@@ -8,6 +8,7 @@ Axes: B batch, F frames, H x W pixels, C latent channels, T = 1 + (F - 1) / 4, h
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKLQwenImage
 from torch import Tensor, nn
@@ -40,6 +41,11 @@ class VideoVae(nn.Module):
         config = self.net.config
         mean, std = (torch.tensor(x, device=device) for x in (config.latents_mean, config.latents_std))
         return mean[:, None, None, None], std[:, None, None, None]
+
+
+def view_by_view(films: np.ndarray) -> Tensor:
+    """Films uint8 (n, F, V, S, S, 3) as pictures (n * V, 3, F, S, S): each view by itself."""
+    return torch.from_numpy(films).permute(0, 2, 5, 1, 3, 4).flatten(0, 1)
 
 
 def to_unit(pictures: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ from kinema.model.change_code import ChangeCode
 from kinema.model.connector import Connector
 from kinema.model.stored import read_json
 from kinema.model.understanding import Understood, understand
-from kinema.model.video_vae import latent_frames
+from kinema.model.video_vae import latent_frames, view_by_view
 from kinema.model.world_model import Scene, WorldConfig, WorldModel
 from kinema.schema import Film, KinemaError
 from kinema.space.clip_shape import ClipShape
@@ -56,10 +56,7 @@ class WorldPipeline(DiffusionPipeline):
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """A world model that can be asked (`schema.Imagines`). Everything is in eval mode.
-
-    cameras: how many views the training saw side by side, at most
-    """
+    """A world model that can be asked (`schema.Imagines`). Everything is in eval mode."""
 
     model: WorldModel
     vae: ChangeCode
@@ -125,9 +122,9 @@ class World:
 def first_picture_scene(code: ChangeCode, first: np.ndarray, understood: Understood, frames: int) -> Scene:
     """First pictures (B, V, S, S, 3) as a scene: their latent is given, and what stands still is known."""
     B, V = first.shape[:2]
-    pictures = torch.from_numpy(first).permute(0, 1, 4, 2, 3).flatten(0, 1)
-    given = side_by_side_latents(code.encode(pictures[:, :, None]).unflatten(0, (B, V)))
-    still = side_by_side_latents(code.still(pictures)[:, :, None].unflatten(0, (B, V)))
+    pictures = view_by_view(first[:, None])
+    given = side_by_side_latents(code.encode(pictures).unflatten(0, (B, V)))
+    still = side_by_side_latents(code.still(pictures[:, :, 0])[:, :, None].unflatten(0, (B, V)))
     rest = latent_frames(frames) - 1
     return Scene(given=(given,), still=still.repeat(1, 1, rest, 1, 1), understood=understood)
 
@@ -135,8 +132,7 @@ def first_picture_scene(code: ChangeCode, first: np.ndarray, understood: Underst
 def encode_views(code: ChangeCode, films: np.ndarray) -> Tensor:
     """Films uint8 (B, F, V, S, S, 3) to latents of the canvas (B, C, T, h, V * w): each view by itself."""
     B, _, V = films.shape[:3]
-    views = torch.from_numpy(films).permute(0, 2, 5, 1, 3, 4).flatten(0, 1)
-    return side_by_side_latents(code.encode(views).unflatten(0, (B, V)))
+    return side_by_side_latents(code.encode(view_by_view(films)).unflatten(0, (B, V)))
 
 
 def side_by_side_latents(latents: Tensor) -> Tensor:
@@ -149,7 +145,7 @@ def decode_views(code: ChangeCode, latents: Tensor, first: np.ndarray) -> np.nda
     (B, V, S, S, 3)."""
     B, V = first.shape[:2]
     apart = latents.unflatten(4, (V, -1)).permute(0, 4, 1, 2, 3, 5).flatten(0, 1)
-    seen = torch.from_numpy(first).permute(0, 1, 4, 2, 3).flatten(0, 1)
+    seen = view_by_view(first[:, None])[:, :, 0]
     films = code.decode(apart, seen).unflatten(0, (B, V)).permute(0, 3, 1, 4, 5, 2).numpy()
     films[:, 0] = first
     return films

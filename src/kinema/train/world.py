@@ -17,7 +17,7 @@ from kinema.model import world_artifact
 from kinema.model.artifact import Artifact
 from kinema.model.change_code import ChangeCode
 from kinema.model.understanding import join, understand
-from kinema.model.video_vae import to_unit
+from kinema.model.video_vae import to_unit, view_by_view
 from kinema.model.world_artifact import World
 from kinema.model.world_model import WorldConfig, WorldModel
 from kinema.schema import KinemaError
@@ -25,7 +25,7 @@ from kinema.space.clip_shape import ClipShape
 from kinema.train.cpu import keep_freed_memory
 from kinema.train.loop import Loop, LoopConfig
 from kinema.train.parallel import Group, together
-from kinema.train.stages.vae import ClipStream, Reconstruction, psnr_db, view_by_view
+from kinema.train.stages.vae import ClipStream, Reconstruction, psnr_db
 from kinema.train.stages.world import Imagining, Latents, LatentStream, Phase, batch_of
 
 

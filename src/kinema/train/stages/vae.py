@@ -16,7 +16,7 @@ from torch import Tensor
 from kinema.data.clips import ClipSource
 from kinema.data.mixture import MixtureState
 from kinema.model.change_code import ChangeCode
-from kinema.model.video_vae import FRAMES_PER_LATENT, to_unit
+from kinema.model.video_vae import FRAMES_PER_LATENT, to_unit, view_by_view
 
 _MOVED = 0.1  # of a pixel's range [-1, 1]: below is the video file's own noise
 _MOVING_WEIGHT = 6.0
@@ -42,11 +42,6 @@ class ClipStream:
         frames = source.frames(rng.integers(0, len(source), max(1, self.batch_size // views)))
         begin = 1 + FRAMES_PER_LATENT * int(rng.integers((frames.shape[1] - 1) // FRAMES_PER_LATENT))
         return view_by_view(frames[:, [0, *range(begin, begin + FRAMES_PER_LATENT)]])
-
-
-def view_by_view(frames: np.ndarray) -> Tensor:
-    """Clips uint8 (n, F, V, S, S, 3) as (n * V, 3, F, S, S)."""
-    return torch.from_numpy(frames).permute(0, 2, 5, 1, 3, 4).flatten(0, 1)
 
 
 class Reconstruction:
