@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from kinema.schema import KinemaError
-from kinema.train.loop import LoopConfig
+
+if TYPE_CHECKING:
+    from kinema.train.loop import LoopConfig
 
 
 def budgeted(loop: LoopConfig, steps: int | None, minutes: float | None) -> LoopConfig:

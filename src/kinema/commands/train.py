@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kinema.commands.budget import budgeted
 from kinema.commands.terminal import examples, saved_on_interrupt
 from kinema.schema import KinemaError
 
@@ -168,13 +169,7 @@ def _world(
 def _config(
     recipe: Recipe, *, steps: int | None, minutes: float | None, device: str, threads: int, seed: int | None
 ) -> TrainConfig:
-    if steps is not None and minutes is not None:
-        raise KinemaError("--steps and --minutes are two ways to say the same thing; give one of them")
-    loop = replace(recipe.train.loop, device=device)
-    if steps is not None:
-        loop = replace(loop, steps=steps, budget_s=None)
-    if minutes is not None:
-        loop = replace(loop, budget_s=60 * minutes)
+    loop = budgeted(replace(recipe.train.loop, device=device), steps, minutes)
     if seed is not None:
         loop = replace(loop, seed=seed)
     return replace(recipe.train, loop=loop, threads=threads)
