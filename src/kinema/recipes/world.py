@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,6 @@ from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig
 from kinema.train.stages.world import Phase
 from kinema.train.world import VaeTrainConfig, WorldTrainConfig
-
-BODIES = ("panda", "ur5e", "aloha")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +29,8 @@ class VaeRecipe:
 
 
 def panda_clips(data: Path, part: Part) -> list[ClipSource]:
-    return tabletop_clips(data, part, bodies=("panda",))
-
-
-def tabletop_clips(data: Path, part: Part, bodies: Sequence[str] = BODIES) -> list[ClipSource]:
-    """Two 96 px views of each body, thirteen frames 0.3 s apart."""
-    cards = {name: load_card(name) for name in bodies}
-    return open_clips(tabletop_folders(data), cards, ClipShape(), part)
+    """Two 96 px views, thirteen frames 0.3 s apart."""
+    return open_clips(tabletop_folders(data), {"panda": load_card("panda")}, ClipShape(), part)
 
 
 def nano_vae() -> VaeRecipe:
