@@ -18,7 +18,7 @@ from kinema.model import presets
 from kinema.model.backbone import Backbone
 from kinema.model.policy import Policy
 from kinema.train.loop import LoopConfig
-from kinema.train.parallel import Group, together
+from kinema.train.parallel import Group, in_processes
 from kinema.train.run import TrainConfig, Training
 
 _WARM_UP = 4
@@ -61,10 +61,8 @@ def measure_training(
         loop.run()
         return steps * batch_size / (time.perf_counter() - begin)
 
-    torch.set_num_threads(threads)
     with TemporaryDirectory() as folder:
-        with together(processes, lambda group: train(group, Path(folder))) as group:
-            rate = train(group, Path(folder))
+        rate = in_processes(processes, threads, lambda group: train(group, Path(folder)))
         peaks_gb = [resource.getrusage(who).ru_maxrss / 2**20 for who in _PROCESSES]
     return TrainingSpeed(
         samples_per_s=rate,

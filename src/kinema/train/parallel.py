@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing import get_context
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -26,6 +27,8 @@ from kinema.schema import KinemaError
 
 # The chief may be busy with a closed-loop evaluation while the others wait for the next step.
 _PATIENCE = timedelta(hours=2)
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,13 @@ class Group:
         dist.all_reduce(flat)
         for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors])):
             tensor.copy_(total.view_as(tensor)).div_(self.size)
+
+
+def in_processes(processes: int, threads: int, work: Callable[[Group], Made]) -> Made:
+    """Run `work` in so many processes of so many threads at once; what it returned in this one, the chief."""
+    torch.set_num_threads(threads)  # before anything is forked
+    with together(processes, work) as group:
+        return work(group)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from kinema.schema import KinemaError
 from kinema.space.codec import Codec
 from kinema.train.cpu import keep_freed_memory
 from kinema.train.loop import Loop, LoopConfig
-from kinema.train.parallel import Group, together
+from kinema.train.parallel import Group, in_processes
 from kinema.train.stages.sft import Sft, SftConfig
 
 
@@ -138,9 +138,7 @@ def run(
         training.loop.run(closed_loop if evaluate else None)
         return training
 
-    torch.set_num_threads(config.threads)
-    with together(config.processes, train) as group:
-        return train(group).export(out / "artifact")
+    return in_processes(config.processes, config.threads, train).export(out / "artifact")
 
 
 def _take_over(policy: Policy, start: Policy) -> None:

@@ -24,7 +24,7 @@ from kinema.schema import KinemaError
 from kinema.space.clip_shape import ClipShape
 from kinema.train.cpu import keep_freed_memory
 from kinema.train.loop import Loop, LoopConfig
-from kinema.train.parallel import Group, together
+from kinema.train.parallel import Group, in_processes
 from kinema.train.stages.vae import ClipStream, Reconstruction, psnr_db
 from kinema.train.stages.world import Imagining, Latents, LatentStream, Phase, batch_of
 
@@ -89,9 +89,7 @@ def train_vae(
         training.loop.run()
         return training
 
-    torch.set_num_threads(config.threads)
-    with together(config.processes, train) as group:
-        return train(group)
+    return in_processes(config.processes, config.threads, train)
 
 
 def load_vae(folder: Path) -> ChangeCode:
@@ -256,6 +254,4 @@ def train_world(
                 training.effects[phase.name] = unexplained(training.trained(), held_out)
         return training
 
-    torch.set_num_threads(config.threads)
-    with together(config.processes, train) as group:
-        return train(group)
+    return in_processes(config.processes, config.threads, train)
