@@ -78,9 +78,15 @@ def _flatten(optimizer: Optimizer) -> dict[str, Tensor]:
 
 def _restore(optimizer: Optimizer, flat: dict[str, Tensor]) -> None:
     for number, part in enumerate(optimizer.parts):
+        parameters = [p for group in part.param_groups for p in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in flat.items():
             owner, index, name = key.split(".", 2)
             if int(owner) == number:
-                state.setdefault(int(index), {})[name] = value
+                state.setdefault(int(index), {})[name] = _lying_as(parameters[int(index)], value)
         part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})
+
+
+def _lying_as(parameter: Tensor, value: Tensor) -> Tensor:
+    """A moment in its parameter's order in memory (channels last, say): the fused step sees no strides."""
+    return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
