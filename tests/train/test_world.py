@@ -3,12 +3,14 @@
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 
-from kinema.data.clips import apart, side_by_side
+from kinema.card.load import load_card
+from kinema.data.clips import ClipSource, apart, side_by_side
 from kinema.model import artifact, world_presets
 from kinema.model.change_code import ChangeCode
 from kinema.model.understanding import WORDS, Understood
@@ -18,7 +20,14 @@ from kinema.train.optim import OptimConfig, Optimizer
 from kinema.train.parallel import Group
 from kinema.train.stages.vae import Reconstruction, psnr_db
 from kinema.train.stages.world import Latents, LatentStream, Phase, batch_of
-from kinema.train.world import WorldTrainConfig, WorldTraining, train_world
+from kinema.train.world import (
+    VaeTrainConfig,
+    VaeTraining,
+    WorldTrainConfig,
+    WorldTraining,
+    train_vae,
+    train_world,
+)
 
 BOTH = Phase(name="both", steps=1, tasks={"image_to_video": 1.0}, views={"all": 1.0})
 
@@ -109,6 +118,17 @@ def test_two_processes_take_the_steps_of_one_with_the_whole_batch(tmp_path: Path
         )  # fmt: skip
 
 
+def test_only_phases_that_took_steps_are_judged(tmp_path: Path) -> None:
+    first = Phase(name="pictures", steps=2, tasks={"image": 1.0}, views={"first": 1.0})
+    for steps, resume, judged in ((2, False, ["pictures"]), (4, True, ["both"]), (4, True, [])):
+        config = replace(_config(), phases=(first, BOTH), loop=replace(_config().loop, steps=steps))
+        training = train_world(
+            config, _latents(), _latents(4), ChangeCode(**world_presets.CODE_TINY), _policy(), tmp_path,
+            resume=resume,
+        )  # fmt: skip
+        assert list(training.effects) == judged
+
+
 def test_weights_decide_which_bodies_are_drawn() -> None:
     latents = _latents()
     stream = LatentStream(latents, (BOTH,), batch_size=64, seed=0, weights={"ur5e": 1000.0})
@@ -144,6 +164,35 @@ def test_two_halves_of_a_run_equal_the_whole_bit_for_bit(tmp_path: Path) -> None
     second.loop.run()
     for name, value in whole.loop.ema.weights.items():
         assert torch.equal(second.loop.ema.weights[name], value), name
+
+
+class _Clips:
+    """Noise in place of a data set's clips."""
+
+    card = load_card("panda")
+
+    def __len__(self) -> int:
+        return 8
+
+    def frames(self, rows: np.ndarray) -> np.ndarray:
+        return np.stack(
+            [np.random.default_rng(row).integers(0, 256, (5, 2, 32, 32, 3), np.uint8) for row in rows]
+        )
+
+
+def test_two_halves_of_a_code_equal_the_whole_and_its_components_are_found_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = VaeTrainConfig(
+        name="test", code=world_presets.CODE_TINY, fitted_on=4, batch_size=2, loop=_config().loop
+    )
+    sources = cast(list[ClipSource], [_Clips()])
+    whole = train_vae(config, sources, tmp_path / "whole", resume=False)
+    VaeTraining(config, sources, tmp_path / "halves").loop.run(until=2)
+    monkeypatch.delattr(ChangeCode, "fit_first")
+    rest = train_vae(config, sources, tmp_path / "halves", resume=True)
+    for name, value in whole.loop.ema.weights.items():
+        assert torch.equal(rest.loop.ema.weights[name], value), name
 
 
 def test_the_code_learns_what_changes() -> None:

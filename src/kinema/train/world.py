@@ -46,9 +46,13 @@ class VaeTraining:
     """A run that can be resumed; `trained` has the averaged weights."""
 
     def __init__(
-        self, config: VaeTrainConfig, sources: Sequence[ClipSource], out: Path, group: Group | None = None
-    ) -> None:
-        """`group`: the processes that train together; each is given its share of every batch."""
+        self, config: VaeTrainConfig, sources: Sequence[ClipSource], out: Path, group: Group | None = None,
+        *, resume: bool = False,
+    ) -> None:  # fmt: skip
+        """`group`: the processes that train together; each is given its share of every batch.
+
+        resume: go on from the checkpoint below `out`
+        """
         group = group or Group()
         torch.set_num_threads(config.threads)
         keep_freed_memory()
@@ -56,7 +60,8 @@ class VaeTraining:
         out.mkdir(parents=True, exist_ok=True)
         self.config = config
         self.code = ChangeCode(**config.code)
-        self.code.fit_first(to_unit(clip[:, :, 0]) for clip in _some(sources, config.fitted_on, seed=0))
+        if not resume:  # a checkpoint holds the components
+            self.code.fit_first(to_unit(clip[:, :, 0]) for clip in _some(sources, config.fitted_on, seed=0))
         self.code.to(memory_format=torch.channels_last)
         stage = Reconstruction(self.code)
         stream = ClipStream(
@@ -64,6 +69,8 @@ class VaeTraining:
             streams=group.size,
         )  # fmt: skip
         self.loop = Loop(self.code, stage, stage.weights, stream, config.loop, out, group)
+        if resume:
+            self.loop.resume()
 
     def trained(self) -> ChangeCode:
         """The averaged weights as a code of their own, in eval mode."""
@@ -83,9 +90,7 @@ def train_vae(
     """Run to the end of the budget, in `config.processes` processes that share every batch."""
 
     def train(group: Group) -> VaeTraining:
-        training = VaeTraining(config, sources, out, group)
-        if resume:
-            training.loop.resume()
+        training = VaeTraining(config, sources, out, group, resume=resume)
         training.loop.run()
         return training
 
@@ -240,7 +245,7 @@ def train_world(
 ) -> WorldTraining:  # fmt: skip
     """Run to the end of the budget, in `config.processes` processes that share every batch.
 
-    After each phase of the curriculum, what is then `unexplained` of the held-out films goes into `effects`.
+    After each phase that took steps, what is then `unexplained` of the held-out films goes into `effects`.
     """
 
     def train(group: Group) -> WorldTraining:
@@ -249,8 +254,9 @@ def train_world(
             training.loop.resume()
         ends = [*accumulate(phase.steps for phase in config.phases[:-1]), None]
         for phase, end in zip(config.phases, ends):
+            begin = training.loop.step
             training.loop.run(until=end)
-            if group.is_chief:
+            if group.is_chief and training.loop.step > begin:  # not where it ended before, or never began
                 training.effects[phase.name] = unexplained(training.trained(), held_out)
         return training
 
