@@ -61,6 +61,7 @@ def train(
 ) -> None:
     """Train a policy and write its artifact: weights, cards, statistics, tokenizer, example, provenance."""
     from kinema import recipes
+    from kinema.bench.provenance import source_commit
     from kinema.train.run import run
 
     folder = out or Path("runs") / recipe
@@ -114,6 +115,7 @@ def train(
             resume=resume,
             init=init,
             evaluate=_closed_loop(folder) if evaluate_every else None,
+            commit=source_commit(),
         )
     print(f"artifact:    {artifact}")
     print(f"tensorboard: tensorboard --logdir {folder / 'tensorboard'}")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from kinema.bench.provenance import source_commit
 from kinema.commands.budget import budgeted
-from kinema.commands.provenance import trained
 from kinema.commands.terminal import saved_on_interrupt
 from kinema.data.looks import read_views
 from kinema.recipes.detector import DetectorRecipe
 from kinema.schema import KinemaError
 from kinema.train.detector import DetectorTraining, export
+from kinema.train.provenance import trained
 
 
 def train_detector(
@@ -35,7 +36,7 @@ def train_detector(
 
 
 def _provenance(training: DetectorTraining) -> dict[str, object]:
-    return trained(training.config, training.loop, training.model) | {
+    return trained(training.config, training.loop, training.model, source_commit()) | {
         "pictures": len(training.views.images),
         "seeds": [int(training.views.seed.min()), int(training.views.seed.max())],
     }

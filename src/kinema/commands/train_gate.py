@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from kinema.bench.provenance import source_commit
 from kinema.commands.budget import budgeted
-from kinema.commands.provenance import trained
 from kinema.commands.terminal import saved_on_interrupt
 from kinema.data import hazards
 from kinema.recipes.gate import GateRecipe
 from kinema.schema import KinemaError
 from kinema.train.gate import GateTraining, export
+from kinema.train.provenance import trained
 
 
 def train_gate(
@@ -33,7 +34,7 @@ def train_gate(
 
 
 def _provenance(training: GateTraining) -> dict[str, object]:
-    return trained(training.config, training.loop, training.model) | {
+    return trained(training.config, training.loop, training.model, source_commit()) | {
         "data": [
             {
                 "card": body.reader.card.name,

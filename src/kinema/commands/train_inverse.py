@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from kinema.bench.provenance import source_commit
 from kinema.commands.budget import budgeted
-from kinema.commands.provenance import trained
 from kinema.commands.terminal import saved_on_interrupt, table
 from kinema.recipes.inverse import InverseRecipe
 from kinema.train.inverse import InverseTraining
+from kinema.train.provenance import trained
 
 
 def train_inverse(
@@ -43,7 +44,7 @@ def errors_table(errors: Mapping[str, Any]) -> str:
 
 
 def _provenance(training: InverseTraining) -> dict[str, Any]:
-    return trained(training.config, training.loop, training.model) | {
+    return trained(training.config, training.loop, training.model, source_commit()) | {
         "pictures": training.config.pictures,
         "data": [
             {"card": source.card.name, "pictures": len(source), "data_set": root.parent.name}

@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from kinema.bench.provenance import source_commit
 from kinema.commands import policies
 from kinema.commands.budget import budgeted
-from kinema.commands.provenance import trained
 from kinema.commands.terminal import saved_on_interrupt
 from kinema.recipes.world import VaeRecipe, WorldRecipe
 from kinema.schema import KinemaError
+from kinema.train.provenance import trained
 
 _HELD_OUT = 64  # clips that the phases are judged on
 
@@ -64,7 +65,7 @@ def train_world(
 def provenance(training: Any) -> dict[str, Any]:
     """What the shipped weights were made of."""
     cards, counts = _counts(training.latents.card)
-    return trained(training.config, training.loop, training.model) | {
+    return trained(training.config, training.loop, training.model, source_commit()) | {
         "unexplained_after_phase": dict(training.effects),
         "clips": dict(zip(cards, counts)),
         "policy": dict(training.policy.provenance),

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import platform
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
-import kinema
 from kinema.card.prompt import prompt
 from kinema.data.mixture import Mixture
 from kinema.data.source import Source, measure_stats
@@ -23,6 +19,7 @@ from kinema.space.codec import Codec
 from kinema.train.cpu import keep_freed_memory
 from kinema.train.loop import Loop, LoopConfig
 from kinema.train.parallel import Group, in_processes
+from kinema.train.provenance import trained
 from kinema.train.stages.sft import Sft, SftConfig
 
 
@@ -51,11 +48,12 @@ class Training:
 
     def __init__(
         self, config: TrainConfig, sources: Sequence[Source], out: Path, init: Path | None = None,
-        group: Group | None = None,
+        group: Group | None = None, commit: str | None = None,
     ) -> None:  # fmt: skip
         """`init`: start from this artifact, its words and its statistics, instead of from nothing.
 
-        `group`: the processes that train together; each is given its share of every batch.
+        `group`: the processes that train together; each is given its share of every batch. `commit`: of the
+        source, for the provenance; None if unknown.
         """
         group = group or Group()
         torch.set_num_threads(config.threads)
@@ -81,7 +79,7 @@ class Training:
         self.tags = _tags(sources, self.tokenizer)
         stage = Sft(self.policy, self.tags, config.sft)
         self.loop = Loop(self.policy, stage, stage.weights, self.mixture, config.loop, out, group)
-        self._parent = dict(start.provenance) if start else None
+        self._parent, self._commit = dict(start.provenance) if start else None, commit
 
     def export(self, folder: Path) -> Path:
         """Write the averaged weights as an artifact."""
@@ -95,25 +93,14 @@ class Training:
         return folder
 
     def _provenance(self) -> dict:
-        config, loop = self.config, self.loop
-        return {
-            "recipe": config.name,
-            "kinema": kinema.__version__,
-            "commit": _commit(),
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "steps": loop.step,
-            "samples": loop.step * config.batch_size,
-            "batch_size": config.batch_size,
-            "train_s": round(loop.elapsed_s, 1),
-            "seed": config.loop.seed,
+        config = self.config
+        return trained(config, self.loop, self.policy, self._commit) | {
             "lr": config.loop.optim.lr,
             "matrix_lr": config.loop.optim.matrix_lr,
             "torch": torch.__version__,
-            "hardware": f"{platform.machine()}, device {config.loop.device}",
             "processes": config.processes,
             "threads": config.threads,
             "started_from": self._parent,
-            "parameters": sum(p.numel() for p in self.policy.parameters()),
             "data": [_described(source) for source in self.sources],
         }
 
@@ -121,6 +108,7 @@ class Training:
 def run(
     config: TrainConfig, sources: Sequence[Source], out: Path, *, resume: bool = False,
     init: Path | None = None, evaluate: Callable[[Path], Mapping[str, float]] | None = None,
+    commit: str | None = None,
 ) -> Path:  # fmt: skip
     """Train and return the artifact folder `out/artifact`.
 
@@ -128,7 +116,7 @@ def run(
     """
 
     def train(group: Group) -> Training:
-        training = Training(config, sources, out, init, group)
+        training = Training(config, sources, out, init, group, commit)
         if resume:
             training.loop.resume()
 
@@ -188,16 +176,3 @@ def _described(source: Source) -> dict:
         "windows": len(source.starts),
         "weight": source.weight,
     }
-
-
-def _commit() -> str:
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],
-            capture_output=True,
-            text=True,
-            cwd=Path(__file__).parent,
-        )
-    except FileNotFoundError:
-        return "unknown"
-    return done.stdout.strip() or "unknown"

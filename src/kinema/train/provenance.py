@@ -9,7 +9,6 @@ from typing import Any, Protocol
 from torch import nn
 
 import kinema
-from kinema.bench.provenance import source_commit
 from kinema.train.loop import Loop, LoopConfig
 
 
@@ -26,12 +25,12 @@ class StageConfig(Protocol):
     def threads(self) -> int: ...
 
 
-def trained(config: StageConfig, loop: Loop[Any], model: nn.Module) -> dict[str, Any]:
-    """Recipe, version, commit, steps, time, seed, machine and size."""
+def trained(config: StageConfig, loop: Loop[Any], model: nn.Module, commit: str | None) -> dict[str, Any]:
+    """Recipe, version, commit, steps, time, seed, machine and size. commit: of the source, if known."""
     return {
         "recipe": config.name,
         "kinema": kinema.__version__,
-        "commit": source_commit(),
+        "commit": commit,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "steps": loop.step,
         "samples": loop.step * config.batch_size,
