@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kinema import cli
+from kinema.bench.run import RunSettings
+from kinema.bench.world import BODIES
 from kinema.commands import beside, imagine
-from kinema.commands.eval_world import imagines_factory
+from kinema.commands.eval_world import evaluate_world, imagines_factory
 from kinema.schema import KinemaError
 
 
@@ -56,3 +61,37 @@ def test_all_say_the_same_of_one_that_is_missing(
 
 def test_a_baseline_needs_no_folder() -> None:
     assert imagines_factory("repeat").arguments == {}
+
+
+class _AskedError(Exception):
+    """Judging would begin now."""
+
+
+@pytest.mark.parametrize(
+    ("provenance", "given", "judged"),
+    [
+        ({"clips": {"aloha": 3, "ur5e": 5}}, (), ["aloha", "ur5e"]),
+        ({"clips": {"aloha": 3, "ur5e": 5}}, ("panda",), ["panda"]),
+        ({"by": "a test"}, (), list(BODIES)),
+        (None, (), list(BODIES)),  # a baseline knows no bodies of its own
+    ],
+    ids=["taught", "given", "untold", "baseline"],
+)
+def test_a_world_model_is_judged_on_the_bodies_it_was_trained_on(
+    provenance: Mapping[str, Any] | None, given: tuple[str, ...], judged: list[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    asked: list[RunSettings] = []
+
+    def begin(settings: RunSettings, *_: object, **__: object) -> None:
+        asked.append(settings)
+        raise _AskedError
+
+    monkeypatch.setattr("kinema.bench.run.run", begin)
+    model = "repeat"
+    if provenance is not None:
+        model = str(made(tmp_path / "mine"))
+        (tmp_path / "mine" / "world.json").write_text(json.dumps({"provenance": provenance}))
+    with pytest.raises(_AskedError):
+        evaluate_world(model, bodies=given, tasks=(), episodes=1, seed=0, workers=1, out=tmp_path / "out")
+    assert asked[0].benchmark.arguments == {"bodies": judged}

@@ -31,7 +31,7 @@ def evaluate_world(
     from kinema.bench.world_gallery import write_gallery
     from kinema.bench.world_scores import save_table, world_table
 
-    judged = {"bodies": list(bodies or BODIES)}
+    judged = {"bodies": list(bodies or _taught(model) or BODIES)}
     eyes = eyes_factory()
     arguments: dict[str, Any] = {"out": str(out), "eyes": asdict(eyes), **_beside(model)}
     settings = RunSettings(
@@ -51,6 +51,16 @@ def evaluate_world(
     print(summary(numbers))
     print(f"measures: {out / 'world.json'}")
     print(f"gallery:  {gallery}")
+
+
+def _taught(model: str) -> tuple[str, ...]:
+    """The bodies whose clips a world model was trained on; it refuses others. Empty where nobody said."""
+    from kinema.model.stored import read_json
+
+    if model in _BASELINES:
+        return ()
+    about = read_json(world_folder(model, others=_BASELINES) / "world.json", "world model")
+    return tuple(about.get("provenance", {}).get("clips", ()))
 
 
 def eyes_factory() -> Factory:

@@ -41,7 +41,7 @@ def evaluate(
         str, typer.Option(help="tabletop: seen, a held-out axis, axes joined by +, all; several with commas.")
     ] = "seen",
     robots: Annotated[
-        str, typer.Option(help="tabletop: bodies, with commas. Default: those the policy was trained on.")
+        str, typer.Option(help="tabletop, world: bodies, with commas. Default: those it was trained on.")
     ] = "",
     replan: Annotated[
         int | None, typer.Option(help="Steps of a chunk played before the next. Default: 4 or 8.", min=1)
