@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from kinema import cli
+from kinema.bench.metrics.tracks import Eyes, track
 from kinema.card.load import load_card
 from kinema.commands import dream
 from kinema.commands.dream_points import named_things, point_labels
@@ -37,7 +38,7 @@ class ToyEyes:
         return []
 
 
-def toy_film(instruction: str) -> Film:
+def toy_film(instruction: str = "press the green button") -> Film:
     frames = np.zeros((4, 2, 8, 8, 3), np.uint8)
     return Film(frames=frames, cameras=("front", "wrist"), fps=10 / 3, card="panda", instruction=instruction)
 
@@ -52,13 +53,14 @@ def test_sentences_say_what_to_point_at() -> None:
 
 
 def test_points_are_where_the_eyes_see_them_and_nothing_where_they_do_not() -> None:
-    labels = point_labels(toy_film("put the red block in the blue bowl"), ToyEyes())
+    tracks = track(toy_film(), ToyEyes())
+    labels = point_labels(tracks, "put the red block in the blue bowl")
     assert labels is not None
     assert labels.shape == (4, 2, 2, 3)
     np.testing.assert_allclose(labels[:, :, 0], np.broadcast_to([0.1, 0.0, 1.0], (4, 2, 3)))
     assert (labels[:, :, 1] == 0).all()
-    assert point_labels(toy_film("open the drawer"), ToyEyes()) is None
-    assert point_labels(toy_film("put the red block on the green plate"), ToyEyes()) is None
+    assert point_labels(tracks, "open the drawer") is None
+    assert point_labels(tracks, "put the red block on the green plate") is None
 
 
 class PerfectReader:
@@ -88,9 +90,11 @@ class PerfectReader:
         )
 
 
-def dreamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: PerfectReader) -> tuple[int, Path]:
+def dreamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: PerfectReader, eyes: Eyes | None = None
+) -> tuple[int, Path]:
     monkeypatch.setattr(dream, "film_reader", lambda name: reader)
-    monkeypatch.setattr(dream, "_eyes", lambda: None)
+    monkeypatch.setattr(dream, "_eyes", lambda: eyes)
     out = tmp_path / "dreams"
     words = [
         "dream",
@@ -130,6 +134,25 @@ def test_implausible_dreams_are_left_out_and_the_reason_is_kept(
     _, *fates = [json.loads(line) for line in (out / "dreamed.jsonl").read_text().splitlines()]
     assert not any(fate["kept"] for fate in fates)
     assert all("m/s" in fate["faults"][0] for fate in fates)
+
+
+def test_dreams_that_do_not_show_what_was_asked_for_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Still(ToyEyes):
+        colours = ("red", "yellow", "green", "blue", "purple")
+        things = (*(f"{c} button" for c in colours), *(f"{c} pressed button" for c in colours), "gripper")
+
+        def locate(self, pictures: np.ndarray) -> np.ndarray:
+            found = np.zeros((len(pictures), len(self.things), 3), np.float32)
+            found[:, :5] = [0.5, 0.5, 0.9]
+            return found
+
+    code, out = dreamed(tmp_path, monkeypatch, PerfectReader(), Still())
+    assert code == 0
+    _, *fates = [json.loads(line) for line in (out / "dreamed.jsonl").read_text().splitlines()]
+    assert not any(fate["kept"] for fate in fates)
+    assert all("moves nothing, not the" in fate["faults"][0] for fate in fates)
 
 
 def test_a_missing_reader_or_world_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from kinema.card.load import load_card
 from kinema.model import artifact, mmdit, world_artifact, world_presets
 from kinema.model.change_code import ChangeCode
 from kinema.model.understanding import Understood, understand
-from kinema.model.video_vae import VideoVae, latent_frames
+from kinema.model.video_vae import VideoVae, latent_frames, to_unit
 from kinema.model.world_artifact import World, first_picture_scene
 from kinema.model.world_model import Scene, WorldModel, latents_of, shifted, tokens_of
 from kinema.schema import KinemaError
@@ -97,9 +97,30 @@ def test_components_of_first_pictures_are_the_best_linear_code_of_what_they_were
     cells = (torch.randn(40, 2, 2, 6) @ torch.randn(6, 3 * 16 * 16)).mul(0.1)
     pictures = cells.view(40, 2, 2, 3, 16, 16).permute(0, 3, 1, 4, 2, 5).reshape(40, 3, 32, 32).clamp(-1, 1)
     code.fit_first([pictures[:20], pictures[20:]])
-    torch.testing.assert_close(code.basis @ code.basis.T, torch.eye(32), atol=1e-4, rtol=0)
+    torch.testing.assert_close(code.basis @ code.basis.T, torch.eye(40), atol=1e-4, rtol=0)
     back = code.decode_first(code.encode_first(pictures))
     assert (back - pictures).square().mean() < 0.01 * pictures.square().mean()
+
+
+def test_details_are_what_the_code_leaves_and_the_more_there_are_the_less_is_left() -> None:
+    torch.manual_seed(0)
+    left = []
+    for details in (0, 8, 512):
+        torch.manual_seed(1)
+        code = ChangeCode(**{**world_presets.CODE_TINY, "details": details}).eval()
+        films = torch.randint(0, 255, (6, 3, 9, 32, 32), dtype=torch.uint8)
+        code.fit_details([to_unit(films[:3]), to_unit(films[3:])])
+        latents = code.encode(films)
+        assert latents.shape == (6, 32 + details, 3, 2, 2)
+        back = code.decode(latents, films[:, :, 0])
+        left.append((back.float() - films.float()).square().mean().item())
+        held = code.encode(films[:, :, :1].repeat(1, 1, 5, 1, 1))[:, :, 1]
+        torch.testing.assert_close(code.still(films[:, :, 0]), held, atol=1e-3, rtol=0)
+    assert left[0] > left[1] > left[2]
+    strongest = latents[:, 32, 1:].square().mean()
+    torch.testing.assert_close(strongest, torch.tensor(1.0), atol=0.1, rtol=0)
+    with pytest.raises(ValueError, match="900 channels"):
+        ChangeCode(**{**world_presets.CODE_TINY, "details": 868})
 
 
 def test_pictures_change_one_by_one_and_only_where_their_code_does() -> None:
@@ -189,7 +210,7 @@ def test_given_segments_are_at_flow_time_0_and_carry_no_loss(world: World) -> No
             tokens = call["hidden_states"]
             assert isinstance(tokens, torch.Tensor)
             losses.append((tokens, call["img_shapes"]))
-            out = torch.zeros(1, tokens.shape[1], 32)
+            out = torch.zeros(1, tokens.shape[1], 40)
             out[:, 3 * 72 :] = float("nan")  # what comes out for a given token is never looked at
             return (out,)
 
@@ -200,7 +221,7 @@ def test_given_segments_are_at_flow_time_0_and_carry_no_loss(world: World) -> No
     tokens, shapes = losses[0]
     assert shapes[0] == [(3, 6, 12), (1, 6, 12)]
     # the given segment goes in as it is: no noise
-    torch.testing.assert_close(tokens[:, 3 * 72 :, :32], tokens_of(scene.given[0], 1))
+    torch.testing.assert_close(tokens[:, 3 * 72 :, :40], tokens_of(scene.given[0], 1))
 
 
 def test_the_baselines_do_not_see_what_they_must_not(world: World) -> None:

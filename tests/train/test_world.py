@@ -42,8 +42,8 @@ def _latents(clips: int = 6) -> Latents:
         seen=torch.ones(clips, dtype=torch.bool),
     )
     return Latents(
-        films=torch.randn(clips, 2, 32, 4, 6, 6, generator=g).half(),
-        still=torch.randn(clips, 2, 32, 6, 6, generator=g).half(),
+        films=torch.randn(clips, 2, 40, 4, 6, 6, generator=g).half(),
+        still=torch.randn(clips, 2, 40, 6, 6, generator=g).half(),
         understood=understood,
         card=np.array(["panda"] * (clips - 2) + ["ur5e"] * 2),
     )
@@ -62,15 +62,15 @@ def test_views_side_by_side_come_apart_again() -> None:
 def test_tasks_differ_in_what_is_given_and_in_what_may_be_seen() -> None:
     rows, latents = torch.tensor([1, 3]), _latents()
     follow = batch_of(latents, rows, "image_to_video", "all")
-    assert follow.wanted.shape == (2, 32, 3, 6, 12)
+    assert follow.wanted.shape == (2, 40, 3, 6, 12)
     assert follow.scene.understood.seen.all()
     torch.testing.assert_close(
         torch.cat([follow.scene.given[0], follow.wanted], 2)[:, :, :, :, 6:], latents.films[rows, 1].float()
     )
     film = batch_of(latents, rows, "video", "last")
-    assert film.wanted.shape == (2, 32, 4, 6, 6)
+    assert film.wanted.shape == (2, 40, 4, 6, 6)
     picture = batch_of(latents, rows, "image", "first")
-    assert picture.wanted.shape == (2, 32, 1, 6, 6)
+    assert picture.wanted.shape == (2, 40, 1, 6, 6)
     for batch in (film, picture):
         assert batch.scene.given == ()
         assert not batch.scene.still.any()

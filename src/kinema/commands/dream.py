@@ -147,13 +147,10 @@ def _dreams(
 
 def _keep(one: _Dream, writer: Writer, eyes: Eyes | None, replay: bool) -> Fate:
     """Write the dream unless it has faults; replay it when asked."""
-    from kinema.commands.dream_points import point_labels
     from kinema.data.dreamed import DreamLimits, episode, faults
 
-    found = faults(one.motion, one.env.card, DreamLimits())
-    points = None if eyes is None else point_labels(one.film, eyes)
-    if eyes is not None and points is None:
-        found = (*found, "the sentence names nothing that could be pointed at")
+    points, unseen = (None, ()) if eyes is None else _looked_at(one, eyes)
+    found = (*faults(one.motion, one.env.card, DreamLimits()), *unseen)
     if not found:
         writer.add_episode(**episode(one.film, one.motion, points=points))
     return Fate(
@@ -166,6 +163,22 @@ def _keep(one: _Dream, writer: Writer, eyes: Eyes | None, replay: bool) -> Fate:
         drift=round(float(one.motion.drift.mean()), 4),
         success=_replayed(one.env, one.seed, one.motion.actions) if replay else None,
     )
+
+
+def _looked_at(one: _Dream, eyes: Eyes) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Where the sentence points in the film, and why the film does not show what it asks for."""
+    from kinema.bench.metrics.following import judge
+    from kinema.bench.metrics.tracks import track
+    from kinema.commands.dream_points import point_labels
+
+    tracks = track(one.film, eyes)
+    points = point_labels(tracks, one.film.instruction)
+    if points is None:
+        return None, ("the sentence names nothing that could be pointed at",)
+    shown = judge(tracks, one.film.instruction, one.env.card)
+    if not shown.right_thing:
+        return points, (f"the film moves {', '.join(shown.moved) or 'nothing'}, not the {shown.named}",)
+    return points, () if shown.placed else (f"the {shown.named} does not end where it should",)
 
 
 def _replayed(env: TabletopEnv, seed: int, actions: np.ndarray, rest: int = 5) -> bool:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kinema.bench.metrics.tracks import SEEN_FROM, Eyes
-from kinema.schema import Film
+from kinema.bench.metrics.tracks import SEEN_FROM, Tracks
 from kinema.worlds.tabletop.parse import parse_instruction
 
 _PLACES = {"push": "area", "stack": "block"}
@@ -24,16 +23,12 @@ def named_things(instruction: str) -> tuple[str, str] | None:
     return f"{request.thing} block", f"{request.place} {_PLACES.get(request.family, request.kind)}"
 
 
-def point_labels(film: Film, eyes: Eyes) -> np.ndarray | None:
+def point_labels(tracks: Tracks, instruction: str) -> np.ndarray | None:
     """float32 (F, V, 2, 3): u, v in [0, 1] and whether it is seen; None where nothing can be pointed at."""
-    names = named_things(film.instruction)
-    if names is None or not set(names) <= set(eyes.things):
+    names = named_things(instruction)
+    if names is None or not set(names) <= set(tracks.things):
         return None
-    F, V = film.frames.shape[:2]
-    columns = [list(eyes.things).index(name) for name in names]
-    found = eyes.locate(film.frames.reshape(F * V, *film.frames.shape[2:])).reshape(F, V, -1, 3)[
-        :, :, columns
-    ]
+    found = tracks.points[:, :, [tracks.things.index(name) for name in names]]
     seen = found[..., 2:] >= SEEN_FROM
     inside = np.clip(found[..., :2], 0.0, 1.0)
     return np.where(seen, np.concatenate([inside, np.ones_like(seen)], -1), 0.0).astype(np.float32)

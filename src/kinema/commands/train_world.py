@@ -32,7 +32,7 @@ def train_vae(
     kept, code = recipe.clips(data, "validation"), training.trained()
     known, unknown = (world.psnr_of(code, kept, first_known=first) for first in (True, False))
     print(f"PSNR on clips kept back: {known:.2f} dB beside the first picture, {unknown:.2f} dB from its code")
-    return training.export(out)
+    return world.save_vae(code, out)
 
 
 def train_world(

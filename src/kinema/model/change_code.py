@@ -6,12 +6,16 @@ decoder takes everything else from the first picture, through skips and a mask. 
 (principal components of blocks) reach the same PSNR, but a network of a few million parameters does not learn
 to predict them: their numbers have no meaning that neighbours share.
 
+What the decoder still gets wrong, edges above all, is coded by principal components: of the same cell in
+four pictures at once, since what it gets wrong stays wrong. These details are in units of the strongest of
+them, so that most are small numbers, and what predicts latents by squared error cares for them little.
+
 The first picture itself is coded by the principal components of its cells. Where the picture is at hand, as
 in image and text to video, the decoder is given the picture and not its code. Four later pictures make one
-latent frame, one after the other in its channels.
+latent frame: their codes one after the other in its channels, then their details.
 
-Axes: B batch, F frames, n later ones, S side, c channels of a picture, C = 4 c, T = 1 + (F - 1) / 4,
-h = S / 16.
+Axes: B batch, F frames, n later ones, S side, c channels of a picture, d details, C = 4 c + d,
+T = 1 + (F - 1) / 4, t = T - 1, h = S / 16.
 """
 
 from __future__ import annotations
@@ -37,8 +41,9 @@ class ChangeCode(ModelMixin, ConfigMixin):
 
     @register_to_config
     def __init__(
-        self, per_picture: int = 32, widths: Sequence[int] = (24, 40, 80, 128), noise: float = 0.3
-    ) -> None:
+        self, per_picture: int = 32, details: int = 0, widths: Sequence[int] = (24, 40, 80, 128),
+        noise: float = 0.2,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.first, self.see = _Pyramid(3, widths), _Pyramid(6, widths)
         self.squeeze = nn.Conv2d(widths[-1], per_picture, 1)
@@ -48,25 +53,31 @@ class ChangeCode(ModelMixin, ConfigMixin):
         self.up = nn.ModuleList([nn.Conv2d(wide, thin, 1) for thin, wide in pairwise(widths)])
         self.out = nn.Conv2d(widths[0], 4 * (3 + 1), 3, padding=1)
         size = 3 * CELL_PX**2
+        if self.channels > size:
+            raise ValueError(f"{self.channels} channels; a cell of a picture has only {size} components")
         for name, value in (
             ("basis", torch.eye(size)[: self.channels]),
             ("mean", torch.zeros(size)),
             ("scale", torch.ones(self.channels)),
+            ("left_basis", torch.eye(FRAMES_PER_LATENT * size)[:details]),
+            ("left_scale", torch.ones(())),
         ):
             self.register_parameter(name, nn.Parameter(value, requires_grad=False))
 
     @property
     def channels(self) -> int:
-        return FRAMES_PER_LATENT * self.config.per_picture
+        return FRAMES_PER_LATENT * self.config.per_picture + self.config.details
 
     # --- whole films --------------------------------------------------------------------------------
 
     def encode(self, pictures: Tensor) -> Tensor:
         """uint8 (B, 3, F, S, S) to latents (B, C, T, h, h)."""
         x = to_unit(pictures)
-        parts = [self.encode_first(x[:, :, 0])[:, :, None]]
-        if x.shape[2] > 1:
-            parts.append(_folded(self.encode_later(x[:, :, 0], x[:, :, 1:].transpose(1, 2))))
+        first, later = x[:, :, 0], x[:, :, 1:].transpose(1, 2)
+        parts = [self.encode_first(first)[:, :, None]]
+        if later.shape[1]:
+            code = self.encode_later(first, later)
+            parts.append(self._latents(code, later - self.decode_later(code, first)))
         return torch.cat(parts, 2)
 
     def decode(self, latents: Tensor, first: Tensor | None = None) -> Tensor:
@@ -74,14 +85,33 @@ class ChangeCode(ModelMixin, ConfigMixin):
         seen = self.decode_first(latents[:, :, 0]) if first is None else to_unit(first)
         film = seen[:, None]
         if latents.shape[2] > 1:
-            later = self.decode_later(_unfolded(latents[:, :, 1:], self.config.per_picture), seen)
-            film = torch.cat([film, later], 1)
-        return to_bytes(film.transpose(1, 2))
+            codes, details = latents[:, :, 1:].tensor_split([FRAMES_PER_LATENT * self.config.per_picture], 1)
+            later = self.decode_later(_unfolded(codes, self.config.per_picture), seen)
+            film = torch.cat([film, later + self._left(details)], 1)
+        return to_bytes(film.clamp(-1, 1).transpose(1, 2))
 
     def still(self, pictures: Tensor) -> Tensor:
         """uint8 (B, 3, S, S) to the latent (B, C, h, h) of four later ones that are the same."""
         first = to_unit(pictures)
-        return self.encode_later(first, first[:, None])[:, 0].repeat(1, FRAMES_PER_LATENT, 1, 1)
+        code = self.encode_later(first, first[:, None])
+        left = first[:, None] - self.decode_later(code, first)
+        times = (1, FRAMES_PER_LATENT, 1, 1, 1)
+        return self._latents(code.repeat(times), left.repeat(times))[:, :, 0]
+
+    def _latents(self, code: Tensor, left: Tensor) -> Tensor:
+        """Codes (B, n, c, h, h) and what they leave (B, n, 3, S, S) to (B, C, t, h, h)."""
+        details = _cells(_by_four(left)) @ self.left_basis.T / self.left_scale
+        return torch.cat([_folded(code), details.unflatten(0, (len(left), -1)).permute(0, 4, 1, 2, 3)], 1)
+
+    def _left(self, details: Tensor) -> Tensor:
+        """Details (B, d, t, h, h) to pictures (B, n, 3, S, S)."""
+        cells = details.permute(0, 2, 3, 4, 1).flatten(0, 1) * self.left_scale @ self.left_basis
+        return (
+            _pictures(cells, 3 * FRAMES_PER_LATENT)
+            .unflatten(1, (FRAMES_PER_LATENT, 3))
+            .unflatten(0, (len(details), -1))
+            .flatten(1, 2)
+        )
 
     # --- the first picture --------------------------------------------------------------------------
 
@@ -106,9 +136,21 @@ class ChangeCode(ModelMixin, ConfigMixin):
     def decode_first(self, latent: Tensor) -> Tensor:
         """What undoes `encode_first`, as far as the components say."""
         cells = (latent.permute(0, 2, 3, 1) * self.scale) @ self.basis + self.mean
-        B, h, w, _ = cells.shape
-        x = cells.view(B, h, w, 3, CELL_PX, CELL_PX).permute(0, 3, 1, 4, 2, 5)
-        return x.reshape(B, 3, h * CELL_PX, w * CELL_PX).clamp(-1, 1)
+        return _pictures(cells, 3).clamp(-1, 1)
+
+    @torch.no_grad()
+    def fit_details(self, films: Iterable[Tensor]) -> None:
+        """Find the components of what the trained code leaves of films in [-1, 1] (B, 3, F, S, S)."""
+        size = self.left_basis.shape[1]
+        moment, count = torch.zeros(size, size), 0
+        for film in films:
+            first, later = film[:, :, 0], film[:, :, 1:].transpose(1, 2)
+            left = later - self.decode_later(self.encode_later(first, later), first)
+            cells = _cells(_by_four(left)).flatten(0, 2)
+            moment, count = moment + cells.T @ cells, count + len(cells)
+        power, vectors = torch.linalg.eigh(moment / count)
+        self.left_basis.copy_(vectors.flip(1)[:, : self.config.details].T)
+        self.left_scale.copy_(power[-1].clamp_min(1e-6).sqrt())
 
     # --- the later ones -----------------------------------------------------------------------------
 
@@ -174,17 +216,29 @@ class _Pyramid(nn.Module):
 
 
 def _cells(pictures: Tensor) -> Tensor:
-    """(B, 3, H, W) to (B, h, w, 3 * 16 * 16)."""
-    B, _, H, W = pictures.shape
-    x = pictures.reshape(B, 3, H // CELL_PX, CELL_PX, W // CELL_PX, CELL_PX)
+    """(B, k, H, W) to (B, h, w, k * 16 * 16)."""
+    B, k, H, W = pictures.shape
+    x = pictures.reshape(B, k, H // CELL_PX, CELL_PX, W // CELL_PX, CELL_PX)
     return x.permute(0, 2, 4, 1, 3, 5).flatten(3)
 
 
+def _pictures(cells: Tensor, k: int) -> Tensor:
+    """What undoes `_cells`."""
+    B, h, w, _ = cells.shape
+    x = cells.reshape(B, h, w, k, CELL_PX, CELL_PX).permute(0, 3, 1, 4, 2, 5)
+    return x.reshape(B, k, h * CELL_PX, w * CELL_PX)
+
+
+def _by_four(pictures: Tensor) -> Tensor:
+    """(B, n, 3, S, S) to (B * t, 4 * 3, S, S): four pictures as the channels of one."""
+    return pictures.unflatten(1, (-1, FRAMES_PER_LATENT)).flatten(0, 1).flatten(1, 2)
+
+
 def _folded(code: Tensor) -> Tensor:
-    """(B, n, c, h, w) to (B, 4 c, n / 4, h, w)."""
+    """(B, n, c, h, w) to (B, 4 c, t, h, w)."""
     return code.unflatten(1, (-1, FRAMES_PER_LATENT)).flatten(2, 3).transpose(1, 2)
 
 
 def _unfolded(latents: Tensor, per_picture: int) -> Tensor:
-    """What undoes `_folded`."""
+    """(B, 4 c, t, h, w) to (B, n, c, h, w)."""
     return latents.transpose(1, 2).unflatten(2, (FRAMES_PER_LATENT, per_picture)).flatten(1, 2)

@@ -33,7 +33,7 @@ class InverseTrainConfig:
     inverse: InverseConfig = field(default_factory=InverseConfig)
     batch_size: int = 24
     pictures: int = 4
-    episodes: int = 100
+    episodes: int = 250
     loop: LoopConfig
     threads: int = 1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -28,6 +28,8 @@ from kinema.train.parallel import Group, in_processes
 from kinema.train.stages.vae import ClipStream, Reconstruction, psnr_db
 from kinema.train.stages.world import Imagining, Latents, LatentStream, Phase, batch_of
 
+_AT_ONCE = 8  # whole clips that go through the code together
+
 
 @dataclass(frozen=True, kw_only=True)
 class VaeTrainConfig:
@@ -35,7 +37,7 @@ class VaeTrainConfig:
 
     name: str
     code: dict
-    fitted_on: int = 240  # clips that the components of first pictures are found on
+    fitted_on: int = 240  # clips that the components, of first pictures and of details, are found on
     batch_size: int = 24
     loop: LoopConfig
     threads: int = 1
@@ -58,7 +60,7 @@ class VaeTraining:
         keep_freed_memory()
         torch.manual_seed(config.loop.seed)
         out.mkdir(parents=True, exist_ok=True)
-        self.config = config
+        self.config, self.sources = config, sources
         self.code = ChangeCode(**config.code)
         if not resume:  # a checkpoint holds the components
             self.code.fit_first(to_unit(clip[:, :, 0]) for clip in _some(sources, config.fitted_on, seed=0))
@@ -73,15 +75,17 @@ class VaeTraining:
             self.loop.resume()
 
     def trained(self) -> ChangeCode:
-        """The averaged weights as a code of their own, in eval mode."""
+        """The averaged weights as a code of their own, in eval mode; its details are found now."""
         code = ChangeCode(**self.config.code)
         code.load_state_dict({k: v.detach().clone() for k, v in self.loop.ema.weights.items()})
-        return code.eval()
+        code.eval().fit_details(to_unit(clip) for clip in _some(self.sources, self.config.fitted_on, seed=1))
+        return code
 
-    def export(self, folder: Path) -> Path:
-        """The code in diffusers' format: `vae` below the folder."""
-        self.trained().save_pretrained(folder / "vae")
-        return folder
+
+def save_vae(code: ChangeCode, folder: Path) -> Path:
+    """The code in diffusers' format: `vae` below the folder."""
+    code.save_pretrained(folder / "vae")
+    return folder
 
 
 def train_vae(
@@ -98,7 +102,7 @@ def train_vae(
 
 
 def load_vae(folder: Path) -> ChangeCode:
-    """What `VaeTraining.export` wrote."""
+    """What `save_vae` wrote."""
     return ChangeCode.from_pretrained(folder / "vae").eval()
 
 
@@ -109,14 +113,14 @@ def psnr_of(
     return psnr_db(code, _some(sources, clips, seed=2), first_known=first_known)
 
 
-def _some(sources: Sequence[ClipSource], clips: int, seed: int) -> list[torch.Tensor]:
-    """About so many whole clips, evenly over the sources."""
+def _some(sources: Sequence[ClipSource], clips: int, seed: int) -> Iterator[torch.Tensor]:
+    """About so many whole clips, evenly over the sources, a few at a time."""
     rng = np.random.default_rng(seed)
     each = max(1, clips // len(sources))
-    return [
-        view_by_view(source.frames(rng.choice(len(source), min(each, len(source)), replace=False)))
-        for source in sources
-    ]
+    for source in sources:
+        rows = rng.choice(len(source), min(each, len(source)), replace=False)
+        for at in range(0, len(rows), _AT_ONCE):
+            yield view_by_view(source.frames(rows[at : at + _AT_ONCE]))
 
 
 def make_latents(

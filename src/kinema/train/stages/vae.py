@@ -6,7 +6,7 @@ pixels, and it is what everything after this looks at.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -61,7 +61,7 @@ class Reconstruction:
 
 
 @torch.inference_mode()
-def psnr_db(code: ChangeCode, batches: Sequence[Tensor], *, first_known: bool = True) -> float:
+def psnr_db(code: ChangeCode, batches: Iterable[Tensor], *, first_known: bool = True) -> float:
     """Peak signal-to-noise ratio of later pictures after a round trip: the mean over clips.
 
     first_known: whether the decoder has the first picture, or only its code
