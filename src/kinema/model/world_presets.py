@@ -17,13 +17,13 @@ from kinema.model.connector import Conditioning, Connector
 from kinema.model.world_model import WorldConfig, WorldModel
 
 CODE_TINY: dict = dict(per_picture=8, details=8, widths=[8, 8, 16, 16])
-CODE_NANO: dict = dict(per_picture=32, details=128, widths=[24, 40, 80, 128])
+CODE_NANO: dict = dict(per_picture=32, details=96, widths=[24, 40, 80, 128])
 _PROPORTION = (16, 56, 56)  # of a head's channels for time, height and width
 
 
 def nano() -> WorldConfig:
     """About 9 M parameters over the nano policy's backbone (192 wide, cells of 16 px)."""
-    return _small(z_dim=256, layers=6, heads=3, head_dim=64, width=192, guide=32, grid=6)
+    return _small(z_dim=224, layers=6, heads=3, head_dim=64, width=192, guide=32, grid=6)
 
 
 def tiny() -> WorldConfig:

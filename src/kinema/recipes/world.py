@@ -37,12 +37,12 @@ def nano_vae() -> VaeRecipe:
     """The video code of the nano world model."""
     return VaeRecipe(
         name="nano_vae",
-        summary="the nano world model's video code (twenty minutes on two cores)",
+        summary="the nano world model's video code (forty minutes on two cores)",
         train=VaeTrainConfig(
             name="nano_vae",
             code=world_presets.CODE_NANO,
             loop=LoopConfig(
-                steps=3000,
+                steps=5000,
                 save_every=100,
                 optim=OptimConfig(
                     lr=2e-3, matrix_lr=None, weight_decay=0.01, warmup_steps=30, ema_decay=0.99
