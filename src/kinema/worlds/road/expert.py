@@ -14,6 +14,8 @@ _BRAKE_M_S2 = 3.0
 _AHEAD_S = (7.0, 3.0)  # how far is looked ahead before a crossing is entered, and a lane
 _STEP_S = 0.25
 _CLEAR_M = 1.2
+_BESIDE_M = 12.0
+_CREEP_M_S = 1.5
 
 
 class RoadExpert:
@@ -26,10 +28,11 @@ class RoadExpert:
     def act(self) -> np.ndarray:
         """The clean action (speed, steering) for the present state."""
         env = self._env
-        wanted = env.line
-        if env.family.startswith("change") and not self._may_change():
-            wanted = env.start_line
+        waits = env.family.startswith("change") and not self._may_change()
+        wanted = env.start_line if waits else env.line
         speed = self._speed(env.car, wanted, env.traffic)
+        if waits:
+            speed = min(speed, self._behind(env.line))
         if self._must_wait(wanted):
             speed = min(speed, _stopping(self._to_stop_line()))
         return env.clamp(np.array([speed, pursue(env.car, wanted)]))
@@ -50,6 +53,18 @@ class RoadExpert:
         if self._env.family == "follow":
             speed = min(9.0, max(speed, 0.0))
         return speed
+
+    def _behind(self, wanted: Line) -> float:
+        """The speed at which a car that keeps beside us in a lane gets ahead, so that there is a gap."""
+        along = wanted.along(self._env.car.axle)
+        beside = [
+            other.speed
+            for other in self._env.traffic
+            if abs(wanted.aside(other.pose.center)) < 1.8
+            and _same_way(self._env.car, other.pose)
+            and abs(wanted.along(other.pose.axle) - along) < _BESIDE_M
+        ]
+        return max(_CREEP_M_S, min(beside) - 2.0) if beside else np.inf
 
     def _to_stop_line(self) -> float:
         """How far the nose is before the line to stop at [m]; negative beyond it."""
