@@ -23,13 +23,13 @@ class DreamLimits:
 
     drift:     most that two readings of the film may lie apart, on average, in half widths of the statistics
     reach_m:   how far outside the card's workspace a tool may seem to be
-    speed_m_s: of a tool; joints are held to their card's own speeds
+    speed_m_s: of a tool (the tabletop demonstrations reach 0.8); joints are held to their card's own speeds
     least_m:   shortest way of a tool, or of the farthest joint in rad, that counts as doing something
     """
 
     drift: float = 0.12
     reach_m: float = 0.02
-    speed_m_s: float = 0.6
+    speed_m_s: float = 0.9
     least_m: float = 0.05
 
 
