@@ -27,11 +27,11 @@ def nano_inverse() -> InverseRecipe:
     """Three bodies on the tabletop, two 96 px cameras, pictures 0.3 s apart."""
     return InverseRecipe(
         name="nano_inverse",
-        summary="actions from films of three bodies on the tabletop (15 minutes on one core)",
+        summary="actions from films of three bodies on the tabletop (half an hour on one core)",
         train=InverseTrainConfig(
             name="nano_inverse",
             loop=LoopConfig(
-                steps=6000,
+                steps=7000,
                 optim=OptimConfig(
                     lr=2e-3, matrix_lr=None, weight_decay=0.01, warmup_steps=100, ema_decay=0.998
                 ),
