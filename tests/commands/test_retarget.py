@@ -10,17 +10,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from kinema import cli
 from kinema.card.load import load_card
+from kinema.commands import compose
+from kinema.commands.compose import composer
+from kinema.commands.demonstrations import aligned_episodes, plain_film
 from kinema.commands.make_human import make_human
-from kinema.commands.retarget import _episodes, _plain, retarget, run
-from kinema.data.aligned import HAND, STREAMS, aligned_clips, stream_frames
+from kinema.commands.retarget import retarget, run
+from kinema.data.aligned import HAND, STREAMS, aligned_clips, camera_name
 from kinema.data.lerobot import Dataset
 from kinema.data.source import from_dataset
 from kinema.data.video import encode
+from kinema.model import world_presets
+from kinema.model.change_code import ChangeCode
+from kinema.model.scene2robot import Scene2Robot, save, segments
+from kinema.model.world_model import WorldModel
 from kinema.recipes.debug import debug
 from kinema.schema import KinemaError
+from kinema.space.clip_shape import BACKGROUND, ClipShape
 from kinema.train.run import run as train
 from kinema.worlds.aligned import perform
 from kinema.worlds.stage import VIEWS, HandWorld
@@ -43,11 +52,19 @@ def test_a_set_holds_four_aligned_streams_and_goes_on(human: Path) -> None:
     assert dataset.num_episodes == 2
     assert len(np.unique(dataset.column("scene")[:, 0])) == 2
     assert dataset.column(HAND).shape[1] == 5
-    steps = np.arange(3)
-    assert {stream_frames(dataset, s, steps).shape for s in STREAMS} == {(3, 2, SIZE, SIZE, 3)}
-    clips = aligned_clips([human], frames=5)
-    assert clips.frames.shape == (2, 3, 5, 2, SIZE, SIZE, 3)
-    assert clips.robots == ("panda", "panda")
+    assert dataset.camera_names == tuple(camera_name(s, v) for s in STREAMS for v in VIEWS)
+    clips = aligned_clips(dataset, ClipShape(frames=5, size=SIZE))
+    assert clips.body == "panda"
+    rows = np.array([0])
+    scene, alone, robot = (part.frames(rows)[0] for part in (clips.scene, clips.alone, clips.robot))
+    assert scene.shape == alone.shape == robot.shape == (5, 2, SIZE, SIZE, 3)
+    np.testing.assert_array_equal(scene[0], scene[1])  # what is known before there is a robot
+    np.testing.assert_array_equal(robot[0], scene[0])
+    assert (alone[0] == BACKGROUND).all()
+    seen = np.abs(alone[1:].astype(int) - BACKGROUND).max(-1) > 40
+    differs = np.abs(robot[1:].astype(int) - scene[1:]).max(-1) > 40
+    assert 0.02 < seen.mean() < 0.6
+    assert (differs & seen).sum() > 0.6 * seen.sum()  # frame by frame the robot is where it is alone
 
 
 def test_a_body_that_cannot_reach_is_refused_with_those_that_can(tmp_path: Path) -> None:
@@ -56,7 +73,7 @@ def test_a_body_that_cannot_reach_is_refused_with_those_that_can(tmp_path: Path)
 
 
 def test_a_retargeted_set_replays_and_trains_a_policy(human: Path, tmp_path: Path) -> None:
-    report = run(_episodes(human, "ur5e", 1), "ur5e", tmp_path)
+    report = run(aligned_episodes(human, "ur5e", 1), "ur5e", tmp_path)
     row = report["episodes"][0]
     assert row["tool_error_max_mm"] < 1.0
     assert report["replayed"] == 1
@@ -75,12 +92,39 @@ def test_a_retargeted_set_replays_and_trains_a_policy(human: Path, tmp_path: Pat
     assert (train(short, [source], tmp_path / "run") / "weights.safetensors").exists()
 
 
+def test_a_model_composes_where_one_is_shipped_for_this_size_and_the_report_says_who(
+    human: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = tmp_path / "shipped"
+    monkeypatch.setattr(compose, "SHIPPED_FOLDER", shipped)
+    with pytest.raises(KinemaError, match="no scene-to-robot model in"):
+        run(aligned_episodes(human, "panda", 1), "panda", tmp_path, composed_by="model")
+    torch.manual_seed(0)
+    made = Scene2Robot(
+        model=WorldModel(world_presets.tiny_scene2robot()).eval(),
+        vae=ChangeCode(**world_presets.CODE_TINY).eval(),
+        clips=ClipShape(frames=5, size=SIZE), provenance={"clips": {"ur5e": 3}},
+    )  # fmt: skip
+    scene = torch.zeros(1, 40, 2, 2, 4)
+    save(shipped, made, segments(scene, scene, 2))
+    report = run(aligned_episodes(human, "panda", 1), "panda", tmp_path)
+    assert report["composed_by"] == "scene-to-robot model, shown in scenes: ur5e"
+    (row,) = report["episodes"]
+    assert row["shows"] == "the hand | scene-to-robot model | the true robot in the scene"
+    assert row["replayed"]
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data:video/mp4;base64,") == 1
+    assert row["instruction"] in page
+    assert composer("depth", SIZE)[0] == "depth composite"
+    assert composer(None, 96)[0] == f"depth composite (the model makes pictures of {SIZE} px, not 96)"
+
+
 def test_a_plain_film_is_split_into_views_and_its_still_background(tmp_path: Path) -> None:
     frames = np.full((7, 16, 32, 3), 120, np.uint8)
     for step in range(6):
         frames[step, 4:8, 2 * step : 2 * step + 2] = 230
     encode(tmp_path / "film.mp4", frames, 10.0)
-    shown = _plain(tmp_path / "film.mp4", "wave", 10.0)
+    shown = plain_film(tmp_path / "film.mp4", "wave", 10.0)
     assert shown.path is None
     assert {v.shape for v in shown.human.values()} == {(7, 16, 16, 3)}
     assert np.abs(shown.empty["front"].astype(int) - 120).max() < 12
@@ -115,7 +159,7 @@ def test_a_plain_film_becomes_a_robots_episode(
 
 
 def test_an_episode_that_cannot_be_tracked_is_left_out_of_a_set(human: Path, tmp_path: Path) -> None:
-    (shown,) = _episodes(human, "ur5e", 1)
+    (shown,) = aligned_episodes(human, "ur5e", 1)
     unmoved = replace(shown, human={view: frames[:1].repeat(19, 0) for view, frames in shown.human.items()})
     report = run([unmoved, shown], "ur5e", tmp_path, track=True)
     assert report["untracked"]["0"].startswith("nothing moves in the view front and side")

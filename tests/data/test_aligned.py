@@ -6,35 +6,60 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from kinema.data.aligned import AlignedClips, clip_frames, reduced
+from kinema.data import aligned
+from kinema.data.aligned import SegmentClips, aligned_sets
 from kinema.schema import KinemaError
+from kinema.space.clip_shape import BACKGROUND, ClipShape
+
+LENGTHS = (100, 20)
 
 
-def test_clips_stay_in_their_episode_and_hold_its_last_frame() -> None:
-    dataset = SimpleNamespace(episode_bounds=np.array([[0, 100], [100, 120]]))
-    clips = clip_frames(dataset, frames=13, every=3, starts_per_episode=3)  # type: ignore[arg-type]
-    assert clips.shape[1] == 13
-    np.testing.assert_array_equal(clips[0], np.arange(0, 39, 3))
-    short = clips[clips[:, 0] >= 100]
-    assert short.max() == 119
-    assert np.all(np.diff(clips) >= 0)
-    assert {int(row[0]) for row in short} >= {100}
+class _Cache:
+    """Pictures whose red says which stream they are of and whose green and blue say the frame."""
+
+    def __init__(self, dataset: object, *, size: int, cameras: tuple[str, ...]) -> None:
+        self.size, self.cameras = size, cameras
+        self._red = [aligned.STREAMS.index(name.rpartition("_")[0]) for name in cameras]
+
+    def __getitem__(self, steps: np.ndarray) -> np.ndarray:
+        pictures = np.zeros((len(steps), len(self.cameras), self.size, self.size, 3), np.uint8)
+        pictures[..., 0], pictures[..., 1] = np.array(self._red)[:, None, None], steps[:, None, None, None]
+        return pictures
 
 
-def test_reducing_keeps_the_mean_and_refuses_what_does_not_divide() -> None:
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 3, 48, 48, 3), np.uint8)
-    small = reduced(pictures, 16)
-    assert small.shape == (2, 3, 16, 16, 3)
-    np.testing.assert_allclose(small.mean((-3, -2)), pictures.mean((-3, -2)), atol=0.5)
-    with pytest.raises(KinemaError, match="48 px cannot be averaged to 36 px"):
-        reduced(pictures, 36)
+@pytest.fixture
+def dataset(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    monkeypatch.setattr(aligned, "FrameCache", _Cache)
+    ends = np.cumsum(LENGTHS)
+    return SimpleNamespace(
+        root=Path("somewhere"),
+        card_name="ur5e",
+        camera_names=tuple(f"{s}_{v}" for s in aligned.STREAMS for v in ("front", "side")),
+        num_frames=sum(LENGTHS),
+        episode_bounds=np.stack([ends - LENGTHS, ends], 1),
+        episode_index=np.repeat(np.arange(len(LENGTHS)), LENGTHS),
+    )
 
 
-def test_clips_of_another_form_are_refused(tmp_path: Path) -> None:
-    frames = np.zeros((2, 3, 13, 2, 8, 8, 3), np.uint8)
-    with pytest.raises(KinemaError, match="2 aligned clips have 1 instructions"):
-        AlignedClips(frames=frames, instructions=("a",), robots=("x", "y"), views=("front", "side"), fps=3.3)
-    with pytest.raises(KinemaError, match="uint8"):
-        AlignedClips(
-            frames=frames[:, :2], instructions=("a", "b"), robots=("x", "y"), views=("front",), fps=3.3
-        )
+def test_a_film_begins_with_what_is_known_before_there_is_a_robot(dataset: SimpleNamespace) -> None:
+    shape = ClipShape(frames=13, every=3, size=16)
+    for segment, beside in (("empty", 1), ("robot_alone", BACKGROUND), ("robot", 1)):
+        clips = SegmentClips(dataset, segment, shape)  # type: ignore[arg-type]
+        films = clips.frames(np.arange(len(clips)))
+        assert films.shape == (len(clips), 13, 2, 16, 16, 3)
+        assert (films[:, 0, ..., 0] == beside).all()
+        assert (films[:, 1:, ..., 0] == aligned.STREAMS.index(segment)).all()
+        if segment != "robot_alone":
+            np.testing.assert_array_equal(films[:, 0, ..., 1], films[:, 1, ..., 1])
+        steps = films[:, 1:, 0, 0, 0, 1]
+        np.testing.assert_array_equal(steps[0], np.arange(0, 36, 3))
+        short = steps[steps[:, 0] >= LENGTHS[0]]
+        assert len(short) > 1
+        assert short.max() == sum(LENGTHS) - 1  # the episode's last picture is held
+    with pytest.raises(KinemaError, match=r"unknown segment 'human'; choices: empty, robot_alone, robot"):
+        SegmentClips(dataset, "human", shape)  # type: ignore[arg-type]
+
+
+def test_a_folder_without_streams_says_how_to_make_them(tmp_path: Path) -> None:
+    with pytest.raises(KinemaError, match="kinema data make human --out"):
+        aligned_sets(tmp_path)

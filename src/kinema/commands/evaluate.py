@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kinema.bench.benchmark import Factory
     from kinema.bench.results import Results
 
-BENCHMARKS = ("tabletop", "metaworld", "latency", "safety", "world", "planning")
+BENCHMARKS = ("tabletop", "metaworld", "latency", "safety", "world", "planning", "scene2robot")
 REPLAN = {"metaworld": 8}  # at 80 Hz a chunk is 0.2 s in all
 TABLETOP_REPLAN = 4  # at 10 Hz contact wants 0.4 s
 LATENCY_BODIES = ("panda", "ur5e")
@@ -25,6 +25,7 @@ EXAMPLES = examples(
     "kinema eval tabletop --robots panda --variation seen,background --episodes 10 --out out/background",
     "kinema eval safety --episodes 4 --out out/safety",
     "kinema eval world --episodes 20 --out out/world",
+    "kinema eval scene2robot --robots iiwa14,ur5e --episodes 4 --out out/scene2robot",
     "kinema eval latency --episodes 20 --workers 2 --out out/latency",
     "kinema eval metaworld --policy expert --episodes 1 --tasks reach-v3,push-v3 --out out/mt",
 )
@@ -74,6 +75,14 @@ def evaluate(
         evaluate_world(
             policy, bodies=words(robots), tasks=words(tasks), episodes=episodes, seed=seed, workers=workers,
             out=out,
+        )  # fmt: skip
+        return
+    if benchmark == "scene2robot":
+        from kinema.commands.eval_scene2robot import evaluate_scene2robot
+
+        evaluate_scene2robot(
+            policy, bodies=words(robots), families=words(tasks), episodes=episodes, seed=seed,
+            workers=workers, out=out,
         )  # fmt: skip
         return
     if benchmark == "planning":

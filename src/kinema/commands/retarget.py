@@ -8,41 +8,27 @@ whether the task was done is not known then, and cameras that do not look from t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 
-from kinema.commands.terminal import examples
+from kinema.commands.compose import COMPOSERS, Compose, as_film, by_depth, composer
+from kinema.commands.demonstrations import Shown, aligned_episodes, plain_film
+from kinema.commands.terminal import choose, examples
 from kinema.schema import KinemaError
 
 if TYPE_CHECKING:
     from kinema.card.card import EmbodimentCard
     from kinema.worlds.retarget import GraspPath, JointPath
+    from kinema.worlds.stage import StagedWorld
 
 EXAMPLES = examples(
     "kinema retarget data/human/panda --robot ur5e --episodes 8 --out out/retarget",
     'kinema retarget film.mp4 --robot iiwa14 --instruction "press the red button" --out out/retarget',
 )
-COMPOSED_BY = "depth composite (no shipped world model has a scene-to-robot head)"
-_SCALE = 2  # of the strip's pictures
-_SIDE_PX, _STEPS = (16, 256), (5, 600)  # what a plain film may measure, after it is thinned to control steps
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shown:
-    """One demonstration. Pictures are uint8 (T, S, S, 3) by view; path is None where it must be tracked."""
-
-    human: Mapping[str, np.ndarray]
-    empty: Mapping[str, np.ndarray]
-    instruction: str
-    family: str
-    path: GraspPath | None = None
-    seed: int | None = None
-    truth: Mapping[str, np.ndarray] | None = None  # the robot in the scene, where the set holds this body
 
 
 def retarget(
@@ -64,6 +50,13 @@ def retarget(
         bool, typer.Option("--track", help="Folder: track the hand in the pictures all the same.")
     ] = False,
     instruction: Annotated[str | None, typer.Option(help="mp4: what is being done, in a sentence.")] = None,
+    composed_by: Annotated[
+        str | None,
+        typer.Option(
+            help="`model` (a trained one puts the robot into the scene) or `depth` (it is drawn "
+            "over it, hidden by what is nearer). Default: the model, where one is shipped for this size."
+        ),
+    ] = None,
 ) -> None:
     """Put a robot in a person's place: film, joint path, replay in the true world, LeRobot data set.
 
@@ -71,6 +64,8 @@ def retarget(
     hand of the shape that our hand world draws, away from every place for more than half of the film; any
     other film is refused. Nothing is replayed then: the data set holds it whether the task succeeds or not.
     """
+    if composed_by is not None:
+        choose("composer", composed_by, COMPOSERS)
     if not video.exists():
         raise KinemaError(f"{video} is neither a data set nor a film")
     if not video.is_dir():
@@ -78,12 +73,12 @@ def retarget(
             raise KinemaError("--episodes and --track are for a set; a film is one episode, always tracked")
         if not instruction:
             raise KinemaError('a film needs --instruction "...": what is being done is not written in it')
-        shown: Any = [_plain(video, instruction, _body(robot).control_hz)]
+        shown: Any = [plain_film(video, instruction, _body(robot).control_hz)]
     elif instruction is not None:
         raise KinemaError(f"--instruction is for a film; the set in {video} has its own sentences")
     else:
-        shown = _episodes(video, robot, episodes or 1)
-    report = run(shown, robot, out, track=track)
+        shown = aligned_episodes(video, robot, episodes or 1)
+    report = run(shown, robot, out, track=track, composed_by=composed_by)
     for row in report["episodes"]:
         print(
             f"{row['strip']}: {row['instruction']!r}; tool {row['tool_error_mm']:.2f} mm from the path "
@@ -100,12 +95,16 @@ def retarget(
         print(f"not replayed, so success is not known; black in the data set: {', '.join(report['unseen'])}")
     if report["data_set"]:
         print(f"data set: {report['data_set']}")
+    print(f"report: {out / 'report.html'}")
 
 
-def run(shown: Any, robot: str, out: Path, *, track: bool = False) -> dict[str, Any]:
-    """Retarget every demonstration; writes strips, a data set and report.json, which it returns."""
+def run(
+    shown: Any, robot: str, out: Path, *, track: bool = False, composed_by: str | None = None
+) -> dict[str, Any]:
+    """Retarget every demonstration; writes strips, a data set, report.html and report.json, its answer."""
+    from kinema.bench.scene2robot import strip
+    from kinema.commands.retarget_report import write_page
     from kinema.data.video import encode
-    from kinema.worlds.aligned import composite, robot_alone
     from kinema.worlds.retarget import fit
     from kinema.worlds.stage import StagedWorld
     from kinema.worlds.track import HandTracker, UntrackedError
@@ -115,8 +114,10 @@ def run(shown: Any, robot: str, out: Path, *, track: bool = False) -> dict[str, 
     rows, recorded, untracked = [], [], {}
     worlds: dict[str, StagedWorld] = {}
     tracker: HandTracker | None = None
+    composing: tuple[str, Compose] | None = None
     for number, demo in enumerate(shown):
         size = next(iter(demo.human.values())).shape[1]
+        who, compose = composing = composing or composer(composed_by, size)
         if demo.family not in worlds:
             worlds[demo.family] = StagedWorld(card=card, family=demo.family, image_size=size)
             worlds[demo.family].reset(0)
@@ -131,21 +132,24 @@ def run(shown: Any, robot: str, out: Path, *, track: bool = False) -> dict[str, 
                 untracked[number] = str(error)  # of a set the other episodes may do
                 continue
         joints = fit(world, path)
-        made = composite(world, joints, demo.empty)
-        strip = _strip(demo.human, made, robot_alone(world, joints))
+        made = compose(world, joints, demo.empty)
+        beside, reference = _reference(demo, world, joints, compose)
         name = out / f"{card.name}_{number:03d}.mp4"
-        encode(name, strip, path.hz)
+        encode(name, strip([as_film(part) for part in (demo.human, made, reference)]), path.hz)
         row = _measured(demo, path, joints, made)
         replayed = _replayed(card, demo, joints, size)
         if replayed is not None:
             row["replayed"] = replayed["success"]
         recorded.append(replayed or _as_filmed(card, demo, joints, made))
-        rows.append({"strip": str(name), "instruction": demo.instruction, "seed": demo.seed, **row})
+        shows = f"the hand | {who.split(',')[0]} | {beside}"
+        about = {"strip": str(name), "shows": shows, "instruction": demo.instruction, "seed": demo.seed}
+        rows.append(about | row)
     for opened in worlds.values():
         opened.close()
     if tracker is not None:
         tracker.close()
-    report: dict[str, Any] = {"robot": card.name, "composed_by": COMPOSED_BY, "episodes": rows}
+    by = composing[0] if composing else None
+    report: dict[str, Any] = {"robot": card.name, "composed_by": by, "episodes": rows}
     if untracked:
         report["untracked"] = {str(number): fault for number, fault in untracked.items()}
     if any("replayed" in row for row in rows):
@@ -154,36 +158,21 @@ def run(shown: Any, robot: str, out: Path, *, track: bool = False) -> dict[str, 
         report["unseen"] = [camera.name for camera in card.cameras if camera.tag != "ego"]
     report["data_set"] = _write(out / "data" / card.name, card, recorded)
     (out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    write_page(out, report)
     return report
 
 
-def _episodes(root: Path, robot: str, count: int) -> Iterator[Shown]:
-    """The first episodes of an aligned set."""
-    from kinema.data.aligned import HAND, SCENE, camera_name, views_of
-    from kinema.data.lerobot import Dataset
-    from kinema.worlds.retarget import GraspPath
-    from kinema.worlds.stage import FAMILIES
+def _reference(
+    demo: Shown, world: StagedWorld, joints: JointPath, compose: Compose
+) -> tuple[str, Mapping[str, np.ndarray]]:
+    """What a strip shows beside what was made, and its name: the best that is known of the truth."""
+    from kinema.worlds.aligned import robot_alone
 
-    dataset = Dataset.open(root)
-    views = views_of(dataset)
-    for begin, end in dataset.episode_bounds[:count]:
-        steps = np.arange(begin, end)
-        streams = {
-            stream: {view: dataset.frames(camera_name(stream, view), steps) for view in views}
-            for stream in ("human", "empty", "robot")
-        }
-        hand, (seed, family) = dataset.column(HAND)[begin:end].astype(float), dataset.column(SCENE)[begin]
-        yield Shown(
-            human=streams["human"],
-            empty=streams["empty"],
-            instruction=dataset.tasks[int(dataset.task_index[begin])],
-            family=FAMILIES[int(family)],
-            path=GraspPath(
-                position_m=hand[:, :3], opening=hand[:, 3], gap_m=hand[:, 4], hz=float(dataset.fps)
-            ),
-            seed=int(seed),
-            truth=streams["robot"] if dataset.card_name == robot else None,
-        )
+    if demo.truth is not None:
+        return "the true robot in the scene", demo.truth
+    if compose is not by_depth:
+        return "depth composite", by_depth(world, joints, demo.empty)
+    return "the robot alone", robot_alone(world, joints)
 
 
 def _body(robot: str) -> EmbodimentCard:
@@ -201,41 +190,6 @@ def _body(robot: str) -> EmbodimentCard:
     return card
 
 
-def _plain(path: Path, instruction: str, hz: float) -> Shown:
-    """A film whose path is not known, one picture per control step: the median over time has no hand.
-
-    Raises KinemaError, before a picture is decoded, for a film of another shape, rate or length.
-    """
-    from kinema.data.video import Decoders, probe
-    from kinema.worlds.stage import VIEWS
-    from kinema.worlds.track import background
-
-    stream = probe(path)
-    side = stream.height
-    if stream.width != 2 * side or not _SIDE_PX[0] <= side <= _SIDE_PX[1]:
-        raise KinemaError(
-            f"{path} is {stream.width} x {side} px; a hand is tracked in two square views side by side, "
-            f"{' | '.join(VIEWS)}, of {_SIDE_PX[0]} to {_SIDE_PX[1]} px each"
-        )
-    film = Decoders()[path].at(_control_steps(path, stream.times_s, hz), tolerance_s=0.01)
-    human = {view: film[:, :, i * side : (i + 1) * side] for i, view in enumerate(VIEWS)}
-    empty = {view: np.repeat(background(frames)[None], len(frames), 0) for view, frames in human.items()}
-    return Shown(human=human, empty=empty, instruction=instruction, family="button")
-
-
-def _control_steps(path: Path, times_s: np.ndarray, hz: float) -> np.ndarray:
-    """When the pictures nearest to every control step are shown (T,). Raises KinemaError."""
-    lasts_s = float(np.ptp(times_s)) if len(times_s) else 0.0
-    steps = 1 + round(lasts_s * hz)
-    if not _STEPS[0] <= steps <= _STEPS[1] or len(times_s) < 0.95 * steps:
-        raise KinemaError(
-            f"{path} has {len(times_s)} pictures in {lasts_s:.1f} s; needed are {hz:g} or more per second, "
-            f"as often as the robot acts, for {_STEPS[0] / hz:g} to {_STEPS[1] / hz:g} s"
-        )
-    due_s = times_s[0] + np.arange(steps) / hz
-    return times_s[np.abs(times_s[None] - due_s[:, None]).argmin(1)]
-
-
 def _measured(
     demo: Shown, path: GraspPath, joints: JointPath, made: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
@@ -251,12 +205,6 @@ def _measured(
         squares = [np.square(made[v].astype(float) - demo.truth[v]).mean() for v in made]
         row["psnr_db"] = float(10 * np.log10(255**2 / max(float(np.mean(squares)), 1e-9)))
     return row
-
-
-def _strip(*parts: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Human, retargeted and reference side by side, views below each other: (T, V S, 3 S, 3), enlarged."""
-    rows = [np.concatenate([part[view] for part in parts], 2) for view in parts[0]]
-    return np.concatenate(rows, 1).repeat(_SCALE, 1).repeat(_SCALE, 2)
 
 
 def _replayed(card: Any, demo: Shown, joints: JointPath, size: int) -> dict[str, Any] | None:

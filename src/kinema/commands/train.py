@@ -126,10 +126,12 @@ def _refuse_options_of_policies(
     evaluate_every: int,
 ) -> None:  # fmt: skip
     """Raise KinemaError when an option is given that this kind of recipe would not heed."""
+    from kinema import recipes
+
     given = {
         "--init": init is not None,
         "--device": device != "cpu",
-        "--processes": processes != 1 and recipe not in ("nano_vae", "nano_world"),
+        "--processes": processes != 1 and recipe not in recipes.WORLDS,
         "--lr-scale": lr_scale != 1.0,
         "--seed": seed is not None,
         "--evaluate-every": evaluate_every != 0,
@@ -157,15 +159,22 @@ def _world(
     recipe: str, data: Path, folder: Path, *, steps: int | None, minutes: float | None, resume: bool,
     threads: int, processes: int,
 ) -> None:  # fmt: skip
+    from kinema.commands.train_scene2robot import train_scene2robot
     from kinema.commands.train_world import train_vae, train_world
+    from kinema.recipes.scene2robot import nano_scene2robot, nano_scene2robot_vae
     from kinema.recipes.world import nano_vae, nano_world
 
     options: dict[str, Any] = dict(
         data=data, out=folder, steps=steps, minutes=minutes, resume=resume, threads=threads,
         processes=processes,
     )  # fmt: skip
-    made = train_vae(nano_vae(), **options) if recipe == "nano_vae" else train_world(nano_world(), **options)
-    print(f"{recipe}: {made}")
+    trainings: dict[str, Callable[[], Path]] = {
+        "nano_vae": lambda: train_vae(nano_vae(), **options),
+        "nano_world": lambda: train_world(nano_world(), **options),
+        "nano_scene2robot_vae": lambda: train_vae(nano_scene2robot_vae(), **options),
+        "nano_scene2robot": lambda: train_scene2robot(nano_scene2robot(), **options),
+    }
+    print(f"{recipe}: {trainings[recipe]()}")
 
 
 def _config(

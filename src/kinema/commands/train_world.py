@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from kinema.bench.provenance import source_commit
 from kinema.commands import policies
@@ -13,6 +15,9 @@ from kinema.commands.terminal import saved_on_interrupt
 from kinema.recipes.world import VaeRecipe, WorldRecipe
 from kinema.schema import KinemaError
 from kinema.train.provenance import trained
+
+if TYPE_CHECKING:
+    from kinema.model.change_code import ChangeCode
 
 _HELD_OUT = 64  # clips that the phases are judged on
 
@@ -47,10 +52,7 @@ def train_world(
 
     loop = budgeted(recipe.train.loop, steps, minutes)
     torch.set_num_threads(threads)  # before anything is forked
-    code = out.parent / recipe.vae
-    if not (code / "vae" / "config.json").is_file():
-        raise KinemaError(f"no video code in {code}; train it first: kinema train {recipe.vae} --out {code}")
-    vae = world.load_vae(code)
+    vae = finished_code(recipe.vae, out)
     understanding = artifact.load(policies.artifact_folder(policy, recipe.bodies))
     sources = recipe.clips(data, "train")
     config = replace(recipe.train, loop=loop, threads=threads, processes=processes)
@@ -62,18 +64,26 @@ def train_world(
     return training.export(out / "artifact", provenance(training))
 
 
+def finished_code(recipe: str, out: Path) -> ChangeCode:
+    """The video code that the run of this recipe beside `out` wrote. KinemaError when there is none."""
+    from kinema.train import world
+
+    code = out.parent / recipe
+    if not (code / "vae" / "config.json").is_file():
+        raise KinemaError(f"no video code in {code}; train it first: kinema train {recipe} --out {code}")
+    return world.load_vae(code)
+
+
 def provenance(training: Any) -> dict[str, Any]:
     """What the shipped weights were made of."""
-    cards, counts = _counts(training.latents.card)
     return trained(training.config, training.loop, training.model, source_commit()) | {
         "unexplained_after_phase": dict(training.effects),
-        "clips": dict(zip(cards, counts)),
+        "clips": counted(training.latents.card),
         "policy": dict(training.policy.provenance),
     }
 
 
-def _counts(names: Any) -> tuple[list[str], list[int]]:
-    import numpy as np
-
-    cards, counts = np.unique(names, return_counts=True)
-    return [str(card) for card in cards], [int(count) for count in counts]
+def counted(cards: np.ndarray) -> dict[str, int]:
+    """How many clips (M,) there are of each body."""
+    names, counts = np.unique(cards, return_counts=True)
+    return {str(name): int(count) for name, count in zip(names, counts)}

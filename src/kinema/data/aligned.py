@@ -1,47 +1,99 @@
 """Sets whose cameras are aligned streams of one performance, and three-segment clips cut from them.
 
-Axes: N clips, F frames, V views, S image side. A clip's segments are what a scene-to-robot model is shown and
-asked for: the scene without the hand, the robot alone, and the robot in the scene.
+A clip's segments are what a scene-to-robot model is shown and asked for: the scene without the hand, the
+robot alone, and the robot in the scene. Each is a film that begins with the picture that its code is read
+beside (`model/scene2robot.py` says why); the performance begins with the second.
+
+Axes: n clips, F frames, V views, S image side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 
+from kinema.data.clips import Part, clip_starts
+from kinema.data.frames import FrameCache
 from kinema.data.lerobot import Dataset
 from kinema.schema import KinemaError
+from kinema.space.clip_shape import BACKGROUND, ClipShape
 
+Segment = Literal["empty", "robot_alone", "robot"]
 STREAMS = ("human", "empty", "robot_alone", "robot")
-SEGMENTS = ("empty", "robot_alone", "robot")
 HAND, HAND_CHANNELS = "hand", ("x", "y", "z", "opening", "gap")
 SCENE, SCENE_CHANNELS = "scene", ("seed", "family")
+_BEGIN_EVERY = 4  # steps from one clip's beginning to the next
+
+
+class SegmentClips:
+    """One segment of all clips of a body's set; their pictures stay on disk in the set's frame cache."""
+
+    def __init__(self, dataset: Dataset, segment: Segment, shape: ClipShape, part: Part = "train") -> None:
+        if segment not in get_args(Segment):
+            raise KinemaError(f"unknown segment {segment!r}; choices: {', '.join(get_args(Segment))}")
+        views = views_of(dataset)
+        self.robot, self.segment, self.shape = dataset.card_name, segment, shape
+        self._films = _cache(dataset, segment, views, shape)
+        # the scene's first picture is known before there is a robot; behind a robot alone there is nothing
+        self._beside = None if segment == "robot_alone" else _cache(dataset, "empty", views, shape)
+        self._starts = clip_starts(dataset, shape, part, _BEGIN_EVERY)
+        self._end = dataset.episode_bounds[dataset.episode_index[self._starts], 1]
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @property
+    def name(self) -> str:
+        return f"{self.robot} {self.segment}"
+
+    @property
+    def views(self) -> int:
+        return len(self._films.cameras)
+
+    def frames(self, rows: np.ndarray) -> np.ndarray:
+        """uint8 (n, F, V, S, S, 3): what the code is read beside, then the performance."""
+        starts = self._starts[rows]
+        steps = starts[:, None] + self.shape.every * np.arange(self.shape.frames - 1)
+        steps = np.minimum(steps, self._end[rows][:, None] - 1)
+        film = self._films[steps.ravel()].reshape(*steps.shape, self.views, *(self.shape.size,) * 2, 3)
+        beside = np.full_like(film[:, 0], BACKGROUND) if self._beside is None else self._beside[starts]
+        return np.concatenate([beside[:, None], film], 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlignedClips:
-    """frames: uint8 (N, 3, F, V, S, S, 3), segments in the order of SEGMENTS; one sentence and body each."""
+    """The three segments of one body's set: the same row is the same clip in each."""
 
-    frames: np.ndarray
-    instructions: tuple[str, ...]
-    robots: tuple[str, ...]
-    views: tuple[str, ...]
-    fps: float
+    scene: SegmentClips
+    alone: SegmentClips
+    robot: SegmentClips
 
-    def __post_init__(self) -> None:
-        count = len(self.frames)
-        if self.frames.dtype != np.uint8 or self.frames.ndim != 7 or self.frames.shape[1] != len(SEGMENTS):
-            raise KinemaError(
-                f"aligned clips need uint8 (N, {len(SEGMENTS)}, F, V, S, S, 3); got "
-                f"{self.frames.dtype} {self.frames.shape}"
-            )
-        if not len(self.instructions) == len(self.robots) == count:
-            raise KinemaError(
-                f"{count} aligned clips have {len(self.instructions)} instructions, {len(self.robots)} bodies"
-            )
+    @property
+    def body(self) -> str:
+        return self.robot.robot
+
+    def __len__(self) -> int:
+        return len(self.robot)
+
+
+def aligned_clips(dataset: Dataset, shape: ClipShape, part: Part = "train") -> AlignedClips:
+    """All clips of a body's set."""
+    scene, alone, robot = (SegmentClips(dataset, segment, shape, part) for segment in get_args(Segment))
+    return AlignedClips(scene=scene, alone=alone, robot=robot)
+
+
+def aligned_sets(data: Path) -> dict[str, Dataset]:
+    """The sets of `kinema data make human` below a folder, by body. Raises KinemaError when there is none."""
+    roots = [path.parent.parent for path in sorted(data.glob("*/meta/info.json"))]
+    if not roots:
+        raise KinemaError(
+            f"no aligned streams below {data}; make them with: kinema data make human --out {data}"
+        )
+    found = [Dataset.open(root) for root in roots]
+    return {dataset.card_name: dataset for dataset in found}
 
 
 def camera_name(stream: str, view: str) -> str:
@@ -62,68 +114,5 @@ def views_of(dataset: Dataset) -> tuple[str, ...]:
     return views
 
 
-def stream_frames(dataset: Dataset, stream: str, indices: np.ndarray) -> np.ndarray:
-    """Pictures uint8 (n, V, S, S, 3) of one stream at the given frames."""
-    views = views_of(dataset)
-    return np.stack([dataset.frames(camera_name(stream, view), indices) for view in views], 1)
-
-
-def clip_frames(
-    dataset: Dataset, *, frames: int = 13, every: int = 3, starts_per_episode: int = 1
-) -> np.ndarray:
-    """Frame indices int64 (N, F): clips from each episode's start and from evenly spread later ones.
-
-    Past an episode's end its last frame is held.
-    """
-    rows = []
-    for begin, end in dataset.episode_bounds:
-        latest = max(begin, end - 1 - (frames - 1) * every // 2)
-        for start in np.unique(np.linspace(begin, latest, starts_per_episode).astype(np.int64)):
-            rows.append(np.minimum(start + every * np.arange(frames), end - 1))
-    return np.stack(rows)
-
-
-def aligned_clips(
-    roots: Sequence[Path],
-    *,
-    frames: int = 13,
-    every: int = 3,
-    starts_per_episode: int = 1,
-    image_size: int | None = None,
-) -> AlignedClips:
-    """Three-segment clips of all these sets. image_size: the side to reduce to, which must divide theirs."""
-    parts, instructions, robots, seen = [], [], [], {}
-    for root in roots:
-        dataset = Dataset.open(root)
-        steps = clip_frames(dataset, frames=frames, every=every, starts_per_episode=starts_per_episode)
-        seen[root] = (views_of(dataset), dataset.fps)
-        shown = [stream_frames(dataset, segment, steps.ravel()) for segment in SEGMENTS]
-        cut = np.stack([s.reshape(*steps.shape, *s.shape[1:]) for s in shown], 1)
-        parts.append(cut if image_size is None else reduced(cut, image_size))
-        instructions += [dataset.tasks[dataset.task_index[row[0]]] for row in steps]
-        robots += [dataset.card_name] * len(steps)
-    views, fps = _the_same(seen)
-    return AlignedClips(
-        frames=np.concatenate(parts),
-        instructions=tuple(instructions),
-        robots=tuple(robots),
-        views=views,
-        fps=fps / every,
-    )
-
-
-def reduced(pictures: np.ndarray, side: int) -> np.ndarray:
-    """Pictures uint8 (..., S, S, 3) averaged down to `side`. Raises KinemaError unless it divides S."""
-    size = pictures.shape[-2]
-    if size % side:
-        raise KinemaError(f"pictures of {size} px cannot be averaged to {side} px; choose a divisor")
-    block = size // side
-    shape = (*pictures.shape[:-3], side, block, side, block, 3)
-    means = pictures.reshape(shape).astype(np.float32).mean((-4, -2))
-    return (means + 0.5).astype(np.uint8)
-
-
-def _the_same(seen: Mapping[Path, tuple[tuple[str, ...], float]]) -> tuple[tuple[str, ...], float]:
-    if len(set(seen.values())) != 1:
-        raise KinemaError(f"aligned sets must share views and rate; got {seen or 'no data set'}")
-    return next(iter(seen.values()))
+def _cache(dataset: Dataset, stream: str, views: tuple[str, ...], shape: ClipShape) -> FrameCache:
+    return FrameCache(dataset, size=shape.size, cameras=tuple(camera_name(stream, view) for view in views))

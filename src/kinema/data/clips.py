@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -25,6 +25,21 @@ Part = Literal["train", "validation"]
 KEPT_BACK_EVERY = 20  # one episode in so many is never trained on
 
 
+class Films(Protocol):
+    """Films by number, all of one length: what a video code learns from."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def views(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def frames(self, rows: np.ndarray) -> np.ndarray:
+        """uint8 (n, F, V, S, S, 3)."""
+        ...
+
+
 class ClipSource:
     """All clips of one data set; their pictures stay on disk in the data set's frame cache."""
 
@@ -37,20 +52,19 @@ class ClipSource:
             raise KinemaError(f"{dataset.root} was recorded on {dataset.card_name!r}, not on {card.name!r}")
         self.name, self.card, self.shape = dataset.root.name, card, shape
         self._frames = FrameCache(dataset, size=shape.size, cameras=card.camera_names)
-        begin, end = dataset.episode_bounds[dataset.episode_index].T
-        step = np.arange(dataset.num_frames)
-        inside = ((step - begin) % begin_every == 0) & ((step == begin) | (end - step > 2 * shape.every))
-        kept_back = dataset.episode_index % KEPT_BACK_EVERY == KEPT_BACK_EVERY - 1
-        inside &= kept_back if part == "validation" else ~kept_back
-        self.starts = np.flatnonzero(inside)
+        self.starts = clip_starts(dataset, shape, part, begin_every)
         self.episode = dataset.episode_index[self.starts]
-        self._end = end[self.starts]
+        self._end = dataset.episode_bounds[self.episode, 1]
         self._task = dataset.task_index[self.starts]
         self.tasks: Sequence[str] = dataset.tasks
         self._captions = read_captions(dataset.root)
 
     def __len__(self) -> int:
         return len(self.starts)
+
+    @property
+    def views(self) -> int:
+        return len(self.card.camera_names)
 
     def frames(self, rows: np.ndarray) -> np.ndarray:
         """uint8 (n, F, V, S, S, 3) of the clips with these numbers."""
@@ -73,6 +87,15 @@ class ClipSource:
             card=self.card.name,
             instruction=self.instructions(np.array([row]))[0],
         )
+
+
+def clip_starts(dataset: Dataset, shape: ClipShape, part: Part, begin_every: int) -> np.ndarray:
+    """int64 (n,): every episode's start and every so many steps after, while enough is left to see."""
+    begin, end = dataset.episode_bounds[dataset.episode_index].T
+    step = np.arange(dataset.num_frames)
+    inside = ((step - begin) % begin_every == 0) & ((step == begin) | (end - step > 2 * shape.every))
+    kept_back = dataset.episode_index % KEPT_BACK_EVERY == KEPT_BACK_EVERY - 1
+    return np.flatnonzero(inside & (kept_back if part == "validation" else ~kept_back))
 
 
 def side_by_side(frames: np.ndarray) -> np.ndarray:

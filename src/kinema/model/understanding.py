@@ -106,3 +106,14 @@ def understand(
         where=where,
         seen=torch.ones(B, dtype=torch.bool),
     )
+
+
+def untold(count: int, views: int) -> Understood:
+    """No words and no pictures, for a model that is shown everything as segments; one channel wide."""
+    return Understood(
+        words=torch.zeros(count, 0, 1),
+        word_mask=torch.zeros(count, 0, dtype=torch.bool),
+        pictures=torch.zeros(count, views, 1, 1),
+        where=torch.zeros(count, views, 0, 1 + 3),
+        seen=torch.zeros(count, dtype=torch.bool),
+    )

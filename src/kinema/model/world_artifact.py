@@ -114,7 +114,7 @@ class World:
         """
         understood = understand(self.policy, card, first, instructions, cameras)
         scene = first_picture_scene(self.vae, first, understood, self.clips.frames)
-        noise = torch.stack([_noise(scene.still.shape[1:], seed) for seed in seeds])
+        noise = torch.stack([noise_of(scene.still.shape[1:], seed) for seed in seeds])
         made = self.model.sample(scene, noise, steps=steps, guidance=guidance)
         return decode_views(self.vae, torch.cat([scene.given[0], made], 2), first)
 
@@ -153,23 +153,7 @@ def decode_views(code: ChangeCode, latents: Tensor, first: np.ndarray) -> np.nda
 
 def save(folder: Path, world: World, scene: Scene) -> None:
     """Write an artifact, weights in bfloat16. `scene` (B = 1) becomes the example."""
-    if folder.exists():
-        shutil.rmtree(folder)
-    pipeline = WorldPipeline(
-        world.model.transformer,
-        world.vae,
-        world.model.connector,
-        FlowMatchEulerDiscreteScheduler(),
-    )
-    for part in (world.model, world.vae):
-        for value in part.state_dict().values():
-            if value.is_floating_point():
-                value.copy_(value.to(torch.bfloat16))  # the example is answered by the weights as stored
-    for part in (world.model, world.vae):
-        part.to(torch.bfloat16)
-    pipeline.save_pretrained(folder)
-    for part in (world.model, world.vae):
-        part.to(torch.float32)
+    save_network(folder, world.model, world.vae, scene)
     shutil.copytree(world.policy.folder, folder / "policy")
     about = {
         "format": FORMAT,
@@ -178,36 +162,63 @@ def save(folder: Path, world: World, scene: Scene) -> None:
         "provenance": dict(world.provenance),
     }
     (folder / "world.json").write_text(json.dumps(about, indent=1) + "\n")
-    noise = _noise(scene.still.shape[1:], 0)[None]
+
+
+def save_network(folder: Path, model: WorldModel, vae: ChangeCode, scene: Scene) -> None:
+    """Write the pipeline and its example in place of what the folder held."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    pipeline = WorldPipeline(model.transformer, vae, model.connector, FlowMatchEulerDiscreteScheduler())
+    for part in (model, vae):
+        for value in part.state_dict().values():
+            if value.is_floating_point():
+                value.copy_(value.to(torch.bfloat16))  # the example is answered by the weights as stored
+    for part in (model, vae):
+        part.to(torch.bfloat16)
+    pipeline.save_pretrained(folder)
+    for part in (model, vae):
+        part.to(torch.float32)
+    noise = noise_of(scene.still.shape[1:], 0)[None]
     tensors = {f"understood.{f.name}": getattr(scene.understood, f.name) for f in fields(Understood)}
     tensors |= {f"given.{i}": x for i, x in enumerate(scene.given)}
-    tensors |= {"still": scene.still, "noise": noise, "made": world.model.eval().sample(scene, noise)}
+    tensors |= {"still": scene.still, "noise": noise, "made": model.eval().sample(scene, noise)}
     save_file({k: v.clone().contiguous() for k, v in tensors.items()}, folder / "example.safetensors")
 
 
 def load(folder: Path, *, check: bool = True) -> World:
     """Read an artifact and, with `check`, prove it on its example. KinemaError names file and fault."""
-    about = read_json(folder / "world.json", "world model")
-    if about.get("format") != FORMAT:
-        raise KinemaError(f"{folder}/world.json: format {about.get('format')!r}, this code reads {FORMAT}")
-    try:
-        pipeline = WorldPipeline.from_pretrained(folder, torch_dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        raise KinemaError(f"{folder} is not a whole world model: {str(error).splitlines()[0]}") from None
-    model = WorldModel(WorldConfig.from_json(about["world"]), pipeline.transformer, pipeline.connector)
-    world = World(
-        model=model.eval(),
-        vae=pipeline.vae.eval(),
+    about = read_about(folder / "world.json", FORMAT)
+    model, vae = load_network(folder, WorldConfig.from_json(about["world"]), check=check)
+    return World(
+        model=model,
+        vae=vae,
         policy=artifact.load(folder / "policy", check=False),
         clips=ClipShape(**about["clips"]),
         provenance=about["provenance"],
     )
+
+
+def read_about(path: Path, version: int) -> dict[str, Any]:
+    """What an artifact says of itself. Raises KinemaError when this code reads another version."""
+    about = read_json(path, "world model")
+    if about.get("format") != version:
+        raise KinemaError(f"{path}: format {about.get('format')!r}, this code reads {version}")
+    return about
+
+
+def load_network(folder: Path, config: WorldConfig, *, check: bool) -> tuple[WorldModel, ChangeCode]:
+    """What `save_network` wrote, in eval mode."""
+    try:
+        pipeline = WorldPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise KinemaError(f"{folder} is not a whole world model: {str(error).splitlines()[0]}") from None
+    model = WorldModel(config, pipeline.transformer, pipeline.connector).eval()
     if check:
-        check_example(folder, world)
-    return world
+        check_example(folder, model)
+    return model, pipeline.vae.eval()
 
 
-def check_example(folder: Path, world: World) -> None:
+def check_example(folder: Path, model: WorldModel) -> None:
     """Imagine the stored example; raises KinemaError if the latents differ by more than the tolerance."""
     tensors = load_file(folder / "example.safetensors")
     scene = Scene(
@@ -215,7 +226,7 @@ def check_example(folder: Path, world: World) -> None:
         still=tensors["still"],
         understood=Understood(**{f.name: tensors[f"understood.{f.name}"] for f in fields(Understood)}),
     )
-    error = (world.model.sample(scene, tensors["noise"]) - tensors["made"]).abs().max().item()
+    error = (model.sample(scene, tensors["noise"]) - tensors["made"]).abs().max().item()
     if not error <= _TOLERANCE:
         raise KinemaError(
             f"{folder} imagines its own example with an error of {error:.2g} (allowed {_TOLERANCE}); "
@@ -223,6 +234,6 @@ def check_example(folder: Path, world: World) -> None:
         )
 
 
-def _noise(shape: torch.Size, seed: int) -> Tensor:
+def noise_of(shape: torch.Size, seed: int) -> Tensor:
     """Noise of one film: a function of its seed alone."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))

@@ -31,6 +31,16 @@ def tiny() -> WorldConfig:
     return _small(z_dim=40, layers=2, heads=2, head_dim=32, width=192, guide=8, grid=6)
 
 
+def nano_scene2robot() -> WorldConfig:
+    """The nano size for a model that is shown a scene and a robot and told nothing."""
+    return _segments(z_dim=224, layers=6, heads=3, head_dim=64)
+
+
+def tiny_scene2robot() -> WorldConfig:
+    """For tests."""
+    return _segments(z_dim=40, layers=2, heads=2, head_dim=32)
+
+
 def full() -> WorldConfig:
     """The published shape: the stock transformer, velocity, no guide."""
     return WorldConfig(
@@ -61,6 +71,12 @@ def _small(
         ),
         connector=dict(width=width, joint=heads * head_dim, guide=guide, grid=grid, pictures_in_stream=False),
     )
+
+
+def _segments(*, z_dim: int, layers: int, heads: int, head_dim: int) -> WorldConfig:
+    """One word that says nothing is the whole text stream: see `understanding.untold`."""
+    small = _small(z_dim=z_dim, layers=layers, heads=heads, head_dim=head_dim, width=1, guide=0, grid=1)
+    return told(replace(small, connector={**small.connector, "points": 0}), "none")
 
 
 def told(config: WorldConfig, conditioning: Conditioning) -> WorldConfig:

@@ -39,8 +39,9 @@ GATES: dict[str, Callable[[], GateRecipe]] = {"nano_gate": nano_gate}
 INVERSES: dict[str, Callable[[], InverseRecipe]] = {"nano_inverse": nano_inverse}
 # What is trained to judge films.
 DETECTORS: dict[str, Callable[[], DetectorRecipe]] = {"nano_detector": nano_detector}
-# The world model's parts, in `kinema.recipes.world`: imported only when asked for, since they need diffusers.
-WORLDS = ("nano_vae", "nano_world")
+# The world models' parts, in `kinema.recipes.world` and `.scene2robot`: imported only when asked for, since
+# they need diffusers.
+WORLDS = ("nano_vae", "nano_world", "nano_scene2robot_vae", "nano_scene2robot")
 
 
 def get(name: str) -> Recipe:

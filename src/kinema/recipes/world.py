@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kinema.card.load import load_card
-from kinema.data.clips import ClipSource, Part, open_clips
+from kinema.data.clips import ClipSource, Films, Part, open_clips
 from kinema.model import world_presets
 from kinema.recipes.sources import tabletop_folders
 from kinema.space.clip_shape import ClipShape
@@ -24,7 +24,7 @@ class VaeRecipe:
     name: str
     summary: str
     train: VaeTrainConfig
-    clips: Callable[[Path, Part], list[ClipSource]]
+    clips: Callable[[Path, Part], Sequence[Films]]
     data_command: str
 
 

@@ -1,8 +1,10 @@
-"""How films are cut for the world model: the one value that data, model and training must agree on."""
+"""How films are cut for the world model: what data, worlds, model and training must agree on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+BACKGROUND = 128  # the grey behind a robot that stands alone: neither white nor black arms vanish in it
 
 
 @dataclass(frozen=True, kw_only=True)

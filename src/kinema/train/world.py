@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from kinema.data.clips import ClipSource
+from kinema.data.clips import ClipSource, Films
 from kinema.model import world_artifact
 from kinema.model.artifact import Artifact
 from kinema.model.change_code import ChangeCode
@@ -26,7 +26,7 @@ from kinema.train.cpu import keep_freed_memory
 from kinema.train.loop import Loop, LoopConfig
 from kinema.train.parallel import Group, in_processes
 from kinema.train.stages.vae import ClipStream, Reconstruction, psnr_db
-from kinema.train.stages.world import Imagining, Latents, LatentStream, Phase, batch_of
+from kinema.train.stages.world import Imagining, Latents, LatentStream, Phase, WorldBatch, batch_of
 
 _AT_ONCE = 8  # whole clips that go through the code together
 
@@ -48,7 +48,7 @@ class VaeTraining:
     """A run that can be resumed; `trained` has the averaged weights."""
 
     def __init__(
-        self, config: VaeTrainConfig, sources: Sequence[ClipSource], out: Path, group: Group | None = None,
+        self, config: VaeTrainConfig, sources: Sequence[Films], out: Path, group: Group | None = None,
         *, resume: bool = False,
     ) -> None:  # fmt: skip
         """`group`: the processes that train together; each is given its share of every batch.
@@ -88,9 +88,7 @@ def save_vae(code: ChangeCode, folder: Path) -> Path:
     return folder
 
 
-def train_vae(
-    config: VaeTrainConfig, sources: Sequence[ClipSource], out: Path, *, resume: bool
-) -> VaeTraining:
+def train_vae(config: VaeTrainConfig, sources: Sequence[Films], out: Path, *, resume: bool) -> VaeTraining:
     """Run to the end of the budget, in `config.processes` processes that share every batch."""
 
     def train(group: Group) -> VaeTraining:
@@ -107,13 +105,13 @@ def load_vae(folder: Path) -> ChangeCode:
 
 
 def psnr_of(
-    code: ChangeCode, sources: Sequence[ClipSource], clips: int = 48, *, first_known: bool = True
+    code: ChangeCode, sources: Sequence[Films], clips: int = 48, *, first_known: bool = True
 ) -> float:
     """PSNR [dB] of the later pictures of whole clips after the round trip."""
     return psnr_db(code, _some(sources, clips, seed=2), first_known=first_known)
 
 
-def _some(sources: Sequence[ClipSource], clips: int, seed: int) -> Iterator[torch.Tensor]:
+def _some(sources: Sequence[Films], clips: int, seed: int) -> Iterator[torch.Tensor]:
     """About so many whole clips, evenly over the sources, a few at a time."""
     rng = np.random.default_rng(seed)
     each = max(1, clips // len(sources))
@@ -231,11 +229,15 @@ class WorldTraining:
         return folder
 
 
-@torch.inference_mode()
 def unexplained(model: WorldModel, held_out: Latents) -> float:
     """Share of what moves in held-out films (squared, all views, image to video) that one look does not
     foretell: 0 is the truth, 1 is as if nothing moved."""
-    batch = batch_of(held_out, torch.arange(len(held_out)), "image_to_video", "all")
+    return unexplained_of(model, batch_of(held_out, torch.arange(len(held_out)), "image_to_video", "all"))
+
+
+@torch.inference_mode()
+def unexplained_of(model: WorldModel, batch: WorldBatch) -> float:
+    """The same of any scenes whose films are known."""
     noise = torch.randn(batch.wanted.shape, generator=torch.Generator().manual_seed(0))
     with torch.autocast("cpu", torch.bfloat16):
         made = model.sample(batch.scene, noise, steps=1)

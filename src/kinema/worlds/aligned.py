@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+from kinema.space.clip_shape import BACKGROUND
 from kinema.worlds.events import Event, Watcher
 from kinema.worlds.experts.expert import Expert
 from kinema.worlds.retarget import GraspPath, JointPath, fit, pose
 from kinema.worlds.stage import HandWorld, StagedWorld
 from kinema.worlds.tabletop.props import HIDDEN
 
-BACKGROUND = 128  # the grey behind a robot that stands alone: neither white nor black arms vanish in it
 _THINGS_M, _THING_DIFFERS = 0.03, 30
 _NOTHING_M = 5.0  # farther than any robot is from its cameras
 _PACE_M = (0.020, 0.032)  # per control step of 0.1 s: an unhurried hand, which every arm's joints can follow

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kinema.data.clips import ClipSource
+from kinema.data.clips import Films
 from kinema.data.mixture import MixtureState
 from kinema.model.change_code import ChangeCode
 from kinema.model.video_vae import FRAMES_PER_LATENT, to_unit, view_by_view
@@ -26,7 +26,7 @@ class ClipStream:
     """Batches uint8 (B, 3, 5, S, S): first pictures and four later ones on end, each view by itself."""
 
     def __init__(
-        self, sources: Sequence[ClipSource], *, batch_size: int, seed: int, stream: int = 0, streams: int = 1
+        self, sources: Sequence[Films], *, batch_size: int, seed: int, stream: int = 0, streams: int = 1
     ) -> None:
         """stream: which of `streams` processes draws; each sees clips of its own."""
         self.sources, self.batch_size, self.stream, self.streams = sources, batch_size, stream, streams
@@ -38,8 +38,7 @@ class ClipStream:
         rng = np.random.default_rng([self.state.seed, self.state.drawn, self.stream])
         self.state = replace(self.state, drawn=self.state.drawn + 1)
         source = self.sources[int(rng.choice(len(self.sources), p=self._shares))]
-        views = len(source.card.camera_names)
-        frames = source.frames(rng.integers(0, len(source), max(1, self.batch_size // views)))
+        frames = source.frames(rng.integers(0, len(source), max(1, self.batch_size // source.views)))
         begin = 1 + FRAMES_PER_LATENT * int(rng.integers((frames.shape[1] - 1) // FRAMES_PER_LATENT))
         return view_by_view(frames[:, [0, *range(begin, begin + FRAMES_PER_LATENT)]])
 

@@ -1,0 +1,61 @@
+"""`kinema eval scene2robot`: how true the films are in which a robot takes a person's place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kinema.commands.compose import scene2robot_folder
+from kinema.commands.terminal import saved_on_interrupt, table
+
+_PRINTED = (
+    "made.tool_px", "made.tool_mm", "depth.tool_px", "empty.tool_px", "made.psnr_db", "made.ssim",
+    "made.robot_psnr_db", "ceiling.robot_psnr_db", "depth.robot_psnr_db", "empty.robot_psnr_db",
+)  # fmt: skip
+
+
+def evaluate_scene2robot(
+    model: str, *, bodies: Sequence[str], families: Sequence[str], episodes: int, seed: int, workers: int,
+    out: Path,
+) -> None:  # fmt: skip
+    """Judge a model (shipped or a folder) on held-out scenes; write results, measures and a report."""
+    from kinema.bench.benchmark import Factory
+    from kinema.bench.latency import read_records
+    from kinema.bench.run import RunSettings, run
+    from kinema.bench.scene2robot import measures_table
+    from kinema.commands.make_human import staged_robots
+    from kinema.model.scene2robot import ABOUT
+    from kinema.model.stored import read_json
+
+    folder = scene2robot_folder(model)
+    paired = list(read_json(folder / ABOUT, "scene-to-robot model")["provenance"]["clips"])
+    judged = {"bodies": list(bodies or staged_robots()), "paired": paired, "families": list(families)}
+    settings = RunSettings(
+        benchmark=Factory(target="kinema.bench.scene2robot:StageBenchmark", arguments=judged),
+        policy=Factory(target="kinema.commands.compose:trained", arguments={"folder": str(folder)}),
+        play=Factory(target="kinema.bench.scene2robot:StagePlayer", arguments={"seed": seed}),
+        episodes=episodes,
+        seed=seed,
+    )
+    with saved_on_interrupt(lambda: f"Finished scenes are in {out}; the same command goes on from there."):
+        results = run(settings, out, workers=workers)
+    records = [r for r in read_records(out) if r.task in results.tasks and r.index < episodes]
+    numbers = measures_table(records, paired)
+    (out / "scene2robot.json").write_text(json.dumps(numbers, indent=1) + "\n")
+    print(summary(numbers))
+    print(f"measures: {out / 'scene2robot.json'}")
+    print(f"report:   {out / 'report.html'}")
+
+
+def summary(numbers: Mapping[str, Mapping[str, Any]]) -> str:
+    """A few measures of every group as a table for the terminal."""
+    rows = [
+        (name, str(row["films"]), *(f"{row[key]['mean']:.2f}" if key in row else "-" for key in _PRINTED))
+        for name, row in numbers.items()
+    ]
+    lines = [table(rows, ("bodies", "films", *_PRINTED))]
+    if errors := sum(row["errors"] for row in numbers.values()):
+        lines.append(f"{errors} scenes crashed and enter no number")
+    return "\n".join(lines)
