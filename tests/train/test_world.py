@@ -193,6 +193,19 @@ def test_two_halves_of_a_code_equal_the_whole_and_its_components_are_found_once(
         assert torch.equal(rest.loop.ema.weights[name], value), name
 
 
+def test_a_code_starts_from_the_weights_of_another_of_its_size(tmp_path: Path) -> None:
+    config = VaeTrainConfig(
+        name="test", code=world_presets.CODE_TINY, fitted_on=4, batch_size=2, loop=_config().loop
+    )
+    first = VaeTraining(config, [_Clips()], tmp_path / "first")
+    second = VaeTraining(replace(config, loop=replace(config.loop, seed=1)), [_Clips()], tmp_path / "second",
+                         init=first.code)  # fmt: skip
+    for (name, ours), theirs in zip(second.code.named_parameters(), first.code.parameters()):
+        assert torch.equal(ours, theirs), name
+    with pytest.raises(KinemaError, match="cannot start from the weights"):
+        VaeTraining(config, [_Clips()], tmp_path / "third", init=ChangeCode(**world_presets.CODE_NANO))
+
+
 def test_the_code_learns_what_changes() -> None:
     torch.manual_seed(0)
     code = ChangeCode(**world_presets.CODE_TINY)

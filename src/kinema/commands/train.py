@@ -86,7 +86,7 @@ def train(
     if recipe in recipes.WORLDS:
         _world(
             recipe, data, folder, steps=steps, minutes=minutes, resume=resume, threads=threads,
-            processes=processes,
+            processes=processes, init=init,
         )  # fmt: skip
         return
     if recipe in recipes.DETECTORS:
@@ -129,7 +129,7 @@ def _refuse_options_of_policies(
     from kinema import recipes
 
     given = {
-        "--init": init is not None,
+        "--init": init is not None and recipe not in recipes.CODES,
         "--device": device != "cpu",
         "--processes": processes != 1 and recipe not in recipes.WORLDS,
         "--lr-scale": lr_scale != 1.0,
@@ -137,7 +137,7 @@ def _refuse_options_of_policies(
         "--evaluate-every": evaluate_every != 0,
     }
     if names := [name for name, is_given in given.items() if is_given]:
-        raise KinemaError(f"{', '.join(names)}: only for policies; {recipe} trains in one process on the CPU")
+        raise KinemaError(f"{', '.join(names)}: not for {recipe}, which would not heed it; policies do")
 
 
 def _gate(
@@ -157,7 +157,7 @@ def _gate(
 
 def _world(
     recipe: str, data: Path, folder: Path, *, steps: int | None, minutes: float | None, resume: bool,
-    threads: int, processes: int,
+    threads: int, processes: int, init: Path | None,
 ) -> None:  # fmt: skip
     from kinema.commands.train_scene2robot import train_scene2robot
     from kinema.commands.train_world import train_vae, train_world
@@ -169,9 +169,9 @@ def _world(
         processes=processes,
     )  # fmt: skip
     trainings: dict[str, Callable[[], Path]] = {
-        "nano_vae": lambda: train_vae(nano_vae(), **options),
+        "nano_vae": lambda: train_vae(nano_vae(), init=init, **options),
         "nano_world": lambda: train_world(nano_world(), **options),
-        "nano_scene2robot_vae": lambda: train_vae(nano_scene2robot_vae(), **options),
+        "nano_scene2robot_vae": lambda: train_vae(nano_scene2robot_vae(), init=init, **options),
         "nano_scene2robot": lambda: train_scene2robot(nano_scene2robot(), **options),
     }
     print(f"{recipe}: {trainings[recipe]()}")

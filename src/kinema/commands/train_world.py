@@ -24,16 +24,20 @@ _HELD_OUT = 64  # clips that the phases are judged on
 
 def train_vae(
     recipe: VaeRecipe, *, data: Path, out: Path, steps: int | None, minutes: float | None, resume: bool,
-    threads: int, processes: int = 1,
+    threads: int, processes: int = 1, init: Path | None = None,
 ) -> Path:  # fmt: skip
-    """Train the video code, say what it loses on clips kept back, and write `out/vae`."""
+    """Train the video code, say what it loses on clips kept back, and write `out/vae`.
+
+    init: a folder whose `vae` is a code of the same size to start from
+    """
     from kinema.train import world
 
     config = replace(
         recipe.train, loop=budgeted(recipe.train.loop, steps, minutes), threads=threads, processes=processes
     )
+    start = _code_in(init) if init else None
     with saved_on_interrupt(lambda: f"The checkpoint is in {out}; --resume goes on from there."):
-        training = world.train_vae(config, recipe.clips(data, "train"), out, resume=resume)
+        training = world.train_vae(config, recipe.clips(data, "train"), out, resume=resume, init=start)
     kept, code = recipe.clips(data, "validation"), training.trained()
     known, unknown = (world.psnr_of(code, kept, first_known=first) for first in (True, False))
     print(f"PSNR on clips kept back: {known:.2f} dB beside the first picture, {unknown:.2f} dB from its code")
@@ -66,12 +70,22 @@ def train_world(
 
 def finished_code(recipe: str, out: Path) -> ChangeCode:
     """The video code that the run of this recipe beside `out` wrote. KinemaError when there is none."""
+    code = out.parent / recipe
+    if not _has_code(code):
+        raise KinemaError(f"no video code in {code}; train it first: kinema train {recipe} --out {code}")
+    return _code_in(code)
+
+
+def _has_code(folder: Path) -> bool:
+    return (folder / "vae" / "config.json").is_file()
+
+
+def _code_in(folder: Path) -> ChangeCode:
     from kinema.train import world
 
-    code = out.parent / recipe
-    if not (code / "vae" / "config.json").is_file():
-        raise KinemaError(f"no video code in {code}; train it first: kinema train {recipe} --out {code}")
-    return world.load_vae(code)
+    if not _has_code(folder):
+        raise KinemaError(f"no video code in {folder}; a folder that `kinema train nano_vae` wrote is needed")
+    return world.load_vae(folder)
 
 
 def provenance(training: Any) -> dict[str, Any]:

@@ -41,7 +41,8 @@ INVERSES: dict[str, Callable[[], InverseRecipe]] = {"nano_inverse": nano_inverse
 DETECTORS: dict[str, Callable[[], DetectorRecipe]] = {"nano_detector": nano_detector}
 # The world models' parts, in `kinema.recipes.world` and `.scene2robot`: imported only when asked for, since
 # they need diffusers.
-WORLDS = ("nano_vae", "nano_world", "nano_scene2robot_vae", "nano_scene2robot")
+CODES = ("nano_vae", "nano_scene2robot_vae")
+WORLDS = (*CODES, "nano_world", "nano_scene2robot")
 
 
 def get(name: str) -> Recipe:

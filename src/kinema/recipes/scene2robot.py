@@ -66,7 +66,7 @@ def nano_scene2robot_vae() -> VaeRecipe:
     return replace(
         nano_vae(),
         name="nano_scene2robot_vae",
-        summary="the video code of nano_scene2robot (twenty minutes on two cores)",
+        summary="the video code of nano_scene2robot (a quarter of an hour from nano_vae's)",
         train=replace(nano_vae().train, name="nano_scene2robot_vae"),
         clips=code_films,
         data_command=_DATA_COMMAND,

@@ -49,11 +49,11 @@ class VaeTraining:
 
     def __init__(
         self, config: VaeTrainConfig, sources: Sequence[Films], out: Path, group: Group | None = None,
-        *, resume: bool = False,
+        *, resume: bool = False, init: ChangeCode | None = None,
     ) -> None:  # fmt: skip
         """`group`: the processes that train together; each is given its share of every batch.
 
-        resume: go on from the checkpoint below `out`
+        resume: go on from the checkpoint below `out`; init: a code whose weights are where this one starts
         """
         group = group or Group()
         torch.set_num_threads(config.threads)
@@ -62,6 +62,8 @@ class VaeTraining:
         out.mkdir(parents=True, exist_ok=True)
         self.config, self.sources = config, sources
         self.code = ChangeCode(**config.code)
+        if init is not None:
+            self._start_from(init)
         if not resume:  # a checkpoint holds the components
             self.code.fit_first(to_unit(clip[:, :, 0]) for clip in _some(sources, config.fitted_on, seed=0))
         self.code.to(memory_format=torch.channels_last)
@@ -73,6 +75,11 @@ class VaeTraining:
         self.loop = Loop(self.code, stage, stage.weights, stream, config.loop, out, group)
         if resume:
             self.loop.resume()
+
+    def _start_from(self, init: ChangeCode) -> None:
+        if (theirs := dict(init.config)) != (ours := dict(self.code.config)):
+            raise KinemaError(f"a code of {ours} cannot start from the weights of one of {theirs}")
+        self.code.load_state_dict(init.state_dict())
 
     def trained(self) -> ChangeCode:
         """The averaged weights as a code of their own, in eval mode; its details are found now."""
@@ -88,11 +95,14 @@ def save_vae(code: ChangeCode, folder: Path) -> Path:
     return folder
 
 
-def train_vae(config: VaeTrainConfig, sources: Sequence[Films], out: Path, *, resume: bool) -> VaeTraining:
+def train_vae(
+    config: VaeTrainConfig, sources: Sequence[Films], out: Path, *, resume: bool,
+    init: ChangeCode | None = None,
+) -> VaeTraining:  # fmt: skip
     """Run to the end of the budget, in `config.processes` processes that share every batch."""
 
     def train(group: Group) -> VaeTraining:
-        training = VaeTraining(config, sources, out, group, resume=resume)
+        training = VaeTraining(config, sources, out, group, resume=resume, init=init)
         training.loop.run()
         return training
 
