@@ -77,7 +77,8 @@ class VaeTraining:
             self.loop.resume()
 
     def _start_from(self, init: ChangeCode) -> None:
-        if (theirs := dict(init.config)) != (ours := dict(self.code.config)):
+        ours, theirs = (_size(code) for code in (self.code, init))
+        if ours != theirs:
             raise KinemaError(f"a code of {ours} cannot start from the weights of one of {theirs}")
         self.code.load_state_dict(init.state_dict())
 
@@ -87,6 +88,11 @@ class VaeTraining:
         code.load_state_dict({k: v.detach().clone() for k, v in self.loop.ema.weights.items()})
         code.eval().fit_details(to_unit(clip) for clip in _some(self.sources, self.config.fitted_on, seed=1))
         return code
+
+
+def _size(code: ChangeCode) -> dict[str, Any]:
+    """What the code was built with, without what diffusers adds when it is read from a file."""
+    return {name: value for name, value in code.config.items() if not name.startswith("_")}
 
 
 def save_vae(code: ChangeCode, folder: Path) -> Path:
