@@ -43,8 +43,8 @@ def scene(seed: int = 0) -> ImaginedScene:
 class Follower:
     """Answers what the film does, off by some share of the way."""
 
-    def __init__(self, one: ImaginedScene, share: float) -> None:
-        self.one, self.share = one, share
+    def __init__(self, one: ImaginedScene, share: float, chunk: int = N) -> None:
+        self.one, self.share, self.chunk = one, share, chunk
 
     def reset(self, seed: int) -> None:
         self.seed = seed
@@ -52,9 +52,10 @@ class Follower:
     def infer(self, now: Observation, card_name: str, committed: object = None) -> ActionChunk:
         i = round(now.time_s * self.one.film.fps)
         assert np.array_equal(now.images["front"], self.one.film.frames[i, 0])
-        done = self.one.motion.actions[i * N : (i + 1) * N]
+        done = self.one.motion.actions[i * N : i * N + self.chunk]
+        done = np.concatenate([done, np.repeat(done[-1:], self.chunk - len(done), 0)])
         values = now.state + self.share * (done - now.state)
-        times = now.time_s + (1 + np.arange(N)) / 10
+        times = now.time_s + (1 + np.arange(self.chunk)) / 10
         return ActionChunk(values=values, times_s=times, card=card_name)
 
 
@@ -64,6 +65,19 @@ def test_skill_is_the_share_of_the_motion_that_is_foretold() -> None:
     assert skill([judge(Follower(one, 0.6), one, CARD)]) == pytest.approx(0.6, abs=1e-4)
     assert skill([judge(HoldPolicy(), one, CARD)]) == pytest.approx(0.0, abs=1e-6)
     assert skill([judge(Follower(one, -1.0), one, CARD)]) == pytest.approx(-1.0, abs=1e-4)
+
+
+def test_the_whole_chunk_counts_as_far_as_the_film_goes() -> None:
+    one = scene()
+
+    class Forgetful(Follower):
+        def infer(self, now: Observation, card_name: str, committed: object = None) -> ActionChunk:
+            answer = super().infer(now, card_name)
+            answer.values[N:] = now.state  # right until the next picture, then back where it was
+            return answer
+
+    assert skill([judge(Follower(one, 1.0, chunk=16), one, CARD)]) == pytest.approx(1.0, abs=1e-5)
+    assert skill([judge(Forgetful(one, 1.0, chunk=16), one, CARD)]) < 0.6
 
 
 def test_tasks_are_counted_apart_and_scenes_by_how_much_moves() -> None:
