@@ -38,7 +38,7 @@ def one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["debug", "--steps", "3", "--minutes", "1"], "give one of them"),
         (["debug", "--steps", "0"], "--steps"),
         (["nano_gate", "--device", "cuda", "--seed", "1"], "--device, --seed: not for nano_gate"),
-        (["nano_world", "--init", "there"], "--init: not for nano_world"),
+        (["nano_scene2robot", "--init", "there"], "--init: not for nano_scene2robot"),
         (["nano_vae", "--init", "nowhere"], "no video code in nowhere"),
         (["nano_gate", "--processes", "2"], "--processes: not for nano_gate"),
         (["nano_tabletop", "--data", "nowhere"], "kinema data make tabletop --out nowhere"),

@@ -6,10 +6,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from kinema.data import aligned
-from kinema.data.aligned import SegmentClips, aligned_sets
+from kinema.card.check import check_card
+from kinema.card.load import card_names, load_card, people_names
+from kinema.card.prompt import prompt
+from kinema.data import aligned, clips
+from kinema.data.aligned import SegmentClips, aligned_sets, hand_clips
 from kinema.schema import KinemaError
 from kinema.space.clip_shape import BACKGROUND, ClipShape
+from kinema.worlds.stage import cameras
 
 LENGTHS = (100, 20)
 
@@ -63,3 +67,31 @@ def test_a_film_begins_with_what_is_known_before_there_is_a_robot(dataset: Simpl
 def test_a_folder_without_streams_says_how_to_make_them(tmp_path: Path) -> None:
     with pytest.raises(KinemaError, match="kinema data make human --out"):
         aligned_sets(tmp_path)
+
+
+def test_the_hand_has_a_card_but_is_no_robot() -> None:
+    assert people_names() == ("hand",)
+    assert "hand" not in card_names()
+    check_card("hand")
+    hand = load_card("hand")
+    assert prompt(hand, "push it.") == "The person shows with a human hand: push it."
+    table = {camera.name: camera for camera in cameras(np.eye(4))}
+    for camera in hand.cameras:
+        np.testing.assert_allclose(camera.pos_m, table[camera.name].pos_m, atol=1e-4)
+        np.testing.assert_allclose(camera.quat_wxyz, table[camera.name].quat_wxyz, atol=1e-4)
+
+
+def test_the_hand_is_seen_in_any_body_s_set(
+    dataset: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clips, "FrameCache", _Cache)
+    monkeypatch.setattr(clips, "read_captions", lambda root: {})
+    dataset.task_index, dataset.tasks = np.zeros(sum(LENGTHS), int), ["push it"]
+    hand = hand_clips(dataset, load_card("hand"), ClipShape(frames=5, every=3, size=16))  # type: ignore[arg-type]
+    assert hand.cameras == ("front", "side")
+    assert hand.views == 2
+    frames = hand.frames(np.array([0]))
+    assert (frames[..., 0] == aligned.STREAMS.index("human")).all()
+    np.testing.assert_array_equal(frames[0, :, 0, 0, 0, 1], np.arange(0, 15, 3))
+    with pytest.raises(KinemaError, match="recorded on 'ur5e', not on 'hand'"):
+        clips.ClipSource(dataset, load_card("hand"), ClipShape())  # type: ignore[arg-type]

@@ -189,7 +189,7 @@ def test_one_view_is_enough_and_none_is_refused(world: World) -> None:
     with pytest.raises(KinemaError, match="front"):
         world.imagine({}, SENTENCE, "panda")
     with pytest.raises(KinemaError, match="tokens"):
-        world.imagine({"front": _first()[0, 0]}, "move the red block " * 8, "panda")
+        world.imagine({"front": _first()[0, 0]}, "move the red block " * 15, "panda")
 
 
 def test_a_body_that_training_never_saw_is_refused(world: World) -> None:

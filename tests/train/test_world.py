@@ -12,6 +12,7 @@ from kinema.data.clips import apart, side_by_side
 from kinema.model import artifact, world_presets
 from kinema.model.change_code import ChangeCode
 from kinema.model.understanding import WORDS, Understood
+from kinema.model.world_model import WorldModel
 from kinema.schema import KinemaError
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig, Optimizer
@@ -110,6 +111,7 @@ def test_two_processes_take_the_steps_of_one_with_the_whole_batch(tmp_path: Path
     # the noise is each process's own, so the weights are not the same; the steps and the schedule are
     assert [training.loop.step for training in ends] == [4, 4]
     assert all(list(training.effects) == ["both"] for training in ends)
+    assert all(set(training.effects["both"]) == {"panda", "ur5e"} for training in ends)
     assert (tmp_path / "2" / "checkpoint" / "position.json").is_file()
     with pytest.raises(KinemaError, match="cannot be shared"):
         WorldTraining(
@@ -129,12 +131,28 @@ def test_only_phases_that_took_steps_are_judged(tmp_path: Path) -> None:
         assert list(training.effects) == judged
 
 
-def test_weights_decide_which_bodies_are_drawn() -> None:
+def test_shares_decide_which_bodies_are_drawn_whatever_their_number_of_clips() -> None:
     latents = _latents()
-    stream = LatentStream(latents, (BOTH,), batch_size=64, seed=0, weights={"ur5e": 1000.0})
+    mixed = replace(BOTH, bodies={"panda": 0.1, "ur5e": 0.9})
     theirs = latents.films[latents.card == "ur5e"][:, 0, 0, 1, 0, 0].float()
-    drawn = stream.draw().wanted[:, 0, 0, 0, 0]
-    assert torch.isin(drawn, theirs).float().mean() > 0.95
+    drawn = LatentStream(latents, (mixed,), batch_size=400, seed=0).draw().wanted[:, 0, 0, 0, 0]
+    assert torch.isin(drawn, theirs).float().mean() == pytest.approx(0.9, abs=0.05)
+    with pytest.raises(KinemaError, match="wants clips of hand; there are some of panda, ur5e"):
+        LatentStream(latents, (replace(BOTH, bodies={"hand": 1.0}),), batch_size=2, seed=0)
+    with pytest.raises(ValueError, match="shares of bodies add up to"):
+        replace(BOTH, bodies={"panda": 0.5})
+
+
+def test_a_world_model_starts_from_the_weights_of_another(tmp_path: Path) -> None:
+    first = _training(tmp_path / "first").model
+    seeded = replace(_config(), loop=replace(_config().loop, seed=1))
+    parts = (_latents(), ChangeCode(**world_presets.CODE_TINY), _policy())
+    second = WorldTraining(seeded, *parts, tmp_path / "second", init=first).model
+    for (name, ours), theirs in zip(second.state_dict().items(), first.state_dict().values()):
+        assert torch.equal(ours, theirs), name
+    other = WorldModel(world_presets.told(world_presets.tiny(), "none"))
+    with pytest.raises(KinemaError, match="configured alike"):
+        WorldTraining(seeded, *parts, tmp_path / "third", init=other)
 
 
 def _policy() -> artifact.Artifact:

@@ -197,7 +197,7 @@ class EmbodimentCard(_Strict):
     mobile_base: bool = False
     control_hz: float = Field(gt=0)
     chunk: int = Field(default=16, gt=0)
-    control: Literal["ee_pose", "joint_position", "metaworld", "drive"]
+    control: Literal["ee_pose", "joint_position", "metaworld", "drive", "hand"]
     arms: tuple[Arm, ...] = Field(max_length=2)
     cameras: tuple[Camera, ...]
     actions: tuple[Channel, ...]
@@ -222,7 +222,7 @@ class EmbodimentCard(_Strict):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"{what} names must be unique; twice: {twice}")
-        if not self.arms and not self.mobile_base:
+        if not self.arms and not self.mobile_base and self.control != "hand":
             raise ValueError("a body has at least one arm, or a mobile base")
         if len(self.arms) == 1 and self.arms[0].side != "right":
             raise ValueError("a single arm uses the right block of the unified space; set side: right")

@@ -122,7 +122,11 @@ def check_channels(card: EmbodimentCard) -> str:
 def expected_slots(card: EmbodimentCard) -> list[str]:
     """The slots that this body's kind of control fills, in the order of its native vector."""
     pose = ["ee.x", "ee.y", "ee.z", "rot.0", "rot.1", "rot.2", "gripper"]
-    slots = ["base.velocity.x", "base.velocity.theta"] if card.control == "drive" else []
+    armless = {
+        "drive": ["base.velocity.x", "base.velocity.theta"],
+        "hand": ["right.ee.x", "right.ee.y", "right.ee.z", "right.gripper"],
+    }
+    slots = armless.get(card.control, [])
     for arm in card.arms:
         joints = [f"joint.{i}" for i in range(len(arm.joints))] + ["gripper"]
         names = {"ee_pose": pose, "joint_position": joints, "metaworld": ["ee.x", "ee.y", "ee.z", "gripper"]}

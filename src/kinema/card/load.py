@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from kinema.card.card import EmbodimentCard
 from kinema.card.strict_yaml import MAX_BYTES, StrictYamlError, key_path, read_mapping
 
-_ROBOTS, _VEHICLES = files("kinema.card") / "robots", files("kinema.card") / "vehicles"
+_KINDS = ("robots", "vehicles", "people")  # folders of cards; only robots are offered as bodies that act
 
 
 class CardError(ValueError):
@@ -24,16 +24,26 @@ class CardError(ValueError):
 
 def card_names() -> tuple[str, ...]:
     """Names of the robots' cards that come with the package, sorted."""
-    return _names_in(_ROBOTS)
+    return _names_in("robots")
 
 
 def vehicle_names() -> tuple[str, ...]:
     """Names of the cards of bodies that only drive, sorted."""
-    return _names_in(_VEHICLES)
+    return _names_in("vehicles")
 
 
-def _names_in(folder: Traversable) -> tuple[str, ...]:
+def people_names() -> tuple[str, ...]:
+    """Names of the cards of people who are watched and never sent anything, sorted."""
+    return _names_in("people")
+
+
+def _names_in(kind: str) -> tuple[str, ...]:
+    folder = _folder(kind)
     return tuple(sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")))
+
+
+def _folder(kind: str) -> Traversable:
+    return files("kinema.card") / kind
 
 
 def load_card(name_or_path: str | Path) -> EmbodimentCard:
@@ -44,7 +54,7 @@ def load_card(name_or_path: str | Path) -> EmbodimentCard:
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or text.endswith((".yaml", ".yml")) or "/" in text:
         return parse_card(_read(Path(name_or_path)), str(name_or_path))
-    if text not in (*card_names(), *vehicle_names()):
+    if text not in (*card_names(), *vehicle_names(), *people_names()):
         near = get_close_matches(text, card_names(), n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
         raise CardError(
@@ -55,8 +65,8 @@ def load_card(name_or_path: str | Path) -> EmbodimentCard:
 
 @cache
 def _shipped(name: str) -> EmbodimentCard:
-    folder = _VEHICLES if name in vehicle_names() else _ROBOTS
-    card = parse_card((folder / f"{name}.yaml").read_bytes(), f"{name}.yaml")
+    kind = next(kind for kind in _KINDS if name in _names_in(kind))
+    card = parse_card((_folder(kind) / f"{name}.yaml").read_bytes(), f"{name}.yaml")
     if card.name != name:
         raise CardError(f"{name}.yaml: name: {card.name!r} must equal the file's name")
     return card

@@ -20,6 +20,8 @@ def prompt(card: EmbodimentCard, instruction: str, chunk: int | None = None) -> 
     steps = card.chunk if chunk is None else chunk
     if steps < 1:
         raise ValueError(f"a chunk has at least 1 action, got {steps}")
+    if card.control == "hand":
+        return f"The person shows with a {card.robot_tag}: {check_instruction(instruction)}."
     if not card.arms:
         return (
             f"The vehicle is {card.robot_tag}. The control frequency is {card.control_hz:g} Hz. "

@@ -31,7 +31,8 @@ def evaluate_world(
     from kinema.bench.world_gallery import write_gallery
     from kinema.bench.world_scores import save_table, world_table
 
-    judged = {"bodies": list(bodies or _taught(model) or BODIES)}
+    taught = [body for body in _taught(model) if body in BODIES]  # it may also know hands and cars
+    judged = {"bodies": list(bodies or taught or BODIES)}
     eyes = eyes_factory()
     arguments: dict[str, Any] = {"out": str(out), "eyes": asdict(eyes), **_beside(model)}
     settings = RunSettings(

@@ -129,7 +129,7 @@ def _refuse_options_of_policies(
     from kinema import recipes
 
     given = {
-        "--init": init is not None and recipe not in recipes.CODES,
+        "--init": init is not None and recipe not in recipes.STARTED,
         "--device": device != "cpu",
         "--processes": processes != 1 and recipe not in recipes.WORLDS,
         "--lr-scale": lr_scale != 1.0,
@@ -170,7 +170,7 @@ def _world(
     )  # fmt: skip
     trainings: dict[str, Callable[[], Path]] = {
         "nano_vae": lambda: train_vae(nano_vae(), init=init, **options),
-        "nano_world": lambda: train_world(nano_world(), **options),
+        "nano_world": lambda: train_world(nano_world(), init=init, **options),
         "nano_scene2robot_vae": lambda: train_vae(nano_scene2robot_vae(), init=init, **options),
         "nano_scene2robot": lambda: train_scene2robot(nano_scene2robot(), **options),
     }

@@ -19,7 +19,7 @@ from kinema.train.provenance import trained
 if TYPE_CHECKING:
     from kinema.model.change_code import ChangeCode
 
-_HELD_OUT = 64  # clips that the phases are judged on
+_HELD_OUT = 64  # clips of each body that the phases are judged on
 
 
 def train_vae(
@@ -46,25 +46,32 @@ def train_vae(
 
 def train_world(
     recipe: WorldRecipe, *, data: Path, out: Path, steps: int | None, minutes: float | None, resume: bool,
-    threads: int, processes: int = 1, policy: str = policies.DEFAULT,
+    threads: int, processes: int = 1, init: Path | None = None, policy: str = policies.DEFAULT,
 ) -> Path:  # fmt: skip
-    """Train the world model over a finished video code and the shipped policy's backbone."""
+    """Train the world model over a finished video code and the shipped policy's backbone.
+
+    init: a world model's artifact to start from
+    """
     import torch
 
-    from kinema.model import artifact
+    from kinema.model import artifact, world_artifact
     from kinema.train import world
 
     loop = budgeted(recipe.train.loop, steps, minutes)
     torch.set_num_threads(threads)  # before anything is forked
+    start = world_artifact.load(init).model if init else None
     vae = finished_code(recipe.vae, out)
     understanding = artifact.load(policies.artifact_folder(policy, recipe.bodies))
     sources = recipe.clips(data, "train")
     config = replace(recipe.train, loop=loop, threads=threads, processes=processes)
     latents = world.make_latents(vae, understanding, sources, config.count, seed=config.loop.seed)
     kept = recipe.clips(data, "validation")
-    held_out = world.make_latents(vae, understanding, kept, _HELD_OUT, seed=config.loop.seed)
+    few = dict.fromkeys(config.count, _HELD_OUT)
+    held_out = world.make_latents(vae, understanding, kept, few, seed=config.loop.seed)
     with saved_on_interrupt(lambda: f"The checkpoint is in {out}; --resume goes on from there."):
-        training = world.train_world(config, latents, held_out, vae, understanding, out, resume=resume)
+        training = world.train_world(
+            config, latents, held_out, vae, understanding, out, resume=resume, init=start
+        )
     return training.export(out / "artifact", provenance(training))
 
 

@@ -15,7 +15,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from kinema.data.clips import Part, clip_starts
+from kinema.card.card import EmbodimentCard
+from kinema.data.clips import ClipSource, Part, clip_starts
 from kinema.data.frames import FrameCache
 from kinema.data.lerobot import Dataset
 from kinema.schema import KinemaError
@@ -83,6 +84,12 @@ def aligned_clips(dataset: Dataset, shape: ClipShape, part: Part = "train") -> A
     """All clips of a body's set."""
     scene, alone, robot = (SegmentClips(dataset, segment, shape, part) for segment in get_args(Segment))
     return AlignedClips(scene=scene, alone=alone, robot=robot)
+
+
+def hand_clips(dataset: Dataset, card: EmbodimentCard, shape: ClipShape, part: Part = "train") -> ClipSource:
+    """Clips of the person who performs; they are the same in every body's set."""
+    shown = {view: camera_name(STREAMS[0], view) for view in views_of(dataset)}
+    return ClipSource(dataset, card, shape, part=part, cameras=shown)
 
 
 def aligned_sets(data: Path) -> dict[str, Dataset]:

@@ -45,13 +45,17 @@ class ClipSource:
 
     def __init__(
         self, dataset: Dataset, card: EmbodimentCard, shape: ClipShape, *, part: Part = "train",
-        begin_every: int = 4,
+        begin_every: int = 4, cameras: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
-        """Clips begin at every episode's start and every so many steps after, while enough is left to see."""
-        if dataset.card_name != card.name:
+        """Clips begin at every episode's start and every so many steps after, while enough is left to see.
+
+        cameras: which of the data set's shows what a camera of the card does; None: those of the same name
+        """
+        if cameras is None and dataset.card_name != card.name:
             raise KinemaError(f"{dataset.root} was recorded on {dataset.card_name!r}, not on {card.name!r}")
-        self.name, self.card, self.shape = dataset.root.name, card, shape
-        self._frames = FrameCache(dataset, size=shape.size, cameras=card.camera_names)
+        shown = cameras or {name: name for name in card.camera_names}
+        self.name, self.card, self.shape, self.cameras = dataset.root.name, card, shape, tuple(shown)
+        self._frames = FrameCache(dataset, size=shape.size, cameras=tuple(shown.values()))
         self.starts = clip_starts(dataset, shape, part, begin_every)
         self.episode = dataset.episode_index[self.starts]
         self._end = dataset.episode_bounds[self.episode, 1]
@@ -64,7 +68,7 @@ class ClipSource:
 
     @property
     def views(self) -> int:
-        return len(self.card.camera_names)
+        return len(self.cameras)
 
     def frames(self, rows: np.ndarray) -> np.ndarray:
         """uint8 (n, F, V, S, S, 3) of the clips with these numbers."""
@@ -82,7 +86,7 @@ class ClipSource:
     def film(self, row: int) -> Film:
         return Film(
             frames=self.frames(np.array([row]))[0],
-            cameras=tuple(self.card.camera_names),
+            cameras=self.cameras,
             fps=self.shape.fps(self.card.control_hz),
             card=self.card.name,
             instruction=self.instructions(np.array([row]))[0],

@@ -17,7 +17,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from kinema.model.understanding import Understood
+from kinema.model.understanding import WORDS, Understood
 
 Conditioning = Literal["multimodal", "text", "none"]
 _POINT = 3  # u, v, visible
@@ -47,6 +47,7 @@ class Connector(ModelMixin, ConfigMixin):
     def forward(self, understood: Understood, dropped: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Text stream (B, L', J), its mask (B, L') and the guide (B, V, N, K), nothing where `dropped` (B,).
 
+        The points stand behind the first words, where they are whatever the longest sentence of the batch.
         The pictures' tokens come last, view by view, which is where the rotary embedding expects them.
         """
         u, config = understood, self.config
@@ -56,8 +57,9 @@ class Connector(ModelMixin, ConfigMixin):
         pictures, where = u.pictures.to(self.dtype), u.where.to(self.dtype)
         points = self.point(where[..., N:]) + self.which[:V, : where.shape[2]]
         words, seen = u.word_mask & told[:, None], sees[:, None]
-        stream = [self.nothing.expand(B, 1, -1), self.words(u.words.to(self.dtype)), points.flatten(1, 2)]
-        mask = [torch.ones_like(seen), words, seen.expand(B, V * where.shape[2])]
+        said = self.words(u.words.to(self.dtype))
+        stream = [self.nothing.expand(B, 1, -1), said[:, :WORDS], points.flatten(1, 2), said[:, WORDS:]]
+        mask = [torch.ones_like(seen), words[:, :WORDS], seen.expand(B, V * where.shape[2]), words[:, WORDS:]]
         if self.pictures is not None:
             stream.append(self.pictures(pictures).flatten(1, 2))
             mask.append(seen.expand(B, V * N))

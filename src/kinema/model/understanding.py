@@ -15,13 +15,16 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from kinema.card.card import EmbodimentCard
 from kinema.card.prompt import prompt
 from kinema.model.artifact import Artifact
 from kinema.schema import KinemaError
 
-WORDS = 32  # every sentence is padded to so many tokens
+# A sentence of up to WORDS tokens ends at token WORDS, a longer one begins at 0: the same sentence stands
+# at the same place, whatever else is in the batch.
+WORDS, MOST_WORDS = 32, 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,15 @@ class Understood:
         return len(self.words)
 
     def rows(self, index: Tensor) -> Understood:
-        return Understood(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+        """Of these clips only, with no more tokens than they need."""
+        chosen = Understood(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+        return chosen.padded(max(WORDS, 1 + int(chosen.word_mask.any(0).nonzero().max())))
+
+    def padded(self, length: int) -> Understood:
+        """With so many tokens: what is left out or added is masked."""
+        more = length - self.words.shape[1]
+        words, mask = F.pad(self.words, (0, 0, 0, more)), F.pad(self.word_mask, (0, more))
+        return replace(self, words=words, word_mask=mask)
 
     def views(self, first: int, end: int) -> Understood:
         """Of these views only."""
@@ -65,6 +76,9 @@ class Understood:
 
 
 def join(parts: Sequence[Understood]) -> Understood:
+    """All clips, padded to the most tokens among them."""
+    length = max(part.words.shape[1] for part in parts)
+    parts = [part.padded(length) for part in parts]
     return Understood(**{f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Understood)})
 
 
@@ -80,12 +94,15 @@ def understand(
     tokenizer, network = policy.tokenizer, policy.policy
     rows = [tokenizer.encode(prompt(card, sentence)) for sentence in instructions]
     longest = max(len(row) for row in rows)
-    if longest > WORDS:
-        raise KinemaError(f"the sentence makes {longest} tokens with the body's prompt; at most {WORDS} fit")
-    tokens = np.full((len(rows), WORDS), tokenizer.pad_id, np.int64)
-    mask = np.zeros((len(rows), WORDS), bool)
+    if longest > MOST_WORDS:
+        raise KinemaError(
+            f"the sentence makes {longest} tokens with the body's prompt; at most {MOST_WORDS} fit"
+        )
+    length = max(WORDS, longest)
+    tokens = np.full((len(rows), length), tokenizer.pad_id, np.int64)
+    mask = np.zeros((len(rows), length), bool)
     for i, row in enumerate(rows):  # padded on the left, as in the policy
-        tokens[i, WORDS - len(row) :], mask[i, WORDS - len(row) :] = row, True
+        tokens[i, length - len(row) :], mask[i, length - len(row) :] = row, True
     chosen = [card.camera_names.index(name) for name in cameras or card.camera_names]
     tags = policy.tags(card)[chosen]
     pixels = torch.from_numpy(images).permute(0, 1, 4, 2, 3)
@@ -99,9 +116,12 @@ def understand(
         pointed = network.point_head(context.image_tokens)
         cells = pointed.logits.softmax(-1)[..., :-1]
         where = torch.cat([cells, pointed.uv, pointed.visible[..., None]], -1)
+    # a short sentence beside a long one moves to where it always stands
+    moved = torch.tensor([length - max(WORDS, len(row)) for row in rows])
+    place = (torch.arange(length) + moved[:, None]) % length
     return Understood(
-        words=context.hidden[:, :WORDS],
-        word_mask=torch.from_numpy(mask),
+        words=context.hidden[:, :length].gather(1, place[..., None].expand(-1, -1, context.hidden.shape[2])),
+        word_mask=torch.from_numpy(mask).gather(1, place),
         pictures=context.image_tokens,
         where=where,
         seen=torch.ones(B, dtype=torch.bool),

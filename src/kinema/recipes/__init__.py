@@ -41,8 +41,8 @@ INVERSES: dict[str, Callable[[], InverseRecipe]] = {"nano_inverse": nano_inverse
 DETECTORS: dict[str, Callable[[], DetectorRecipe]] = {"nano_detector": nano_detector}
 # The world models' parts, in `kinema.recipes.world` and `.scene2robot`: imported only when asked for, since
 # they need diffusers.
-CODES = ("nano_vae", "nano_scene2robot_vae")
-WORLDS = (*CODES, "nano_world", "nano_scene2robot")
+STARTED = ("nano_vae", "nano_scene2robot_vae", "nano_world")  # can start from weights
+WORLDS = (*STARTED, "nano_scene2robot")
 
 
 def get(name: str) -> Recipe:

@@ -13,7 +13,7 @@ from pathlib import Path
 from kinema.data.aligned import AlignedClips, SegmentClips, aligned_clips, aligned_sets
 from kinema.data.clips import Films, Part
 from kinema.model import world_presets
-from kinema.recipes.world import VaeRecipe, nano_vae
+from kinema.recipes.world import HUMAN, HUMAN_COMMAND, VaeRecipe, nano_vae
 from kinema.schema import KinemaError
 from kinema.space.clip_shape import ClipShape
 from kinema.train.loop import LoopConfig
@@ -21,8 +21,6 @@ from kinema.train.optim import OptimConfig
 from kinema.train.scene2robot import Scene2RobotTrainConfig
 
 NEVER_PAIRED = ("iiwa14", "viperx")
-_FOLDER = "human"
-_DATA_COMMAND = "kinema data make human --out data/human"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,22 +37,22 @@ class Scene2RobotRecipe:
 
 def paired(data: Path, part: Part) -> list[AlignedClips]:
     """All bodies of data/human that may be in pairs. Raises KinemaError when there is none."""
-    sets = aligned_sets(data / _FOLDER)
+    sets = aligned_sets(data / HUMAN)
     found = [aligned_clips(d, ClipShape(), part) for body, d in sets.items() if body not in NEVER_PAIRED]
     if not found:
-        raise KinemaError(f"{data / _FOLDER} holds only {', '.join(sets)}, which are kept out of the pairs")
+        raise KinemaError(f"{data / HUMAN} holds only {', '.join(sets)}, which are kept out of the pairs")
     return found
 
 
 def never_paired(data: Path, part: Part) -> list[AlignedClips]:
     """Those that are kept for judging, as far as they are there."""
-    sets = aligned_sets(data / _FOLDER)
+    sets = aligned_sets(data / HUMAN)
     return [aligned_clips(sets[body], ClipShape(), part) for body in NEVER_PAIRED if body in sets]
 
 
 def code_films(data: Path, part: Part) -> list[Films]:
     """Every robot alone; in the scene only those of the pairs; the scene once, for it is the same for all."""
-    pairs, sets = paired(data, part), aligned_sets(data / _FOLDER)
+    pairs, sets = paired(data, part), aligned_sets(data / HUMAN)
     kept = [
         SegmentClips(sets[body], "robot_alone", ClipShape(), part) for body in NEVER_PAIRED if body in sets
     ]
@@ -69,7 +67,7 @@ def nano_scene2robot_vae() -> VaeRecipe:
         summary="the video code of nano_scene2robot (a quarter of an hour from nano_vae's)",
         train=replace(nano_vae().train, name="nano_scene2robot_vae"),
         clips=code_films,
-        data_command=_DATA_COMMAND,
+        data_command=HUMAN_COMMAND,
     )
 
 

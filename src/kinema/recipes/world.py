@@ -7,14 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kinema.card.load import load_card
+from kinema.data.aligned import aligned_sets, hand_clips
 from kinema.data.clips import ClipSource, Films, Part, open_clips
+from kinema.data.lerobot import Dataset
 from kinema.model import world_presets
 from kinema.recipes.sources import tabletop_folders
+from kinema.schema import KinemaError
 from kinema.space.clip_shape import ClipShape
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig
 from kinema.train.stages.world import Phase
 from kinema.train.world import VaeTrainConfig, WorldTrainConfig
+
+HUMAN, ROAD = "human", "road"  # folders below the data folder
+HUMAN_COMMAND = "kinema data make human --out data/human"
+_ROAD_COMMAND = "kinema data make road --episodes 20 --views 2 --out data/road"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,28 +74,59 @@ class WorldRecipe:
     data_command: str
 
 
-# The published order: pictures, then films, then what follows a picture; one view, then the other, then both
-# side by side. There are no general films in this project yet: the general share of every batch is zero.
+# The published order: pictures, then films, then what follows a picture, of hands and of the road first; then
+# one view, the other, and both side by side. From there on 30 % of every batch are general films, here a
+# person's hand, and 5 % of the rest are drives. Shares of bodies are of clips, tasks and views of batches.
+_MIXED = {"panda": 0.665, "car": 0.035, "hand": 0.3}
 CURRICULUM = (
-    Phase(name="pictures", steps=10, tasks={"image": 1.0}, views={"first": 0.5, "last": 0.5}),
-    Phase(name="films", steps=10, tasks={"image": 0.5, "video": 0.5}, views={"first": 0.5, "last": 0.5}),
+    Phase(
+        name="pictures", steps=10, tasks={"image": 1.0}, views={"first": 0.5, "last": 0.5}, bodies=_MIXED
+    ),
+    Phase(
+        name="films", steps=10, tasks={"image": 0.5, "video": 0.5}, views={"first": 0.5, "last": 0.5},
+        bodies=_MIXED,
+    ),
+    Phase(
+        name="general scenes and hands", steps=30, tasks={"image_to_video": 1.0},
+        views={"first": 0.5, "last": 0.5}, bodies={"hand": 0.7, "car": 0.3},
+    ),
     Phase(
         name="single view", steps=50, tasks={"image": 0.05, "video": 0.05, "image_to_video": 0.9},
-        views={"first": 1.0},
+        views={"first": 1.0}, bodies=_MIXED,
     ),
     Phase(
         name="wrist and third person", steps=20, tasks={"image_to_video": 1.0},
-        views={"first": 0.5, "last": 0.5},
+        views={"first": 0.5, "last": 0.5}, bodies=_MIXED,
     ),
     Phase(
-        name="side by side", steps=1, tasks={"image": 0.02, "video": 0.03, "image_to_video": 0.95},
-        views={"all": 0.9, "first": 0.1},
+        name="side by side", steps=1000, tasks={"image": 0.02, "video": 0.03, "image_to_video": 0.95},
+        views={"all": 0.9, "first": 0.1}, bodies=_MIXED,
+    ),
+    Phase(
+        name="cross-domain", steps=1, tasks={"image_to_video": 1.0}, views={"all": 1.0},
+        bodies={"panda": 0.7, "car": 0.1, "hand": 0.2},
     ),
 )  # fmt: skip
 
 
+def world_clips(data: Path, part: Part) -> list[ClipSource]:
+    """The Panda at the table, a person's hand and drives; two 96 px views of each."""
+    hands = next(iter(aligned_sets(data / HUMAN).values()))  # the hand is the same in every body's set
+    roads = list((data / ROAD).glob("*/meta/info.json"))
+    if not roads:
+        raise KinemaError(f"no drives below {data / ROAD}; make them with: {_ROAD_COMMAND}")
+    shape = ClipShape()
+    drives = []
+    for path in sorted(roads):
+        dataset = Dataset.open(path.parent.parent)
+        shown = {name: name for name in dataset.camera_names}  # not always all of the card's
+        drives.append(ClipSource(dataset, load_card(dataset.card_name), shape, part=part, cameras=shown))
+    return [*panda_clips(data, part), hand_clips(hands, load_card("hand"), shape, part), *drives]
+
+
 def nano_world() -> WorldRecipe:
-    """The Panda on the tabletop, all families: one body, since hours on two cores do not teach three."""
+    """The Panda on the tabletop, all families: one robot, since hours on two cores do not teach three. Beside
+    it hands and drives, as general films."""
     return WorldRecipe(
         name="nano_world",
         summary="what follows from a picture and a sentence (an hour and a half on two cores)",
@@ -96,6 +134,7 @@ def nano_world() -> WorldRecipe:
             name="nano_world",
             world=world_presets.nano(),
             phases=CURRICULUM,
+            count={"panda": 4000, "hand": 1000, "car": 1000},
             loop=LoopConfig(
                 steps=4000,
                 save_every=50,
@@ -104,8 +143,8 @@ def nano_world() -> WorldRecipe:
                 ),
             ),
         ),
-        clips=panda_clips,
+        clips=world_clips,
         vae="nano_vae",
         bodies=("panda",),
-        data_command="kinema data make tabletop --out data/tabletop",
+        data_command=f"kinema data make tabletop --out data/tabletop, {HUMAN_COMMAND} and {_ROAD_COMMAND}",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -141,15 +142,20 @@ def make_latents(
     vae: ChangeCode,
     policy: Artifact,
     sources: Sequence[ClipSource],
-    clips: int,
+    count: Mapping[str, int],
     seed: int = 0,
     batch: int = 16,
 ) -> Latents:
-    """About so many clips, half of them episodes' beginnings, as latents and what was understood of them."""
+    """About so many clips of each body, half of them episodes' beginnings, as latents and what was understood
+    of them. `count`: as in `WorldTrainConfig`"""
     rng = np.random.default_rng(seed)
-    share = clips / max(1, sum(map(len, sources)))
+    there = Counter[str]()
+    for source in sources:
+        there[source.card.name] += len(source)
     parts: list[Latents] = []
     for source in sources:
+        body = source.card.name
+        share = min(1.0, count.get(body, there[body]) / there[body])
         rows = _chosen(source, max(1, round(share * len(source))), rng)
         for at in tqdm(range(0, len(rows), batch), desc=f"latents of {source.name}", leave=False):
             parts.append(_latents_of(vae, policy, source, rows[at : at + batch]))
@@ -180,21 +186,22 @@ def _latents_of(vae: ChangeCode, policy: Artifact, source: ClipSource, rows: np.
     return Latents(
         films=films.half(),
         still=still.half(),
-        understood=understand(policy, source.card, frames[:, 0], source.instructions(rows)).half(),
+        understood=understand(
+            policy, source.card, frames[:, 0], source.instructions(rows), source.cameras
+        ).half(),
         card=np.full(n, source.card.name),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorldTrainConfig:
-    """One run of the world model. weights: how much more often a card's clips are drawn (default 1)."""
+    """One run of the world model. count: clips of each body; of one that is not named, all that there are."""
 
     name: str
     world: WorldConfig
     clips: ClipShape = field(default_factory=ClipShape)
     phases: tuple[Phase, ...]
-    count: int = 4000
-    weights: Mapping[str, float] = field(default_factory=dict)
+    count: Mapping[str, int] = field(default_factory=dict)
     batch_size: int = 32
     loop: LoopConfig
     threads: int = 1
@@ -206,9 +213,12 @@ class WorldTraining:
 
     def __init__(
         self, config: WorldTrainConfig, latents: Latents, vae: ChangeCode, policy: Artifact, out: Path,
-        group: Group | None = None,
+        group: Group | None = None, *, init: WorldModel | None = None,
     ) -> None:  # fmt: skip
-        """`group`: the processes that train together; each is given its share of every batch."""
+        """`group`: the processes that train together; each is given its share of every batch.
+
+        init: a model whose weights are where this one starts
+        """
         group = group or Group()
         if config.batch_size % group.size:
             raise KinemaError(f"a batch of {config.batch_size} cannot be shared by {group.size} processes")
@@ -218,13 +228,19 @@ class WorldTraining:
         out.mkdir(parents=True, exist_ok=True)
         self.config, self.latents, self.vae, self.policy, self.out = config, latents, vae, policy, out
         self.model = WorldModel(config.world)
+        if init is not None:
+            if init.config != config.world:
+                raise KinemaError(
+                    "a world model can only start from the weights of one that is configured alike"
+                )
+            self.model.load_state_dict(init.state_dict())
         stage = Imagining(self.model)
         stream = LatentStream(
             latents, config.phases, batch_size=config.batch_size // group.size, seed=config.loop.seed,
-            weights=config.weights, stream=group.rank, streams=group.size,
+            stream=group.rank, streams=group.size,
         )  # fmt: skip
         self.loop = Loop(self.model, stage, stage.weights, stream, config.loop, out, group)
-        self.effects: dict[str, float] = {}  # by phase: what is unexplained after it
+        self.effects: dict[str, dict[str, float]] = {}  # by phase and body: what is unexplained after it
 
     def trained(self) -> WorldModel:
         """The averaged weights as a model of their own, in eval mode."""
@@ -245,10 +261,17 @@ class WorldTraining:
         return folder
 
 
-def unexplained(model: WorldModel, held_out: Latents) -> float:
-    """Share of what moves in held-out films (squared, all views, image to video) that one look does not
-    foretell: 0 is the truth, 1 is as if nothing moved."""
-    return unexplained_of(model, batch_of(held_out, torch.arange(len(held_out)), "image_to_video", "all"))
+def unexplained(model: WorldModel, held_out: Latents) -> dict[str, float]:
+    """By body, the share of what moves in held-out films (squared, all views, image to video) that one look
+    does not foretell: 0 is the truth, 1 is as if nothing moved."""
+    rows = {
+        str(name): torch.from_numpy(held_out.card == name).nonzero()[:, 0]
+        for name in np.unique(held_out.card)
+    }
+    return {
+        name: unexplained_of(model, batch_of(held_out, own, "image_to_video", "all"))
+        for name, own in rows.items()
+    }
 
 
 @torch.inference_mode()
@@ -263,7 +286,7 @@ def unexplained_of(model: WorldModel, batch: WorldBatch) -> float:
 
 def train_world(
     config: WorldTrainConfig, latents: Latents, held_out: Latents, vae: ChangeCode, policy: Artifact,
-    out: Path, *, resume: bool,
+    out: Path, *, resume: bool, init: WorldModel | None = None,
 ) -> WorldTraining:  # fmt: skip
     """Run to the end of the budget, in `config.processes` processes that share every batch.
 
@@ -271,7 +294,7 @@ def train_world(
     """
 
     def train(group: Group) -> WorldTraining:
-        training = WorldTraining(config, latents, vae, policy, out, group)
+        training = WorldTraining(config, latents, vae, policy, out, group, init=init)
         if resume:
             training.loop.resume()
         ends = [*accumulate(phase.steps for phase in config.phases[:-1]), None]

@@ -9,7 +9,7 @@ Axes: M clips, C latent channels, T latent frames, h x w latents of one view, V 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -28,12 +28,16 @@ Views = Literal["first", "last", "all"]
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """A stretch of the curriculum. Shares of tasks and of views add up to 1; the last phase has no end."""
+    """A stretch of the curriculum. Shares of tasks, views and bodies add up to 1; the last phase has no end.
+
+    bodies: by card, how much of every batch is theirs, whatever their number of clips; empty: all clips alike
+    """
 
     name: str
     steps: int
     tasks: Mapping[Task, float]
     views: Mapping[Views, float]
+    bodies: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for what, shares, known in (
@@ -44,8 +48,9 @@ class Phase:
                 raise ValueError(
                     f"phase {self.name!r}: unknown {what} {set(shares) - set(known)}; choices {known}"
                 )
-            if abs(sum(shares.values()) - 1) > 1e-6:
-                raise ValueError(f"phase {self.name!r}: shares of {what} add up to {sum(shares.values())}")
+        for what, given in (("tasks", self.tasks), ("views", self.views), ("bodies", self.bodies)):
+            if given and abs(sum(given.values()) - 1) > 1e-6:
+                raise ValueError(f"phase {self.name!r}: shares of {what} add up to {sum(given.values())}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,18 +85,17 @@ class LatentStream:
 
     def __init__(
         self, latents: Latents, phases: Sequence[Phase], *, batch_size: int, seed: int,
-        weights: Mapping[str, float] | None = None, stream: int = 0, streams: int = 1,
+        stream: int = 0, streams: int = 1,
     ) -> None:  # fmt: skip
-        """`weights`: how much more often than others the clips of a card are drawn (default 1).
+        """stream: which of `streams` processes draws; all draw the same task and views, each other clips.
 
-        stream: which of `streams` processes draws; all draw the same task and views, each other clips.
+        Raises KinemaError where a phase wants a body that has no clips.
         """
         if not len(latents) or not phases:
             raise KinemaError("a world model needs clips and at least one phase")
         self.latents, self.phases, self.batch_size = latents, phases, batch_size
         self.state, self.stream, self.streams = MixtureState(seed=seed, drawn=0), stream, streams
-        share = np.array([(weights or {}).get(name, 1.0) for name in latents.card])
-        self._shares = share / share.sum()
+        self._shares = {phase.name: _shares(phase, latents.card) for phase in phases}
 
     def phase(self) -> Phase:
         """The phase of the next batch."""
@@ -108,9 +112,20 @@ class LatentStream:
         self.state = replace(state, drawn=state.drawn + 1)
         task = rng.choice(list(phase.tasks), p=list(phase.tasks.values()))
         views = rng.choice(list(phase.views), p=list(phase.views.values()))
-        chosen = rng.choice(len(self.latents), self.batch_size * self.streams, p=self._shares)
+        chosen = rng.choice(len(self.latents), self.batch_size * self.streams, p=self._shares[phase.name])
         rows = torch.from_numpy(chosen[self.stream :: self.streams].copy())
         return batch_of(self.latents, rows, task, views)
+
+
+def _shares(phase: Phase, card: np.ndarray) -> np.ndarray:
+    """How likely each clip (M,) is drawn."""
+    names, counts = np.unique(card, return_counts=True)
+    if missing := sorted(set(phase.bodies) - set(names)):
+        raise KinemaError(
+            f"phase {phase.name!r} wants clips of {', '.join(missing)}; there are some of {', '.join(names)}"
+        )
+    each = {name: phase.bodies.get(name, 0.0) / count for name, count in zip(names, counts)}
+    return np.array([each[name] if phase.bodies else 1 / len(card) for name in card])
 
 
 def batch_of(latents: Latents, rows: Tensor, task: Task, views: Views) -> WorldBatch:
