@@ -1,5 +1,6 @@
 """Laws of the world model's training: clips, phases, and a run that goes on bit for bit."""
 
+import json
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +13,7 @@ from kinema.data.clips import apart, side_by_side
 from kinema.model import artifact, world_presets
 from kinema.model.change_code import ChangeCode
 from kinema.model.understanding import WORDS, Understood
-from kinema.model.world_model import WorldModel
+from kinema.model.world_model import WorldConfig, WorldModel
 from kinema.schema import KinemaError
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig, Optimizer
@@ -150,7 +151,9 @@ def test_a_world_model_starts_from_the_weights_of_another(tmp_path: Path) -> Non
     second = WorldTraining(seeded, *parts, tmp_path / "second", init=first).model
     for (name, ours), theirs in zip(second.state_dict().items(), first.state_dict().values()):
         assert torch.equal(ours, theirs), name
-    other = WorldModel(world_presets.told(world_presets.tiny(), "none"))
+    stored = WorldConfig.from_json(json.loads(json.dumps(world_presets.nano().to_json())))
+    assert stored == world_presets.nano()
+    other = WorldModel(replace(world_presets.tiny(), moving=1.0))
     with pytest.raises(KinemaError, match="configured alike"):
         WorldTraining(seeded, *parts, tmp_path / "third", init=other)
 

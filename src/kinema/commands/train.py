@@ -162,7 +162,7 @@ def _world(
     from kinema.commands.train_scene2robot import train_scene2robot
     from kinema.commands.train_world import train_vae, train_world
     from kinema.recipes.scene2robot import nano_scene2robot, nano_scene2robot_vae
-    from kinema.recipes.world import nano_vae, nano_world
+    from kinema.recipes.world import nano_vae, nano_world, nano_world_text
 
     options: dict[str, Any] = dict(
         data=data, out=folder, steps=steps, minutes=minutes, resume=resume, threads=threads,
@@ -171,6 +171,7 @@ def _world(
     trainings: dict[str, Callable[[], Path]] = {
         "nano_vae": lambda: train_vae(nano_vae(), init=init, **options),
         "nano_world": lambda: train_world(nano_world(), init=init, **options),
+        "nano_world_text": lambda: train_world(nano_world_text(), init=init, **options),
         "nano_scene2robot_vae": lambda: train_vae(nano_scene2robot_vae(), init=init, **options),
         "nano_scene2robot": lambda: train_scene2robot(nano_scene2robot(), **options),
     }

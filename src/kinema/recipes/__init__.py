@@ -41,7 +41,7 @@ INVERSES: dict[str, Callable[[], InverseRecipe]] = {"nano_inverse": nano_inverse
 DETECTORS: dict[str, Callable[[], DetectorRecipe]] = {"nano_detector": nano_detector}
 # The world models' parts, in `kinema.recipes.world` and `.scene2robot`: imported only when asked for, since
 # they need diffusers.
-STARTED = ("nano_vae", "nano_scene2robot_vae", "nano_world")  # can start from weights
+STARTED = ("nano_vae", "nano_scene2robot_vae", "nano_world", "nano_world_text")  # can start from weights
 WORLDS = (*STARTED, "nano_scene2robot")
 
 

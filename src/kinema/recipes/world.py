@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kinema.card.load import load_card
@@ -147,4 +147,16 @@ def nano_world() -> WorldRecipe:
         vae="nano_vae",
         bodies=("panda",),
         data_command=f"kinema data make tabletop --out data/tabletop, {HUMAN_COMMAND} and {_ROAD_COMMAND}",
+    )
+
+
+def nano_world_text() -> WorldRecipe:
+    """The baseline beside it: the same network, told the words by a reader that has not seen the pictures."""
+    recipe = nano_world()
+    config = world_presets.told(recipe.train.world, "text")
+    return replace(
+        recipe,
+        name="nano_world_text",
+        summary="the baseline of nano_world that is told the words alone",
+        train=replace(recipe.train, name="nano_world_text", world=config),
     )

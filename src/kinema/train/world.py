@@ -21,6 +21,7 @@ from kinema.model.understanding import join, understand
 from kinema.model.video_vae import to_unit, view_by_view
 from kinema.model.world_artifact import World
 from kinema.model.world_model import WorldConfig, WorldModel
+from kinema.model.world_presets import told
 from kinema.schema import KinemaError
 from kinema.space.clip_shape import ClipShape
 from kinema.train.cpu import keep_freed_memory
@@ -229,7 +230,7 @@ class WorldTraining:
         self.config, self.latents, self.vae, self.policy, self.out = config, latents, vae, policy, out
         self.model = WorldModel(config.world)
         if init is not None:
-            if init.config != config.world:
+            if told(init.config, "multimodal") != told(config.world, "multimodal"):  # the same network
                 raise KinemaError(
                     "a world model can only start from the weights of one that is configured alike"
                 )
