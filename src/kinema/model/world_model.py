@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 from diffusers import QwenImageTransformer2DModel
