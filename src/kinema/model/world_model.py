@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from diffusers import QwenImageTransformer2DModel
@@ -52,15 +53,14 @@ class WorldConfig:
 
     @classmethod
     def from_json(cls, data: dict) -> WorldConfig:
-        """What `to_json` gave, lists as the tuples that they were: equal to the configuration it came from."""
-        parts = {
-            name: _as_tuples(value) if isinstance(value, dict) else value for name, value in data.items()
-        }
-        return cls(**{**parts, "shift": tuple(data["shift"])})
+        """What `to_json` gave, its lists tuples again: equal to the configuration it came from."""
+        return cls(**_with_tuples(data))
 
 
-def _as_tuples(part: dict) -> dict:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in part.items()}
+def _with_tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _with_tuples(inner) for name, inner in value.items()}
+    return tuple(value) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True, kw_only=True)
