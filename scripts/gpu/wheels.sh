@@ -9,5 +9,5 @@ mkdir -p .gpu/wheels
 pip download --quiet --no-deps --only-binary=:all: --python-version "$python" --dest .gpu/wheels \
     mujoco==3.3.0 av glfw pyopengl absl-py etils imageio \
     metaworld==3.1.1 gymnasium==1.4.0 farama-notifications msgpack websockets pydantic pydantic-core pyyaml \
-    typer rich tqdm click shellingham
+    typer rich tqdm click shellingham diffusers==0.42.1
 du -sh .gpu/wheels

@@ -86,7 +86,7 @@ def train(
     if recipe in recipes.WORLDS:
         _world(
             recipe, data, folder, steps=steps, minutes=minutes, resume=resume, threads=threads,
-            processes=processes, init=init,
+            processes=processes, init=init, device=device,
         )  # fmt: skip
         return
     if recipe in recipes.DETECTORS:
@@ -130,7 +130,7 @@ def _refuse_options_of_policies(
 
     given = {
         "--init": init is not None and recipe not in recipes.STARTED,
-        "--device": device != "cpu",
+        "--device": device != "cpu" and recipe not in recipes.WORLDS,
         "--processes": processes != 1 and recipe not in recipes.WORLDS,
         "--lr-scale": lr_scale != 1.0,
         "--seed": seed is not None,
@@ -157,7 +157,7 @@ def _gate(
 
 def _world(
     recipe: str, data: Path, folder: Path, *, steps: int | None, minutes: float | None, resume: bool,
-    threads: int, processes: int, init: Path | None,
+    threads: int, processes: int, init: Path | None, device: str,
 ) -> None:  # fmt: skip
     from kinema.commands.train_scene2robot import train_scene2robot
     from kinema.commands.train_world import train_vae, train_world
@@ -166,7 +166,7 @@ def _world(
 
     options: dict[str, Any] = dict(
         data=data, out=folder, steps=steps, minutes=minutes, resume=resume, threads=threads,
-        processes=processes,
+        processes=processes, device=device,
     )  # fmt: skip
     trainings: dict[str, Callable[[], Path]] = {
         "nano_vae": lambda: train_vae(nano_vae(), init=init, **options),

@@ -21,14 +21,14 @@ _HELD_OUT = 64  # clips of each kind that the result is judged on
 
 def train_scene2robot(
     recipe: Scene2RobotRecipe, *, data: Path, out: Path, steps: int | None, minutes: float | None,
-    resume: bool, threads: int, processes: int = 1,
+    resume: bool, threads: int, processes: int = 1, device: str = "cpu",
 ) -> Path:  # fmt: skip
     """Train on pairs of all bodies but those that are kept apart; say what is unexplained of both kinds."""
     import torch
 
     from kinema.train import scene2robot
 
-    loop = budgeted(recipe.train.loop, steps, minutes)
+    loop = budgeted(replace(recipe.train.loop, device=device), steps, minutes)
     torch.set_num_threads(threads)  # before anything is forked
     code = finished_code(recipe.vae, out)
     config = replace(recipe.train, loop=loop, threads=threads, processes=processes)

@@ -24,7 +24,7 @@ _HELD_OUT = 64  # clips of each body that the phases are judged on
 
 def train_vae(
     recipe: VaeRecipe, *, data: Path, out: Path, steps: int | None, minutes: float | None, resume: bool,
-    threads: int, processes: int = 1, init: Path | None = None,
+    threads: int, processes: int = 1, device: str = "cpu", init: Path | None = None,
 ) -> Path:  # fmt: skip
     """Train the video code, say what it loses on clips kept back, and write `out/vae`.
 
@@ -33,7 +33,10 @@ def train_vae(
     from kinema.train import world
 
     config = replace(
-        recipe.train, loop=budgeted(recipe.train.loop, steps, minutes), threads=threads, processes=processes
+        recipe.train,
+        loop=budgeted(replace(recipe.train.loop, device=device), steps, minutes),
+        threads=threads,
+        processes=processes,
     )
     start = _code_in(init) if init else None
     with saved_on_interrupt(lambda: f"The checkpoint is in {out}; --resume goes on from there."):
@@ -46,7 +49,8 @@ def train_vae(
 
 def train_world(
     recipe: WorldRecipe, *, data: Path, out: Path, steps: int | None, minutes: float | None, resume: bool,
-    threads: int, processes: int = 1, init: Path | None = None, policy: str = policies.DEFAULT,
+    threads: int, processes: int = 1, device: str = "cpu", init: Path | None = None,
+    policy: str = policies.DEFAULT,
 ) -> Path:  # fmt: skip
     """Train the world model over a finished video code and the shipped policy's backbone.
 
@@ -57,7 +61,7 @@ def train_world(
     from kinema.model import artifact, world_artifact
     from kinema.train import world
 
-    loop = budgeted(recipe.train.loop, steps, minutes)
+    loop = budgeted(replace(recipe.train.loop, device=device), steps, minutes)
     torch.set_num_threads(threads)  # before anything is forked
     start = world_artifact.load(init).model if init else None
     vae = finished_code(recipe.vae, out)

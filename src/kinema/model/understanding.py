@@ -69,6 +69,9 @@ class Understood:
         """The words alone, for tasks without a first picture."""
         return replace(self, seen=torch.zeros_like(self.seen))
 
+    def to(self, device: torch.device) -> Understood:
+        return Understood(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
     def half(self) -> Understood:
         """In half precision, to be kept in memory."""
         parts = {f.name: getattr(self, f.name) for f in fields(self)}

@@ -50,7 +50,7 @@ class Reconstruction:
         self.code, self.weights = code, {"absolute": 1.0, "squared": 3.0}
 
     def __call__(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        pictures = to_unit(batch).transpose(1, 2)  # (B, F, 3, S, S)
+        pictures = to_unit(batch.to(self.code.device)).transpose(1, 2)  # (B, F, 3, S, S)
         first, later = pictures[:, 0], pictures[:, 1:]
         moving = ((later - first[:, None]).abs().amax(2, keepdim=True) > _MOVED).float()
         weight = 1 + (_MOVING_WEIGHT - 1) * moving

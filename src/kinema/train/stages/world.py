@@ -79,6 +79,14 @@ class WorldBatch:
     def __len__(self) -> int:
         return len(self.wanted)
 
+    def to(self, device: torch.device) -> WorldBatch:
+        scene = Scene(
+            given=tuple(segment.to(device) for segment in self.scene.given),
+            still=self.scene.still.to(device),
+            understood=self.scene.understood.to(device),
+        )
+        return WorldBatch(scene=scene, wanted=self.wanted.to(device))
+
 
 class LatentStream:
     """An endless stream of batches of one task and one choice of views each; its state is two numbers."""
@@ -152,4 +160,5 @@ class Imagining:
         self.model, self.weights = model, {"flow": 1.0}
 
     def __call__(self, batch: WorldBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        batch = batch.to(next(self.model.parameters()).device)
         return {"flow": self.model.loss(batch.scene, batch.wanted, generator)}
