@@ -40,6 +40,9 @@ def test_chance_counts_orders() -> None:
     assert chance_of([1, 2, 3], [4, 5, 6]) == pytest.approx(1 / 6)
     assert chance_of([1, 2, 3], [6, 5, 4]) == 1.0
     assert chance_of([1, 2, 3, 4, 5], [1, 2, 3, 5, 4]) == pytest.approx(5 / 120)
+    nine = [1, 2, 3, 4, 5, 6, 7, 8, 9]  # too many orders to count: some are drawn
+    assert chance_of(nine, nine) < 1e-3
+    assert chance_of(nine, [5, 1, 9, 2, 8, 3, 7, 4, 6]) == pytest.approx(0.37, abs=0.15)
 
 
 def test_what_cannot_be_correlated_is_refused() -> None:

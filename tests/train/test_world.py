@@ -26,6 +26,7 @@ from kinema.train.world import (
     WorldTrainConfig,
     WorldTraining,
     load_vae,
+    psnr_of,
     save_vae,
     train_vae,
     train_world,
@@ -227,6 +228,15 @@ def test_a_code_starts_from_the_weights_of_another_of_its_size(tmp_path: Path) -
         assert torch.equal(ours, theirs), name
     with pytest.raises(KinemaError, match="cannot start from the weights"):
         VaeTraining(config, [_Clips()], tmp_path / "third", init=ChangeCode(**world_presets.CODE_NANO))
+
+
+def test_too_few_episodes_to_keep_one_back_are_named() -> None:
+    class Empty(_Clips):
+        def __len__(self) -> int:
+            return 0
+
+    with pytest.raises(KinemaError, match="no clips of noise: one episode of 20 is kept back"):
+        psnr_of(ChangeCode(**world_presets.CODE_TINY), [Empty()])
 
 
 def test_the_code_learns_what_changes() -> None:

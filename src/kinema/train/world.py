@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from kinema.data.clips import ClipSource, Films
+from kinema.data.clips import KEPT_BACK_EVERY, ClipSource, Films
 from kinema.model import world_artifact
 from kinema.model.artifact import Artifact
 from kinema.model.change_code import ChangeCode
@@ -131,12 +131,22 @@ def psnr_of(
 
 def _some(sources: Sequence[Films], clips: int, seed: int) -> Iterator[torch.Tensor]:
     """About so many whole clips, evenly over the sources, a few at a time."""
+    _some_there(sources)
     rng = np.random.default_rng(seed)
     each = max(1, clips // len(sources))
     for source in sources:
         rows = rng.choice(len(source), min(each, len(source)), replace=False)
         for at in range(0, len(rows), _AT_ONCE):
             yield view_by_view(source.frames(rows[at : at + _AT_ONCE]))
+
+
+def _some_there(sources: Sequence[Films]) -> None:
+    if not sum(map(len, sources)):
+        names = ", ".join(sorted({source.name for source in sources}))
+        raise KinemaError(
+            f"no clips of {names}: one episode of {KEPT_BACK_EVERY} is kept back for judging, so that many are "
+            f"needed"
+        )
 
 
 def make_latents(
@@ -149,6 +159,7 @@ def make_latents(
 ) -> Latents:
     """About so many clips of each body, half of them episodes' beginnings, as latents and what was understood
     of them. `count`: as in `WorldTrainConfig`"""
+    _some_there(sources)
     rng = np.random.default_rng(seed)
     there = Counter[str]()
     for source in sources:

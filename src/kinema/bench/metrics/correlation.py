@@ -9,6 +9,7 @@ from itertools import permutations
 import numpy as np
 
 _MOST_EXACT = 8  # lists longer than this have too many orders to go through
+_DRAWN = 40_000
 
 
 def pearson(first: Sequence[float], second: Sequence[float]) -> float:
@@ -42,13 +43,19 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> float:
 def chance_of(first: Sequence[float], second: Sequence[float]) -> float:
     """How often a random order of the second list would correlate at least as well by rank.
 
-    Counted over all orders; NaN for lists of more than 8, of which there are too many.
+    Counted over all orders, or over many random ones where there are too many. NaN where a list does not vary.
     """
-    found = spearman(first, second)
-    if len(second) > _MOST_EXACT or math.isnan(found):
+    if math.isnan(spearman(first, second)):
         return math.nan
     places, other = ranks(first), ranks(second)
-    orders = np.array(list(permutations(other)))
+    orders = _orders(other)
     scores = (orders - orders.mean(1, keepdims=True)) @ (places - places.mean())
     least = (other - other.mean()) @ (places - places.mean())
     return float((scores >= least - 1e-9).mean())
+
+
+def _orders(values: np.ndarray) -> np.ndarray:
+    """All orders of the values, or as many random ones (always the same), float64 (M, N)."""
+    if len(values) <= _MOST_EXACT:
+        return np.array(list(permutations(values)))
+    return np.random.default_rng(0).permuted(np.tile(values, (_DRAWN, 1)), axis=1)
