@@ -144,7 +144,7 @@ def _some_there(sources: Sequence[Films]) -> None:
     if not sum(map(len, sources)):
         names = ", ".join(sorted({source.name for source in sources}))
         raise KinemaError(
-            f"no clips of {names}: one episode of {KEPT_BACK_EVERY} is kept back for judging, and so at least "
+            f"no clips of {names}: one episode of {KEPT_BACK_EVERY} is kept back for judging, so at least "
             f"so many are needed"
         )
 

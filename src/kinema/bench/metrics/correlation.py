@@ -43,7 +43,7 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> float:
 def chance_of(first: Sequence[float], second: Sequence[float]) -> float:
     """How often a random order of the second list would correlate at least as well by rank.
 
-    Counted over all orders, or over random ones where there are too many. NaN where a list does not vary.
+    Counted over all orders, or over random ones where there are too many; NaN where a list is constant.
     """
     if math.isnan(spearman(first, second)):
         return math.nan
