@@ -22,6 +22,7 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     QwenImageTransformer2DModel,
 )
+from diffusers.utils.logging import disable_progress_bar
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -40,6 +41,7 @@ from kinema.schema import Film, KinemaError
 from kinema.space.clip_shape import ClipShape
 
 FORMAT = 1
+disable_progress_bar()  # diffusers' own, for the second that loading takes
 _TOLERANCE = 0.05  # of unit-variance latents; weights are stored in bfloat16 and kernels round differently
 
 
@@ -209,7 +211,7 @@ def read_about(path: Path, version: int) -> dict[str, Any]:
 def load_network(folder: Path, config: WorldConfig, *, check: bool) -> tuple[WorldModel, ChangeCode]:
     """What `save_network` wrote, in eval mode."""
     try:
-        pipeline = WorldPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+        pipeline = WorldPipeline.from_pretrained(folder, dtype=torch.float32, low_cpu_mem_usage=False)
     except (OSError, ValueError) as error:
         raise KinemaError(f"{folder} is not a whole world model: {str(error).splitlines()[0]}") from None
     model = WorldModel(config, pipeline.transformer, pipeline.connector).eval()

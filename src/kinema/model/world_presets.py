@@ -90,7 +90,7 @@ def load_full(folder: Path, dtype: torch.dtype = torch.bfloat16) -> WorldModel:
 
     config = full()
     transformer = QwenImageTransformer2DModel.from_pretrained(
-        folder, subfolder="transformer", torch_dtype=dtype, zero_cond_t=True
+        folder, subfolder="transformer", dtype=dtype, zero_cond_t=True
     )
     connector = Connector(**{**config.connector, "joint": transformer.config.joint_attention_dim})
     return WorldModel(config, transformer, connector.to(dtype))

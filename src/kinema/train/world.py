@@ -119,7 +119,7 @@ def train_vae(
 
 def load_vae(folder: Path) -> ChangeCode:
     """What `save_vae` wrote."""
-    return ChangeCode.from_pretrained(folder / "vae").eval()
+    return ChangeCode.from_pretrained(folder / "vae", low_cpu_mem_usage=False).eval()
 
 
 def psnr_of(
