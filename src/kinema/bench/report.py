@@ -128,6 +128,7 @@ def _gallery(films: list[tuple[EpisodeRecord, Path]]) -> str:
             else f'<video src="{uri}" controls muted loop playsinline preload="metadata"></video>'
         )
         caption = f"{record.task}, episode {record.index}, seed {record.seed}: {record.steps} steps"
+        caption += f"; {record.cause}" if record.cause else ""
         figures.append(f"<figure>{film}<figcaption>{html.escape(caption)}</figcaption></figure>")
     return f'<div class="gallery">{"".join(figures)}</div>' if figures else ""
 
@@ -178,6 +179,7 @@ td.name, th:first-child { text-align: left; }
 .bar { display: block; }
 .warn { color: #b42318; font-weight: 600; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); gap: 14px; }
+.wide { grid-column: 1 / -1; }
 figure { margin: 0; } figcaption { font-size: 13px; }
 video, img { width: 100%; background: #000; border-radius: 4px; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 16px; margin: 0; }
@@ -189,7 +191,12 @@ pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 13px
 addEventListener("DOMContentLoaded", () => {
   const seen = new IntersectionObserver(entries => entries.forEach(e =>
     e.isIntersecting ? e.target.play().catch(() => {}) : e.target.pause()));
-  document.querySelectorAll("video").forEach(v => seen.observe(v));
+  document.querySelectorAll("video").forEach(v => {
+    seen.observe(v);
+    // several views side by side are too small in a column
+    const fit = () => v.closest("figure").classList.toggle("wide", v.videoWidth > 2.5 * v.videoHeight);
+    v.readyState > 0 ? fit() : v.addEventListener("loadedmetadata", fit);
+  });
 });
 </script>
 </body></html>
