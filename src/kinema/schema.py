@@ -9,9 +9,25 @@ from typing import Protocol
 
 import numpy as np
 
+from kinema.card import prompt
+
 
 class KinemaError(Exception):
     """A fault the user can act on. The message names the thing, the value and the choices."""
+
+
+def check_instruction(instruction: object) -> str:
+    """The instruction as every policy reads it, without outer blanks and without a final full stop.
+
+    The one check for recording, training, serving and acting: what it lets through can be recorded, trained
+    on and asked. (How many tokens a sentence makes is known to a policy's tokenizer alone, which refuses
+    what is too long for it with the same kind of error.) Raises KinemaError for what is not text, empty,
+    longer than `kinema.card.prompt.MAX_INSTRUCTION_CHARS`, or holds control characters or special tokens.
+    """
+    try:
+        return prompt.check_instruction(instruction)
+    except ValueError as error:
+        raise KinemaError(str(error)) from None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kinema import schema
 from kinema.card.load import card_names, load_card
 from kinema.card.prompt import MAX_INSTRUCTION_CHARS, camera_tags, check_instruction, prompt
 
@@ -72,3 +75,15 @@ def test_camera_tags_follow_the_cards_order() -> None:
         "front": ("<|ego_start|>", "<|ego_end|>"),
         "wrist": ("<|cam_right_wrist_start|>", "<|cam_right_wrist_end|>"),
     }
+
+
+@given(st.one_of(st.text(max_size=400), st.none(), st.integers(), st.binary()))
+def test_what_the_shared_check_lets_through_is_what_the_prompt_takes(instruction: object) -> None:
+    """Writer, training and server ask `schema.check_instruction`, the policy asks `prompt`."""
+    try:
+        words = schema.check_instruction(instruction)
+    except schema.KinemaError as error:
+        with pytest.raises(ValueError, match=re.escape(str(error))):
+            prompt(load_card("panda"), instruction)  # type: ignore[arg-type]
+    else:
+        assert prompt(load_card("panda"), words) == prompt(load_card("panda"), instruction)  # type: ignore[arg-type]

@@ -164,3 +164,26 @@ def test_a_late_row_of_training_is_the_row_of_a_late_answer():
     committed = source.done(np.arange(seen[0], 7))
     served = Foreseen(source.card).after(source.state[seen[0]], committed[-1])
     np.testing.assert_array_equal(state[0], served)
+
+
+def test_every_row_has_the_tags_of_its_own_cameras():
+    """Bodies whose cameras differ in kind, order and number share a batch, which one table could not say."""
+    panda, aloha = _sources()
+    wrist = panda.card.model_copy(update={"name": "wrist_only", "cameras": panda.card.cameras[1:]})
+    swapped = panda.card.model_copy(update={"name": "swapped", "cameras": panda.card.cameras[::-1]})
+    one_view = replace(
+        panda, card=wrist, images=lambda steps: panda.images(steps)[:, :1], points=panda.points[:, :1]
+    )
+    sources = [panda, aloha, one_view, replace(panda, card=swapped)]
+    mixture = _mixture(sources, batch_size=12)
+    for source in sources:  # one after the other, beside rows that differ from it
+        mixture.sources = [source, aloha]
+        mixture._weights = np.array([0.5, 0.5])
+        batch = mixture.draw()
+        left = batch.inputs.slot_mask[:, slot_index("left.joint.0")]
+        for i in range(12):
+            card = aloha.card if left[i] else source.card
+            own = torch.from_numpy(mixture.tokenizer.camera_tags(card))
+            assert torch.equal(batch.inputs.tags[i, : len(own)], own)
+            assert (batch.inputs.tags[i, len(own) :] == mixture.tokenizer.pad_id).all()
+            assert batch.inputs.image_mask[i].sum() == len(own)

@@ -17,16 +17,15 @@ from kinema.space.codec import Codec
 
 @pytest.fixture(scope="module", params=["read", "cached"])
 def made(request):
-    """Policy, batch of six rows of the Panda, and its cameras' tags, with each mask that caches."""
+    """Policy and a batch of six rows of the Panda, with each mask that caches."""
     torch.manual_seed(0)
     source = fake_source(load_card("panda"), image_size=64)
     tokenizer = TextTokenizer.train(source.tasks, 400)
     codecs = {"panda": Codec(source.card, *measure_stats([source], 16))}
     batch = Mixture([source], codecs, tokenizer, batch_size=6, horizon=16, seed=0).draw()
-    tags = torch.tensor([tokenizer.tag_ids(c.tag) for c in source.card.cameras])
     config = presets.tiny(tokenizer.vocab_size)
     policy = Policy(replace(config, decoder=replace(config.decoder, mask=request.param))).eval()
     for parameter in policy.parameters():  # the modulation starts at zero: give every path something to do
         if parameter.abs().max() == 0:
             torch.nn.init.normal_(parameter, std=0.05)
-    return policy, batch, tags
+    return policy, batch

@@ -63,7 +63,7 @@ def test_batched_forward_equals_the_stock_one(layer_types, grid_side):
     images = torch.randint(0, 256, (2, VIEWS, 3, SIZE, SIZE), dtype=torch.uint8)
     tokens = torch.randint(6, 64, (2, TEXT))
     ones = torch.ones(2, VIEWS, dtype=torch.bool)
-    tags = torch.tensor([[START, END]] * VIEWS)
+    tags = torch.tensor([[START, END]] * VIEWS).expand(2, -1, -1)
     with torch.inference_mode():
         ours = backbone(images, ones, tokens, torch.ones_like(tokens, dtype=torch.bool), tags)
         stock = stock_forward(backbone, images, tokens, tags)
@@ -78,7 +78,7 @@ def test_left_padding_changes_nothing_that_is_real():
     tokens, mask = torch.randint(6, 64, (1, TEXT)), torch.ones(1, TEXT, dtype=torch.bool)
     padded = torch.cat([torch.zeros(1, 5, dtype=torch.long), tokens], 1)
     padded_mask = torch.cat([torch.zeros(1, 5, dtype=torch.bool), mask], 1)
-    view, tags = torch.ones(1, 1, dtype=torch.bool), torch.tensor([[START, END]])
+    view, tags = torch.ones(1, 1, dtype=torch.bool), torch.tensor([[[START, END]]])
     with torch.inference_mode():
         plain = backbone(images, view, tokens, mask, tags).hidden
         left = backbone(images, view, padded, padded_mask, tags).hidden[:, 5:]
@@ -92,7 +92,7 @@ def test_a_masked_view_does_not_reach_the_words_or_other_views():
     other = images.clone()
     other[:, 0] = 255 - other[:, 0]
     tokens, mask = torch.randint(6, 64, (1, TEXT)), torch.ones(1, TEXT, dtype=torch.bool)
-    view, tags = torch.tensor([[False, True]]), torch.tensor([[START, END]] * 2)
+    view, tags = torch.tensor([[False, True]]), torch.tensor([[[START, END]] * 2])
     with torch.inference_mode():
         a = backbone(images, view, tokens, mask, tags).image_tokens[:, 1]
         b = backbone(other, view, tokens, mask, tags).image_tokens[:, 1]

@@ -14,8 +14,8 @@ from kinema.model.policy import Policy
 
 
 def test_draws_of_one_sample_do_not_see_each_other(made):
-    policy, batch, tags = made
-    prefilled = policy.prefill(batch.inputs, tags)
+    policy, batch = made
+    prefilled = policy.prefill(batch.inputs)
     y, tau = torch.randn(6, 4, 16, 80), torch.rand(6, 4)
     with torch.inference_mode():
         together = policy.predict(prefilled, y, tau)
@@ -25,25 +25,25 @@ def test_draws_of_one_sample_do_not_see_each_other(made):
 
 
 def test_a_batch_is_answered_like_each_sample_alone(made):
-    policy, batch, tags = made
+    policy, batch = made
     noise = torch.randn(6, 1, 16, 80)
-    together = policy.sample(batch.inputs, tags, noise)
+    together = policy.sample(batch.inputs, noise)
     for i in range(6):
         one = type(batch.inputs)(**{k: v[i : i + 1] for k, v in vars(batch.inputs).items()})
         torch.testing.assert_close(
-            policy.sample(one, tags, noise[i : i + 1]), together[i : i + 1], atol=1e-5, rtol=1e-3
+            policy.sample(one, noise[i : i + 1]), together[i : i + 1], atol=1e-5, rtol=1e-3
         )
 
 
 def test_slots_of_other_bodies_stay_zero(made):
-    policy, batch, tags = made
-    chunk = policy.sample(batch.inputs, tags, torch.randn(6, 1, 16, 80))
+    policy, batch = made
+    chunk = policy.sample(batch.inputs, torch.randn(6, 1, 16, 80))
     assert not chunk[:, :, :, ~batch.inputs.slot_mask[0]].any()
     assert chunk[:, :, :, batch.inputs.slot_mask[0]].abs().max() > 0
 
 
 def test_no_loss_reaches_other_slots_or_padding(made):
-    _, batch, _ = made
+    _, batch = made
     mask = batch.action_mask.clone()
     mask[0, 10:] = False  # the first sample's episode ends after ten steps
     predicted = torch.zeros(6, 16, 80, requires_grad=True)
@@ -54,30 +54,30 @@ def test_no_loss_reaches_other_slots_or_padding(made):
 
 @pytest.mark.parametrize("mask", get_args(Mask))
 def test_all_masks_train_and_sample(made, mask):
-    _, batch, tags = made
+    _, batch = made
     config = presets.tiny(400)
     policy = Policy(replace(config, decoder=replace(config.decoder, mask=mask)))
-    losses = policy.losses(batch, tags, torch.Generator().manual_seed(0))
+    losses = policy.losses(batch, torch.Generator().manual_seed(0))
     sum(losses.values()).backward()
     assert all(torch.isfinite(p.grad).all() for p in policy.parameters() if p.grad is not None)
-    assert policy.eval().sample(batch.inputs, tags, torch.randn(6, 2, 16, 80)).shape == (6, 2, 16, 80)
+    assert policy.eval().sample(batch.inputs, torch.randn(6, 2, 16, 80)).shape == (6, 2, 16, 80)
 
 
 def test_the_prompt_conditions_every_action(made):
-    policy, batch, tags = made
+    policy, batch = made
     noise = torch.randn(6, 1, 16, 80)
     other = replace(batch.inputs, tokens=batch.inputs.tokens.flip(1))
-    assert (policy.sample(batch.inputs, tags, noise) - policy.sample(other, tags, noise)).abs().max() > 1e-4
+    assert (policy.sample(batch.inputs, noise) - policy.sample(other, noise)).abs().max() > 1e-4
 
 
 def test_motion_since_the_pictures_is_told_to_policies_that_were_trained_with_it(made):
-    policy, batch, tags = made
+    policy, batch = made
     noise = torch.randn(6, 1, 16, 80)
     moved = replace(batch.inputs, moved=batch.inputs.moved + 0.5)
-    told = policy.sample(moved, tags, noise) - policy.sample(batch.inputs, tags, noise)
+    told = policy.sample(moved, noise) - policy.sample(batch.inputs, noise)
     assert told.abs().max() > 1e-4
     punctual = Policy(replace(policy.config, late_steps=0)).eval()
-    assert torch.equal(punctual.sample(moved, tags, noise), punctual.sample(batch.inputs, tags, noise))
+    assert torch.equal(punctual.sample(moved, noise), punctual.sample(batch.inputs, noise))
     with pytest.raises(ValueError, match="state token"):
         replace(policy.config, state_token=False)
 

@@ -13,7 +13,7 @@ PREFIX = 4  # of the tiny preset
 
 
 def test_half_of_the_draws_are_given_nothing_and_none_more_than_the_prefix(made):
-    policy, _, _ = made
+    policy, _ = made
     given = policy._draw_given(4000, torch.Generator().manual_seed(0))
     length = given.sum(1)
     assert (given == (torch.arange(16) < length[:, None])).all()  # always the first steps
@@ -23,12 +23,12 @@ def test_half_of_the_draws_are_given_nothing_and_none_more_than_the_prefix(made)
 
 
 def test_steps_that_are_given_carry_no_loss(made, monkeypatch):
-    policy, batch, tags = made
+    policy, batch = made
     monkeypatch.setattr(policy, "_draw_given", lambda count, _: (torch.arange(16) < 3).expand(count, -1))
 
     def loss(actions, mask):
         changed = replace(batch, actions=actions, action_mask=mask)
-        return policy.losses(changed, tags, torch.Generator().manual_seed(0))["flow"]
+        return policy.losses(changed, torch.Generator().manual_seed(0))["flow"]
 
     seen_only = batch.action_mask.clone()
     seen_only[:, 3:] = False
@@ -40,25 +40,25 @@ def test_steps_that_are_given_carry_no_loss(made, monkeypatch):
 
 
 def test_sampling_keeps_what_is_given_and_reads_it(made):
-    policy, batch, tags = made
+    policy, batch = made
     noise = torch.randn(6, 2, 16, 80, generator=torch.Generator().manual_seed(1))
     mask = (torch.arange(16) < 3)[None, :, None] & batch.inputs.slot_mask[:, None]
     known = Known(values=batch.actions, mask=mask)
-    painted = policy.sample(batch.inputs, tags, noise, known=known)
+    painted = policy.sample(batch.inputs, noise, known=known)
     kept = mask[:, None].expand_as(painted)
     torch.testing.assert_close(painted[kept], batch.actions[:, None].expand_as(painted)[kept])
-    free = policy.sample(batch.inputs, tags, noise)
+    free = policy.sample(batch.inputs, noise)
     assert (painted - free)[:, :, 3:].abs().max() > 1e-4
 
 
 def test_a_network_without_prefixes_is_taken_over_and_acts_as_before(made):
-    policy, batch, tags = made
+    policy, batch = made
     config = policy.config
     old = Policy(replace(config, decoder=replace(config.decoder, prefix=0))).eval()
     new = Policy(config).eval()
     _take_over(new, old)
     noise = torch.randn(6, 1, 16, 80, generator=torch.Generator().manual_seed(2))
-    assert torch.equal(new.sample(batch.inputs, tags, noise), old.sample(batch.inputs, tags, noise))
+    assert torch.equal(new.sample(batch.inputs, noise), old.sample(batch.inputs, noise))
 
 
 @pytest.mark.parametrize("prefix", [-1, 16])

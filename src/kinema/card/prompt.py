@@ -37,7 +37,7 @@ def prompt(card: EmbodimentCard, instruction: str, chunk: int | None = None) -> 
     )
 
 
-def check_instruction(instruction: str) -> str:
+def check_instruction(instruction: object) -> str:
     """The instruction without outer blanks and without a final full stop, which the prompt brings itself.
 
     Raises ValueError when it is not text, empty, too long, or holds control characters or special tokens.

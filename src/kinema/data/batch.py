@@ -19,6 +19,7 @@ class Inputs:
     image_mask: Tensor  # bool (B, V): False where a body has fewer cameras than the batch
     tokens: Tensor  # int64 (B, L), left-padded
     token_mask: Tensor  # bool (B, L)
+    tags: Tensor  # int64 (B, V, 2): the tokens before and after each view of the row's own body
     state: Tensor  # float32 (B, K), normalised
     moved: Tensor  # float32 (B, K): how far the state has moved since the pictures, in the same numbers
     state_mask: Tensor  # bool (B, K)

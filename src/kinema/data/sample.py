@@ -20,7 +20,7 @@ from kinema.card.prompt import prompt
 from kinema.data.batch import Inputs
 from kinema.data.picture import resize
 from kinema.data.text import TextTokenizer
-from kinema.schema import KinemaError, Observation
+from kinema.schema import KinemaError, Observation, check_instruction
 from kinema.space.codec import Codec
 from kinema.space.layout import NUM_SLOTS
 
@@ -45,10 +45,12 @@ def inputs(rows: Sequence[Row], tokenizer: TextTokenizer) -> Inputs:
     side = rows[0].images.shape[1]
     images = np.zeros((len(rows), views, side, side, 3), np.uint8)
     image_mask = np.zeros((len(rows), views), bool)
+    tags = np.full((len(rows), views, 2), tokenizer.pad_id, np.int64)
     state, moved = np.zeros((2, len(rows), NUM_SLOTS), np.float32)
     for i, row in enumerate(rows):
         images[i, : len(row.images)] = row.images
         image_mask[i, : len(row.images)] = True
+        tags[i, : len(row.images)] = tokenizer.camera_tags(row.codec.card)
         state[i] = row.codec.encode_state(row.state)
         if row.pictured is not None:
             moved[i] = state[i] - row.codec.encode_state(row.pictured)
@@ -58,6 +60,7 @@ def inputs(rows: Sequence[Row], tokenizer: TextTokenizer) -> Inputs:
         image_mask=torch.from_numpy(image_mask),
         tokens=torch.from_numpy(tokens),
         token_mask=torch.from_numpy(token_mask),
+        tags=torch.from_numpy(tags),
         state=torch.from_numpy(state),
         moved=torch.from_numpy(moved),
         state_mask=torch.from_numpy(np.stack([row.codec.state_mask for row in rows])),
@@ -88,7 +91,7 @@ def observed_row(observation: Observation, codec: Codec, tokenizer: TextTokenize
     return Row(
         images=np.stack([resize(image, image_size) for image in images]),
         state=state,
-        tokens=tokenizer.encode(prompt(card, observation.instruction)),
+        tokens=tokenizer.encode(prompt(card, check_instruction(observation.instruction))),
         codec=codec,
     )
 

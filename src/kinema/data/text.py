@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from kinema.card.card import EmbodimentCard
 from kinema.schema import KinemaError
 
 PAD = "<|pad|>"
@@ -77,6 +78,10 @@ class TextTokenizer:
         if start is None or end is None:
             raise KinemaError(f"this tokenizer lacks the camera tag {tag!r}; it was not made by kinema")
         return start, end
+
+    def camera_tags(self, card: EmbodimentCard) -> np.ndarray:
+        """int64 (V, 2): the tokens that wrap each of the card's cameras."""
+        return np.array([self.tag_ids(camera.tag) for camera in card.cameras], np.int64).reshape(-1, 2)
 
     def encode(self, text: str) -> list[int]:
         ids = self._tokenizer.encode(text).ids

@@ -68,11 +68,9 @@ class LocalPolicy:
         rows = [self._foresee(question, self.check(question)) for question in questions]
         policy, tokenizer = self.artifact.policy, self.artifact.tokenizer
         inputs = sample.inputs(rows, tokenizer).to(self._device)
-        widest = max(rows, key=lambda row: len(row.images)).codec.card
-        tags = self.artifact.tags(widest).to(self._device)
         noise = torch.stack([self._noise(question.noise_seed, count) for question in questions])
         known = None if self._foresees else self._known(questions, rows)
-        unified = policy.sample(inputs, tags, noise.to(self._device), self.sample_steps, known).cpu().numpy()
+        unified = policy.sample(inputs, noise.to(self._device), self.sample_steps, known).cpu().numpy()
         return [
             [self._chunk(question, row, one) for one in of_question]
             for question, row, of_question in zip(questions, rows, unified)

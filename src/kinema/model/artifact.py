@@ -56,14 +56,10 @@ class Artifact:
             )
         return self.codecs[card_name]
 
-    def tags(self, card: EmbodimentCard) -> Tensor:
-        """The token ids (V, 2) that wrap each of the card's cameras."""
-        return torch.tensor([self.tokenizer.tag_ids(camera.tag) for camera in card.cameras])
-
 
 def save(
     folder: Path, policy: Policy, tokenizer: TextTokenizer, codecs: Mapping[str, Codec], example: Inputs,
-    tags: Tensor, provenance: Mapping[str, Any],
+    provenance: Mapping[str, Any],
 ) -> None:  # fmt: skip
     """Write an artifact; weights in bfloat16. `example` (B = 1) is answered by the weights as stored."""
     (folder / "cards").mkdir(parents=True, exist_ok=True)
@@ -90,7 +86,7 @@ def save(
     )
     policy.eval()
     tensors = {f"input.{f.name}": getattr(example, f.name).contiguous() for f in fields(Inputs)}
-    tensors |= {"tags": tags, "noise": noise, "chunk": policy.sample(example, tags, noise).clone()}
+    tensors |= {"noise": noise, "chunk": policy.sample(example, noise).clone()}
     save_file(tensors, folder / "example.safetensors")
 
 
@@ -137,8 +133,10 @@ def load(folder: Path, *, check: bool = True, device: str = "cpu") -> Artifact:
 def check_example(artifact: Artifact, device: str = "cpu") -> None:
     """Answer the stored example; raises KinemaError if the chunk differs by more than EXAMPLE_TOLERANCE."""
     tensors = read_tensors(artifact.folder / "example.safetensors", "artifact")
+    if "tags" in tensors:  # artifacts from before rows had tags of their own: (V, 2) for the one row
+        tensors["input.tags"] = tensors["tags"][None]
     example = Inputs(**{f.name: tensors[f"input.{f.name}"] for f in fields(Inputs)}).to(device)
-    chunk = artifact.policy.sample(example, tensors["tags"].to(device), tensors["noise"].to(device))
+    chunk = artifact.policy.sample(example, tensors["noise"].to(device))
     error = (chunk.cpu() - tensors["chunk"]).abs().max().item()
     if not error <= EXAMPLE_TOLERANCE:
         raise KinemaError(

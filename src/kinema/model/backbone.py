@@ -100,13 +100,12 @@ class Backbone(nn.Module):
     def forward(
         self, images: Tensor, image_mask: Tensor, tokens: Tensor, token_mask: Tensor, tags: Tensor
     ) -> Context:
-        """images uint8 (B, V, 3, S, S); masks as in `Inputs`; tags int64 (V, 2) wrap ids. Returns Context."""
+        """images uint8 (B, V, 3, S, S); masks as in `Inputs`; tags int64 (B, V, 2) wrap ids."""
         B, V = images.shape[:2]
         image_tokens = self.embed_images(images.flatten(0, 1)).unflatten(0, (B, V))  # (B, V, N, C)
         N, L = image_tokens.shape[2], tokens.shape[1]
         embed = self.qwen.language_model.embed_tokens
-        start, end = embed(tags).unbind(1)  # (V, C) each
-        start, end = (e[None, :, None].expand(B, V, 1, -1) for e in (start, end))
+        start, end = embed(tags).split(1, 2)  # (B, V, 1, C) each
         views = torch.cat(
             [start.to(image_tokens.dtype), image_tokens, end.to(image_tokens.dtype)], 2
         ).flatten(1, 2)

@@ -95,9 +95,11 @@ class Policy(nn.Module):
             self.point_head = PointHead(self.backbone.width, config.points, self.backbone.grid)
             self.point_embed = PointEmbed(width, config.points, MAX_VIEWS)
 
-    def prefill(self, inputs: Inputs, tags: Tensor) -> Prefilled:
-        """Run everything that does not depend on noise. tags (V, 2): token ids that wrap each view."""
-        context = self.backbone(inputs.images, inputs.image_mask, inputs.tokens, inputs.token_mask, tags)
+    def prefill(self, inputs: Inputs) -> Prefilled:
+        """Run everything that does not depend on noise."""
+        context = self.backbone(
+            inputs.images, inputs.image_mask, inputs.tokens, inputs.token_mask, inputs.tags
+        )
         parts, masks = [self.context_in(context.hidden)], [context.mask]
         pointed = None
         if self.point_head is not None:
@@ -123,15 +125,13 @@ class Policy(nn.Module):
             return self.decoder.forward_joint(y, tau, p.condition, p.context, p.mask, given)
         return self.decoder(y, tau, p.condition, p.cache, p.mask, given)
 
-    def losses(
-        self, batch: Batch, tags: Tensor, generator: torch.Generator | None = None
-    ) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Named losses: `flow`, `quiet` (slots of bodies not named), and `point_cell` and `point_uv`.
 
         Where the decoder takes prefixes, the first steps of some draws are given as they are and carry no
         loss (training-time real-time chunking: Black et al. 2025, arXiv 2512.05964).
         """
-        prefilled = self.prefill(batch.inputs, tags)
+        prefilled = self.prefill(batch.inputs)
         R, (B, H, K) = self.config.draws, batch.actions.shape
         data = batch.actions[:, None].expand(B, R, H, K)
         noise = torch.randn(B, R, H, K, generator=generator).to(data.device)
@@ -169,7 +169,6 @@ class Policy(nn.Module):
     def sample(
         self,
         inputs: Inputs,
-        tags: Tensor,
         noise: Tensor,
         steps: int | None = None,
         known: Known | None = None,
@@ -178,7 +177,7 @@ class Policy(nn.Module):
 
         known: actions (B, H, K) that every draw must contain.
         """
-        prefilled = self.prefill(inputs, tags)
+        prefilled = self.prefill(inputs)
         B, R = noise.shape[:2]
 
         if known is not None:

@@ -107,11 +107,11 @@ def understand(
     for i, row in enumerate(rows):  # padded on the left, as in the policy
         tokens[i, length - len(row) :], mask[i, length - len(row) :] = row, True
     chosen = [card.camera_names.index(name) for name in cameras or card.camera_names]
-    tags = policy.tags(card)[chosen]
+    tags = torch.from_numpy(tokenizer.camera_tags(card)[chosen])
     pixels = torch.from_numpy(images).permute(0, 1, 4, 2, 3)
     context = network.backbone(
         pixels, torch.ones(pixels.shape[:2], dtype=torch.bool), torch.from_numpy(tokens),
-        torch.from_numpy(mask), tags,
+        torch.from_numpy(mask), tags.expand(len(rows), -1, -1),
     )  # fmt: skip
     B, V, N = context.image_tokens.shape[:3]
     where = torch.zeros(B, V, 0, N + 3)

@@ -84,7 +84,7 @@ def _over_stock(batch_size: int, seconds: float) -> float:
     images = torch.randint(0, 256, (batch_size, 2, 3, 96, 96), dtype=torch.uint8)
     tokens = torch.randint(16, 400, (batch_size, 24))
     mask, views = torch.ones_like(tokens, dtype=torch.bool), torch.ones(batch_size, 2, dtype=torch.bool)
-    tags = torch.tensor([[1, 2], [3, 4]])
+    tags = torch.tensor([[1, 2], [3, 4]]).expand(batch_size, -1, -1)
 
     def ours() -> None:
         with torch.autocast("cpu", torch.bfloat16):
@@ -100,7 +100,7 @@ def _over_stock(batch_size: int, seconds: float) -> float:
 
 
 def stock_forward(backbone: Backbone, images: Tensor, tokens: Tensor, tags: Tensor) -> Tensor:
-    """Transformers' own forward over the sequence that `Backbone` makes: hidden states (B, T, C)."""
+    """Transformers' own forward over the sequence that `Backbone` makes, of rows with the same tags."""
     config, vision = backbone.config, backbone.config.vision_config
     patch, merge = vision.patch_size, vision.spatial_merge_size
     side, (B, V), size = backbone.patches, images.shape[:2], images.shape[-1]
@@ -108,7 +108,7 @@ def stock_forward(backbone: Backbone, images: Tensor, tokens: Tensor, tags: Tens
     cells = pixels.reshape(B * V, 1, 2, 3, side // merge, merge, patch, side // merge, merge, patch)
     patches = cells.permute(0, 1, 4, 7, 5, 8, 3, 2, 6, 9).reshape(B * V * side**2, -1)
     image = torch.full((backbone.grid**2,), config.image_token_id)
-    spans = torch.cat([torch.cat([start[None], image, end[None]]) for start, end in tags])
+    spans = torch.cat([torch.cat([start[None], image, end[None]]) for start, end in tags[0]])
     ids = torch.cat([tokens, spans.expand(B, -1)], 1)
     return backbone.qwen(
         input_ids=ids,

@@ -76,8 +76,7 @@ class Training:
             misnamed=config.sft.misnamed, late_steps=policy_config.late_steps,
             stream=group.rank, streams=group.size,
         )  # fmt: skip
-        self.tags = _tags(sources, self.tokenizer)
-        stage = Sft(self.policy, self.tags, config.sft)
+        stage = Sft(self.policy, config.sft)
         self.loop = Loop(self.policy, stage, stage.weights, self.mixture, config.loop, out, group)
         self._parent, self._commit = dict(start.provenance) if start else None, commit
 
@@ -89,7 +88,7 @@ class Training:
         position = self.mixture.state
         example = self.mixture.draw().inputs.first()
         self.mixture.state = position  # exporting in the middle of a run must not change what it draws next
-        artifact.save(folder, policy, self.tokenizer, self.codecs, example, self.tags, self._provenance())
+        artifact.save(folder, policy, self.tokenizer, self.codecs, example, self._provenance())
         return folder
 
     def _provenance(self) -> dict:
@@ -153,19 +152,6 @@ def _codecs(sources: Sequence[Source], horizon: int, known: dict[str, Codec]) ->
         by_card.setdefault(source.card.name, []).append(source)
     new = {name: group for name, group in by_card.items() if name not in known}
     return known | {n: Codec(group[0].card, *measure_stats(group, horizon)) for n, group in new.items()}
-
-
-def _tags(sources: Sequence[Source], tokenizer: TextTokenizer) -> torch.Tensor:
-    """The wrap tokens (V, 2) of the widest body; every other body's cameras must begin alike."""
-    rows = [[tokenizer.tag_ids(camera.tag) for camera in source.card.cameras] for source in sources]
-    widest = max(rows, key=len)
-    for source, row in zip(sources, rows):
-        if row != widest[: len(row)]:
-            raise KinemaError(
-                f"{source.card.name}'s cameras {source.card.camera_names} do not line up with the other "
-                f"bodies' in this mixture; order the cameras of all cards by the same tags"
-            )
-    return torch.tensor(widest)
 
 
 def _described(source: Source) -> dict:

@@ -31,8 +31,8 @@ class SftConfig:
 class Sft:
     """Objective and loss weights of the stage."""
 
-    def __init__(self, policy: Policy, tags: Tensor, config: SftConfig) -> None:
-        self.policy, self.tags, self.config = policy, tags, config
+    def __init__(self, policy: Policy, config: SftConfig) -> None:
+        self.policy, self.config = policy, config
         self.weights = {"flow": 1.0, "quiet": config.quiet_weight}
         if policy.config.points:
             self.weights |= {"point_cell": config.point_cell_weight, "point_uv": config.point_uv_weight}
@@ -42,4 +42,4 @@ class Sft:
         hidden = torch.rand(len(batch), generator=generator) < self.config.state_dropout
         batch.inputs.state_mask[hidden] = False
         device = next(self.policy.parameters()).device
-        return self.policy.losses(batch.to(device), self.tags.to(device), generator)
+        return self.policy.losses(batch.to(device), generator)
