@@ -60,7 +60,12 @@ class Geom(_Strict):
 
 
 class Joint(_Strict):
-    """One degree of freedom between a link and its parent: rad or m, effort in N m or N."""
+    """One degree of freedom between a link and its parent: rad or m, effort in N m or N.
+
+    acceleration: what a command may ask for; None: full speed in 0.3 s
+    tracking:     how far a command may be from where the joint is; None: what it covers at full speed in a
+                  control period and 0.1 s of its drive's lag
+    """
 
     name: str
     type: Literal["hinge", "slide"] = "hinge"
@@ -68,6 +73,8 @@ class Joint(_Strict):
     range: Range
     velocity: float = Field(gt=0)  # rad/s or m/s
     effort: float = Field(gt=0)  # N m or N
+    acceleration: float | None = Field(default=None, gt=0)  # rad/s² or m/s²
+    tracking: float | None = Field(default=None, gt=0)  # rad or m
     home: float = 0.0
 
 
@@ -180,10 +187,33 @@ class Channel(_Strict):
 
 
 class Hold(_Strict):
-    """What doing nothing means for this body: repeat the last position, and stop for good after a while."""
+    """What doing nothing means for this body: repeat the last position, and stop for good after a while.
+
+    stop_after_s:   how long it may go without a fresh action, or without being seen
+    torque_on_exit: whether the motors stay on when the program ends; an arm without torque falls
+    """
 
     action: Literal["position", "zero"]  # "position": keep the measured pose; "zero": send zeros
     stop_after_s: float = Field(gt=0)
+    torque_on_exit: Literal["hold", "off"] = "hold"
+    source: str
+
+
+class MotionLimits(_Strict):
+    """What bounds every command beside the ranges and the joints' own numbers.
+
+    limits_braking: whether the joints' acceleration binds a body that brakes too; where it does not, a body
+                    that holds stands still at once
+    late_s:         how long after its time an action may still be sent, and how much longer than a control
+                    period one observation may take; None: a control period
+    answer_limit_s: the oldest observation that an answer may be about when it comes
+    frozen_after_s: how long a camera may deliver the same picture of a body that moves
+    """
+
+    limits_braking: bool = True
+    late_s: float | None = Field(default=None, ge=0)
+    answer_limit_s: float = Field(default=2.0, gt=0)
+    frozen_after_s: float = Field(default=1.0, gt=0)
     source: str
 
 
@@ -204,6 +234,7 @@ class EmbodimentCard(_Strict):
     states: tuple[Channel, ...]
     workspace_m: tuple[Range, Range, Range]  # x, y, z box in the robot's frame for the tool centre points
     hold: Hold
+    motion: MotionLimits = MotionLimits(source="the defaults of kinema.card.card.MotionLimits")
     source: str
 
     @property
