@@ -54,9 +54,13 @@ def scenes(shipped):
 def _raw_chunk(shipped, observation, body, named):
     """All 80 slots (H, K) of the answer for a picture of `body` under the prompt of `named`."""
     row = sample.observed_row(
-        observation, shipped.codecs[body], shipped.tokenizer, shipped.policy.config.image_size
+        observation,
+        shipped.codecs[body],
+        shipped.tokenizer,
+        image_size=shipped.policy.config.image_size,
+        horizon=shipped.policy.config.decoder.horizon,
     )
-    words = prompt(shipped.codecs[named].card, observation.instruction)
+    words = prompt(shipped.codecs[named].card, observation.instruction, 16)
     inputs = sample.inputs([replace(row, tokens=shipped.tokenizer.encode(words))], shipped.tokenizer)
     inputs = replace(inputs, slot_mask=torch.ones_like(inputs.slot_mask))
     noise = torch.randn(1, 1, 16, 80, generator=torch.Generator().manual_seed(0))

@@ -74,7 +74,7 @@ def test_the_hand_has_a_card_but_is_no_robot() -> None:
     assert "hand" not in card_names()
     check_card("hand")
     hand = load_card("hand")
-    assert prompt(hand, "push it.") == "The person shows with a human hand: push it."
+    assert prompt(hand, "push it.", 16) == "The person shows with a human hand: push it."
     table = {camera.name: camera for camera in cameras(np.eye(4))}
     for camera in hand.cameras:
         np.testing.assert_allclose(camera.pos_m, table[camera.name].pos_m, atol=1e-4)

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from kinema.card.load import load_card
+from kinema.card.load import card_names, load_card
+from kinema.data import sample
 from kinema.data.fake import fake_source
 from kinema.data.mixture import Mixture
 from kinema.data.source import measure_stats
 from kinema.data.text import TextTokenizer
-from kinema.schema import KinemaError
+from kinema.schema import KinemaError, Observation
 from kinema.space.codec import Codec
 from kinema.space.foreseen import Foreseen
 from kinema.space.layout import slot_index
@@ -187,3 +188,39 @@ def test_every_row_has_the_tags_of_its_own_cameras():
             assert torch.equal(batch.inputs.tags[i, : len(own)], own)
             assert (batch.inputs.tags[i, len(own) :] == mixture.tokenizer.pad_id).all()
             assert batch.inputs.image_mask[i].sum() == len(own)
+
+
+@pytest.mark.parametrize("name", card_names())
+@pytest.mark.parametrize(("chunk", "horizon"), [(16, 16), (16, 8), (8, 16), (50, 5), (1, 3)])
+def test_training_input_equals_serving_input_whatever_the_horizon(name, chunk, horizon):
+    """Every tensor, the prompt's number of steps among them; no loss beyond what the body is asked for."""
+    card = load_card(name).model_copy(update={"chunk": chunk})
+    source = fake_source(card, image_size=32, episodes=3)
+    tokenizer = TextTokenizer.train(source.tasks, 400)
+    codec = Codec(card, *measure_stats([source], horizon))
+    mixture = Mixture([source], {name: codec}, tokenizer, batch_size=4, horizon=horizon, seed=0)
+    steps = source.starts[[0, 7, 30]]
+    part = mixture._rows(0, steps, np.random.default_rng(0))
+    trained = sample.inputs(part.rows, tokenizer)
+    for i, step in enumerate(steps):
+        observation = Observation(
+            images=dict(zip(card.camera_names, source.images(step[None])[0])),
+            state=source.state[step],
+            instruction=source.tasks[0],
+            time_s=0.0,
+        )
+        row = sample.observed_row(observation, codec, tokenizer, image_size=32, horizon=horizon)
+        served = sample.inputs([row], tokenizer)
+        for key, value in vars(served).items():
+            assert torch.equal(value[0], vars(trained)[key][i]), key
+        if card.control != "hand":
+            assert f"next {min(chunk, horizon)} " in tokenizer.decode(row.tokens)
+    left = source.episode_end[steps] - steps
+    assert part.action_mask.any(2).sum(1).tolist() == np.minimum(left, min(chunk, horizon)).tolist()
+
+
+def test_a_sentence_that_cannot_be_told_names_its_set_and_task():
+    many = "".join(chr(0x4E00 + 7 * i) for i in range(250))
+    source = replace(_sources()[0], tasks=["touch the bright square", many])
+    with pytest.raises(KinemaError, match=r"fake_panda, task 1 '一.*tokens, at most"):
+        _mixture([replace(source, name="fake_panda")])

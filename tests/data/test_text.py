@@ -15,7 +15,7 @@ SENTENCES = ["put the red block in the blue bowl", "open the drawer", "press the
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return TextTokenizer.train([prompt(load_card("panda"), s) for s in SENTENCES], 500)
+    return TextTokenizer.train([prompt(load_card("panda"), s, 16) for s in SENTENCES], 500)
 
 
 @settings(max_examples=100, deadline=None)
@@ -27,14 +27,14 @@ def test_any_text_encodes_and_comes_back(text):
 
 
 def test_the_constant_part_of_the_prompt_is_cheap(tokenizer):
-    whole = prompt(load_card("panda"), SENTENCES[0])
+    whole = prompt(load_card("panda"), SENTENCES[0], 16)
     assert len(whole.split()) > 25
     assert len(tokenizer.encode(whole)) < len(SENTENCES[0].split()) + 14
 
 
 def test_bodies_and_sentences_give_different_tokens(tokenizer):
     cards = [load_card(name) for name in ("panda", "ur5e", "aloha")]
-    rows = {tuple(tokenizer.encode(prompt(card, s))) for card in cards for s in SENTENCES}
+    rows = {tuple(tokenizer.encode(prompt(card, s, 16))) for card in cards for s in SENTENCES}
     assert len(rows) == len(cards) * len(SENTENCES)
 
 
@@ -45,7 +45,7 @@ def test_rows_are_padded_on_the_left(tokenizer):
 
 
 def test_training_is_reproducible_and_survives_saving(tokenizer, tmp_path):
-    again = TextTokenizer.train([prompt(load_card("panda"), s) for s in SENTENCES], 500)
+    again = TextTokenizer.train([prompt(load_card("panda"), s, 16) for s in SENTENCES], 500)
     tokenizer.save(tmp_path / "tokenizer.json")
     loaded = TextTokenizer.load(tmp_path / "tokenizer.json")
     for sentence in SENTENCES:

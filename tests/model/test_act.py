@@ -11,6 +11,7 @@ from kinema.card.load import load_card
 from kinema.model.act import LocalPolicy
 from kinema.model.policy import Policy
 from kinema.schema import ActionChunk, Observation, Question
+from kinema.space.codec import Codec
 from kinema.space.foreseen import Foreseen
 
 
@@ -118,3 +119,16 @@ def test_a_steady_answer_does_not_depend_on_the_seed_and_its_rivals_do(policy):
     assert np.abs(rival.values - another.values).max() > 1e-4
     drawn = policy.answer([question])[0]
     assert np.abs(drawn.values - first.values).max() > 1e-4
+
+
+def test_a_body_whose_chunk_is_shorter_is_asked_for_and_gets_its_own_number(policy):
+    """The prompt says as many steps as the answer has, from one place."""
+    codec = policy.artifact.codec("panda")
+    card = codec.card.model_copy(update={"chunk": 5})
+    short = LocalPolicy(policy.artifact.folder)
+    codecs = {**short.artifact.codecs, "panda": Codec(card, codec.action_stats, codec.state_stats)}
+    short.artifact = dataclasses.replace(short.artifact, codecs=codecs)
+    question = _question("panda")
+    assert "next 5 control" in short.artifact.tokenizer.decode(short.check(question).tokens)
+    assert short.answer([question])[0].values.shape == (5, len(card.actions))
+    assert "next 16 control" in policy.artifact.tokenizer.decode(policy.check(question).tokens)

@@ -85,7 +85,11 @@ def test_serving_input_equals_training_input(trained):
         trained_on = sample.inputs(part.rows, training.tokenizer)
         for i, step in enumerate(steps):
             row = sample.observed_row(
-                _observation(source, step), loaded.codec(source.card.name), loaded.tokenizer, 64
+                _observation(source, step),
+                loaded.codec(source.card.name),
+                loaded.tokenizer,
+                image_size=64,
+                horizon=loaded.policy.config.decoder.horizon,
             )
             served = sample.inputs([row], loaded.tokenizer)
             for name, value in vars(served).items():

@@ -28,7 +28,7 @@ def test_the_cars_card_holds_up() -> None:
     assert vehicle_names() == ("car",)
     report = check_card("car")
     assert report.ok, report.rows
-    assert prompt(load_card("car"), "turn left").startswith(
+    assert prompt(load_card("car"), "turn left", 16).startswith(
         "The vehicle is sedan. The control frequency is 10 Hz."
     )
 

@@ -153,7 +153,7 @@ def _check_references(channels: Sequence[Channel]) -> None:
 
 def check_prompt(card: EmbodimentCard) -> str:
     """The body's prompt can be written."""
-    return prompt(card, "pick up the red block")
+    return prompt(card, "pick up the red block", card.chunk)
 
 
 CARD_CHECKS: tuple[CardCheck, ...] = (

@@ -12,12 +12,11 @@ from kinema.card.card import EmbodimentCard
 MAX_INSTRUCTION_CHARS = 300
 
 
-def prompt(card: EmbodimentCard, instruction: str, chunk: int | None = None) -> str:
-    """The prompt for this body and instruction; `chunk` is the number of actions (default: the card's).
+def prompt(card: EmbodimentCard, instruction: str, steps: int) -> str:
+    """The prompt for this body and instruction, which asks for so many actions.
 
-    Raises ValueError saying what is wrong with the instruction (see `check_instruction`) or the chunk.
+    Raises ValueError saying what is wrong with the instruction (see `check_instruction`) or the steps.
     """
-    steps = card.chunk if chunk is None else chunk
     if steps < 1:
         raise ValueError(f"a chunk has at least 1 action, got {steps}")
     if card.control == "hand":

@@ -85,7 +85,7 @@ def prepare(
         policy_name=policy_name,
         request=request,
         seed=seed,
-        prompt=prompt(card, instruction),
+        prompt=prompt(card, instruction, card.chunk),
     )
 
 

@@ -48,7 +48,7 @@ def show(name: Name) -> None:
     rows = [(camera.name, f"<{camera.tag}>", camera.mount) for camera in card.cameras]
     print(table(rows, ("camera", "tag", "mounted on")), end="\n\n")
     print(f"holds: {card.hold.action}, stops after {card.hold.stop_after_s:g} s")
-    print(f"prompt: {prompt(card, '{instruction}')}")
+    print(f"prompt: {prompt(card, '{instruction}', card.chunk)}")
 
 
 @app.command("check", epilog=examples("kinema robots check panda", "kinema robots check my_robot.yaml"))

@@ -21,11 +21,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from kinema.card.prompt import prompt
+from kinema.card.card import EmbodimentCard
 from kinema.data import sample
 from kinema.data.batch import Batch
 from kinema.data.source import Source
 from kinema.data.text import TextTokenizer
+from kinema.schema import KinemaError
 from kinema.space.codec import Codec
 from kinema.space.foreseen import Foreseen
 
@@ -72,7 +73,7 @@ class Mixture:
         # token ids by source, then by the card that is named, then by task
         self._tokens = [
             {
-                name: [tokenizer.encode(prompt(card, task, horizon)) for task in source.tasks]
+                name: [_told(tokenizer, source, task, card, horizon) for task in source.tasks]
                 for name, card in self._cards.items()
             }
             for source in sources
@@ -105,6 +106,7 @@ class Mixture:
         named = self._names(source.card.name, len(starts), rng)
         told_right = np.array([name == source.card.name for name in named])
         chunk, valid = source.windows(starts, self.horizon)
+        valid = valid & (np.arange(self.horizon) < sample.asked_steps(source.card, self.horizon))
         seen, state = self._late(source, starts, rng) if self.late_steps else (starts, source.state[starts])
         images = source.images(seen)
         tokens = self._tokens[source_index]
@@ -160,6 +162,16 @@ class _Part:
     action_mask: np.ndarray  # (n, H, K)
     quiet_mask: np.ndarray  # (n, K)
     points: np.ndarray  # (n, V, P, 4)
+
+
+def _told(
+    tokenizer: TextTokenizer, source: Source, task: str, card: EmbodimentCard, horizon: int
+) -> list[int]:
+    try:
+        return sample.prompt_tokens(tokenizer, card, task, horizon)
+    except KinemaError as error:
+        number = source.tasks.index(task)
+        raise KinemaError(f"data set {source.name}, task {number} {task[:80]!r}: {error}") from None
 
 
 def _stack_views(points: Sequence[np.ndarray], views: int) -> np.ndarray:

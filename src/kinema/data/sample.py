@@ -39,6 +39,21 @@ class Row:
     pictured: np.ndarray | None = None
 
 
+def asked_steps(card: EmbodimentCard, horizon: int) -> int:
+    """How many actions a body is asked for: the network's horizon, or fewer where its own chunk is shorter.
+
+    What is beyond them carries no loss in training and is not part of an answer.
+    """
+    return min(card.chunk, horizon)
+
+
+def prompt_tokens(
+    tokenizer: TextTokenizer, card: EmbodimentCard, instruction: str, horizon: int
+) -> list[int]:
+    """What a network of this horizon is told. Raises KinemaError for a sentence it cannot be told."""
+    return tokenizer.encode(prompt(card, check_instruction(instruction), asked_steps(card, horizon)))
+
+
 def inputs(rows: Sequence[Row], tokenizer: TextTokenizer) -> Inputs:
     """Rows to network inputs (B = n)."""
     views = max(len(row.images) for row in rows)
@@ -68,8 +83,10 @@ def inputs(rows: Sequence[Row], tokenizer: TextTokenizer) -> Inputs:
     )
 
 
-def observed_row(observation: Observation, codec: Codec, tokenizer: TextTokenizer, image_size: int) -> Row:
-    """Check a live observation against its card and make it a row.
+def observed_row(
+    observation: Observation, codec: Codec, tokenizer: TextTokenizer, *, image_size: int, horizon: int
+) -> Row:
+    """Check a live observation against its card and make it a row for a network of this horizon.
 
     Raises KinemaError naming the camera, the value and what was expected.
     """
@@ -91,7 +108,7 @@ def observed_row(observation: Observation, codec: Codec, tokenizer: TextTokenize
     return Row(
         images=np.stack([resize(image, image_size) for image in images]),
         state=state,
-        tokens=tokenizer.encode(prompt(card, check_instruction(observation.instruction))),
+        tokens=prompt_tokens(tokenizer, card, observation.instruction, horizon),
         codec=codec,
     )
 

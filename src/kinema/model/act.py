@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from kinema.card.card import EmbodimentCard
 from kinema.data import sample
 from kinema.data.sample import Row
 from kinema.model import artifact
@@ -79,8 +80,14 @@ class LocalPolicy:
     def check(self, question: Question) -> Row:
         """The question as the network will read it. Raises KinemaError naming what is wrong with it."""
         codec = self.artifact.codec(question.card)
-        size = self.artifact.policy.config.image_size
-        return sample.observed_row(question.observation, codec, self.artifact.tokenizer, size)
+        config = self.artifact.policy.config
+        return sample.observed_row(
+            question.observation,
+            codec,
+            self.artifact.tokenizer,
+            image_size=config.image_size,
+            horizon=config.decoder.horizon,
+        )
 
     def _noise(self, seed: int, count: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed)
@@ -89,6 +96,9 @@ class LocalPolicy:
         if self.steady:
             noise[0] = 0.0
         return noise
+
+    def _asked_steps(self, card: EmbodimentCard) -> int:
+        return sample.asked_steps(card, self.artifact.policy.config.decoder.horizon)
 
     @property
     def _foresees(self) -> bool:
@@ -109,8 +119,8 @@ class LocalPolicy:
         if committed is None:
             return None
         due_s = committed.times_s - question.observation.time_s
-        hz = self.artifact.codec(question.card).card.control_hz
-        inside = (due_s > _ROUNDING_S) & (due_s * hz < self.artifact.policy.config.decoder.horizon)
+        card = self.artifact.codec(question.card).card
+        inside = (due_s > _ROUNDING_S) & (due_s * card.control_hz < self._asked_steps(card))
         if not inside.any():
             return None
         return replace(committed, values=committed.values[inside], times_s=committed.times_s[inside])
@@ -135,6 +145,7 @@ class LocalPolicy:
 
     def _chunk(self, question: Question, row: Row, unified: np.ndarray) -> ActionChunk:
         codec = row.codec
+        unified = unified[: self._asked_steps(codec.card)]
         values = codec.decode(unified, row.state.astype(np.float64))
         steps_s = (1 + np.arange(len(values))) / codec.card.control_hz
         ahead = self._ahead(question) if self._foresees else None

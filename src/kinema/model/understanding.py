@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kinema.card.card import EmbodimentCard
-from kinema.card.prompt import prompt
+from kinema.data.sample import prompt_tokens
 from kinema.model.artifact import Artifact
 from kinema.schema import KinemaError
 
@@ -95,7 +95,8 @@ def understand(
     Raises KinemaError when a sentence is too long.
     """
     tokenizer, network = policy.tokenizer, policy.policy
-    rows = [tokenizer.encode(prompt(card, sentence)) for sentence in instructions]
+    horizon = network.config.decoder.horizon
+    rows = [prompt_tokens(tokenizer, card, sentence, horizon) for sentence in instructions]
     longest = max(len(row) for row in rows)
     if longest > MOST_WORDS:
         raise KinemaError(

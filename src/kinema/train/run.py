@@ -142,7 +142,7 @@ def _take_over(policy: Policy, start: Policy) -> None:
 
 
 def _tokenizer(sources: Sequence[Source], vocab_size: int) -> TextTokenizer:
-    texts = [prompt(source.card, task) for source in sources for task in source.tasks]
+    texts = [prompt(source.card, task, source.card.chunk) for source in sources for task in source.tasks]
     return TextTokenizer.train(texts, vocab_size)
 
 
