@@ -342,7 +342,7 @@ def test_the_real_clock_keeps_time() -> None:
 
 
 def test_lerobot_units_and_names_are_mapped() -> None:
-    from kinema.runtime.robot import Wire, wiring_for
+    from kinema.runtime.wiring import Wire, wiring_for
 
     card = load_card("panda")
     robot = ToyRobot(card)
@@ -365,6 +365,9 @@ def test_a_torque_that_one_joint_measures_is_that_joints() -> None:
     card = load_card("panda")
     robot = ToyRobot(card)
     robot.state["right.joint3.torque"] = 88.0
+    with pytest.raises(KinemaError, match=r"nobody says in which unit 'right\.joint3\.torque'"):
+        Body(card, robot)
+    robot.units["right.joint3.torque"] = "N m"
     seen_torque = Body(card, robot).observe("move", 0.0).sensors["torque"]
     np.testing.assert_array_equal(seen_torque, [np.nan, np.nan, 88.0, np.nan, np.nan, np.nan, np.nan])
 

@@ -15,6 +15,7 @@ from kinema.runtime.loop import ControlLoop
 from kinema.runtime.record import Log
 from kinema.runtime.robot import Body
 from kinema.runtime.strategy import strategy
+from kinema.runtime.wiring import card_units
 from kinema.schema import ActionChunk, Observation, Policy, Verdict
 
 HOME = {"x": 0.45, "y": 0.0, "z": 0.30, "rx": 0.0, "ry": 0.0, "rz": 0.0, "gripper": 1.0}
@@ -26,7 +27,7 @@ class ToyRobot:
     name = "toy"
 
     def __init__(self, card: EmbodimentCard) -> None:
-        self.card = card
+        self.card, self.units = card, card_units(card)
         self.state = {f"{name}.pos": value for name, value in HOME.items()}
         self.sent: list[dict[str, Any]] = []
         self.is_connected = False
@@ -37,7 +38,7 @@ class ToyRobot:
 
     @property
     def action_features(self) -> dict[str, Any]:
-        return dict.fromkeys(self.state, float)
+        return {key: float for key in self.state if not key.endswith(".torque")}
 
     def connect(self, calibrate: bool = True) -> None:
         self.is_connected = True

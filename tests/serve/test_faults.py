@@ -30,6 +30,7 @@ from kinema.runtime.robot import Body
 from kinema.runtime.strategy import strategy
 from kinema.runtime.watchdog import Mode
 from kinema.runtime.wire import pack, unpack
+from kinema.runtime.wiring import card_units
 from kinema.schema import ActionChunk
 from kinema.serve.app import make_app
 
@@ -265,6 +266,7 @@ class StillRobot:
 
     def __init__(self) -> None:
         self.is_connected, self.sent = False, 0
+        self.units = card_units(PANDA)
         self._state = {f"{c.name}.pos": float(v) for c, v in zip(PANDA.states, SEEN.state)}
 
     @property

@@ -1,24 +1,38 @@
-"""The robot as the loop sees it, and the way from a robot's own names and units to its card's channels.
+"""The robot as the loop sees it: a driver with lerobot's interface, and the body that it moves.
 
-`Robot` has the members of lerobot's robots (the 2026-08 interface), so that one of those can be driven
-without being wrapped: dictionaries of numbers and pictures by name.
+`Robot` has the members of lerobot's robots, dictionaries of numbers and pictures by name. `Body` speaks the
+card's language to it, and takes nothing from it on trust.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
 
-from kinema.card.card import Channel, EmbodimentCard
+from kinema.card.card import EmbodimentCard
+from kinema.runtime.policy import hold_action
+from kinema.runtime.wiring import Wire, Wiring, joint_names, wiring_for
 from kinema.schema import KinemaError, Observation
+
+FIRST_READS = 3  # tries for the first reading: one failed read of a bus is nothing
+_log = logging.getLogger(__name__)
 
 
 class Robot(Protocol):
-    """A body behind a driver. Keys and units are its own; `Wiring` says what they are on the card."""
+    """A body behind a driver. Keys and units are its own; `Wiring` says what they are on the card.
+
+    It may have further members:
+
+    units:          the unit of each key (a name of `wiring.UNITS` or a `Unit`); without it a wiring file is
+                    needed
+    torque_on_exit: set before the robot connects and again before it disconnects, to what the card says:
+                    whether the motors keep their torque when the driver lets go
+    """
 
     name: str
 
@@ -35,7 +49,9 @@ class Robot(Protocol):
 
     def connect(self, calibrate: bool = True) -> None: ...
 
-    def get_observation(self) -> dict[str, Any]: ...
+    def get_observation(self) -> dict[str, Any]:
+        """A reading. OSError (ConnectionError, TimeoutError) when it failed: the next one is tried."""
+        ...
 
     def send_action(self, action: dict[str, Any]) -> dict[str, Any]:
         """Move towards the action; what was really sent, after the driver's own clipping."""
@@ -44,77 +60,16 @@ class Robot(Protocol):
     def disconnect(self) -> None: ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wire:
-    """One number of the robot: native value = scale * value + offset, in the unit of the card's channel."""
-
-    key: str
-    scale: float = 1.0
-    offset: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not (np.isfinite(self.scale) and np.isfinite(self.offset)) or self.scale == 0:
-            raise KinemaError(f"wire {self.key!r}: scale must be finite and not 0, offset finite; got {self}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wiring:
-    """Where each channel, camera and torque of a card is found on a robot. Names of the card on the left.
-
-    torques: joint torques [N m or N] by "side.joint", where the robot measures them
-    """
-
-    actions: Mapping[str, Wire]
-    states: Mapping[str, Wire]
-    cameras: Mapping[str, str]
-    torques: Mapping[str, str] = field(default_factory=dict)
-
-
-def wiring_for(card: EmbodimentCard, robot: Robot, wires: Mapping[str, Wire] | None = None) -> Wiring:
-    """The wiring of a robot whose keys are the card's names, with or without lerobot's ".pos".
-
-    wires: by channel name, for keys that are called otherwise or have another unit (degrees, percent).
-    Raises KinemaError naming the channel or camera that is not found and the keys that there are.
-    """
-    special = dict(wires or {})
-    seen, driven = set(robot.observation_features), set(robot.action_features)
-    known = {channel.name for channel in (*card.actions, *card.states)}
-    if unknown := sorted(set(special) - known):
-        raise KinemaError(f"wires for {unknown}, but {card.name} has the channels {sorted(known)}")
-
-    def find(channel: Channel, keys: set[str], what: str) -> Wire:
-        wire = special.get(channel.name)
-        names = [wire.key] if wire else [f"{channel.name}.pos", channel.name]
-        for name in names:
-            if name in keys:
-                return wire or Wire(key=name)
-        raise KinemaError(
-            f"{what} {channel.name!r} of {card.name}: robot {robot.name!r} has none of {names}; "
-            f"its keys: {sorted(keys)}"
-        )
-
-    missing = sorted(set(card.camera_names) - seen)
-    if missing:
-        raise KinemaError(
-            f"robot {robot.name!r} lacks the cameras {missing} of {card.name}; has {sorted(seen)}"
-        )
-    return Wiring(
-        actions={c.name: find(c, driven, "action") for c in card.actions},
-        states={c.name: find(c, seen, "state") for c in card.states},
-        cameras={name: name for name in card.camera_names},
-        torques={joint: f"{joint}.torque" for joint in joint_names(card) if f"{joint}.torque" in seen},
-    )
-
-
-def joint_names(card: EmbodimentCard) -> list[str]:
-    """ "side.joint" of every arm joint, in the card's order."""
-    return [f"{arm.side}.{joint.name}" for arm in card.arms for joint in arm.joints]
+class ReadingError(KinemaError, ConnectionError):
+    """A reading that cannot be used: a key is missing or holds no number. The next one may be right again."""
 
 
 class Body:
     """A robot in the terms of its card: observations and native actions as arrays, sent and taken whole.
 
-    A context manager: connects on entry when the robot is not connected yet, disconnects on the way out.
+    A context manager: on entry it connects when the robot is not connected yet, reads once and tells the
+    robot to stay where it is, so that whatever does not fit is found before anything moves; on the way out
+    it disconnects, the motors' torque as the card says.
     """
 
     def __init__(self, card: EmbodimentCard, robot: Robot, wiring: Wiring | None = None) -> None:
@@ -124,32 +79,64 @@ class Body:
         self._states = [self.wiring.states[channel.name] for channel in card.states]
 
     def __enter__(self) -> Body:
+        self._say_torque()
         if not self.robot.is_connected:
             self.robot.connect()
+        try:
+            self.greet()
+        except BaseException:
+            self._leave()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.robot.is_connected:
-            self.robot.disconnect()
+        if kind is None:
+            self._leave()
+            return
+        try:
+            self._leave()
+        except Exception as second:  # what went wrong first says more
+            _log.warning("robot %r could not be disconnected: %s", self.robot.name, second)
+
+    def greet(self) -> Observation:
+        """Read once and tell the robot to stay where it is: nothing moves, and its answers are checked.
+
+        Raises KinemaError, or the driver's OSError when it cannot be read.
+        """
+        for tries_left in reversed(range(FIRST_READS)):
+            try:
+                seen = self.observe("", 0.0)
+                break
+            except OSError:
+                if not tries_left:
+                    raise
+        self._within_reach(seen)
+        rest = hold_action(self.card, seen.state)
+        if np.isfinite(rest).all():
+            self.send(rest)
+        return seen
 
     def observe(self, instruction: str, time_s: float) -> Observation:
-        """What the body senses now. Values that are not finite are passed on: the guard deals with them."""
+        """What the body senses now. Values that are not finite are passed on: the guard deals with them.
+
+        Raises ReadingError, which is a KinemaError and a ConnectionError, for a reading that lacks something.
+        """
         raw = self.robot.get_observation()
-        lacking = [w.key for w in self._states if w.key not in raw]
-        lacking += [key for key in self.wiring.cameras.values() if key not in raw]
-        if lacking:
-            raise KinemaError(f"robot {self.robot.name!r} did not report {lacking}; it sent {sorted(raw)}")
+        self._has(raw, [w.key for w in self._states] + list(self.wiring.cameras.values()), "get_observation")
         state = np.array(
-            [wire.scale * float(raw[wire.key]) + wire.offset for wire in self._states], np.float32
+            [
+                wire.native(self._number(raw, wire, channel.name, "get_observation"))
+                for wire, channel in zip(self._states, self.card.states)
+            ],
+            np.float32,
         )
         sensors = {}
         if self.wiring.torques:
-            keys = [self.wiring.torques.get(joint, "") for joint in joint_names(self.card)]
-            sensors["torque"] = np.array([float(raw.get(key, np.nan)) for key in keys])
+            sensors["torque"] = np.array([self._torque(raw, joint) for joint in joint_names(self.card)])
         return Observation(
-            images={name: np.asarray(raw[key]) for name, key in self.wiring.cameras.items()},
+            images={name: self._picture(raw[key], name, key) for name, key in self.wiring.cameras.items()},
             state=state,
             instruction=instruction,
             time_s=time_s,
@@ -157,7 +144,97 @@ class Body:
         )
 
     def send(self, action: np.ndarray) -> np.ndarray:
-        """Send a native action (D,); the native action (D,) that the robot says it took."""
-        values = {wire.key: float((v - wire.offset) / wire.scale) for wire, v in zip(self._actions, action)}
+        """Send a native action (D,); the native action (D,) that the robot says it took.
+
+        Raises ReadingError when the robot does not say what it took.
+        """
+        values = dict(self.wiring.fixed)
+        for wire, channel, value in zip(self._actions, self.card.actions, action):
+            for each in (wire, *self.wiring.also.get(channel.name, ())):
+                values[each.key] = float(each.raw(value))
         taken = self.robot.send_action(values)
-        return np.array([wire.scale * float(taken[wire.key]) + wire.offset for wire in self._actions])
+        self._has(taken, [wire.key for wire in self._actions], "send_action")
+        return np.array(
+            [
+                wire.native(self._number(taken, wire, channel.name, "send_action"))
+                for wire, channel in zip(self._actions, self.card.actions)
+            ]
+        )
+
+    # -- nothing is taken on trust
+
+    def _has(self, raw: object, keys: list[str], method: str) -> None:
+        if not isinstance(raw, Mapping):
+            raise ReadingError(
+                f"robot {self.robot.name!r}: {method} must return a mapping with {keys}; "
+                f"it returned {_shown(raw)}"
+            )
+        if lacking := [key for key in keys if key not in raw]:
+            raise ReadingError(
+                f"robot {self.robot.name!r}: {method} did not report {lacking}; "
+                f"it returned {sorted(map(str, raw))}"
+            )
+
+    def _number(self, raw: Mapping[str, Any], wire: Wire, name: str, method: str) -> float:
+        value = raw[wire.key]
+        if not isinstance(value, str | bytes | bool | None):
+            with contextlib.suppress(TypeError, ValueError):
+                return float(value)
+        raise ReadingError(
+            f"robot {self.robot.name!r}: {method} gave {_shown(value)} for {wire.key!r} "
+            f"({name!r} of {self.card.name}); it must be a number"
+        )
+
+    def _torque(self, raw: Mapping[str, Any], joint: str) -> float:
+        wire = self.wiring.torques.get(joint)
+        if wire is None or raw.get(wire.key) is None:
+            return np.nan
+        return wire.native(self._number(raw, wire, joint, "get_observation"))
+
+    def _picture(self, value: object, name: str, key: str) -> np.ndarray:
+        picture = np.asarray(value) if value is not None else np.empty(0)
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+            got = f"{picture.dtype} {picture.shape}" if value is not None else "None"
+            raise ReadingError(
+                f"robot {self.robot.name!r}: camera {name!r} ({key!r}) must be uint8 (height, width, 3), "
+                f"RGB; got {got}"
+            )
+        return picture
+
+    def _within_reach(self, seen: Observation) -> None:
+        """A state far outside the card's range is most likely in another unit."""
+        for wire, channel, value in zip(self._states, self.card.states, seen.state):
+            low, high = channel.range
+            if np.isfinite(value) and not low - (high - low) <= value <= high + (high - low):
+                raise KinemaError(
+                    f"{self.card.name}: {channel.name} reads {value:.4g} {channel.unit} ({wire.key!r} is "
+                    f"{wire.raw(value):.4g}), far outside {low:g} to {high:g}; another unit, or another zero "
+                    f"than the card's? The line `{channel.name}: {{key: {wire.key}, unit: ..., zero: ...}}` "
+                    "of a wiring file says both"
+                )
+
+    # -- torque
+
+    def _say_torque(self) -> None:
+        keep = getattr(self.card.hold, "torque_on_exit", True)
+        with contextlib.suppress(AttributeError):  # a driver that cannot choose
+            if hasattr(self.robot, "torque_on_exit"):
+                self.robot.torque_on_exit = keep
+        for part in (
+            self.robot,
+            getattr(self.robot, "left_arm", None),
+            getattr(self.robot, "right_arm", None),
+        ):
+            config: Any = getattr(part, "config", None)
+            if hasattr(config, "disable_torque_on_disconnect"):  # a robot of lerobot's, handed over as it is
+                config.disable_torque_on_disconnect = not keep
+
+    def _leave(self) -> None:
+        if self.robot.is_connected:
+            self._say_torque()
+            self.robot.disconnect()
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else f"{text[:57]}..."

@@ -44,6 +44,14 @@ class SimulatedRobot:
         return dict.fromkeys(self._actions, float)
 
     @property
+    def units(self) -> dict[str, str]:
+        """The card's own, and N m or N for the torques."""
+        card = self.world.card
+        joints = [joint for arm in card.arms for joint in arm.joints]
+        units = {f"{c.name}.pos": str(c.unit) for c in (*card.states, *card.actions)}
+        return units | {k: "N" if j.type == "slide" else "N m" for k, j in zip(self._torques, joints)}
+
+    @property
     def is_connected(self) -> bool:
         return self._connected
 
