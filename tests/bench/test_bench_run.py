@@ -57,37 +57,43 @@ def test_another_seed_gives_other_episodes(whole, tmp_path):
     )
 
 
-def interrupt(out: Path, folder: Path, signal_number: int) -> bytes:
-    """Start the slow toy run in a process group of its own, stop it midway; returns its journal."""
+PLAYED = 8  # of the eighteen episodes, when the run is stopped
+
+
+def interrupt(out: Path, folder: Path, signal_number: int) -> tuple[bytes, RunSettings]:
+    """Start a run that can play some episodes and no more, stop it there; its journal and its settings."""
+    places = folder / "places"
+    places.mkdir()
+    for place in range(PLAYED):
+        (places / str(place)).touch()
     script = (
         f"import sys; sys.path.insert(0, {HERE!r})\n"
         "if __name__ == '__main__':\n"
         "    from pathlib import Path\n"
         "    from test_bench_run import run, toy\n"
-        f"    run(toy(step_s=0.01), Path({str(out)!r}), workers=2, quiet=True)\n"
+        f"    run(toy(wait_in={str(places)!r}), Path({str(out)!r}), workers=2, quiet=True)\n"
     )
     (folder / "go.py").write_text(script)
     process = subprocess.Popen(
         [sys.executable, str(folder / "go.py")], start_new_session=True, stderr=subprocess.DEVNULL
     )
     journal = out / "episodes.jsonl"
-    deadline = time.monotonic() + 60
-    while not (journal.exists() and journal.read_bytes().count(b"\n") >= 6) and time.monotonic() < deadline:
+    while not (journal.exists() and journal.read_bytes().count(b'"index":') >= PLAYED):
+        assert process.poll() is None, "the run ended by itself"
         time.sleep(0.01)
     os.killpg(process.pid, signal_number)
-    process.wait(timeout=30)
-    done = journal.read_bytes()
-    assert 6 <= done.count(b"\n") < 20, "the signal came too early or too late to show anything"
-    return done
+    process.wait()
+    places.rmdir()
+    return journal.read_bytes(), toy(wait_in=str(places))
 
 
 def test_a_run_resumes_after_sigkill_to_the_same_result(tmp_path, whole):
     out = tmp_path / "run"
-    done = interrupt(out, tmp_path, signal.SIGKILL)
+    done, settings = interrupt(out, tmp_path, signal.SIGKILL)
     assert not (out / "results.json").exists()
     journal = out / "episodes.jsonl"
     journal.write_bytes(done + b'{"task": "left", "ind')  # a line torn by the kill
-    results = run(toy(step_s=0.01), out, workers=1, quiet=True)
+    results = run(settings, out, workers=1, quiet=True)
     assert journal.read_bytes().startswith(done), "finished episodes were played again"
     assert results.complete
     assert len(results.provenance["earlier_sittings"]) == 1
@@ -100,7 +106,7 @@ def test_ctrl_c_leaves_incomplete_results(tmp_path):
     interrupt(out, tmp_path, signal.SIGINT)
     results = Results.load(out / "results.json")
     assert not results.complete
-    assert results.overall["episodes"] == len(outcomes(out)) > 0
+    assert results.overall["episodes"] == len(outcomes(out)) == PLAYED
     assert "not complete" in (out / "report.html").read_text()
 
 

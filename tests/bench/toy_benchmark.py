@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,10 +18,12 @@ class ToyEnv:
     max_steps = 20
     instruction = "walk up"
 
-    def __init__(self, task: str, step_s: float) -> None:
-        self.task, self.step_s = task, step_s
+    def __init__(self, task: str, wait_in: str) -> None:
+        self.task, self.wait_in = task, wait_in
 
     def reset(self, seed: int) -> None:
+        if self.wait_in:
+            _take_a_place(Path(self.wait_in))
         self.position = float(np.random.default_rng(seed).normal())
         self.steps = 0
 
@@ -31,7 +34,6 @@ class ToyEnv:
         return Observation(images=images, state=state, instruction=self.instruction, time_s=self.steps / 10)
 
     def step(self, action: np.ndarray) -> None:
-        time.sleep(self.step_s)
         self.position += float(action[0])
         self.steps += 1
         if self.task == "crash" and self.steps == 3:
@@ -51,11 +53,26 @@ class ToyEnv:
         pass
 
 
+def _take_a_place(folder: Path) -> None:
+    """Returns at once while there are places (empty files) in the folder, and never when none is left.
+
+    Without the folder there is no limit. So a test that stops a run knows how far it can have come.
+    """
+    while folder.exists():
+        for place in sorted(folder.iterdir()):
+            try:
+                place.unlink()
+                return
+            except FileNotFoundError:
+                continue  # another worker took it
+        time.sleep(0.01)
+
+
 class ToyBenchmark:
     name = "toy"
 
-    def __init__(self, tasks: tuple[str, ...] = ("left", "middle", "right"), step_s: float = 0.0) -> None:
-        self._tasks, self._step_s = tuple(tasks), step_s
+    def __init__(self, tasks: tuple[str, ...] = ("left", "middle", "right"), wait_in: str = "") -> None:
+        self._tasks, self._wait_in = tuple(tasks), wait_in
 
     def tasks(self) -> tuple[TaskSpec, ...]:
         group = {"left": "even", "middle": "odd"}
@@ -65,7 +82,7 @@ class ToyBenchmark:
         )
 
     def make(self, task: str) -> ToyEnv:
-        return ToyEnv(task, self._step_s)
+        return ToyEnv(task, self._wait_in)
 
     def provenance(self) -> dict[str, Any]:
         return {}
