@@ -145,7 +145,7 @@ def test_a_dying_process_costs_its_episode_only(tmp_path):
 
 
 def test_a_hanging_episode_is_stopped_and_is_an_error(tmp_path):
-    settings = RunSettings(**{**vars(toy(tasks=("hang", "left"))), "episodes": 1, "episode_limit_s": 1.0})
+    settings = RunSettings(**{**vars(toy(tasks=("hang", "left"))), "episodes": 1, "episode_limit_s": 2.0})
     results = run(settings, tmp_path, quiet=True)
     assert (results.tasks["hang"]["errors"], results.tasks["left"]["errors"]) == (1, 0)
 

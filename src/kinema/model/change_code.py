@@ -141,6 +141,8 @@ class ChangeCode(ModelMixin, ConfigMixin):
     @torch.no_grad()
     def fit_details(self, films: Iterable[Tensor]) -> None:
         """Find the components of what the trained code leaves of films in [-1, 1] (B, 3, F, S, S)."""
+        if not self.config.details:
+            return
         size = self.left_basis.shape[1]
         moment, count = torch.zeros(size, size), 0
         for film in films:
@@ -148,9 +150,11 @@ class ChangeCode(ModelMixin, ConfigMixin):
             left = later - self.decode_later(self.encode_later(first, later), first)
             cells = _cells(_by_four(left)).flatten(0, 2)
             moment, count = moment + cells.T @ cells, count + len(cells)
-        power, vectors = torch.linalg.eigh(moment / count)
-        self.left_basis.copy_(vectors.flip(1)[:, : self.config.details].T)
-        self.left_scale.copy_(power[-1].clamp_min(1e-6).sqrt())
+        with torch.random.fork_rng(devices=[]):  # the strongest of some thousand are found by iteration
+            torch.manual_seed(0)
+            vectors, power, _ = torch.svd_lowrank(moment / count, q=self.config.details + 64, niter=8)
+        self.left_basis.copy_(vectors[:, : self.config.details].T)
+        self.left_scale.copy_(power[0].clamp_min(1e-6).sqrt())
 
     # --- the later ones -----------------------------------------------------------------------------
 
