@@ -213,26 +213,30 @@ class Body:
                     "of a wiring file says both"
                 )
 
-    # -- torque
-
     def _say_torque(self) -> None:
-        keep = getattr(self.card.hold, "torque_on_exit", True)
-        with contextlib.suppress(AttributeError):  # a driver that cannot choose
-            if hasattr(self.robot, "torque_on_exit"):
-                self.robot.torque_on_exit = keep
-        for part in (
-            self.robot,
-            getattr(self.robot, "left_arm", None),
-            getattr(self.robot, "right_arm", None),
-        ):
-            config: Any = getattr(part, "config", None)
-            if hasattr(config, "disable_torque_on_disconnect"):  # a robot of lerobot's, handed over as it is
-                config.disable_torque_on_disconnect = not keep
+        say_torque(self.robot, getattr(self.card.hold, "torque_on_exit", True))
 
     def _leave(self) -> None:
         if self.robot.is_connected:
             self._say_torque()
             self.robot.disconnect()
+
+
+def say_torque(robot: Any, keep: bool) -> None:
+    """Tell a driver whether its motors keep their torque when it lets go, if it can choose."""
+    if hasattr(robot, "torque_on_exit"):
+        robot.torque_on_exit = keep
+        return
+    for _, part in parts_of(robot):
+        config: Any = getattr(part, "config", None)
+        if hasattr(config, "disable_torque_on_disconnect"):  # one of lerobot's, handed over as it is
+            config.disable_torque_on_disconnect = not keep
+
+
+def parts_of(robot: Any) -> list[tuple[str, Any]]:
+    """A robot of lerobot's with the prefix of its keys: itself, or its two arms."""
+    arms = [(f"{side}_", getattr(robot, f"{side}_arm", None)) for side in ("left", "right")]
+    return arms if all(arm is not None for _, arm in arms) else [("", robot)]
 
 
 def _shown(value: object) -> str:
