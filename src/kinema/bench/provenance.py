@@ -12,12 +12,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kinema.bench.benchmark import Benchmark
-
-if TYPE_CHECKING:
-    from kinema.bench.run import RunSettings
+from kinema.bench.settings import RunSettings
 
 _PACKAGES = ("kinema", "mujoco", "metaworld", "gymnasium", "numpy", "torch", "transformers")
 

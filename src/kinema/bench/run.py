@@ -5,62 +5,22 @@ Every finished episode is in the journal before the next one starts, so a killed
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from multiprocessing import connection, get_context
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
-from kinema.bench.benchmark import Benchmark, Factory, TaskSpec
-from kinema.bench.episode import EpisodeJob, EpisodeRecord, episode_file_name, episode_seed, error_record
+from kinema.bench.benchmark import Benchmark, TaskSpec
+from kinema.bench.episode import EpisodeJob, episode_file_name, episode_seed
 from kinema.bench.journal import Journal
+from kinema.bench.pool import Pool
 from kinema.bench.provenance import describe_run
 from kinema.bench.report import write_report
 from kinema.bench.results import Results, summarise
+from kinema.bench.settings import RunSettings
 from kinema.bench.video import video_suffix
-from kinema.bench.worker import THREAD_LIMITS, WorkerSettings, work
 from kinema.schema import KinemaError, Result
 
-_SPAWN = get_context("spawn")
 _VIDEOS_WANTED = 32
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunSettings:
-    """What decides the result, except the machine. `episodes` is per task; no `tasks` means all of them.
-
-    play: builds what plays an episode in place of `play_episode`
-    """
-
-    benchmark: Factory
-    policy: Factory
-    episodes: int = 10
-    seed: int = 0
-    replan_steps: int = 8
-    tasks: tuple[str, ...] = ()
-    play: Factory | None = None
-    episode_limit_s: float = 900.0  # wall time after which a hanging episode becomes an error
-
-    def __post_init__(self) -> None:
-        if self.episodes < 1:
-            raise KinemaError(f"episodes must be at least 1; got {self.episodes}")
-
-    def identity(self) -> dict[str, Any]:
-        """The part that two halves of one run must share; `episodes` and `tasks` may grow."""
-        settings = {
-            "benchmark": asdict(self.benchmark),
-            "policy": asdict(self.policy),
-            "seed": self.seed,
-            "replan_steps": self.replan_steps,
-        }
-        return settings | ({"play": asdict(self.play)} if self.play else {})
 
 
 def run(settings: RunSettings, out: Path, *, workers: int = 1, quiet: bool = False) -> Results:
@@ -74,7 +34,7 @@ def run(settings: RunSettings, out: Path, *, workers: int = 1, quiet: bool = Fal
     out = Path(out)
     journal = Journal(out / "episodes.jsonl", settings.identity())
     jobs = _missing_jobs(settings, specs, journal, out)
-    pool = _Pool(settings, out, min(max(1, workers), len(jobs)))
+    pool = Pool(settings, out, min(max(1, workers), len(jobs)))
     try:
         pool.open()
         if jobs:
@@ -90,7 +50,7 @@ def run(settings: RunSettings, out: Path, *, workers: int = 1, quiet: bool = Fal
     return _publish(benchmark.name, settings, specs, journal, out)
 
 
-def _play_all(pool: _Pool, jobs: list[EpisodeJob], journal: Journal, quiet: bool) -> None:
+def _play_all(pool: Pool, jobs: list[EpisodeJob], journal: Journal, quiet: bool) -> None:
     done = len(journal.records)
     successes = sum(record.result == Result.SUCCESS for record in journal.records.values())
     with tqdm(total=len(jobs) + done, initial=done, disable=quiet, unit="episode", smoothing=0.1) as bar:
@@ -143,129 +103,3 @@ def _missing_jobs(
                 job = EpisodeJob(**{**vars(job), "video": str(video)})
             jobs.append(job)
     return jobs
-
-
-@dataclass
-class _Worker:
-    process: BaseProcess
-    pipe: Connection
-    job: EpisodeJob | None = None
-    started_s: float = 0.0
-
-
-class _Pool:
-    """Processes that play jobs. One that dies costs its episode (an error) and is replaced."""
-
-    def __init__(self, settings: RunSettings, out: Path, count: int) -> None:
-        self._count = count
-        self._limit_s = settings.episode_limit_s
-        self._errors_dir = out / "errors"
-        self._settings = WorkerSettings(
-            benchmark=settings.benchmark,
-            policy=settings.policy,
-            replan_steps=settings.replan_steps,
-            errors_dir=str(self._errors_dir),
-            play=settings.play,
-        )
-        self._workers: list[_Worker] = []
-        self.policy_provenance: dict[str, Any] = {}
-
-    def open(self) -> None:
-        """Start the processes; afterwards `policy_provenance` is what the policy says of itself."""
-        self._workers = [self._start() for _ in range(self._count)]
-        for worker in self._workers:
-            self._greet(worker)
-
-    def play(self, jobs: list[EpisodeJob]) -> Iterator[EpisodeRecord]:
-        """Yield a record for every job, in the order in which they finish."""
-        waiting = list(jobs)
-        for worker in self._workers:
-            self._give(worker, waiting)
-        while busy := [worker for worker in self._workers if worker.job]:
-            ready = connection.wait([worker.pipe for worker in busy], timeout=1.0)
-            for worker in busy:
-                if worker.pipe in ready:
-                    yield self._collect(worker)
-                elif time.monotonic() - worker.started_s > self._limit_s:
-                    worker.process.kill()
-                    worker.process.join()
-                    yield self._bury(worker, f"ran longer than {self._limit_s:g} s and was stopped")
-                else:
-                    continue
-                self._give(worker, waiting)
-
-    def _start(self) -> _Worker:
-        ours, theirs = _SPAWN.Pipe()
-        with _one_thread_each():
-            process = _SPAWN.Process(target=work, args=(theirs, self._settings), daemon=True)
-            process.start()
-        theirs.close()
-        return _Worker(process=process, pipe=ours)
-
-    def _greet(self, worker: _Worker) -> None:
-        try:
-            word, content = worker.pipe.recv()
-        except EOFError:
-            worker.process.join()
-            raise KinemaError(
-                f"a worker died while it was starting (exit code {worker.process.exitcode}); see above"
-            ) from None
-        if word != "ready":
-            raise KinemaError(content)
-        self.policy_provenance = content
-
-    def _give(self, worker: _Worker, waiting: list[EpisodeJob]) -> None:
-        """The next job, of the worker's own task if there is one left: environments are dear to open."""
-        previous, worker.job = worker.job, None
-        if not waiting:
-            return
-        taken = {other.job.task for other in self._workers if other.job}
-        own = (i for i, job in enumerate(waiting) if previous and job.task == previous.task)
-        fresh = (i for i, job in enumerate(waiting) if job.task not in taken)
-        worker.job = waiting.pop(next(own, next(fresh, 0)))
-        worker.started_s = time.monotonic()
-        worker.pipe.send(worker.job)
-
-    def _collect(self, worker: _Worker) -> EpisodeRecord:
-        try:
-            return worker.pipe.recv()
-        except (EOFError, ConnectionResetError):
-            worker.process.join()
-            return self._bury(worker, f"the worker process died with exit code {worker.process.exitcode}")
-
-    def _bury(self, worker: _Worker, cause: str) -> EpisodeRecord:
-        """An error record for the job the worker had; a new process takes its place."""
-        assert worker.job is not None
-        record = error_record(worker.job, cause, cause, self._errors_dir)
-        fresh = self._start()
-        self._greet(fresh)
-        worker.pipe.close()
-        worker.process, worker.pipe = fresh.process, fresh.pipe
-        return record
-
-    def close(self) -> None:
-        """Send everybody home; whoever is in the middle of an episode is stopped."""
-        for worker in self._workers:
-            if worker.job is None and worker.process.is_alive():
-                worker.pipe.send(None)
-            else:
-                worker.process.terminate()
-        for worker in self._workers:
-            worker.process.join(timeout=10)
-            worker.pipe.close()
-        self._workers = []
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Numeric libraries read these when they are first imported, so the children must be born with them."""
-    before = {name: os.environ.get(name) for name in THREAD_LIMITS}
-    os.environ.update(dict.fromkeys(THREAD_LIMITS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

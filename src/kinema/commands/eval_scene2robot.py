@@ -23,8 +23,9 @@ def evaluate_scene2robot(
     """Judge a model (shipped or a folder) on held-out scenes; write results, measures and a report."""
     from kinema.bench.benchmark import Factory
     from kinema.bench.latency import read_records
-    from kinema.bench.run import RunSettings, run
+    from kinema.bench.run import run
     from kinema.bench.scene2robot import measures_table
+    from kinema.bench.settings import RunSettings
     from kinema.commands.make_human import staged_robots
     from kinema.model.scene2robot import ABOUT
     from kinema.model.stored import read_json

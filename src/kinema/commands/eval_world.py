@@ -26,7 +26,8 @@ def evaluate_world(
 ) -> None:  # fmt: skip
     """Judge a model (shipped, a folder, or one of the baselines) and write results, table and gallery."""
     from kinema.bench.benchmark import Factory
-    from kinema.bench.run import RunSettings, run
+    from kinema.bench.run import run
+    from kinema.bench.settings import RunSettings
     from kinema.bench.world import BODIES, read_embeddings
     from kinema.bench.world_gallery import write_gallery
     from kinema.bench.world_scores import save_table, world_table

@@ -62,8 +62,8 @@ def evaluate(
     ),
 ) -> None:
     """Play episodes of a benchmark, then write results.json and a report with films."""
-    from kinema.bench.run import RunSettings
     from kinema.bench.run import run as run_benchmark
+    from kinema.bench.settings import RunSettings
 
     play = None
     if choose("benchmark", benchmark, BENCHMARKS) == "safety":

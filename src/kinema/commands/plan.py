@@ -18,7 +18,8 @@ def evaluate_planning(
 ) -> None:  # fmt: skip
     """Play the same scenes both ways; imagines: `oracle`, `shipped` or a world artifact's folder."""
     from kinema.bench.benchmark import Factory
-    from kinema.bench.run import RunSettings, run
+    from kinema.bench.run import run
+    from kinema.bench.settings import RunSettings
 
     bodies = list(bodies or ("panda",))
     arguments: dict[str, Any] = {"seed": seed}

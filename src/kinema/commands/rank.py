@@ -114,7 +114,8 @@ def _agreements(name: str, scenes: Sequence[ImaginedScene], bodies: Sequence[str
 def _true_success(name: str, settings: RankSettings, bodies: Sequence[str]) -> Mapping[str, Any]:
     """Counts over all tasks and by task, from the ordinary benchmark; a finished run is read again."""
     from kinema.bench.benchmark import Factory
-    from kinema.bench.run import RunSettings, run
+    from kinema.bench.run import run
+    from kinema.bench.settings import RunSettings
 
     results = run(
         RunSettings(

@@ -1,0 +1,147 @@
+"""The processes in which episodes are played."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import connection, get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from kinema.bench.episode import EpisodeJob, EpisodeRecord, error_record
+from kinema.bench.settings import RunSettings
+from kinema.bench.worker import THREAD_LIMITS, WorkerSettings, work
+from kinema.schema import KinemaError
+
+_SPAWN = get_context("spawn")
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    job: EpisodeJob | None = None
+    started_s: float = 0.0
+
+
+class Pool:
+    """Processes that play jobs. One that dies costs its episode (an error) and is replaced."""
+
+    def __init__(self, settings: RunSettings, out: Path, count: int) -> None:
+        self._count = count
+        self._limit_s = settings.episode_limit_s
+        self._errors_dir = out / "errors"
+        self._settings = WorkerSettings(
+            benchmark=settings.benchmark,
+            policy=settings.policy,
+            replan_steps=settings.replan_steps,
+            errors_dir=str(self._errors_dir),
+            play=settings.play,
+        )
+        self._workers: list[_Worker] = []
+        self.policy_provenance: dict[str, Any] = {}
+
+    def open(self) -> None:
+        """Start the processes; afterwards `policy_provenance` is what the policy says of itself."""
+        self._workers = [self._start() for _ in range(self._count)]
+        for worker in self._workers:
+            self._greet(worker)
+
+    def play(self, jobs: list[EpisodeJob]) -> Iterator[EpisodeRecord]:
+        """Yield a record for every job, in the order in which they finish."""
+        waiting = list(jobs)
+        for worker in self._workers:
+            self._give(worker, waiting)
+        while busy := [worker for worker in self._workers if worker.job]:
+            ready = connection.wait([worker.pipe for worker in busy], timeout=1.0)
+            for worker in busy:
+                if worker.pipe in ready:
+                    yield self._collect(worker)
+                elif time.monotonic() - worker.started_s > self._limit_s:
+                    worker.process.kill()
+                    worker.process.join()
+                    yield self._bury(worker, f"ran longer than {self._limit_s:g} s and was stopped")
+                else:
+                    continue
+                self._give(worker, waiting)
+
+    def _start(self) -> _Worker:
+        ours, theirs = _SPAWN.Pipe()
+        with _one_thread_each():
+            process = _SPAWN.Process(target=work, args=(theirs, self._settings), daemon=True)
+            process.start()
+        theirs.close()
+        return _Worker(process=process, pipe=ours)
+
+    def _greet(self, worker: _Worker) -> None:
+        try:
+            word, content = worker.pipe.recv()
+        except EOFError:
+            worker.process.join()
+            raise KinemaError(
+                f"a worker died while it was starting (exit code {worker.process.exitcode}); see above"
+            ) from None
+        if word != "ready":
+            raise KinemaError(content)
+        self.policy_provenance = content
+
+    def _give(self, worker: _Worker, waiting: list[EpisodeJob]) -> None:
+        """The next job, of the worker's own task if there is one left: environments are dear to open."""
+        previous, worker.job = worker.job, None
+        if not waiting:
+            return
+        taken = {other.job.task for other in self._workers if other.job}
+        own = (i for i, job in enumerate(waiting) if previous and job.task == previous.task)
+        fresh = (i for i, job in enumerate(waiting) if job.task not in taken)
+        worker.job = waiting.pop(next(own, next(fresh, 0)))
+        worker.started_s = time.monotonic()
+        worker.pipe.send(worker.job)
+
+    def _collect(self, worker: _Worker) -> EpisodeRecord:
+        try:
+            return worker.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            worker.process.join()
+            return self._bury(worker, f"the worker process died with exit code {worker.process.exitcode}")
+
+    def _bury(self, worker: _Worker, cause: str) -> EpisodeRecord:
+        """An error record for the job the worker had; a new process takes its place."""
+        assert worker.job is not None
+        record = error_record(worker.job, cause, cause, self._errors_dir)
+        fresh = self._start()
+        self._greet(fresh)
+        worker.pipe.close()
+        worker.process, worker.pipe = fresh.process, fresh.pipe
+        return record
+
+    def close(self) -> None:
+        """Send everybody home; whoever is in the middle of an episode is stopped."""
+        for worker in self._workers:
+            if worker.job is None and worker.process.is_alive():
+                worker.pipe.send(None)
+            else:
+                worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join(timeout=10)
+            worker.pipe.close()
+        self._workers = []
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Numeric libraries read these when they are first imported, so the children must be born with them."""
+    before = {name: os.environ.get(name) for name in THREAD_LIMITS}
+    os.environ.update(dict.fromkeys(THREAD_LIMITS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
