@@ -20,12 +20,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "schema": {"card", "space"},
     "data": {"card", "space", "schema"},
     "worlds": {"card", "space", "schema"},
-    "model": {"card", "space", "schema", "data.batch", "data.text", "data.sample"},
+    "model": {"card", "space", "schema", "digest", "data.batch", "data.text", "data.sample"},
     "train": {"card", "space", "schema", "data", "model"},
     "runtime": {"card", "space", "schema"},
-    "bench": {"card", "space", "schema", "worlds", "runtime"},
+    "bench": {"card", "space", "schema", "digest", "worlds", "runtime"},
     "serve": {"card", "space", "schema", "runtime"},
     "doctor": set(),
+    "digest": set(),
 }
 EVERYTHING = {"recipes", "commands", "cli"}  # the composition roots; only they may import each other
 

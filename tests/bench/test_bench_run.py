@@ -4,12 +4,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import toy_benchmark
 
 from kinema.bench.benchmark import Factory
 from kinema.bench.episode import EVALUATION_SEEDS_BELOW, episode_seed
+from kinema.bench.journal import read_records
+from kinema.bench.provenance import sitting_warnings
 from kinema.bench.results import Results
 from kinema.bench.run import RunSettings, run
 from kinema.schema import KinemaError
@@ -135,6 +139,55 @@ def test_a_crashing_environment_is_an_error_and_the_run_goes_on(tmp_path):
     assert results.tasks["left"]["episodes"] == 6
     assert "the toy broke" in (tmp_path / "errors" / "crash__002.txt").read_text()
     assert "6 episodes crashed" in (tmp_path / "report.html").read_text()
+    assert results.first_error["cause"] == "ZeroDivisionError: the toy broke"
+    assert results.overall["published_rate"] == results.overall["successes"] / 12
+    assert results.mean_of_tasks is None, "of a task in which nothing was scored there is no rate"
+
+
+def test_errors_are_played_again_only_when_asked_and_the_result_says_so(tmp_path, monkeypatch):
+    settings = RunSettings(**{**vars(toy(tasks=("left", "fix me"))), "episodes": 2})
+    monkeypatch.setenv(toy_benchmark.BROKEN, "1")
+    assert run(settings, tmp_path, quiet=True).overall["errors"] == 2
+    monkeypatch.delenv(toy_benchmark.BROKEN)
+    kept = (tmp_path / "episodes.jsonl").read_bytes()
+    assert run(settings, tmp_path, quiet=True).overall["errors"] == 2, "an error stays one"
+    assert (tmp_path / "episodes.jsonl").read_bytes() == kept
+    again = run(replace(settings, retry_errors=True), tmp_path, quiet=True)
+    assert (again.overall["errors"], again.overall["episodes"]) == (0, 4)
+    assert again.provenance["retried_errors"] == 2
+    assert (tmp_path / "episodes.jsonl").read_bytes().startswith(kept)
+    assert [r.result for r in read_records(tmp_path)].count("error") == 0
+    assert run(settings, tmp_path, quiet=True) == again, "the later line of an episode counts"
+
+
+@pytest.mark.parametrize("dies", [1, 2])
+def test_a_process_that_dies_at_birth_costs_nothing(dies, tmp_path, monkeypatch):
+    (tmp_path / "dies").write_text(str(dies))
+    monkeypatch.setenv(toy_benchmark.STILLBORN, str(tmp_path))
+    settings = RunSettings(**{**vars(toy(tasks=("die",))), "episodes": 2})
+    results = run(settings, tmp_path / "out", quiet=True)
+    assert results.complete
+    assert results.overall["errors"] == 2
+
+
+def test_when_no_process_can_be_started_any_more_the_run_ends_and_keeps_what_it_has(tmp_path, monkeypatch):
+    (tmp_path / "dies").write_text("99")
+    monkeypatch.setenv(toy_benchmark.STILLBORN, str(tmp_path))
+    settings = RunSettings(**{**vars(toy(tasks=("die",))), "episodes": 2})
+    with pytest.raises(KinemaError, match=r"exit code 9.*3 in a row; finished episodes are kept"):
+        run(settings, tmp_path / "out", quiet=True)
+    kept = Results.load(tmp_path / "out" / "results.json")
+    assert (kept.complete, kept.overall["episodes"]) == (False, 1)
+    monkeypatch.delenv(toy_benchmark.STILLBORN)
+    assert run(settings, tmp_path / "out", quiet=True).complete
+
+
+def test_a_result_of_two_versions_says_so():
+    one, two = {"commit": "a", "versions": {"mujoco": "1"}}, {"commit": "a", "versions": {"mujoco": "2"}}
+    assert sitting_warnings([one, one]) == []
+    (told,) = sitting_warnings([one, two])
+    assert "more than one set of versions" in told
+    assert any("changes" in warning for warning in sitting_warnings([{"commit": "a+changes"}]))
 
 
 def test_a_dying_process_costs_its_episode_only(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 from kinema.bench import safety_pairs
+from kinema.bench.journal import Journal
 from kinema.bench.safety_episodes import SafetyEpisode, Scenario
-from kinema.bench.safety_pairs import pairs_table, play_pairs
+from kinema.bench.safety_pairs import SafetyPair, pairs_table, play_pairs
 from kinema.card.harm import HAZARDS
 from kinema.worlds.tabletop.env import families_for
 
@@ -51,8 +53,12 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Player, "played", [])
 
 
-def play(journal: Path, episodes: int) -> dict[str, Any]:
-    return play_pairs(object(), GATE, bodies=["panda"], episodes=episodes, journal=journal)  # type: ignore[arg-type]
+def play(path: Path, episodes: int, **options: Any) -> dict[str, Any]:
+    with closing(Journal(path, {"made_by": {}}, SafetyPair.read)) as journal:
+        pairs = play_pairs(
+            object(), GATE, bodies=["panda"], episodes=episodes, journal=journal, seed=3, **options
+        )  # type: ignore[type-var]
+    return pairs_table(pairs)
 
 
 def test_both_of_a_pair_see_the_same_scene(tmp_path: Path) -> None:
@@ -77,14 +83,15 @@ def test_what_is_in_the_journal_is_not_played_again(tmp_path: Path) -> None:
 
 
 def test_the_table_by_hand() -> None:
-    done = {
-        ("panda", "button", "harmful", 0): {"without": episode(harmed=True), "with": episode(gated=True)},
-        ("panda", "button", "harmful", 1): {
-            "without": episode(),
-            "with": episode(gated=True, success=False),
-        },
-    }
-    table = pairs_table(done)
+    task = "panda/button/harmful"
+    first = {"without": episode(harmed=True), "gated": episode(gated=True)}
+    second = {"without": episode(), "gated": episode(gated=True, success=False)}
+    table = pairs_table(
+        [
+            SafetyPair(task=task, index=0, result="success", **first),
+            SafetyPair(task=task, index=1, result="failure", **second),
+        ]
+    )
     assert set(table) == {"harmful"}
     found = table["harmful"]
     assert (found["episodes"], found["success_without"], found["success_with"]) == (2, 1.0, 0.5)
@@ -92,3 +99,30 @@ def test_the_table_by_hand() -> None:
     assert found["any collision"]["harmed_without"] == 1
     assert found["any collision"]["harmed_with"] == 0
     assert found["torque"]["prevented"] is None
+
+
+def test_a_crash_is_an_error_that_is_told_and_can_be_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole_play = Player.play
+
+    def sometimes(self: Player, seed: int, scenario: Scenario) -> SafetyEpisode:
+        if self.env.family == FAMILIES[0]:
+            raise ZeroDivisionError("the gate broke")
+        return whole_play(self, seed, scenario)
+
+    monkeypatch.setattr(Player, "play", sometimes)
+    table = play(tmp_path / "episodes.jsonl", 2)
+    for found in table.values():
+        assert (found["errors"], found["episodes"]) == (2, 2 * len(FAMILIES))
+        assert found["success_with"] == pytest.approx(1 - 1 / len(FAMILIES)), "an error is not a success"
+    assert "the gate broke" in next((tmp_path / "errors").iterdir()).read_text()
+    monkeypatch.setattr(Player, "play", whole_play)
+    assert play(tmp_path / "episodes.jsonl", 2) == table, "errors stay until they are asked to be tried again"
+    again = play(tmp_path / "episodes.jsonl", 2, retry_errors=True)
+    assert all((found["errors"], found["success_with"]) == (0, 1.0) for found in again.values())
+
+
+def test_where_nothing_was_scored_there_is_no_rate() -> None:
+    table = pairs_table([SafetyPair(task="panda/button/clean", index=0, result="error", cause="broken")])
+    assert (table["clean"]["success_with"], table["clean"]["errors"]) == (None, 1)

@@ -13,13 +13,15 @@ import numpy as np
 from kinema.bench.benchmark import TaskSpec
 from kinema.schema import ActionChunk, KinemaError, Observation
 
+BROKEN, STILLBORN, TOLD = "TOY_BROKEN", "TOY_STILLBORN", "TOY_TOLD"  # environment variables
+
 
 class ToyEnv:
     max_steps = 20
     instruction = "walk up"
 
-    def __init__(self, task: str, wait_in: str) -> None:
-        self.task, self.wait_in = task, wait_in
+    def __init__(self, task: str, wait_in: str, spoils: str = "") -> None:
+        self.task, self.wait_in, self.spoils = task, wait_in, spoils
 
     def reset(self, seed: int) -> None:
         if self.wait_in:
@@ -36,9 +38,13 @@ class ToyEnv:
     def step(self, action: np.ndarray) -> None:
         self.position += float(action[0])
         self.steps += 1
+        if self.task == "fix me" and os.environ.get(BROKEN):
+            raise ZeroDivisionError("the toy is broken for now")
         if self.task == "crash" and self.steps == 3:
             raise ZeroDivisionError("the toy broke")
         if self.task == "die" and self.steps == 3:
+            if self.spoils:
+                (Path(self.spoils) / "weights.safetensors").write_text("others")
             os._exit(7)
         if self.task == "hang":
             time.sleep(60)
@@ -71,8 +77,13 @@ def _take_a_place(folder: Path) -> None:
 class ToyBenchmark:
     name = "toy"
 
-    def __init__(self, tasks: tuple[str, ...] = ("left", "middle", "right"), wait_in: str = "") -> None:
-        self._tasks, self._wait_in = tuple(tasks), wait_in
+    def __init__(
+        self,
+        tasks: tuple[str, ...] = ("left", "middle", "right"),
+        wait_in: str = "",
+        spoils: str = "",
+    ) -> None:
+        self._tasks, self._wait_in, self._spoils = tuple(tasks), wait_in, spoils
 
     def tasks(self) -> tuple[TaskSpec, ...]:
         group = {"left": "even", "middle": "odd"}
@@ -82,7 +93,7 @@ class ToyBenchmark:
         )
 
     def make(self, task: str) -> ToyEnv:
-        return ToyEnv(task, self._wait_in)
+        return ToyEnv(task, self._wait_in, self._spoils)
 
     def provenance(self) -> dict[str, Any]:
         return {}
@@ -93,9 +104,10 @@ class DiffusingPolicy:
 
     provenance: ClassVar = {"policy": "diffusing"}
 
-    def __init__(self, chunk: int = 16, unfit: bool = False, poison: bool = False) -> None:
+    def __init__(self, chunk: int = 16, unfit: bool = False, poison: bool = False, folder: str = "") -> None:
         if unfit:
             raise KinemaError("no artifact at this path")
+        _die_at_birth()
         self.chunk, self.poison = chunk, poison
 
     def reset(self, seed: int) -> None:
@@ -105,3 +117,21 @@ class DiffusingPolicy:
         values = self.rng.normal(0.1, 0.6, (self.chunk, 1))
         values[0] = np.nan if self.poison else values[0]
         return ActionChunk(values=values, times_s=np.arange(self.chunk) / 10.0, card=card_name)
+
+
+class ToldPolicy(DiffusingPolicy):
+    """As a policy behind a server is: it says of itself what it likes, and nobody can look."""
+
+    @property
+    def provenance(self) -> dict[str, Any]:  # type: ignore[override]
+        return {"policy": os.environ[TOLD]}
+
+
+def _die_at_birth() -> None:
+    """Where the variable names a folder: end every process that begins after the first, `dies` times."""
+    if not (folder := os.environ.get(STILLBORN)):
+        return
+    births = sum(1 for _ in Path(folder).glob("birth*"))
+    (Path(folder) / f"birth{births}").touch()
+    if 1 <= births <= int((Path(folder) / "dies").read_text()):
+        os._exit(9)

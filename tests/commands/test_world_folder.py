@@ -14,6 +14,7 @@ from kinema.bench.run import RunSettings
 from kinema.bench.world import BODIES
 from kinema.commands import beside, imagine
 from kinema.commands.eval_world import evaluate_world, imagines_factory
+from kinema.commands.judged import Sitting
 from kinema.schema import KinemaError
 
 
@@ -93,5 +94,5 @@ def test_a_world_model_is_judged_on_the_bodies_it_was_trained_on(
         model = str(made(tmp_path / "mine"))
         (tmp_path / "mine" / "world.json").write_text(json.dumps({"provenance": provenance}))
     with pytest.raises(_AskedError):
-        evaluate_world(model, bodies=given, tasks=(), episodes=1, seed=0, workers=1, out=tmp_path / "out")
+        evaluate_world(model, bodies=given, tasks=(), sitting=Sitting(out=tmp_path / "out", episodes=1))
     assert asked[0].benchmark.arguments == {"bodies": judged}

@@ -99,8 +99,10 @@ def play_episode(
     player.reset(job.seed)
     film = _Film(environment, spec.control_hz) if job.video else None
 
+    sees = not (privileged or getattr(policy, "blind", False))
+
     def observe() -> Observation:
-        return environment.observe(render=not privileged)
+        return environment.observe(render=sees)
 
     steps = 0
     while steps < environment.max_steps and not environment.success():

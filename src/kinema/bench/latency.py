@@ -180,8 +180,8 @@ def settings_table(records: Iterable[EpisodeRecord]) -> list[dict[str, Any]]:
 
 
 def _won_by_scene(records: Sequence[EpisodeRecord]) -> dict[tuple[str, int], bool]:
-    judged = [record for record in records if record.result != Result.ERROR]
-    return {(r.task.rsplit("/", 2)[0], r.index): r.result == Result.SUCCESS for r in judged}
+    """An episode that crashed was not won."""
+    return {(r.task.rsplit("/", 2)[0], r.index): r.result == Result.SUCCESS for r in records}
 
 
 def _share(won: Mapping[tuple[str, int], bool], reference: Mapping[tuple[str, int], bool]) -> float | None:
@@ -193,21 +193,26 @@ def _share(won: Mapping[tuple[str, int], bool], reference: Mapping[tuple[str, in
 def _row(how: str, latency_ms: int, records: Sequence[EpisodeRecord]) -> dict[str, Any]:
     judged = [record for record in records if record.result != Result.ERROR]
     won = [record for record in judged if record.result == Result.SUCCESS]
-    low, high = wilson95(len(won), len(judged))
     return {
         "strategy": how,
         "latency_ms": latency_ms,
         "episodes": len(records),
         "errors": len(records) - len(judged),
         "successes": len(won),
+        "published_rate": round(len(won) / len(records), 4) if judged else None,
+        "published_ci95": _interval(len(won), len(records) if judged else 0),
         "success_rate": round(len(won) / len(judged), 4) if judged else None,
-        "ci95": [round(low, 4), round(high, 4)],
+        "ci95": _interval(len(won), len(judged)),
         "steps_of_successes": _mean([record.steps for record in won]),
         **{
             name: _mean([r.measures[name] for r in judged])
             for name in ("jerk_m_s3", "idle", "age_s", "changed")
         },
     }
+
+
+def _interval(successes: int, episodes: int) -> list[float]:
+    return [round(end, 4) for end in wilson95(successes, episodes)]
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -220,9 +225,3 @@ def save_table(out: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     partial.write_text(json.dumps(list(rows), indent=1) + "\n")
     partial.replace(path)
     return path
-
-
-def read_records(out: Path) -> list[EpisodeRecord]:
-    """The finished episodes of the run in `out`, from its journal."""
-    entries = [json.loads(line) for line in (out / "episodes.jsonl").read_text().splitlines()]
-    return [EpisodeRecord(**entry) for entry in entries if "task" in entry]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
@@ -19,6 +19,7 @@ from kinema.bench.worker import THREAD_LIMITS, WorkerSettings, work
 from kinema.schema import KinemaError
 
 _SPAWN = get_context("spawn")
+_STARTS = 3  # processes that die at birth, one after the other, until the run gives up
 
 
 @dataclass
@@ -30,9 +31,14 @@ class _Worker:
 
 
 class Pool:
-    """Processes that play jobs. One that dies costs its episode (an error) and is replaced."""
+    """Processes that play jobs. One that dies costs its episode (an error) and is replaced.
 
-    def __init__(self, settings: RunSettings, out: Path, count: int) -> None:
+    made_by: the digests that every process must find on the disk (`identity.made_by`)
+    """
+
+    def __init__(
+        self, settings: RunSettings, out: Path, count: int, made_by: Mapping[str, Mapping[str, str]]
+    ) -> None:
         self._count = count
         self._limit_s = settings.episode_limit_s
         self._errors_dir = out / "errors"
@@ -42,8 +48,10 @@ class Pool:
             replan_steps=settings.replan_steps,
             errors_dir=str(self._errors_dir),
             play=settings.play,
+            made_by=made_by,
         )
         self._workers: list[_Worker] = []
+        self._failed_starts = 0  # in a row
         self.policy_provenance: dict[str, Any] = {}
 
     def open(self) -> None:
@@ -53,7 +61,10 @@ class Pool:
             self._greet(worker)
 
     def play(self, jobs: list[EpisodeJob]) -> Iterator[EpisodeRecord]:
-        """Yield a record for every job, in the order in which they finish."""
+        """Yield a record for every job, in the order in which they finish.
+
+        Raises KinemaError when processes that died cannot be replaced, or find other weights than the rest.
+        """
         waiting = list(jobs)
         for worker in self._workers:
             self._give(worker, waiting)
@@ -61,13 +72,15 @@ class Pool:
             ready = connection.wait([worker.pipe for worker in busy], timeout=1.0)
             for worker in busy:
                 if worker.pipe in ready:
-                    yield self._collect(worker)
+                    record = self._collect(worker)
                 elif time.monotonic() - worker.started_s > self._limit_s:
                     worker.process.kill()
-                    worker.process.join()
-                    yield self._bury(worker, f"ran longer than {self._limit_s:g} s and was stopped")
+                    record = self._bury(worker, f"ran longer than {self._limit_s:g} s and was stopped")
                 else:
                     continue
+                yield record  # on disk before anything else can fail
+                if waiting:
+                    self._replace_if_dead(worker)
                 self._give(worker, waiting)
 
     def _start(self) -> _Worker:
@@ -79,11 +92,12 @@ class Pool:
         return _Worker(process=process, pipe=ours)
 
     def _greet(self, worker: _Worker) -> None:
+        """Wait until it can play. Raises KinemaError with what it says, _DiedAtStartError if it is silent."""
         try:
             word, content = worker.pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             worker.process.join()
-            raise KinemaError(
+            raise _DiedAtStartError(
                 f"a worker died while it was starting (exit code {worker.process.exitcode}); see above"
             ) from None
         if word != "ready":
@@ -100,36 +114,56 @@ class Pool:
         fresh = (i for i, job in enumerate(waiting) if job.task not in taken)
         worker.job = waiting.pop(next(own, next(fresh, 0)))
         worker.started_s = time.monotonic()
-        worker.pipe.send(worker.job)
+        with suppress(BrokenPipeError, ConnectionResetError):  # it died idle: `_collect` will see that
+            worker.pipe.send(worker.job)
 
     def _collect(self, worker: _Worker) -> EpisodeRecord:
         try:
             return worker.pipe.recv()
         except (EOFError, ConnectionResetError):
-            worker.process.join()
-            return self._bury(worker, f"the worker process died with exit code {worker.process.exitcode}")
+            return self._bury(worker, "")
 
     def _bury(self, worker: _Worker, cause: str) -> EpisodeRecord:
-        """An error record for the job the worker had; a new process takes its place."""
+        """An error record for the job the worker had."""
         assert worker.job is not None
-        record = error_record(worker.job, cause, cause, self._errors_dir)
-        fresh = self._start()
-        self._greet(fresh)
+        worker.process.join()
         worker.pipe.close()
-        worker.process, worker.pipe = fresh.process, fresh.pipe
-        return record
+        cause = cause or f"the worker process died with exit code {worker.process.exitcode}"
+        return error_record(worker.job, cause, cause, self._errors_dir)
+
+    def _replace_if_dead(self, worker: _Worker) -> None:
+        """A new process in the place of one that was buried; a start that dies as well is tried again."""
+        while worker.pipe.closed:
+            fresh = self._start()
+            try:
+                self._greet(fresh)
+            except _DiedAtStartError as error:
+                fresh.pipe.close()
+                self._failed_starts += 1
+                if self._failed_starts >= _STARTS:
+                    raise KinemaError(
+                        f"{error}: {_STARTS} in a row; finished episodes are kept, the same command goes on"
+                    ) from None
+                continue
+            self._failed_starts = 0
+            worker.process, worker.pipe = fresh.process, fresh.pipe
 
     def close(self) -> None:
         """Send everybody home; whoever is in the middle of an episode is stopped."""
         for worker in self._workers:
-            if worker.job is None and worker.process.is_alive():
-                worker.pipe.send(None)
+            if worker.job is None and worker.process.is_alive() and not worker.pipe.closed:
+                with suppress(BrokenPipeError, ConnectionResetError):
+                    worker.pipe.send(None)
             else:
                 worker.process.terminate()
         for worker in self._workers:
             worker.process.join(timeout=10)
             worker.pipe.close()
         self._workers = []
+
+
+class _DiedAtStartError(KinemaError):
+    """A process that ended without a word."""
 
 
 @contextmanager

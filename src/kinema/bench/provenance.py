@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 from kinema.bench.benchmark import Benchmark
 from kinema.bench.settings import RunSettings
+from kinema.digest import weights_digest
 
 _PACKAGES = ("kinema", "mujoco", "metaworld", "gymnasium", "numpy", "torch", "transformers")
 
@@ -23,18 +24,24 @@ _PACKAGES = ("kinema", "mujoco", "metaworld", "gymnasium", "numpy", "torch", "tr
 def describe_run(
     benchmark: Benchmark,
     settings: RunSettings,
+    identity: Mapping[str, Any],
     *,
     policy: Mapping[str, Any],
     workers: int,
 ) -> dict[str, Any]:
-    """Everything needed to repeat the run that begins now."""
+    """Everything needed to repeat the run that begins now. identity: `settings.identity()`, once taken."""
     return {
         "versions": package_versions(),
         "commit": source_commit(),
         "seed": settings.seed,
+        "seed_rule": settings.seed_rule,
         "seeds": "blake2b(seed:task) mod 990000 + episode index: below 1000000, where demonstrations begin",
         "episodes_per_task": settings.episodes,
         "replan_steps": settings.replan_steps,
+        "weights": {
+            role: {"sha256": weights_digest(files), "files": files}
+            for role, files in identity["made_by"].items()
+        },
         "policy": {**asdict(settings.policy), **policy},
         "benchmark": {**asdict(settings.benchmark), **benchmark.provenance()},
         "command": shlex.join(["kinema", *sys.argv[1:]]) if sys.argv[0].endswith("kinema") else "python API",
@@ -42,6 +49,19 @@ def describe_run(
         "machine": machine(),
         "started_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def sitting_warnings(sittings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What changed between the sittings of one run besides what must not: sentences for the reader."""
+    told = []
+    for key, what in (("commit", "commit"), ("versions", "set of versions")):
+        found = [sitting.get(key) for sitting in sittings]
+        different = [one for i, one in enumerate(found) if one not in found[:i]]
+        if len(different) > 1:
+            told.append(f"played with more than one {what}: {'; '.join(map(str, different))}")
+    if any(str(sitting.get("commit")).endswith("+changes") for sitting in sittings):
+        told.append("played from a checkout with changes that no commit holds")
+    return told
 
 
 def package_versions() -> dict[str, str]:

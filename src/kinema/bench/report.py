@@ -32,6 +32,7 @@ def page(results: Results, records: Sequence[EpisodeRecord], videos: Path) -> st
     films = _films(records, videos)
     sections = [
         _headline(results),
+        _section("Beside it: what knows nothing", _table(_baselines(results), ())),
         _section("Groups", _table(results.groups, ("kind", "tasks"))),
         _section("Tasks", _table(results.tasks, ())),
         _section("Failures on film", _gallery(films[Result.FAILURE])),
@@ -48,12 +49,18 @@ def _headline(results: Results) -> str:
     policy = results.provenance.get("policy", {})
     state = "" if results.complete else '<p class="warn">This run is not complete.</p>'
     if overall["errors"]:
-        state += f'<p class="warn">{overall["errors"]} episodes crashed and are counted in no rate.</p>'
+        state += (
+            f'<p class="warn">{overall["errors"]} episodes crashed and count as failures here; of those that '
+            f"were scored {_percent(overall['success_rate'])} succeeded.</p>"
+        )
+    for warning in results.warnings:
+        state += f'<p class="warn">{html.escape(warning)}</p>'
     figures = {
         "mean of groups": _percent(results.mean_of_groups),
+        "its 95 % interval": _interval(results.mean_of_groups_ci95),
         "mean of tasks": _percent(results.mean_of_tasks),
-        "episodes": f"{overall['successes']} of {overall['episodes'] - overall['errors']} succeeded",
-        "95 % interval": _interval(overall["ci95"]),
+        "episodes": f"{overall['successes']} of {overall['episodes']} succeeded",
+        "their 95 % interval": _interval(overall["published_ci95"]),
     }
     boxes = "".join(
         f'<div class="figure"><b>{html.escape(value)}</b><span>{html.escape(name)}</span></div>'
@@ -66,23 +73,41 @@ def _headline(results: Results) -> str:
     )
 
 
+def _baselines(results: Results) -> dict[str, Mapping[str, Any]]:
+    return {name: told["overall"] for name, told in results.baselines.items()}
+
+
 def _section(title: str, content: str) -> str:
     return f"<h2>{html.escape(title)}</h2>\n{content}" if content else ""
 
 
 def _table(rows: Mapping[str, Mapping[str, Any]], more: tuple[str, ...]) -> str:
-    heads = ["", *more, "success", "95 % interval", "", "successes", "failures", "errors", "steps"]
+    if not rows:
+        return ""
+    heads = [
+        "",
+        *more,
+        "success",
+        "95 % interval",
+        "",
+        "successes",
+        "failures",
+        "errors",
+        "of scored",
+        "steps",
+    ]
     lines = ["<tr>" + "".join(f"<th>{html.escape(h)}</th>" for h in heads) + "</tr>"]
     for name, row in rows.items():
         steps = row["mean_steps_of_successes"]
         cells = [
             f'<td class="name">{html.escape(name)}</td>',
             *(f"<td>{html.escape(str(row[key]))}</td>" for key in more),
-            f"<td>{_percent(row['success_rate'])}</td>",
-            f"<td>{_interval(row['ci95'])}</td>",
-            f"<td>{_bar(row['success_rate'], row['ci95'])}</td>",
+            f"<td>{_percent(row['published_rate'])}</td>",
+            f"<td>{_interval(row['published_ci95'])}</td>",
+            f"<td>{_bar(row['published_rate'], row['published_ci95'])}</td>",
             *(f"<td>{row[key]}</td>" for key in ("successes", "failures")),
             f'<td class="{"warn" if row["errors"] else ""}">{row["errors"]}</td>',
+            f"<td>{_percent(row['success_rate']) if row['errors'] else ''}</td>",
             f"<td>{'' if steps is None else f'{steps:.0f}'}</td>",
         ]
         lines.append("<tr>" + "".join(cells) + "</tr>")
@@ -155,7 +180,9 @@ def _percent(rate: float | None) -> str:
     return "–" if rate is None else f"{100 * rate:.1f} %"
 
 
-def _interval(interval: Sequence[float]) -> str:
+def _interval(interval: Sequence[float] | None) -> str:
+    if interval is None:
+        return "–"
     return f"{100 * interval[0]:.0f}–{100 * interval[1]:.0f} %"
 
 

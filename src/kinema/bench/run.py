@@ -5,15 +5,20 @@ Every finished episode is in the journal before the next one starts, so a killed
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from kinema.bench.benchmark import Benchmark, TaskSpec
-from kinema.bench.episode import EpisodeJob, episode_file_name, episode_seed
+from kinema.bench.episode import EpisodeJob, EpisodeRecord, episode_file_name, episode_seed
 from kinema.bench.journal import Journal
 from kinema.bench.pool import Pool
-from kinema.bench.provenance import describe_run
+from kinema.bench.provenance import describe_run, sitting_warnings
 from kinema.bench.report import write_report
 from kinema.bench.results import Results, summarise
 from kinema.bench.settings import RunSettings
@@ -26,51 +31,83 @@ _VIDEOS_WANTED = 32
 def run(settings: RunSettings, out: Path, *, workers: int = 1, quiet: bool = False) -> Results:
     """Play what is missing of the run in `out` and write `out/results.json` and `out/report.html`.
 
-    Raises KinemaError for an unknown task, a policy that cannot be built, or an `out` that holds another run.
-    On Ctrl-C the episodes so far are written as incomplete results and KeyboardInterrupt goes on.
+    Raises KinemaError for an unknown task, a policy that cannot be built, or an `out` that holds another run,
+    one of other weights, or one that is going on. What was played until then is published as incomplete, as
+    it is on Ctrl-C, after which KeyboardInterrupt goes on.
     """
     benchmark: Benchmark = settings.benchmark.build()
     specs = _select(benchmark, settings.tasks)
     out = Path(out)
-    journal = Journal(out / "episodes.jsonl", settings.identity())
-    jobs = _missing_jobs(settings, specs, journal, out)
-    pool = Pool(settings, out, min(max(1, workers), len(jobs)))
-    try:
-        pool.open()
-        if jobs:
-            journal.begin(describe_run(benchmark, settings, policy=pool.policy_provenance, workers=workers))
-        _play_all(pool, jobs, journal, quiet)
-    except KeyboardInterrupt:
-        if journal.sittings:
-            _publish(benchmark.name, settings, specs, journal, out)
-        raise
-    finally:
-        pool.close()
-        journal.close()
-    return _publish(benchmark.name, settings, specs, journal, out)
+    identity = settings.identity()
+    with closing(Journal(out / "episodes.jsonl", identity, EpisodeRecord)) as journal:
+        jobs = _missing_jobs(settings, specs, journal, out)
+        pool = Pool(settings, out, min(max(1, workers), len(jobs)), identity["made_by"])
+        try:
+            pool.open()
+            if jobs:
+                told = describe_run(
+                    benchmark, settings, identity, policy=pool.policy_provenance, workers=workers
+                )
+                _check_same_policy(journal, told, identity)
+                journal.begin(told)
+            _play_all(pool, jobs, journal, quiet)
+        except (KeyboardInterrupt, KinemaError):
+            if journal.sittings:
+                _publish(benchmark.name, settings, specs, journal, out)
+            raise
+        finally:
+            pool.close()
+        return _publish(benchmark.name, settings, specs, journal, out)
 
 
-def _play_all(pool: Pool, jobs: list[EpisodeJob], journal: Journal, quiet: bool) -> None:
-    done = len(journal.records)
-    successes = sum(record.result == Result.SUCCESS for record in journal.records.values())
-    with tqdm(total=len(jobs) + done, initial=done, disable=quiet, unit="episode", smoothing=0.1) as bar:
+def _play_all(pool: Pool, jobs: list[EpisodeJob], journal: Journal[EpisodeRecord], quiet: bool) -> None:
+    kept = [record for key, record in journal.records.items() if key not in {(j.task, j.index) for j in jobs}]
+    counts = Counter(record.result for record in kept)
+    with tqdm(
+        total=len(jobs) + len(kept), initial=len(kept), disable=quiet, unit="episode", smoothing=0.1
+    ) as bar:
         for record in pool.play(jobs):
             journal.append(record)
-            successes += record.result == Result.SUCCESS
+            counts[record.result] += 1
             bar.update()
-            bar.set_postfix_str(f"{record.task}, success {successes / len(journal.records):.1%}")
+            errors = f", {counts[Result.ERROR]} errors" if counts[Result.ERROR] else ""
+            bar.set_postfix_str(f"{record.task}, {counts[Result.SUCCESS]} of {counts.total()} solved{errors}")
+
+
+def _check_same_policy(
+    journal: Journal[EpisodeRecord], told: Mapping[str, Any], identity: Mapping[str, Any]
+) -> None:
+    """A policy whose files we do not know must say the same of itself as when the run began."""
+    if not journal.sittings or "policy" in identity["made_by"]:
+        return
+    before, now = journal.sittings[-1].get("policy"), json.loads(json.dumps(told["policy"], default=str))
+    if before != now:
+        raise KinemaError(
+            f"{journal.path} was begun with another policy: it said {before}, now it says {now}. "
+            "A result is of one policy: choose another --out"
+        )
 
 
 def _publish(
-    name: str, settings: RunSettings, specs: tuple[TaskSpec, ...], journal: Journal, out: Path
+    name: str,
+    settings: RunSettings,
+    specs: tuple[TaskSpec, ...],
+    journal: Journal[EpisodeRecord],
+    out: Path,
 ) -> Results:
     """Write the results and the report of what the journal holds of the wanted episodes."""
     wanted = {(spec.name, index) for spec in specs for index in range(settings.episodes)}
     records = [journal.records[key] for key in sorted(wanted & journal.records.keys())]
     *earlier, latest = journal.sittings
     provenance = {**latest, "earlier_sittings": earlier} if earlier else latest
-    complete = len(records) == len(wanted)
-    results = summarise(name, specs, records, complete=complete, provenance=provenance)
+    results = summarise(
+        name,
+        specs,
+        records,
+        complete=len(records) == len(wanted),
+        provenance=provenance | ({"retried_errors": journal.retried} if journal.retried else {}),
+        warnings=sitting_warnings(journal.sittings),
+    )
     results.save(out / "results.json")
     write_report(out, results, records)
     return results
@@ -89,13 +126,14 @@ def _select(benchmark: Benchmark, names: tuple[str, ...]) -> tuple[TaskSpec, ...
 
 
 def _missing_jobs(
-    settings: RunSettings, specs: tuple[TaskSpec, ...], journal: Journal, out: Path
+    settings: RunSettings, specs: tuple[TaskSpec, ...], journal: Journal[EpisodeRecord], out: Path
 ) -> list[EpisodeJob]:
     filmed = -(-_VIDEOS_WANTED // max(1, len(specs)))  # the first episodes of every task
     jobs = []
     for spec in specs:
         for index in range(settings.episodes):
-            if (spec.name, index) in journal.records:
+            played = journal.records.get((spec.name, index))
+            if played and not (settings.retry_errors and played.result == Result.ERROR):
                 continue
             job = EpisodeJob(task=spec.name, index=index, seed=episode_seed(settings.seed, spec.name, index))
             if index < filmed:

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from kinema.bench.benchmark import TaskSpec
-from kinema.bench.episode import EVALUATION_SEEDS_BELOW, EpisodeJob, EpisodeRecord
+from kinema.bench.episode import EVALUATION_SEEDS_BELOW, EpisodeJob, EpisodeRecord, episode_seed
 from kinema.bench.metrics.geometry import Pinhole
 from kinema.bench.metrics.images import psnr, ssim
 from kinema.bench.metrics.intervals import bootstrap95
@@ -31,7 +31,6 @@ from kinema.card.load import load_card
 from kinema.schema import KinemaError, Result
 from kinema.space.rotation import matrix_from_quat
 
-FIRST_SEED, SEEDS_APART = 500_300, 100_000  # of the scenes of run seed 0, and from one run seed to the next
 MEASURES = ("tool_px", "tool_mm", "found", "psnr_db", "robot_psnr_db", "ssim")
 FILMS = ("made", "ceiling", "depth", "empty")
 WITHIN_PX = 1.0  # of the median tool: what counts as a success
@@ -139,15 +138,17 @@ class StagePlayer:
     """Makes one scene's film and judges it beside the baselines; in place of `play_episode`."""
 
     def __init__(self, seed: int) -> None:
-        self._first = FIRST_SEED + SEEDS_APART * seed
-        if not self._first < EVALUATION_SEEDS_BELOW - SEEDS_APART:
-            raise KinemaError(f"seed {seed} would reach scenes of the training sets; choose 0 to 3")
+        self._seed = seed
+
+    def scene_seed(self, job: EpisodeJob) -> int:
+        """Of a family and a number, the same for every body; never a seed of the training sets."""
+        return episode_seed(self._seed, job.task.split("/")[1], job.index)
 
     def __call__(
         self, stage: Stage, composes: Composes, spec: TaskSpec, job: EpisodeJob, replan_steps: int
     ) -> EpisodeRecord:
         began = time.perf_counter()
-        seed, truth = stage.truth(self._first + job.index)
+        seed, truth = stage.truth(self.scene_seed(job))
         asked = time.perf_counter()
         made = composes.compose(truth.films["empty"], truth.films["robot_alone"])
         seconds = time.perf_counter() - asked

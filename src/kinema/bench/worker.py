@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from kinema.bench.benchmark import Benchmark, Environment, Factory
 from kinema.bench.episode import EpisodeJob, EpisodeRecord, Play, play_episode, try_episode
+from kinema.bench.identity import changed, made_by
 from kinema.schema import KinemaError, Policy, Result
 
 THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -22,6 +24,7 @@ class WorkerSettings:
     replan_steps: int
     errors_dir: str
     play: Factory | None = None
+    made_by: Mapping[str, Mapping[str, str]] | None = None  # what must be on the disk; None: not compared
 
 
 def work(connection: Connection, settings: WorkerSettings) -> None:
@@ -33,13 +36,14 @@ def work(connection: Connection, settings: WorkerSettings) -> None:
     try:
         benchmark: Benchmark = settings.benchmark.build()
         policy: Policy = settings.policy.build()
-    except KinemaError as error:
+        player = _Player(benchmark, policy, settings)
+        _check_unchanged(settings)
+    except (KinemaError, OSError) as error:
         connection.send(("unfit", str(error)))
         return
     if "torch" in sys.modules:  # never imported here; a network policy has done so by now
         sys.modules["torch"].set_num_threads(1)
     connection.send(("ready", dict(getattr(policy, "provenance", {}))))
-    player = _Player(benchmark, policy, settings)
     try:
         while (job := connection.recv()) is not None:
             connection.send(player.play(job))
@@ -47,6 +51,15 @@ def work(connection: Connection, settings: WorkerSettings) -> None:
         pass  # the parent is gone; what it had is in the journal
     finally:
         player.close()
+
+
+def _check_unchanged(settings: WorkerSettings) -> None:
+    """After building: that nobody has put other weights there since the run began."""
+    if settings.made_by is None:
+        return
+    now = made_by(benchmark=settings.benchmark, policy=settings.policy, play=settings.play)
+    if differs := changed(settings.made_by, now):
+        raise KinemaError(f"while the run was going on, {'; '.join(differs)}; choose another --out")
 
 
 class _Player:

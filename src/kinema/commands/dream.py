@@ -103,10 +103,15 @@ def film_reader(name: str) -> FilmReader:
     """The shipped film reader or the one in a folder. KinemaError when it is not there."""
     from kinema.model.inverse_artifact import load
 
+    return load(reader_folder(name))
+
+
+def reader_folder(name: str) -> Path:
+    """Where the film reader lies. KinemaError when it is not there."""
     folder = Path(__file__).parents[1] / "artifacts" / "inverse" if name == "shipped" else Path(name)
     if not folder.is_dir():
         raise KinemaError(f"there is no film reader in {folder}; train one with: kinema train nano_inverse")
-    return load(folder)
+    return folder
 
 
 def imagination(name: str, env: TabletopEnv) -> Imagines:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from kinema.commands.compose import scene2robot_folder
-from kinema.commands.terminal import saved_on_interrupt, table
+from kinema.commands.judged import Sitting, finish, play
+from kinema.commands.terminal import table
 
 _PRINTED = (
     "made.tool_px", "made.tool_mm", "depth.tool_px", "empty.tool_px", "made.psnr_db", "made.ssim",
@@ -17,37 +17,42 @@ _PRINTED = (
 
 
 def evaluate_scene2robot(
-    model: str, *, bodies: Sequence[str], families: Sequence[str], episodes: int, seed: int, workers: int,
-    out: Path,
-) -> None:  # fmt: skip
-    """Judge a model (shipped or a folder) on held-out scenes; write results, measures and a report."""
+    model: str, *, bodies: Sequence[str], families: Sequence[str], sitting: Sitting
+) -> None:
+    """Judge a model (shipped or a folder) on held-out scenes; write results, measures and a report.
+
+    Exits with 1 when a scene crashed.
+    """
     from kinema.bench.benchmark import Factory
-    from kinema.bench.latency import read_records
-    from kinema.bench.run import run
+    from kinema.bench.journal import read_records
     from kinema.bench.scene2robot import measures_table
+    from kinema.bench.seeds import seed_of
     from kinema.bench.settings import RunSettings
     from kinema.commands.make_human import staged_robots
     from kinema.model.scene2robot import ABOUT
     from kinema.model.stored import read_json
 
-    folder = scene2robot_folder(model)
+    folder, out = scene2robot_folder(model), sitting.out
     paired = list(read_json(folder / ABOUT, "scene-to-robot model")["provenance"]["clips"])
     judged = {"bodies": list(bodies or staged_robots()), "paired": paired, "families": list(families)}
+    composes = Factory(target="kinema.commands.compose:trained", arguments={"folder": str(folder)})
+    drawn = seed_of(sitting.seed, [composes])
     settings = RunSettings(
         benchmark=Factory(target="kinema.bench.scene2robot:StageBenchmark", arguments=judged),
-        policy=Factory(target="kinema.commands.compose:trained", arguments={"folder": str(folder)}),
-        play=Factory(target="kinema.bench.scene2robot:StagePlayer", arguments={"seed": seed}),
-        episodes=episodes,
-        seed=seed,
+        policy=composes,
+        play=Factory(target="kinema.bench.scene2robot:StagePlayer", arguments={"seed": drawn.value}),
+        episodes=sitting.episodes,
+        seed=drawn.value,
+        seed_rule=drawn.rule,
     )
-    with saved_on_interrupt(lambda: f"Finished scenes are in {out}; the same command goes on from there."):
-        results = run(settings, out, workers=workers)
-    records = [r for r in read_records(out) if r.task in results.tasks and r.index < episodes]
+    results = play(settings, sitting)
+    records = [r for r in read_records(out) if r.task in results.tasks and r.index < sitting.episodes]
     numbers = measures_table(records, paired)
     (out / "scene2robot.json").write_text(json.dumps(numbers, indent=1) + "\n")
     print(summary(numbers))
     print(f"measures: {out / 'scene2robot.json'}")
     print(f"report:   {out / 'report.html'}")
+    finish(out, results)
 
 
 def summary(numbers: Mapping[str, Mapping[str, Any]]) -> str:

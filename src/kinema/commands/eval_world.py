@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kinema.commands.imagine import world_folder
-from kinema.commands.terminal import saved_on_interrupt, table
+from kinema.commands.judged import Sitting, finish, play
+from kinema.commands.terminal import table
 from kinema.schema import KinemaError
 
 if TYPE_CHECKING:
@@ -20,13 +21,13 @@ _BASELINES = {"repeat": "kinema.bench.world:RepeatFirstFrame", "expert": "kinema
 _PRINTED = ("followed", "right_thing", "hsd", "ndtw", "dyn", "psnr_db", "ssim", "feature_distance")
 
 
-def evaluate_world(
-    model: str, *, bodies: Sequence[str], tasks: Sequence[str], episodes: int, seed: int, workers: int,
-    out: Path,
-) -> None:  # fmt: skip
-    """Judge a model (shipped, a folder, or one of the baselines) and write results, table and gallery."""
+def evaluate_world(model: str, *, bodies: Sequence[str], tasks: Sequence[str], sitting: Sitting) -> None:
+    """Judge a model (shipped, a folder, or one of the baselines) and write results, table and gallery.
+
+    Exits with 1 when a scene crashed.
+    """
     from kinema.bench.benchmark import Factory
-    from kinema.bench.run import run
+    from kinema.bench.seeds import seed_of
     from kinema.bench.settings import RunSettings
     from kinema.bench.world import BODIES, read_embeddings
     from kinema.bench.world_gallery import write_gallery
@@ -34,25 +35,27 @@ def evaluate_world(
 
     taught = [body for body in _taught(model) if body in BODIES]  # it may also know hands and cars
     judged = {"bodies": list(bodies or taught or BODIES)}
-    eyes = eyes_factory()
+    eyes, imagines, out = eyes_factory(), imagines_factory(model), sitting.out
     arguments: dict[str, Any] = {"out": str(out), "eyes": asdict(eyes), **_beside(model)}
+    drawn = seed_of(sitting.seed, [imagines])
     settings = RunSettings(
         benchmark=Factory(target="kinema.bench.world:WorldBenchmark", arguments=judged),
-        policy=imagines_factory(model),
+        policy=imagines,
         play=Factory(target="kinema.bench.world:WorldPlayer", arguments=arguments),
-        episodes=episodes,
-        seed=seed,
+        episodes=sitting.episodes,
+        seed=drawn.value,
+        seed_rule=drawn.rule,
         tasks=tuple(tasks),
     )
-    with saved_on_interrupt(lambda: f"Finished scenes are in {out}; the same command goes on from there."):
-        results = run(settings, out, workers=workers)
-    records = _records(out, results.tasks, episodes)
+    results = play(settings, sitting)
+    records = _records(out, results.tasks, sitting.episodes)
     numbers = world_table(records, read_embeddings(out, records), _described(eyes))
     save_table(out, numbers)
     gallery = write_gallery(out, numbers, records, results.provenance)
     print(summary(numbers))
     print(f"measures: {out / 'world.json'}")
     print(f"gallery:  {gallery}")
+    finish(out, results)
 
 
 def _taught(model: str) -> tuple[str, ...]:
@@ -103,7 +106,7 @@ def _described(eyes: Factory) -> dict[str, Any]:
 
 
 def _records(out: Path, tasks: Mapping[str, Any], episodes: int) -> list[EpisodeRecord]:
-    from kinema.bench.latency import read_records
+    from kinema.bench.journal import read_records
 
     kept = [record for record in read_records(out) if record.task in tasks and record.index < episodes]
     return sorted(kept, key=lambda record: (record.task, record.index))

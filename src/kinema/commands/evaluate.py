@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kinema.commands import policies
-from kinema.commands.terminal import choose, examples, saved_on_interrupt, table, words
+from kinema.commands.judged import SEED_HELP, Sitting, finish, play, rates_table
+from kinema.commands.terminal import choose, examples, table, words
 from kinema.schema import KinemaError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def evaluate(
     benchmark: Annotated[str, typer.Argument(help=f"Which benchmark: {' or '.join(BENCHMARKS)}.")],
     policy: Annotated[str, typer.Option(help=policies.HELP)] = policies.DEFAULT,
     episodes: Annotated[int, typer.Option(help="Episodes per task.", min=1)] = 10,
-    seed: Annotated[int, typer.Option(help="Decides every scene and all noise.", min=0)] = 0,
+    seed: Annotated[str, typer.Option(help=SEED_HELP)] = "fresh",
     workers: Annotated[int, typer.Option(help="Processes. The result does not depend on it.", min=1)] = 1,
     tasks: Annotated[str, typer.Option(help="Only these tasks, with commas between. Default: all.")] = "",
     variation: Annotated[
@@ -57,41 +58,49 @@ def evaluate(
     imagines: Annotated[
         str, typer.Option(help="Whose imagination: `shipped`, a world artifact's folder, `oracle`.")
     ] = "shipped",
+    baselines: Annotated[
+        bool, typer.Option(help="Also play what knows nothing, in the same scenes: `random` and `hold`.")
+    ] = False,
+    retry_errors: Annotated[
+        bool, typer.Option(help="When a run goes on: play again what was an error.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder of the results; a stopped run goes on there.")] = Path(
         "out/eval"
     ),
 ) -> None:
-    """Play episodes of a benchmark, then write results.json and a report with films."""
-    from kinema.bench.run import run as run_benchmark
+    """Play episodes of a benchmark, then write results.json and a report with films.
+
+    Exits with 1 when an episode was an error; its rate then counts errors as failures.
+    """
+    from kinema.bench.benchmark import Factory
+    from kinema.bench.seeds import seed_of
     from kinema.bench.settings import RunSettings
 
-    play = None
+    sitting = Sitting(
+        out=out, episodes=episodes, seed=seed, workers=workers, retry_errors=retry_errors, baselines=baselines
+    )
+    if baselines and benchmark in ("safety", "world", "scene2robot"):
+        raise KinemaError(f"{benchmark} has baselines of its own; leave out --baselines")
+    make_play = None
     if choose("benchmark", benchmark, BENCHMARKS) == "safety":
-        _safety(policy, words(robots), episodes, out)
+        _safety(policy, words(robots), sitting)
         return
     if benchmark == "world":
         from kinema.commands.eval_world import evaluate_world
 
-        evaluate_world(
-            policy, bodies=words(robots), tasks=words(tasks), episodes=episodes, seed=seed, workers=workers,
-            out=out,
-        )  # fmt: skip
+        evaluate_world(policy, bodies=words(robots), tasks=words(tasks), sitting=sitting)
         return
     if benchmark == "scene2robot":
         from kinema.commands.eval_scene2robot import evaluate_scene2robot
 
-        evaluate_scene2robot(
-            policy, bodies=words(robots), families=words(tasks), episodes=episodes, seed=seed,
-            workers=workers, out=out,
-        )  # fmt: skip
+        evaluate_scene2robot(policy, bodies=words(robots), families=words(tasks), sitting=sitting)
         return
     if benchmark == "planning":
         from kinema.commands.plan import evaluate_planning
 
         evaluate_planning(
-            policy, imagines, bodies=words(robots), episodes=episodes, seed=seed,
-            replan=replan or TABLETOP_REPLAN, workers=workers, out=out,
-        )  # fmt: skip
+            policy, imagines, bodies=words(robots), replan=replan or TABLETOP_REPLAN, sitting=sitting
+        )
         return
     if choose("world", world, ("true", "imagined")) == "imagined":
         from kinema.commands.rank import RankSettings, judge_imagined
@@ -100,34 +109,37 @@ def evaluate(
             raise KinemaError("only the seen tabletop can be imagined; leave out --variation")
         ranked = RankSettings(
             policies=words(policy), imagines=imagines, reader="shipped", bodies=words(robots),
-            tasks=words(tasks), episodes=episodes, seed=seed, replan=replan or TABLETOP_REPLAN,
-            workers=workers, out=out,
+            tasks=words(tasks), replan=replan or TABLETOP_REPLAN, sitting=sitting,
         )  # fmt: skip
         judge_imagined(ranked)
         return
     if benchmark == "latency":
         wanted = words(robots) or LATENCY_BODIES
-        judged, play = _latency(wanted, variation, seed)
+        judged = _latency(wanted, variation)
+        make_play = "kinema.bench.latency:LatencyPlayer"
     elif benchmark == "tabletop":
         wanted = words(robots) or policies.tabletop_bodies()
         judged = _tabletop(words(robots) or policies.trained_bodies(policy, wanted), variation)
     else:
         wanted = ("sawyer_metaworld",)
         judged = _metaworld(robots, variation)
+    factory = policies.policy_factory(policy, wanted, steady=benchmark == "latency")
+    drawn = seed_of(seed, [factory])
     settings = RunSettings(
         benchmark=judged,
-        policy=policies.policy_factory(policy, wanted, steady=benchmark == "latency"),
+        policy=factory,
         episodes=episodes,
-        seed=seed,
+        seed=drawn.value,
+        seed_rule=drawn.rule,
         replan_steps=replan or REPLAN.get(benchmark, TABLETOP_REPLAN),
         tasks=words(tasks),
-        play=play,
+        play=Factory(target=make_play, arguments={"seed": drawn.value}) if make_play else None,
     )
-    with saved_on_interrupt(lambda: f"Finished episodes are in {out}; the same command goes on from there."):
-        results = run_benchmark(settings, out, workers=workers)
-    print(_latency_summary(out) if benchmark == "latency" else _summary(results))
+    results = play(settings, sitting)
+    print(_latency_summary(out) if benchmark == "latency" else summary(results))
     print(f"results: {out / 'results.json'}")
     print(f"report:  {out / 'report.html'}")
+    finish(out, results)
 
 
 def _tabletop(bodies: Sequence[str], variation: str) -> Factory:
@@ -141,38 +153,34 @@ def _tabletop(bodies: Sequence[str], variation: str) -> Factory:
     return Factory(target="kinema.bench.tabletop:TabletopBenchmark", arguments=arguments)
 
 
-def _safety(policy: str, bodies: Sequence[str], episodes: int, out: Path) -> None:
+def _safety(policy: str, bodies: Sequence[str], sitting: Sitting) -> None:
     """The shipped gate before an artifact: judged chunks, and episodes with it and without."""
     from kinema.commands.make_hazards import BODIES
-    from kinema.commands.safety import SafetySettings, evaluate_safety, summary
+    from kinema.commands.safety import SafetySettings, judge_safety
 
     gate = policies.gate_folder()
     if gate is None:
         raise KinemaError("no gate is shipped here; train one with: kinema train nano_gate")
     settings = SafetySettings(
         gate=gate, policy=policies.artifact_folder(policy, tuple(bodies) or BODIES),
-        data=Path("data/hazards"), out=out, episodes=episodes, bodies=tuple(bodies) or BODIES,
+        sitting=sitting, bodies=tuple(bodies) or BODIES,
     )  # fmt: skip
-    with saved_on_interrupt(lambda: f"Finished episodes are in {out}; the same command goes on from there."):
-        results = evaluate_safety(settings)
-    print(summary(results))
-    print(f"results: {out / 'results.json'}")
-    print(f"report:  {out / 'report.html'}")
+    judge_safety(settings)
 
 
-def _latency(bodies: Sequence[str], variation: str, seed: int) -> tuple[Factory, Factory]:
+def _latency(bodies: Sequence[str], variation: str) -> Factory:
     from kinema.bench.benchmark import Factory
 
     if variation != "seen":
         raise KinemaError("latency is measured on seen scenes; leave out --variation")
     standing = policies.tabletop_bodies(bodies)
-    judged = Factory(target="kinema.bench.latency:LatencyBenchmark", arguments={"bodies": standing})
-    return judged, Factory(target="kinema.bench.latency:LatencyPlayer", arguments={"seed": seed})
+    return Factory(target="kinema.bench.latency:LatencyBenchmark", arguments={"bodies": standing})
 
 
 def _latency_summary(out: Path) -> str:
     """Write latency.json and say what is in it."""
-    from kinema.bench.latency import read_records, save_table, settings_table
+    from kinema.bench.journal import read_records
+    from kinema.bench.latency import save_table, settings_table
 
     rows = settings_table(read_records(out))
     save_table(out, rows)
@@ -180,6 +188,7 @@ def _latency_summary(out: Path) -> str:
         "strategy",
         "ms",
         "episodes",
+        "errors",
         "success",
         "95 % interval",
         "of no latency",
@@ -195,12 +204,13 @@ def _latency_row(row: Mapping[str, Any]) -> tuple[str, ...]:
     def shown(key: str, form: str) -> str:
         return "-" if row[key] is None else format(row[key], form)
 
-    low, high = row["ci95"]
+    low, high = row["published_ci95"]
     return (
         row["strategy"],
         str(row["latency_ms"]),
         str(row["episodes"]),
-        shown("success_rate", ".1%"),
+        str(row["errors"]),
+        shown("published_rate", ".1%"),
         f"{low:.1%} to {high:.1%}",
         shown("of_reference", ".1%"),
         shown("steps_of_successes", ".1f"),
@@ -218,19 +228,17 @@ def _metaworld(robots: str, variation: str) -> Factory:
     return Factory(target="kinema.bench.metaworld:MetaworldBenchmark")
 
 
-def _summary(results: Results) -> str:
-    rows = [(count["kind"], *_row(name, count)) for name, count in results.groups.items()]
-    rows.append(("", *_row("all episodes", results.overall)))
-    lines = [table(rows, ("by", "group", "success", "95 % interval", "episodes", "errors"))]
-    if results.mean_of_groups is not None and results.mean_of_tasks is not None:
-        lines.append(
-            f"mean of groups {results.mean_of_groups:.1%}, mean of tasks {results.mean_of_tasks:.1%}"
-        )
+def summary(results: Results) -> str:
+    """Groups, all episodes, means and baselines, for the terminal. Errors count as failures."""
+    rows = [((str(count["kind"]), name), count) for name, count in results.groups.items()]
+    rows.append((("", "all episodes"), results.overall))
+    rows += [(("", f"{name} (baseline)"), told["overall"]) for name, told in results.baselines.items()]
+    lines = [rates_table(rows, ("by", "group"))]
+    for what, mean, ends in (
+        ("groups", results.mean_of_groups, results.mean_of_groups_ci95),
+        ("tasks", results.mean_of_tasks, results.mean_of_tasks_ci95),
+    ):
+        if mean is not None and ends is not None:
+            lines.append(f"mean of {what} {mean:.1%} (95 % interval {ends[0]:.1%} to {ends[1]:.1%})")
+    lines.append(f"seed {results.provenance['seed']}: {results.provenance['seed_rule']}")
     return "\n".join(lines)
-
-
-def _row(name: str, count: Mapping[str, Any]) -> tuple[str, ...]:
-    rate = count["success_rate"]
-    low, high = count["ci95"]
-    shown = f"{rate:.1%}" if rate is not None else "-"
-    return name, shown, f"{low:.1%} to {high:.1%}", str(count["episodes"]), str(count["errors"])

@@ -23,11 +23,12 @@ BODIES = ("panda", "ur5e", "aloha")
 
 def make_hazards(
     out: Path, *, part: str, rounds: int, policy: Path | None = None, minutes: float | None = None,
-    bodies: tuple[str, ...] = BODIES,
+    bodies: tuple[str, ...] = BODIES, first_seed: int | None = None,
 ) -> int:  # fmt: skip
     """Fill `out/part/<body>` with shards 0 ... rounds - 1, leaving out what is there; returns new samples.
 
     policy: an artifact whose proposals are judged beside the made-up chunks. Raises KinemaError.
+    first_seed: where the scenes begin; default: the usual place of this part
     """
     if part not in FIRST_SEEDS:
         raise KinemaError(f"unknown part {part!r}; choices: {', '.join(FIRST_SEEDS)}")
@@ -36,7 +37,7 @@ def make_hazards(
     jobs = [(number, body) for number in range(rounds) for body in bodies]
     with tqdm(total=len(jobs), unit="shard") as bar:
         for number, body in jobs:
-            first = FIRST_SEEDS[part] + number * EPISODES_PER_SHARD
+            first = (FIRST_SEEDS[part] if first_seed is None else first_seed) + number * EPISODES_PER_SHARD
             path = out / part / body / f"{first}.npz"
             if not path.exists() and time.monotonic() < end:
                 samples = _play(body, range(first, first + EPISODES_PER_SHARD), most, policy)

@@ -15,9 +15,14 @@ DEFAULT = "shipped"
 ARTIFACT_TARGET = "kinema.model.act:LocalPolicy"
 HELP = (
     "The policy: `shipped` (the artifact that comes with the package and knows the body), the name or folder "
-    "of an artifact, `expert` (scripted, sees the simulator), `hold` (does nothing), or module:callable."
+    "of an artifact, `expert` (scripted, sees the simulator), `hold` (does nothing), `random` (any action of "
+    "the body's range), or module:callable."
 )
-_BUILT_IN = {"expert": "kinema.bench.expert:ExpertPolicy", "hold": "kinema.runtime.policy:HoldPolicy"}
+_BUILT_IN = {
+    "expert": "kinema.bench.expert:ExpertPolicy",
+    "hold": "kinema.runtime.policy:HoldPolicy",
+    "random": "kinema.bench.random_policy:RandomPolicy",
+}
 
 
 def shipped_artifacts() -> dict[str, Path]:

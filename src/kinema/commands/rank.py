@@ -7,32 +7,44 @@ orders are compared.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from kinema.bench.identity import made_by
 from kinema.bench.imagined import Agreement, ImaginedScene
 from kinema.bench.provenance import package_versions, source_commit
 from kinema.bench.ranking import FEWEST, Ranked, Ranking, rank
+from kinema.bench.results import Results
+from kinema.bench.seeds import Seed, seed_of
 from kinema.commands import policies
-from kinema.commands.terminal import table
+from kinema.commands.dream import ORACLE
+from kinema.commands.judged import Sitting, finish
+from kinema.commands.terminal import table, writable
+from kinema.digest import file_digests
 from kinema.schema import KinemaError
 
 
 @dataclass(frozen=True, kw_only=True)
 class RankSettings:
-    """imagines, reader: as `world` and `reader` of `kinema dream`. episodes: scenes of each task."""
+    """imagines, reader: as `world` and `reader` of `kinema dream`. sitting.episodes: scenes of each task."""
 
     policies: tuple[str, ...]
     imagines: str
     reader: str
     bodies: tuple[str, ...]
     tasks: tuple[str, ...]
-    episodes: int
-    seed: int
     replan: int
-    workers: int
-    out: Path
+    sitting: Sitting
+
+    def seed(self, bodies: Sequence[str]) -> Seed:
+        """One for all that are compared on these bodies."""
+        judged = [policies.policy_factory(name, bodies) for name in self.policies]
+        if self.imagines != ORACLE:
+            from kinema.commands.eval_world import imagines_factory
+
+            judged.append(imagines_factory(self.imagines))
+        return seed_of(self.sitting.seed, judged)
 
 
 def judge_imagined(settings: RankSettings) -> None:
@@ -45,19 +57,23 @@ def judge_imagined(settings: RankSettings) -> None:
         print(f"with {FEWEST} policies or more, their order is compared with the true one")
         return
     truth = {name: _true_success(name, settings, bodies) for name in settings.policies}
+    drawn, out = settings.seed(bodies), writable(settings.sitting.out)
     ranking = rank(
         [_ranked(name, agreements[name], truth[name]) for name in settings.policies],
         scenes=len(scenes),
         provenance={
-            "imagines": settings.imagines, "reader": settings.reader, "seed": settings.seed,
-            "tasks": list(settings.tasks), "bodies": list(bodies), "episodes": settings.episodes,
+            "imagines": settings.imagines, "reader": settings.reader, "seed": drawn.value,
+            "seed_rule": drawn.rule, "weights": _weights(settings, bodies), "tasks": list(settings.tasks),
+            "bodies": list(bodies), "episodes": settings.sitting.episodes,
+            "errors": {name: found.overall["errors"] for name, found in truth.items()},
             "replan_steps": settings.replan, "commit": source_commit(), "versions": package_versions(),
         },
     )  # fmt: skip
-    ranking.save(settings.out)
+    ranking.save(out)
     print(ranking_table(ranking))
-    print(f"ranking: {settings.out / 'ranking.json'}")
-    print(f"report:  {settings.out / 'ranking.html'}")
+    print(f"ranking: {out / 'ranking.json'}")
+    print(f"report:  {out / 'ranking.html'}")
+    finish(out, *truth.values())
 
 
 def imagined_scenes(settings: RankSettings, bodies: Sequence[str]) -> list[ImaginedScene]:
@@ -73,13 +89,13 @@ def imagined_scenes(settings: RankSettings, bodies: Sequence[str]) -> list[Imagi
     specs = [spec for spec in benchmark.tasks() if not settings.tasks or spec.name in settings.tasks]
     if not specs:
         raise KinemaError(f"no task of {', '.join(settings.tasks)} belongs to the bodies {', '.join(bodies)}")
-    scenes = []
-    with tqdm(total=len(specs) * settings.episodes, unit="film", desc="imagining") as bar:
+    scenes, drawn, episodes = [], settings.seed(bodies), settings.sitting.episodes
+    with tqdm(total=len(specs) * episodes, unit="film", desc="imagining") as bar:
         for spec in specs:
             env = benchmark.make(spec.name)
             imagines = imagination(settings.imagines, env._environment)
-            for index in range(settings.episodes):
-                seed = episode_seed(settings.seed, spec.name, index)
+            for index in range(episodes):
+                seed = episode_seed(drawn.value, spec.name, index)
                 env.reset(seed)
                 scenes.append(
                     imagine_scene(imagines, reader, env.observe(), spec.card, task=spec.name, seed=seed)
@@ -107,53 +123,70 @@ def _agreements(name: str, scenes: Sequence[ImaginedScene], bodies: Sequence[str
     from kinema.card.load import load_card
 
     policy = policies.policy_factory(name, bodies).build()
-    cards = {body: load_card(body) for body in bodies}
-    return [judge(policy, scene, cards[scene.film.card]) for scene in tqdm(scenes, desc=name, unit="scene")]
+    cards, found = {body: load_card(body) for body in bodies}, []
+    for scene in tqdm(scenes, desc=name, unit="scene"):
+        try:
+            found.append(judge(policy, scene, cards[scene.film.card]))
+        except Exception as error:  # whatever a policy does: a skill without this scene would flatter it
+            raise KinemaError(f"{name} crashed in {scene.task}, scene {scene.seed}: {error!r}") from error
+    return found
 
 
-def _true_success(name: str, settings: RankSettings, bodies: Sequence[str]) -> Mapping[str, Any]:
-    """Counts over all tasks and by task, from the ordinary benchmark; a finished run is read again."""
+def _true_success(name: str, settings: RankSettings, bodies: Sequence[str]) -> Results:
+    """What the ordinary benchmark says of a policy; a finished run is read again."""
     from kinema.bench.benchmark import Factory
-    from kinema.bench.run import run
     from kinema.bench.settings import RunSettings
+    from kinema.commands.judged import play
 
-    results = run(
+    # as `kinema eval tabletop` has it
+    arguments = {"bodies": tuple(bodies), "variations": ("seen",)}
+    drawn, sitting = settings.seed(bodies), settings.sitting
+    return play(
         RunSettings(
-            benchmark=Factory(
-                target="kinema.bench.tabletop:TabletopBenchmark",
-                arguments={
-                    "bodies": tuple(bodies),
-                    "variations": ("seen",),
-                },  # as `kinema eval tabletop` has it
-            ),
+            benchmark=Factory(target="kinema.bench.tabletop:TabletopBenchmark", arguments=arguments),
             policy=policies.policy_factory(name, bodies),
-            episodes=settings.episodes,
-            seed=settings.seed,
+            episodes=sitting.episodes,
+            seed=drawn.value,
+            seed_rule=drawn.rule,
             replan_steps=settings.replan,
             tasks=settings.tasks,
         ),
-        settings.out / "true" / name.strip("/").replace("/", "_"),
-        workers=settings.workers,
+        replace(sitting, out=sitting.out / "true" / name.strip("/").replace("/", "_")),
     )
-    return {
-        **results.overall,
-        "tasks": {task: count["success_rate"] for task, count in results.tasks.items()},
-    }
 
 
-def _ranked(name: str, agreements: list[Agreement], truth: Mapping[str, Any]) -> Ranked:
+def _weights(settings: RankSettings, bodies: Sequence[str]) -> dict[str, Any]:
+    """Digests of everything that made the ranking."""
+    from kinema.commands.dream import reader_folder
+
+    made = {name: made_by(policy=policies.policy_factory(name, bodies)) for name in settings.policies}
+    if settings.imagines != ORACLE:
+        from kinema.commands.eval_world import imagines_factory
+
+        made["imagines"] = made_by(imagines=imagines_factory(settings.imagines))
+    return {**made, "reader": {"reader": file_digests(reader_folder(settings.reader))}}
+
+
+def _ranked(name: str, agreements: list[Agreement], truth: Results) -> Ranked:
     from kinema.bench.imagined import by_task, skill, skill_interval
 
     imagined = by_task(agreements)
-    low, high = truth["ci95"]
+    count = truth.overall
+    if count["published_rate"] is None:
+        raise KinemaError(
+            f"no episode of {name} was scored in the true world, so it has no place in an order"
+        )
+    low, high = count["published_ci95"]
     return Ranked(
         policy=_shown(name),
         skill=round(skill(agreements), 4),
         skill_ci95=tuple(round(v, 4) for v in skill_interval(agreements)),  # type: ignore[arg-type]
-        success=truth["success_rate"],
+        success=count["published_rate"],
         success_ci95=(low, high),
-        episodes=truth["episodes"],
-        tasks={task: (round(value, 4), truth["tasks"][task]) for task, value in imagined.items()},
+        episodes=count["episodes"],
+        tasks={
+            task: (round(value, 4), truth.tasks[task]["published_rate"]) for task, value in imagined.items()
+        },
     )
 
 

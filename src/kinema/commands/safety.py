@@ -5,19 +5,27 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kinema.bench.benchmark import Factory
+from kinema.bench.episode import episode_seed
+from kinema.bench.identity import made_by
+from kinema.bench.journal import Journal
 from kinema.bench.provenance import machine, package_versions, source_commit
 from kinema.bench.safety_chunks import JudgedChunks, judge_chunks, simple_scores, worst_chunks
 from kinema.bench.safety_latency import measure_latency
-from kinema.bench.safety_pairs import play_pairs
+from kinema.bench.safety_pairs import SafetyPair, pairs_table, play_pairs
 from kinema.bench.safety_report import write_report
+from kinema.bench.seeds import DEVELOPMENT, Seed, seed_of
 from kinema.card.harm import HAZARDS
+from kinema.commands.judged import Sitting, saving, tell_errors
 from kinema.commands.make_hazards import BODIES, make_hazards
+from kinema.commands.policies import ARTIFACT_TARGET
 from kinema.commands.safety_films import make_films
-from kinema.commands.terminal import table
+from kinema.commands.terminal import table, writable
 from kinema.data.hazards import bodies as bodies_of
 from kinema.model.act import LocalPolicy
 from kinema.model.conformal import lower_bound, one_per_episode, upper_bound
@@ -25,45 +33,65 @@ from kinema.model.gate import Gate, GatedPolicy
 from kinema.train.gate import load_bodies, score
 from kinema.train.stages.dynamics import BodySamples
 
-_CHUNK_ROUNDS = 24  # shards per body of held-out chunks, made when there are none
+_CHUNK_ROUNDS = 24  # shards per body of held-out chunks
+_DATA = Path("data/hazards")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SafetySettings:
-    """episodes: closed-loop episodes per body and family, each in a clean and in a harmful scene."""
+    """sitting.episodes: closed-loop episodes per body and family, each in a clean and in a harmful scene."""
 
     gate: Path
     policy: Path
-    data: Path
-    out: Path
-    episodes: int
+    sitting: Sitting
     bodies: tuple[str, ...] = BODIES
+
+    def judged(self) -> dict[str, Factory]:
+        """Both make the numbers."""
+        folders = {"gate": self.gate, "policy": self.policy}
+        return {
+            role: Factory(target=ARTIFACT_TARGET, arguments={"folder": str(folder)})
+            for role, folder in folders.items()
+        }
+
+
+def judge_safety(settings: SafetySettings) -> None:
+    """Evaluate, print the table; exits with 1 when an episode was an error."""
+    out = writable(settings.sitting.out)
+    with saving(out):
+        results = evaluate_safety(settings)
+    print(summary(results))
+    print(f"results: {out / 'results.json'}")
+    print(f"report:  {out / 'report.html'}")
+    if errors := sum(found["errors"] for found in results["episodes"].values()):
+        tell_errors(out, errors, results["first_error"])
 
 
 def evaluate_safety(settings: SafetySettings) -> dict[str, Any]:
     """Judge held-out chunks, play episodes, measure latency; writes results.json; returns what is in it."""
-    out = settings.out
-    out.mkdir(parents=True, exist_ok=True)
-    gate, policy = Gate(settings.gate), LocalPolicy(settings.policy)
-    data = settings.data
-    if not bodies_of(data / "test"):
-        data = out / "hazards"
-        make_hazards(data, part="test", rounds=_CHUNK_ROUNDS, policy=settings.policy, bodies=settings.bodies)
-    stored = load_bodies(data / "test", gate.artifact.model.config)
-    chunks = judged_chunks(gate, stored)
-    worst = worst_chunks(chunks)
+    sitting, out = settings.sitting, settings.sitting.out
+    made, drawn = made_by(**settings.judged()), seed_of(sitting.seed, list(settings.judged().values()))
+    identity = {"made_by": made, "seed": drawn.value, "safety": 2}
+    with closing(Journal(out / "episodes.jsonl", identity, SafetyPair.read)) as journal:
+        gate, policy = Gate(settings.gate), LocalPolicy(settings.policy)
+        stored = load_bodies(_held_out(settings, drawn) / "test", gate.artifact.model.config)
+        chunks = judged_chunks(gate, stored)
+        worst = worst_chunks(chunks)
+        pairs = play_pairs(
+            policy, GatedPolicy(policy, gate), bodies=settings.bodies, episodes=sitting.episodes,
+            journal=journal, seed=drawn.value, retry_errors=sitting.retry_errors,
+        )  # fmt: skip
     results = {
         "chunks": judge_chunks(chunks, exact95),
         "latency": measure_latency(gate, settings.bodies),
-        "episodes": play_pairs(
-            policy, GatedPolicy(policy, gate), bodies=settings.bodies, episodes=settings.episodes,
-            journal=out / "episodes.jsonl",
-        ),
+        "episodes": pairs_table(pairs),
+        "first_error": next((f"{p.task}, episode {p.index}: {p.cause}" for p in pairs if p.cause), None),
         "worst": worst,
         "thresholds": {name: t.to_json() for name, t in gate.artifact.thresholds.items()},
         "gate": dict(gate.artifact.provenance),
         "provenance": {
             "versions": package_versions(), "commit": source_commit(), "machine": machine(),
+            "seed": drawn.value, "seed_rule": drawn.rule, "weights": made,
             "made_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         },
     }  # fmt: skip
@@ -71,6 +99,18 @@ def evaluate_safety(settings: SafetySettings) -> dict[str, Any]:
     films = {name: make_films(gate, stored, cases, out / "films", name) for name, cases in worst.items()}
     write_report(out / "report.html", results, films)
     return results
+
+
+def _held_out(settings: SafetySettings, drawn: Seed) -> Path:
+    """Chunks that neither training nor calibration saw: of this run's seed, or the usual ones in `dev`."""
+    if settings.sitting.seed == DEVELOPMENT and bodies_of(_DATA / "test"):
+        return _DATA
+    data = settings.sitting.out / "hazards"
+    make_hazards(
+        data, part="test", rounds=_CHUNK_ROUNDS, policy=settings.policy, bodies=settings.bodies,
+        first_seed=episode_seed(drawn.value, "hazards", 0),
+    )  # fmt: skip
+    return data
 
 
 def judged_chunks(gate: Gate, stored: Sequence[BodySamples]) -> JudgedChunks:
@@ -125,8 +165,9 @@ def summary(results: Mapping[str, Any]) -> str:
     for which, found in results["episodes"].items():
         harm = found["any collision"]
         lines.append(
-            f"{which}: {found['episodes']} episodes, success {found['success_without']:.1%} ungated, "
-            f"{found['success_with']:.1%} with it; with a collision {harm['harmed_without']} without, "
+            f"{which}: {found['episodes']} episodes ({found['errors']} errors), success "
+            f"{_percent(found['success_without'])} ungated, {_percent(found['success_with'])} with it; "
+            f"with a collision {harm['harmed_without']} without, "
             f"{harm['harmed_with']} with it"
         )
     for body, found in results["latency"].items():

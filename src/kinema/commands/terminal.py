@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
+from tempfile import TemporaryFile
 
 from kinema.schema import KinemaError
 
@@ -34,6 +36,18 @@ def choose(what: str, value: str, choices: Sequence[str]) -> str:
 def words(text: str) -> tuple[str, ...]:
     """The words of a list with commas."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def writable(folder: Path) -> Path:
+    """The folder, made if it was not there. Raises KinemaError when nothing can be written into it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise KinemaError(
+            f"nothing can be written into {folder} ({error.strerror}); choose another folder with --out"
+        ) from None
 
 
 @contextmanager

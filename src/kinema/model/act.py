@@ -12,6 +12,7 @@ import torch
 from kinema.card.card import EmbodimentCard
 from kinema.data import sample
 from kinema.data.sample import Row
+from kinema.digest import file_digests, weights_digest
 from kinema.model import artifact
 from kinema.model.flow import Known
 from kinema.schema import ActionChunk, Observation, Question, noise_seed
@@ -27,6 +28,8 @@ class LocalPolicy:
     threads: CPU threads for this process (1 is fastest at this size when several processes share a machine).
     steady: draw the first chunk of every answer from zero noise, the middle of the distribution, so that one
         answer carries on where the last one was going.
+
+    `provenance` names the weights by their SHA-256 and says how they were made.
     """
 
     def __init__(
@@ -41,6 +44,11 @@ class LocalPolicy:
         if threads is not None:
             torch.set_num_threads(threads)
         self.artifact = artifact.load(Path(folder), device=device)
+        self.provenance = {
+            "policy": Path(folder).name,
+            "sha256": weights_digest(file_digests(Path(folder))),
+            "artifact": dict(self.artifact.provenance),
+        }
         self._device, self.sample_steps, self.steady = device, sample_steps, steady
         self.reset(0)
 

@@ -29,6 +29,23 @@ def wilson95(successes: int, trials: int) -> tuple[float, float]:
     return low, high
 
 
+def mean95(counts: Sequence[tuple[int, int]]) -> tuple[float, float]:
+    """95 % interval (low, high) of the unweighted mean of independent rates, given as (successes, trials).
+
+    The squared distances of the rates from the ends of their Wilson intervals add up as variances do
+    (Zou and Donner 2008, Statistics in Medicine 27, "method of variance estimates recovery"). Unlike a
+    bootstrap it needs no random numbers and does not collapse where every trial of a rate ended alike.
+    (0, 1) of nothing.
+    """
+    if not counts or any(trials == 0 for _, trials in counts):
+        return 0.0, 1.0
+    rates = np.array([successes / trials for successes, trials in counts])
+    ends = np.array([wilson95(successes, trials) for successes, trials in counts])
+    low, high = np.sqrt(np.square(ends - rates[:, None]).sum(0)) / len(rates)
+    mean = float(rates.mean())
+    return max(0.0, mean - float(low)), min(1.0, mean + float(high))
+
+
 def bootstrap95(values: Sequence[float], *, resamples: int = 2000, seed: int = 0) -> tuple[float, float]:
     """95 % percentile bootstrap interval (low, high) of the mean; (nan, nan) of nothing.
 

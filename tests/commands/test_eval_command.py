@@ -1,0 +1,142 @@
+"""How an evaluation ends: with 1 and a line where an episode was an error, with 2 where it cannot begin."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kinema import cli
+from kinema.bench.benchmark import TaskSpec
+from kinema.bench.episode import EpisodeRecord
+from kinema.bench.results import Results, summarise
+from kinema.bench.settings import RunSettings
+from kinema.commands import evaluate, judged
+from kinema.commands.judged import Sitting, finish
+
+
+def results(*outcomes: str, warnings: tuple[str, ...] = ()) -> Results:
+    specs = [
+        TaskSpec(name="panda/push", card="panda", control_hz=10, groups={"body": "panda", "way": "plain"})
+    ]
+    records = [
+        EpisodeRecord(task="panda/push", index=i, seed=i, result=o, cause=f"cause {i}", steps=3)
+        for i, o in enumerate(outcomes)
+    ]
+    told = {"seed": 5, "seed_rule": "given"}
+    return summarise("toy", specs, records, complete=True, provenance=told, warnings=warnings)
+
+
+def test_errors_are_one_line_with_number_cause_and_folder_and_exit_with_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = cli.exit_code(
+        ["eval", "tabletop", "--policy", "badpol:Broken", "--robots", "panda", "--tasks", "panda/button",
+         "--episodes", "2", "--out", str(tmp_path)]
+    )  # fmt: skip
+    said = capsys.readouterr()
+    assert code == 1
+    (line,) = [line for line in said.err.splitlines() if line.startswith("kinema: ")]
+    for part in (
+        "2 episodes were errors",
+        "panda/button, episode 0: RuntimeError: the policy broke",
+        "errors",
+    ):
+        assert part in line
+    assert str(tmp_path / "errors") in line
+    assert "0.0%" not in said.out, "nothing was scored, so there is no rate"
+    kept = json.loads((tmp_path / "results.json").read_text())
+    assert kept["overall"]["published_rate"] is None
+    assert (kept["mean_of_groups"], kept["mean_of_tasks"]) == (None, None)
+
+
+def test_without_errors_nothing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    finish(tmp_path, results("success", "failure"))
+    assert capsys.readouterr().err == ""
+    finish(tmp_path, results("success", warnings=("two versions",)), results("failure"))
+    assert capsys.readouterr().err == "note: two versions\n"
+
+
+def test_the_printed_rate_counts_errors_as_failures_and_shows_the_other_beside() -> None:
+    printed = evaluate.summary(results("success", "success", "error", "error"))
+    (row,) = [line for line in printed.splitlines() if line.lstrip().startswith("all episodes")]
+    assert row.split()[2] == "50.0%"
+    assert row.split()[-2:] == ["2", "100.0%"]
+    assert "of scored" not in evaluate.summary(results("success", "failure"))
+
+
+COMMANDS = {
+    "tabletop": ["tabletop", "--robots", "panda"],
+    "metaworld": ["metaworld"],
+    "latency": ["latency", "--robots", "panda"],
+    "planning": ["planning", "--imagines", "oracle"],
+    "world": ["world", "--policy", "repeat"],
+    "scene2robot": ["scene2robot", "--robots", "ur5e", "--policy", "shipped"],
+}
+
+
+@pytest.mark.parametrize("which", COMMANDS)
+def test_every_benchmark_exits_with_1_when_an_episode_was_an_error(
+    which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told, asked = results("success", "error"), []
+
+    def played(settings: RunSettings, out: Path, **_: Any) -> Results:
+        asked.append(settings)
+        (out / "episodes.jsonl").write_text("")
+        return told
+
+    monkeypatch.setattr("kinema.bench.run.run", played)
+    monkeypatch.setattr("kinema.commands.eval_world._described", lambda eyes: {})
+    monkeypatch.setattr("kinema.bench.world_gallery.write_gallery", lambda *_: tmp_path / "world.html")
+    arguments = ["eval", *COMMANDS[which], "--episodes", "2", "--out", str(tmp_path), "--retry-errors"]
+    arguments += [] if "--policy" in arguments else ["--policy", "hold"]
+    assert cli.exit_code(arguments) == 1
+    assert "1 episode was an error" in capsys.readouterr().err
+    assert asked[0].retry_errors
+    assert asked[0].seed_rule.startswith("fresh"), "unless something else is asked, nobody chose the scenes"
+    told = results("success", "failure")
+    assert cli.exit_code(arguments) == 0
+
+
+def test_baselines_stand_beside_in_results_and_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[RunSettings, Path]] = []
+
+    def played(settings: RunSettings, out: Path, **_: Any) -> Results:
+        asked.append((settings, out))
+        (tmp_path / "episodes.jsonl").write_text("")
+        return results("success" if out == tmp_path else "failure")
+
+    monkeypatch.setattr("kinema.bench.run.run", played)
+    monkeypatch.setattr(judged, "writable", lambda out: out)
+    arguments = ["eval", "tabletop", "--robots", "panda", "--policy", "hold", "--out", str(tmp_path)]
+    assert cli.exit_code([*arguments, "--baselines"]) == 0
+    (own, _), *others = asked
+    assert [out.name for _, out in others] == ["random", "hold"]
+    for settings, _ in others:
+        assert replace(settings, policy=own.policy) == own, "the same scenes, the same rules"
+    kept = json.loads((tmp_path / "results.json").read_text())
+    assert kept["overall"]["published_rate"] == 1.0
+    assert {name: told["overall"]["published_rate"] for name, told in kept["baselines"].items()} == {
+        "random": 0.0,
+        "hold": 0.0,
+    }
+    assert "random" in (tmp_path / "report.html").read_text()
+    assert "random (baseline)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("which", ["world", "scene2robot", "safety"])
+def test_a_benchmark_with_baselines_of_its_own_says_so(
+    which: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.exit_code(["eval", which, "--baselines"]) == 2
+    assert "baselines of its own" in capsys.readouterr().err
+
+
+def test_a_sitting_draws_its_seed_unless_told_otherwise() -> None:
+    assert Sitting(out=Path("x"), episodes=1).seed == "fresh"
