@@ -72,10 +72,9 @@ def tiny(folder: Path, seed: int) -> None:
     tokenizer = TextTokenizer.train(source.tasks, 400)
     codecs = {"panda": Codec(source.card, *measure_stats([source], 16))}
     batch = Mixture([source], codecs, tokenizer, batch_size=1, horizon=16, seed=0).draw()
-    tags = torch.tensor([tokenizer.tag_ids(c.tag) for c in source.card.cameras])
     torch.manual_seed(seed)
     policy = Policy(presets.tiny(tokenizer.vocab_size))
-    artifacts.save(folder, policy, tokenizer, codecs, batch.inputs, tags, {"by": "a test"})
+    artifacts.save(folder, policy, tokenizer, codecs, batch.inputs, {"by": "a test"})
 
 
 def test_weights_changed_in_place_never_enter_a_begun_result(tmp_path: Path) -> None:
