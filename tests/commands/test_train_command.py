@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kinema import cli, recipes
+from kinema.commands.budget import Options
 from kinema.commands.train import _config
-
-NOTHING: dict[str, Any] = {"steps": None, "minutes": None, "device": "cpu", "threads": 1, "seed": None}
 
 
 def test_options_replace_what_they_name_and_nothing_else() -> None:
     recipe = recipes.get("debug")
-    assert _config(recipe, **NOTHING) == recipe.train
-    changed = _config(recipe, **{**NOTHING, "steps": 3, "threads": 2, "seed": 5})
+    assert _config(recipe, Options(), seed=None) == recipe.train
+    changed = _config(recipe, Options(steps=3, threads=2), seed=5)
     assert (changed.loop.steps, changed.loop.seed, changed.threads) == (3, 5, 2)
     assert changed.batch_size == recipe.train.batch_size
-    assert _config(recipe, **{**NOTHING, "minutes": 2.0}).loop.budget_s == 120
+    assert _config(recipe, Options(minutes=2.0), seed=None).loop.budget_s == 120
     assert recipes.get("debug").train == recipe.train
 
 
@@ -37,7 +35,7 @@ def one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["debgu"], "'debug'"),
         (["debug", "--steps", "3", "--minutes", "1"], "give one of them"),
         (["debug", "--steps", "0"], "--steps"),
-        (["nano_gate", "--device", "cuda", "--seed", "1"], "--device, --seed: not for nano_gate"),
+        (["nano_gate", "--lr-scale", "2", "--seed", "1"], "--lr-scale, --seed: not for nano_gate"),
         (["nano_scene2robot", "--init", "there"], "--init: not for nano_scene2robot"),
         (["nano_vae", "--init", "nowhere"], "no video code in nowhere"),
         (["nano_gate", "--processes", "2"], "--processes: not for nano_gate"),

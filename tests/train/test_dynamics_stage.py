@@ -96,7 +96,7 @@ def test_training_lowers_the_losses_and_halves_equal_a_whole(data: Path, tmp_pat
         batch_size=4,
         loop=LoopConfig(
             steps=30,
-            autocast=False,
+            precision="fp32",
             save_every=1000,
             optim=OptimConfig(lr=1e-2, matrix_lr=None, warmup_steps=2, ema_decay=0.9),
         ),

@@ -14,6 +14,7 @@ import torch
 
 from kinema import recipes
 from kinema.schema import KinemaError
+from kinema.train.checkpoint import newest, stored
 from kinema.train.parallel import Group, together
 from kinema.train.run import Training, run
 
@@ -113,13 +114,13 @@ def test_a_stopped_run_leaves_a_checkpoint_and_no_process_behind(tmp_path):
     command = [sys.executable, "-c", start, "train", "debug", "--processes", "2", "--steps", "100000"]
     process = subprocess.Popen([*command, "--out", str(tmp_path)], env={**os.environ, "OMP_NUM_THREADS": "1"})
     deadline = time.monotonic() + 120
-    while not (tmp_path / "checkpoint" / "position.json").exists() and time.monotonic() < deadline:
+    while not stored(tmp_path / "checkpoint") and time.monotonic() < deadline:
         time.sleep(0.2)
     children = subprocess.run(
         ["pgrep", "-P", str(process.pid)], capture_output=True, text=True
     ).stdout.split()
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) != 0
-    assert (tmp_path / "checkpoint" / "position.json").exists()
+    assert (newest(tmp_path / "checkpoint") / "position.json").exists()
     assert children
     assert not [child for child in children if os.path.exists(f"/proc/{child}")]

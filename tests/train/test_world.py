@@ -15,6 +15,7 @@ from kinema.model.change_code import ChangeCode
 from kinema.model.understanding import WORDS, Understood
 from kinema.model.world_model import WorldConfig, WorldModel
 from kinema.schema import KinemaError
+from kinema.train.checkpoint import stored
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig, Optimizer
 from kinema.train.parallel import Group
@@ -107,17 +108,17 @@ def test_two_processes_take_the_steps_of_one_with_the_whole_batch(tmp_path: Path
     for processes in (1, 2):
         training = train_world(
             replace(_config(), processes=processes), _latents(), _latents(4),
-            ChangeCode(**world_presets.CODE_TINY), _policy(), tmp_path / str(processes), resume=False,
+            _code(), _policy(), tmp_path / str(processes), resume=False,
         )  # fmt: skip
         ends.append(training)
     # the noise is each process's own, so the weights are not the same; the steps and the schedule are
     assert [training.loop.step for training in ends] == [4, 4]
     assert all(list(training.effects) == ["both"] for training in ends)
     assert all(set(training.effects["both"]) == {"panda", "ur5e"} for training in ends)
-    assert (tmp_path / "2" / "checkpoint" / "position.json").is_file()
+    assert [path.name for path in stored(tmp_path / "2" / "checkpoint")] == ["step_000000004"]
     with pytest.raises(KinemaError, match="cannot be shared"):
         WorldTraining(
-            replace(_config(), batch_size=3), _latents(), ChangeCode(**world_presets.CODE_TINY), _policy(),
+            replace(_config(), batch_size=3), _latents(), _code(), _policy(),
             tmp_path / "odd", Group(size=2),
         )  # fmt: skip
 
@@ -127,7 +128,7 @@ def test_only_phases_that_took_steps_are_judged(tmp_path: Path) -> None:
     for steps, resume, judged in ((2, False, ["pictures"]), (4, True, ["both"]), (4, True, [])):
         config = replace(_config(), phases=(first, BOTH), loop=replace(_config().loop, steps=steps))
         training = train_world(
-            config, _latents(), _latents(4), ChangeCode(**world_presets.CODE_TINY), _policy(), tmp_path,
+            config, _latents(), _latents(4), _code(), _policy(), tmp_path,
             resume=resume,
         )  # fmt: skip
         assert list(training.effects) == judged
@@ -148,7 +149,7 @@ def test_shares_decide_which_bodies_are_drawn_whatever_their_number_of_clips() -
 def test_a_world_model_starts_from_the_weights_of_another(tmp_path: Path) -> None:
     first = _training(tmp_path / "first").model
     seeded = replace(_config(), loop=replace(_config().loop, seed=1))
-    parts = (_latents(), ChangeCode(**world_presets.CODE_TINY), _policy())
+    parts = (_latents(), _code(), _policy())
     second = WorldTraining(seeded, *parts, tmp_path / "second", init=first).model
     for (name, ours), theirs in zip(second.state_dict().items(), first.state_dict().values()):
         assert torch.equal(ours, theirs), name
@@ -157,6 +158,11 @@ def test_a_world_model_starts_from_the_weights_of_another(tmp_path: Path) -> Non
     other = WorldModel(replace(world_presets.tiny(), moving=1.0))
     with pytest.raises(KinemaError, match="configured alike"):
         WorldTraining(seeded, *parts, tmp_path / "third", init=other)
+
+
+def _code() -> ChangeCode:
+    torch.manual_seed(5)
+    return ChangeCode(**world_presets.CODE_TINY)
 
 
 def _policy() -> artifact.Artifact:
@@ -174,7 +180,7 @@ def _config() -> WorldTrainConfig:
 
 
 def _training(out: Path) -> WorldTraining:
-    return WorldTraining(_config(), _latents(), ChangeCode(**world_presets.CODE_TINY), _policy(), out)
+    return WorldTraining(_config(), _latents(), _code(), _policy(), out)
 
 
 def test_two_halves_of_a_run_equal_the_whole_bit_for_bit(tmp_path: Path) -> None:

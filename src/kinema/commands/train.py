@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kinema.commands.budget import budgeted
+from kinema.commands.budget import Options
 from kinema.commands.terminal import examples, saved_on_interrupt
 from kinema.schema import KinemaError
 
@@ -45,7 +46,12 @@ def train(
         bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")
     ] = False,
     init: Annotated[Path | None, typer.Option(help="Start from this artifact's weights.")] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(help="cpu, or what torch sees here: cuda, cuda:1, mps, xpu.")
+    ] = "cpu",
+    precision: Annotated[
+        str, typer.Option(help="auto (bf16 where the device has units for it), fp32 or bf16.")
+    ] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads of each process.", min=1)] = 1,
     processes: Annotated[
         int, typer.Option(help="Processes that share every batch; on two free cores 2 is fastest.", min=1)
@@ -63,48 +69,34 @@ def train(
     from kinema import recipes
     from kinema.bench.provenance import source_commit
     from kinema.train.run import run
+    from kinema.train.stop import STOPPING
 
+    # a run in the background ignores Ctrl-C and gets SIGTERM; both must leave a checkpoint behind
+    for number in STOPPING:
+        if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     folder = out or Path("runs") / recipe
+    options = Options(
+        steps=steps, minutes=minutes, device=device, precision=precision, resume=resume, threads=threads,
+        processes=processes,
+    )  # fmt: skip
     if (folder / "checkpoint").exists() and not resume:
         raise KinemaError(f"{folder} holds a run; add --resume to go on with it, or choose another --out")
     if recipe in (*recipes.GATES, *recipes.INVERSES, *recipes.WORLDS, *recipes.DETECTORS):
         _refuse_options_of_policies(
-            recipe, init=init, device=device, processes=processes, lr_scale=lr_scale, seed=seed,
+            recipe,
+            init=init,
+            processes=processes,
+            lr_scale=lr_scale,
+            seed=seed,
             evaluate_every=evaluate_every,
-        )  # fmt: skip
-    if recipe in recipes.GATES:
-        _gate(recipe, data, folder, steps=steps, minutes=minutes, resume=resume, threads=threads)
-        return
-    if recipe in recipes.INVERSES:
-        from kinema.commands.train_inverse import train_inverse
-
-        train_inverse(
-            recipes.INVERSES[recipe](), data=data, out=folder, steps=steps, minutes=minutes, resume=resume,
-            threads=threads,
-        )  # fmt: skip
-        return
-    if recipe in recipes.WORLDS:
-        _world(
-            recipe, data, folder, steps=steps, minutes=minutes, resume=resume, threads=threads,
-            processes=processes, init=init, device=device,
-        )  # fmt: skip
-        return
-    if recipe in recipes.DETECTORS:
-        from kinema.commands.train_detector import train_detector
-
-        train_detector(
-            recipes.DETECTORS[recipe](), data=data, out=folder, steps=steps, minutes=minutes, resume=resume,
-            threads=threads,
-        )  # fmt: skip
+        )
+        _train_another(recipe, options, data=data, out=folder, init=init)
         return
     chosen = recipes.get(recipe)
-    config = _config(chosen, steps=steps, minutes=minutes, device=device, seed=seed, threads=threads)
-    config = replace(config, processes=processes)
+    config = _config(chosen, options, seed=seed)
     optim = config.loop.optim.scaled(lr_scale)
     config = replace(config, loop=replace(config.loop, evaluate_every=evaluate_every, optim=optim))
-    # a run in the background ignores Ctrl-C and gets SIGTERM; both must leave a checkpoint behind
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
     print(f"recipe {chosen.name}: {chosen.summary}")
     sources = chosen.sources(data)
     with saved_on_interrupt(lambda: f"The checkpoint is in {folder}; --resume goes on from there."):
@@ -122,7 +114,7 @@ def train(
 
 
 def _refuse_options_of_policies(
-    recipe: str, *, init: Path | None, device: str, processes: int, lr_scale: float, seed: int | None,
+    recipe: str, *, init: Path | None, processes: int, lr_scale: float, seed: int | None,
     evaluate_every: int,
 ) -> None:  # fmt: skip
     """Raise KinemaError when an option is given that this kind of recipe would not heed."""
@@ -130,7 +122,6 @@ def _refuse_options_of_policies(
 
     given = {
         "--init": init is not None and recipe not in recipes.STARTED,
-        "--device": device != "cpu" and recipe not in recipes.WORLDS,
         "--processes": processes != 1 and recipe not in recipes.WORLDS,
         "--lr-scale": lr_scale != 1.0,
         "--seed": seed is not None,
@@ -140,55 +131,52 @@ def _refuse_options_of_policies(
         raise KinemaError(f"{', '.join(names)}: not for {recipe}, which would not heed it; policies do")
 
 
-def _gate(
-    recipe: str, data: Path, folder: Path, *, steps: int | None, minutes: float | None, resume: bool,
-    threads: int,
-) -> None:  # fmt: skip
+def _train_another(recipe: str, options: Options, *, data: Path, out: Path, init: Path | None) -> None:
+    """Train what is no policy: a gate, a reader or a judge of films, a part of a world model."""
     from kinema import recipes
-    from kinema.commands.train_gate import train_gate
 
-    chosen = recipes.GATES[recipe]()
-    print(f"recipe {chosen.name}: {chosen.summary}")
-    artifact = train_gate(
-        chosen, data=data, out=folder, steps=steps, minutes=minutes, resume=resume, threads=threads
-    )
-    print(f"gate: {artifact}")
+    if recipe in recipes.GATES:
+        from kinema.commands.train_gate import train_gate
+
+        print(f"gate: {train_gate(recipes.GATES[recipe](), options, data=data, out=out)}")
+    elif recipe in recipes.INVERSES:
+        from kinema.commands.train_inverse import train_inverse
+
+        train_inverse(recipes.INVERSES[recipe](), options, data=data, out=out)
+    elif recipe in recipes.DETECTORS:
+        from kinema.commands.train_detector import train_detector
+
+        train_detector(recipes.DETECTORS[recipe](), options, data=data, out=out)
+    else:
+        _world(recipe, options, data=data, out=out, init=init)
 
 
-def _world(
-    recipe: str, data: Path, folder: Path, *, steps: int | None, minutes: float | None, resume: bool,
-    threads: int, processes: int, init: Path | None, device: str,
-) -> None:  # fmt: skip
+def _world(recipe: str, options: Options, *, data: Path, out: Path, init: Path | None) -> None:
     from kinema.commands.train_scene2robot import train_scene2robot
     from kinema.commands.train_world import train_vae, train_world
     from kinema.recipes.scene2robot import nano_scene2robot, nano_scene2robot_vae
     from kinema.recipes.world import nano_vae, nano_world, nano_world_text
 
-    options: dict[str, Any] = dict(
-        data=data, out=folder, steps=steps, minutes=minutes, resume=resume, threads=threads,
-        processes=processes, device=device,
-    )  # fmt: skip
+    there: dict[str, Any] = dict(data=data, out=out)
     trainings: dict[str, Callable[[], Path]] = {
-        "nano_vae": lambda: train_vae(nano_vae(), init=init, **options),
-        "nano_world": lambda: train_world(nano_world(), init=init, **options),
-        "nano_world_text": lambda: train_world(nano_world_text(), init=init, **options),
-        "nano_scene2robot_vae": lambda: train_vae(nano_scene2robot_vae(), init=init, **options),
-        "nano_scene2robot": lambda: train_scene2robot(nano_scene2robot(), **options),
+        "nano_vae": lambda: train_vae(nano_vae(), options, init=init, **there),
+        "nano_world": lambda: train_world(nano_world(), options, init=init, **there),
+        "nano_world_text": lambda: train_world(nano_world_text(), options, init=init, **there),
+        "nano_scene2robot_vae": lambda: train_vae(nano_scene2robot_vae(), options, init=init, **there),
+        "nano_scene2robot": lambda: train_scene2robot(nano_scene2robot(), options, **there),
     }
     print(f"{recipe}: {trainings[recipe]()}")
 
 
-def _config(
-    recipe: Recipe, *, steps: int | None, minutes: float | None, device: str, threads: int, seed: int | None
-) -> TrainConfig:
-    loop = budgeted(replace(recipe.train.loop, device=device), steps, minutes)
+def _config(recipe: Recipe, options: Options, *, seed: int | None) -> TrainConfig:
+    loop = options.of(recipe.train.loop)
     if seed is not None:
         loop = replace(loop, seed=seed)
-    return replace(recipe.train, loop=loop, threads=threads)
+    return replace(recipe.train, loop=loop, threads=options.threads, processes=options.processes)
 
 
 def _closed_loop(folder: Path) -> Callable[[Path], Mapping[str, float]]:
-    """A function that lets an artifact act on the bodies it was trained on, and returns success rates."""
+    """A function that lets an artifact act on the bodies it was trained on, and returns what came of it."""
     from itertools import count
 
     from kinema.bench.benchmark import Factory
@@ -210,7 +198,30 @@ def _closed_loop(folder: Path) -> Callable[[Path], Mapping[str, float]]:
         settings = RunSettings(
             benchmark=benchmark, policy=policy_factory(str(artifact)), episodes=2, seed=_EVALUATION_SEED
         )
-        results = judge(settings, folder / "evaluations" / f"{next(rounds):03d}", workers=1, quiet=True)
-        return {f"success/{name}": group["success_rate"] or 0.0 for name, group in results.groups.items()}
+        out = folder / "evaluations" / f"{next(rounds):03d}"
+        results = judge(settings, out, workers=1, quiet=True)
+        if errors := sum(group["errors"] for group in results.tasks.values()):
+            episodes = sum(group["episodes"] for group in results.tasks.values())
+            print(
+                f"kinema: {errors} of {episodes} episodes of this evaluation were errors and are in no "
+                f"success rate; the causes are in {out}",
+                file=sys.stderr,
+            )
+        return scalars(results.groups)
 
     return evaluate
+
+
+def scalars(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """What is logged of an evaluation, by group: success where anything was scored, and the errors.
+
+    `success_with_errors` counts an error as a failure; it stands wherever there was an error.
+    """
+    found: dict[str, float] = {}
+    for name, group in groups.items():
+        if group["success_rate"] is not None:
+            found[f"success/{name}"] = group["success_rate"]
+        found[f"errors/{name}"] = group["errors"]
+        if group["errors"]:
+            found[f"success_with_errors/{name}"] = group["successes"] / group["episodes"]
+    return found

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kinema.bench.provenance import source_commit
-from kinema.commands.budget import budgeted
+from kinema.commands.budget import Options
 from kinema.commands.terminal import saved_on_interrupt
 from kinema.data.looks import read_views
 from kinema.recipes.detector import DetectorRecipe
@@ -15,19 +15,14 @@ from kinema.train.detector import DetectorTraining, export
 from kinema.train.provenance import trained
 
 
-def train_detector(
-    recipe: DetectorRecipe, *, data: Path, out: Path, steps: int | None, minutes: float | None, resume: bool,
-    threads: int,
-) -> Path:  # fmt: skip
+def train_detector(recipe: DetectorRecipe, options: Options, *, data: Path, out: Path) -> Path:
     """Train on `data/looks/train`, measure on `data/looks/test` and write `out/artifact`."""
-    loop = budgeted(recipe.train.loop, steps, minutes)
+    loop = options.of(recipe.train.loop)
     folders = {part: sorted((data / "looks" / part).glob("*/")) for part in ("train", "test")}
     if not all(folders.values()):
         raise KinemaError(f"no labelled pictures below {data / 'looks'}; make them: {recipe.data_command}")
-    config = replace(recipe.train, loop=loop, threads=threads)
-    training = DetectorTraining(config, folders["train"], out)
-    if resume:
-        training.loop.resume()
+    config = replace(recipe.train, loop=loop, threads=options.threads)
+    training = DetectorTraining(config, folders["train"], out, resume=options.resume)
     with saved_on_interrupt(lambda: f"The checkpoint is in {out}; --resume goes on from there."):
         training.loop.run()
     eyes = export(training.trained(), read_views(folders["test"]), out / "artifact", _provenance(training))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kinema.bench.provenance import source_commit
-from kinema.commands.budget import budgeted
+from kinema.commands.budget import Options
 from kinema.commands.terminal import saved_on_interrupt
 from kinema.data import hazards
 from kinema.recipes.gate import GateRecipe
@@ -15,19 +15,15 @@ from kinema.train.gate import GateTraining, export
 from kinema.train.provenance import trained
 
 
-def train_gate(
-    recipe: GateRecipe, *, data: Path, out: Path, steps: int | None, minutes: float | None, resume: bool,
-    threads: int,
-) -> Path:  # fmt: skip
+def train_gate(recipe: GateRecipe, options: Options, *, data: Path, out: Path) -> Path:
     """Train, set the thresholds on the calibration's episodes and write `out/artifact`."""
-    loop = budgeted(recipe.train.loop, steps, minutes)
+    print(f"recipe {recipe.name}: {recipe.summary}")
+    loop = options.of(recipe.train.loop)
     folder = data / "hazards"
     if not hazards.bodies(folder / "train"):
         raise KinemaError(f"no labelled chunks below {folder}; make them with: {recipe.data_command}")
-    config = replace(recipe.train, loop=loop, threads=threads)
-    training = GateTraining(config, folder, out)
-    if resume:
-        training.loop.resume()
+    config = replace(recipe.train, loop=loop, threads=options.threads)
+    training = GateTraining(config, folder, out, resume=options.resume)
     with saved_on_interrupt(lambda: f"The checkpoint is in {out}; --resume goes on from there."):
         training.loop.run()
     return export(training.trained(), folder, out / "artifact", recipe.promise, _provenance(training))

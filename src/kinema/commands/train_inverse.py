@@ -8,23 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from kinema.bench.provenance import source_commit
-from kinema.commands.budget import budgeted
+from kinema.commands.budget import Options
 from kinema.commands.terminal import saved_on_interrupt, table
 from kinema.recipes.inverse import InverseRecipe
 from kinema.train.inverse import InverseTraining
 from kinema.train.provenance import trained
 
 
-def train_inverse(
-    recipe: InverseRecipe, *, data: Path, out: Path, steps: int | None, minutes: float | None, resume: bool,
-    threads: int,
-) -> None:  # fmt: skip
+def train_inverse(recipe: InverseRecipe, options: Options, *, data: Path, out: Path) -> None:
     """Train, measure on episodes that were left out, write `out/artifact` and print the errors."""
     print(f"recipe {recipe.name}: {recipe.summary}")
-    loop = budgeted(recipe.train.loop, steps, minutes)
-    training = InverseTraining(replace(recipe.train, loop=loop, threads=threads), recipe.roots(data), out)
-    if resume:
-        training.loop.resume()
+    config = replace(recipe.train, loop=options.of(recipe.train.loop), threads=options.threads)
+    training = InverseTraining(config, recipe.roots(data), out, resume=options.resume)
     with saved_on_interrupt(lambda: f"The checkpoint is in {out}; --resume goes on from there."):
         training.loop.run()
     reader = training.export(out / "artifact", _provenance(training))

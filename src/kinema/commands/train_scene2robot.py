@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kinema.bench.provenance import source_commit
-from kinema.commands.budget import budgeted
+from kinema.commands.budget import Options
 from kinema.commands.terminal import saved_on_interrupt
 from kinema.commands.train_world import counted, finished_code
 from kinema.recipes.scene2robot import Scene2RobotRecipe
@@ -19,27 +19,30 @@ if TYPE_CHECKING:
 _HELD_OUT = 64  # clips of each kind that the result is judged on
 
 
-def train_scene2robot(
-    recipe: Scene2RobotRecipe, *, data: Path, out: Path, steps: int | None, minutes: float | None,
-    resume: bool, threads: int, processes: int = 1, device: str = "cpu",
-) -> Path:  # fmt: skip
+def train_scene2robot(recipe: Scene2RobotRecipe, options: Options, *, data: Path, out: Path) -> Path:
     """Train on pairs of all bodies but those that are kept apart; say what is unexplained of both kinds."""
     import torch
 
     from kinema.train import scene2robot
 
-    loop = budgeted(replace(recipe.train.loop, device=device), steps, minutes)
-    torch.set_num_threads(threads)  # before anything is forked
+    loop = options.of(recipe.train.loop)
+    torch.set_num_threads(options.threads)  # before anything is forked
     code = finished_code(recipe.vae, out)
-    config = replace(recipe.train, loop=loop, threads=threads, processes=processes)
-    pairs = scene2robot.make_pairs(code, recipe.paired(data, "train"), config.count, seed=loop.seed)
+    config = replace(recipe.train, loop=loop, threads=options.threads, processes=options.processes)
+    pairs = scene2robot.make_pairs(
+        code, recipe.paired(data, "train"), config.count, loop.seed, loop.precision
+    )
     kept = {
         "paired": recipe.paired(data, "validation"),
         "never paired": recipe.never_paired(data, "validation"),
     }
-    held_out = {name: scene2robot.make_pairs(code, sets, _HELD_OUT) for name, sets in kept.items() if sets}
+    held_out = {
+        name: scene2robot.make_pairs(code, sets, _HELD_OUT, precision=loop.precision)
+        for name, sets in kept.items()
+        if sets
+    }
     with saved_on_interrupt(lambda: f"The checkpoint is in {out}; --resume goes on from there."):
-        training = scene2robot.train_scene2robot(config, pairs, held_out, code, out, resume=resume)
+        training = scene2robot.train_scene2robot(config, pairs, held_out, code, out, resume=options.resume)
     for name, share in training.effects.items():
         print(f"{name} bodies, performances kept back: {share:.3f} of the robot is not foretold")
     return training.export(out / "artifact", provenance(training))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from kinema.bench.provenance import source_commit
 from kinema.commands import policies
-from kinema.commands.budget import budgeted
+from kinema.commands.budget import Options
 from kinema.commands.terminal import saved_on_interrupt
 from kinema.recipes.world import VaeRecipe, WorldRecipe
 from kinema.schema import KinemaError
@@ -23,9 +24,8 @@ _HELD_OUT = 64  # clips of each body that the phases are judged on
 
 
 def train_vae(
-    recipe: VaeRecipe, *, data: Path, out: Path, steps: int | None, minutes: float | None, resume: bool,
-    threads: int, processes: int = 1, device: str = "cpu", init: Path | None = None,
-) -> Path:  # fmt: skip
+    recipe: VaeRecipe, options: Options, *, data: Path, out: Path, init: Path | None = None
+) -> Path:
     """Train the video code, say what it loses on clips kept back, and write `out/vae`.
 
     init: a folder whose `vae` is a code of the same size to start from
@@ -34,13 +34,15 @@ def train_vae(
 
     config = replace(
         recipe.train,
-        loop=budgeted(replace(recipe.train.loop, device=device), steps, minutes),
-        threads=threads,
-        processes=processes,
+        loop=options.of(recipe.train.loop),
+        threads=options.threads,
+        processes=options.processes,
     )
     start = _code_in(init) if init else None
     with saved_on_interrupt(lambda: f"The checkpoint is in {out}; --resume goes on from there."):
-        training = world.train_vae(config, recipe.clips(data, "train"), out, resume=resume, init=start)
+        training = world.train_vae(
+            config, recipe.clips(data, "train"), out, resume=options.resume, init=start
+        )
     kept, code = recipe.clips(data, "validation"), training.trained()
     known, unknown = (world.psnr_of(code, kept, first_known=first) for first in (True, False))
     print(f"PSNR on clips kept back: {known:.2f} dB beside the first picture, {unknown:.2f} dB from its code")
@@ -48,8 +50,7 @@ def train_vae(
 
 
 def train_world(
-    recipe: WorldRecipe, *, data: Path, out: Path, steps: int | None, minutes: float | None, resume: bool,
-    threads: int, processes: int = 1, device: str = "cpu", init: Path | None = None,
+    recipe: WorldRecipe, options: Options, *, data: Path, out: Path, init: Path | None = None,
     policy: str = policies.DEFAULT,
 ) -> Path:  # fmt: skip
     """Train the world model over a finished video code and the shipped policy's backbone.
@@ -61,20 +62,21 @@ def train_world(
     from kinema.model import artifact, world_artifact
     from kinema.train import world
 
-    loop = budgeted(replace(recipe.train.loop, device=device), steps, minutes)
-    torch.set_num_threads(threads)  # before anything is forked
+    loop = options.of(recipe.train.loop)
+    torch.set_num_threads(options.threads)  # before anything is forked
     start = world_artifact.load(init).model if init else None
     vae = finished_code(recipe.vae, out)
     understanding = artifact.load(policies.artifact_folder(policy, recipe.bodies))
     sources = recipe.clips(data, "train")
-    config = replace(recipe.train, loop=loop, threads=threads, processes=processes)
-    latents = world.make_latents(vae, understanding, sources, config.count, seed=config.loop.seed)
+    config = replace(recipe.train, loop=loop, threads=options.threads, processes=options.processes)
+    made = partial(world.make_latents, vae, understanding, seed=loop.seed, precision=loop.precision)
+    latents = made(sources, config.count)
     kept = recipe.clips(data, "validation")
     few = dict.fromkeys(config.count, _HELD_OUT)
-    held_out = world.make_latents(vae, understanding, kept, few, seed=config.loop.seed)
+    held_out = made(kept, few)
     with saved_on_interrupt(lambda: f"The checkpoint is in {out}; --resume goes on from there."):
         training = world.train_world(
-            config, latents, held_out, vae, understanding, out, resume=resume, init=start
+            config, latents, held_out, vae, understanding, out, resume=options.resume, init=start
         )
     return training.export(out / "artifact", provenance(training))
 

@@ -66,6 +66,7 @@ class Mixture:
         self.sources, self.codecs, self.tokenizer = sources, codecs, tokenizer
         self.batch_size, self.horizon = batch_size, horizon
         self.state = MixtureState(seed=seed, drawn=0)
+        self._drawn: list[tuple[Source, int]] = []  # source and start of each row of the batch drawn last
         weights = np.array([source.weight for source in sources], np.float64)
         self._weights = weights / weights.sum()
         self._cards = {source.card.name: source.card for source in sources}
@@ -84,10 +85,11 @@ class Mixture:
         rng = np.random.default_rng([self.state.seed, self.state.drawn * self.streams + self.stream])
         self.state = MixtureState(seed=self.state.seed, drawn=self.state.drawn + 1)
         picks = np.sort(rng.choice(len(self.sources), self.batch_size, p=self._weights))
-        parts = [
-            self._rows(int(i), rng.choice(self.sources[i].starts, int((picks == i).sum())), rng)
-            for i in np.unique(picks)
-        ]
+        parts, self._drawn = [], []
+        for i in np.unique(picks):
+            starts = np.sort(rng.choice(self.sources[i].starts, int((picks == i).sum())))
+            self._drawn += [(self.sources[i], int(start)) for start in starts]
+            parts.append(self._rows(int(i), starts, rng))
         rows = [row for part in parts for row in part.rows]
         points = _stack_views([part.points for part in parts], max(len(row.images) for row in rows))
         return Batch(
@@ -99,6 +101,10 @@ class Mixture:
             point_mask=torch.from_numpy(points[..., 3] > 0),
             point_visible=torch.from_numpy(points[..., 2] > 0),
         )
+
+    def origin(self) -> list[str]:
+        """Where each row of the batch drawn last comes from: data set, episode and frame."""
+        return [source.place(start, self.horizon) for source, start in self._drawn]
 
     def _rows(self, source_index: int, starts: np.ndarray, rng: np.random.Generator) -> _Part:
         source = self.sources[source_index]

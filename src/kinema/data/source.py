@@ -58,6 +58,16 @@ class Source:
         end = self.episode_end[starts][:, None]
         return self.action[np.minimum(steps, end - 1)], steps < end
 
+    def place(self, start: int, horizon: int) -> str:
+        """Data set, episode and frame of a window; if a number is not finite, the first frame with one."""
+        end = int(self.episode_end[start])
+        steps = np.arange(start, min(start + horizon, end))
+        wrong = ~(np.isfinite(self.action[steps]).all(1) & np.isfinite(self.state[steps]).all(1))
+        step = int(steps[wrong][0]) if wrong.any() else start
+        ends = np.unique(self.episode_end)
+        episode = int(np.searchsorted(ends, end))
+        return f"{self.name}, episode {episode}, frame {step - (int(ends[episode - 1]) if episode else 0)}"
+
     def earlier(self, starts: np.ndarray, steps: np.ndarray) -> np.ndarray:
         """For each start (n,) the last possible one at least `steps` (n,) before it, in the same episode.
 

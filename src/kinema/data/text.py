@@ -63,6 +63,15 @@ class TextTokenizer:
             raise KinemaError(f"no tokenizer at {path}")
         return cls(Tokenizer.from_file(str(path)))
 
+    @classmethod
+    def from_json(cls, content: str) -> TextTokenizer:
+        """What `to_json` gave."""
+        return cls(Tokenizer.from_str(content))
+
+    def to_json(self) -> str:
+        """The whole tokenizer: the same text for the same tokenizer."""
+        return self._tokenizer.to_str()
+
     def save(self, path: Path) -> None:
         self._tokenizer.save(str(path))
 

@@ -206,7 +206,7 @@ class Backbone(nn.Module):
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     """Plain attention (B, heads, T, d): the CPU's fused kernel is several times slower backward in bf16."""
-    if q.is_cuda:
+    if q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v, None if bias is None else bias.to(q.dtype))
     return kernels.attention(q, k, v, None if bias is None else bias.to(q.dtype))
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """x (..., C) divided by its root mean square, times weight (C,); in x's own precision."""
-    if x.is_cuda:
+    if x.device.type != "cpu":
         return F.rms_norm(x, (x.shape[-1],), weight, eps)
     out: Tensor = _RmsNorm.apply(x, weight, eps)
     return out

@@ -17,6 +17,7 @@ from kinema.data.fake import fake_source
 from kinema.model import presets
 from kinema.model.backbone import Backbone
 from kinema.model.policy import Policy
+from kinema.train.device import autocast
 from kinema.train.loop import LoopConfig
 from kinema.train.parallel import Group, in_processes
 from kinema.train.run import TrainConfig, Training
@@ -87,12 +88,12 @@ def _over_stock(batch_size: int, seconds: float) -> float:
     tags = torch.tensor([[1, 2], [3, 4]]).expand(batch_size, -1, -1)
 
     def ours() -> None:
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(torch.device("cpu")):
             hidden = backbone(images, views, tokens, mask, tags).hidden
         hidden.float().square().mean().backward()
 
     def stock() -> None:
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(torch.device("cpu")):
             hidden = stock_forward(backbone, images, tokens, tags)
         hidden.float().square().mean().backward()
 

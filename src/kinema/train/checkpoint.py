@@ -1,75 +1,140 @@
-"""Everything a run needs to go on bit for bit: weights, average, optimiser, position.
+"""What a run needs to go on bit for bit, and what gives its weights their meaning.
 
-All randomness of a step is a function of the seed and the step, so no generator needs keeping.
+    checkpoint/step_000000500/
+        model.safetensors, ema.safetensors, optimizer.safetensors
+        position.json   steps taken, seconds, batches drawn; randomness is a function of seed and step
+        record.json     recipe, network, precision, seed, data: what is compared before a run goes on
+        assets/         words, statistics, and what else was made of the data at the start
 
-Tensors in safetensors, the rest in JSON; written to a temporary folder and renamed, so a kill leaves the
-previous checkpoint whole.
+Tensors in safetensors, the rest in JSON. A checkpoint is written beside the others, flushed to the disk and
+only then given its name, so no kill leaves a half behind, and the last few are kept. Weights that are not
+finite are not written.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kinema.data.mixture import MixtureState
+from kinema.model.stored import read_json, read_tensors
 from kinema.schema import KinemaError
 from kinema.train.optim import Ema, Optimizer
+from kinema.train.record import RunRecord
+
+_PARTIAL = ".partial"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """Where a run stands."""
+    """Where a run stands, between two steps. skipped: steps in a row just before that were not taken."""
 
     step: int
     elapsed_s: float
     mixture: MixtureState
+    skipped: int = 0
 
 
-def save(folder: Path, position: Position, model: nn.Module, ema: Ema, optimizer: Optimizer) -> None:
-    """Write a checkpoint, replacing the one in `folder` only when the new one is whole."""
-    fresh = folder.with_name(folder.name + ".new")
-    shutil.rmtree(fresh, ignore_errors=True)
+def save(
+    folder: Path, position: Position, record: RunRecord, model: nn.Module, ema: Ema, optimizer: Optimizer,
+    keep: int,
+) -> None:  # fmt: skip
+    """Write a checkpoint below `folder` and remove all but the newest `keep`.
+
+    Raises KinemaError, and leaves everything as it was, when a weight or an average is not finite.
+    """
+    whole = folder / f"step_{position.step:09d}"
+    if whole.exists():
+        return
+    weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    averages = {k: v.detach().cpu().contiguous() for k, v in ema.weights.items()}
+    _check_finite(weights, averages)
+    _discard(folder.glob(f"*{_PARTIAL}"))
+    fresh = whole.with_name(whole.name + _PARTIAL)
     fresh.mkdir(parents=True)
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, fresh / "model.safetensors")
-    save_file({k: v.contiguous() for k, v in ema.weights.items()}, fresh / "ema.safetensors")
+    save_file(weights, fresh / "model.safetensors")
+    save_file(averages, fresh / "ema.safetensors")
     save_file(_flatten(optimizer), fresh / "optimizer.safetensors")
     (fresh / "position.json").write_text(json.dumps(asdict(position)))
-    old = folder.with_name(folder.name + ".old")
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    record.write(fresh)
+    for root, _, names in os.walk(fresh):
+        for name in (*names, "."):
+            _flush(Path(root) / name)
+    fresh.rename(whole)
+    _flush(folder)
+    _discard(stored(folder)[keep:])
+
+
+def stored(folder: Path) -> list[Path]:
+    """The whole checkpoints below `folder`, the newest first."""
+    return sorted((p for p in folder.glob("step_*") if p.suffix != _PARTIAL), reverse=True)
+
+
+def newest(folder: Path) -> Path:
+    """The newest one. Raises KinemaError when there is none."""
+    for path in stored(folder):
+        return path
+    if (folder / "position.json").is_file():
+        raise KinemaError(f"{folder} was written by an earlier kinema and cannot be gone on with; start anew")
+    raise KinemaError(f"no checkpoint in {folder}")
 
 
 def load(folder: Path, model: nn.Module, ema: Ema, optimizer: Optimizer) -> Position:
-    """Restore a checkpoint into freshly built parts. Raises KinemaError if it belongs to another model."""
-    if not (folder / "position.json").is_file():
-        old = folder.with_name(folder.name + ".old")  # a kill between the two renames
-        if not (old / "position.json").is_file():
-            raise KinemaError(f"no checkpoint in {folder}")
-        old.rename(folder)
-    weights = load_file(folder / "model.safetensors")
+    """Restore the newest checkpoint below `folder` into freshly built parts.
+
+    Raises KinemaError when there is none, it is damaged, or it belongs to another network.
+    """
+    path = newest(folder)
+    what = "checkpoint"
+    weights, averages = (read_tensors(path / f"{name}.safetensors", what) for name in ("model", "ema"))
+    moments = read_tensors(path / "optimizer.safetensors", what)
+    data = read_json(path / "position.json", what)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip()
-        raise KinemaError(f"{folder} was made by another recipe or version: {first}") from None
-    for name, value in load_file(folder / "ema.safetensors").items():
+        raise KinemaError(f"{path} was made by another recipe or version: {first}") from None
+    for name, value in averages.items():
         ema.weights[name].copy_(value)
-    _restore(optimizer, load_file(folder / "optimizer.safetensors"))
-    data = json.loads((folder / "position.json").read_text())
-    return Position(step=data["step"], elapsed_s=data["elapsed_s"], mixture=MixtureState(**data["mixture"]))
+    _restore(optimizer, moments)
+    return Position(**{**data, "mixture": MixtureState(**data["mixture"])})
+
+
+def _check_finite(*parts: dict[str, Tensor]) -> None:
+    for part in parts:
+        for name, value in part.items():
+            if value.is_floating_point() and not torch.isfinite(value).all():
+                raise KinemaError(f"not saved: {name} is not finite; the last checkpoint stays")
+
+
+def _flush(path: Path) -> None:
+    """A file or a folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _discard(folders: Iterable[Path]) -> None:
+    """Remove checkpoints; what a kill leaves of one is no checkpoint any more."""
+    for folder in folders:
+        doomed = folder.with_suffix(_PARTIAL)
+        folder.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _flatten(optimizer: Optimizer) -> dict[str, Tensor]:
     return {
-        f"{number}.{i}.{name}": torch.as_tensor(value).contiguous()
+        f"{number}.{i}.{name}": torch.as_tensor(value).detach().cpu().contiguous()
         for number, part in enumerate(optimizer.parts)
         for i, entry in part.state_dict()["state"].items()
         for name, value in entry.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from kinema.data.looks import LabelledViews, read_views
 from kinema.model.film_detector import DetectorConfig, FilmDetector
 from kinema.model.film_eyes import FilmEyes, fresh_eyes
 from kinema.train.loop import Loop, LoopConfig
+from kinema.train.provenance import recorded
+from kinema.train.record import DataPart, digest
 from kinema.train.stages.detector import Detection, LookStream
 
 SEEN_FROM = 0.5  # probability from which a thing counts as seen
@@ -30,7 +32,10 @@ class DetectorTrainConfig:
 class DetectorTraining:
     """A run that can be resumed."""
 
-    def __init__(self, config: DetectorTrainConfig, folders: Sequence[Path], out: Path) -> None:
+    def __init__(
+        self, config: DetectorTrainConfig, folders: Sequence[Path], out: Path, *, resume: bool = False
+    ) -> None:
+        """resume: go on from the newest checkpoint below `out`."""
         torch.set_num_threads(config.threads)
         torch.manual_seed(config.loop.seed)
         out.mkdir(parents=True, exist_ok=True)
@@ -40,7 +45,14 @@ class DetectorTraining:
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         stage = Detection(self.model)
         stream = LookStream(self.views, batch_size=config.batch_size, seed=config.loop.seed)
-        self.loop = Loop(self.model, stage, stage.weights, stream, config.loop, out)
+        seen = DataPart(
+            name="labelled pictures", rows=len(self.views.images),
+            digest=digest(self.views.points, self.views.seed, self.views.images[::1000]),
+        )  # fmt: skip
+        record = recorded(config, asdict(self.network), [seen])
+        self.loop = Loop(self.model, stage, stage.weights, stream, config.loop, out, record=record)
+        if resume:
+            self.loop.resume()
 
     def trained(self) -> FilmDetector:
         """The averaged weights as a network of their own, in eval mode."""

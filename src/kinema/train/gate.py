@@ -19,6 +19,8 @@ from kinema.model.conformal import Threshold, calibrate
 from kinema.model.gate_inputs import SceneReader
 from kinema.model.latent_dynamics import DynamicsConfig, LatentDynamics, event_risk
 from kinema.train.loop import Loop, LoopConfig
+from kinema.train.provenance import recorded
+from kinema.train.record import DataPart
 from kinema.train.stages.dynamics import BodySamples, BodyScenes, Dynamics, HazardStream
 
 
@@ -54,7 +56,8 @@ def load_scenes(folder: Path, config: DynamicsConfig) -> list[BodyScenes]:
 class GateTraining:
     """A run that can be resumed; `weights` are the averaged ones to ship."""
 
-    def __init__(self, config: GateTrainConfig, data: Path, out: Path) -> None:
+    def __init__(self, config: GateTrainConfig, data: Path, out: Path, *, resume: bool = False) -> None:
+        """resume: go on from the newest checkpoint below `out`."""
         torch.set_num_threads(config.threads)
         torch.manual_seed(config.loop.seed)
         out.mkdir(parents=True, exist_ok=True)
@@ -64,13 +67,26 @@ class GateTraining:
         stage = Dynamics(self.model)
         scenes = load_scenes(data / "scenes", config.dynamics)
         stream = HazardStream(self.bodies, batch_size=config.batch_size, seed=config.loop.seed, scenes=scenes)
-        self.loop = Loop(self.model, stage, stage.weights, stream, config.loop, out)
+        record = recorded(
+            config,
+            config.dynamics.to_json(),
+            [*map(_part, self.bodies), *map(_part, scenes)],
+            cards=[body.reader.card for body in self.bodies],
+        )
+        self.loop = Loop(self.model, stage, stage.weights, stream, config.loop, out, record=record)
+        if resume:
+            self.loop.resume()
 
     def trained(self) -> LatentDynamics:
         """The averaged weights as a network of their own, in eval mode."""
         model = LatentDynamics(self.config.dynamics)
         model.load_state_dict({k: v.detach().cpu().clone() for k, v in self.loop.ema.weights.items()})
         return model.eval()
+
+
+def _part(body: BodySamples | BodyScenes) -> DataPart:
+    kind = "states" if isinstance(body, BodySamples) else "scenes"
+    return DataPart(name=f"{kind} of {body.reader.card.name}", rows=len(body), digest=body.digest())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,14 +15,18 @@ from kinema.data.lerobot import Dataset
 from kinema.model import inverse_artifact
 from kinema.model.inverse_artifact import FilmReader
 from kinema.model.inverse_dynamics import InverseConfig, InverseDynamics
-from kinema.schema import Film
+from kinema.schema import Film, KinemaError
 from kinema.space.codec import Codec
 from kinema.space.motion import Motion
+from kinema.train import checkpoint, statistics
 from kinema.train.loop import Loop, LoopConfig
+from kinema.train.provenance import recorded
+from kinema.train.record import DataPart, RunRecord, digest
 from kinema.train.stages.inverse import FilmStream, Footage, Inverse, codec_of, films, footage
 
 _JUDGED_PICTURES = 13  # the length of a clip
 _JUDGED_FILMS = 40  # of each body
+_STATISTICS = "statistics.json"  # in a checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,23 +45,42 @@ class InverseTrainConfig:
 class InverseTraining:
     """A run that can be resumed; `trained` gives the averaged weights to ship."""
 
-    def __init__(self, config: InverseTrainConfig, roots: Sequence[Path], out: Path) -> None:
+    def __init__(
+        self, config: InverseTrainConfig, roots: Sequence[Path], out: Path, *, resume: bool = False
+    ) -> None:
+        """resume: go on from the newest checkpoint below `out`, with its statistics."""
         torch.set_num_threads(config.threads)
         torch.manual_seed(config.loop.seed)
         out.mkdir(parents=True, exist_ok=True)
         self.config, self.roots = config, roots
         self.sources = load_footage(config, roots, held_out=False)
         names = dict.fromkeys(source.card.name for source in self.sources)
-        self.codecs: dict[str, Codec] = {
-            name: codec_of([source for source in self.sources if source.card.name == name]) for name in names
-        }
+        self.codecs: dict[str, Codec] = {}
+        if resume:
+            stored = RunRecord.read(checkpoint.newest(out / "checkpoint"))
+            self.codecs = statistics.from_bytes(stored.assets[_STATISTICS])
+            if new := sorted(set(names) - set(self.codecs)):
+                raise KinemaError(f"the data holds {', '.join(new)}, which this run began without")
+        else:
+            for name in names:
+                self.codecs[name] = codec_of([s for s in self.sources if s.card.name == name])
         self.model = InverseDynamics(config.inverse)
         stage = Inverse(self.model)
         stream = FilmStream(
             self.sources, self.codecs, config.inverse,
             batch_size=config.batch_size, pictures=config.pictures, seed=config.loop.seed,
         )  # fmt: skip
-        self.loop = Loop(self.model, stage, stage.weights, stream, config.loop, out)
+        record = recorded(
+            config,
+            config.inverse.to_json(),
+            [_part(root.name, source) for root, source in zip(roots, self.sources)],
+            cards=[codec.card for codec in self.codecs.values()],
+            assets={_STATISTICS: statistics.to_bytes(self.codecs)},
+            fixed={"pictures": config.pictures},
+        )
+        self.loop = Loop(self.model, stage, stage.weights, stream, config.loop, out, record=record)
+        if resume:
+            self.loop.resume()
 
     def trained(self) -> InverseDynamics:
         """The averaged weights as a network of their own, in eval mode."""
@@ -76,6 +99,11 @@ class InverseTraining:
         example = films(first, self.codecs[first.card.name], self.config.inverse, np.arange(1), 4)
         inverse_artifact.save(folder, reader, example.frames, example.body)
         return reader
+
+
+def _part(name: str, source: Footage) -> DataPart:
+    numbers = digest(source.state, source.actions, source.last, source.pictures[::1000])
+    return DataPart(name=name, rows=len(source), digest=numbers)
 
 
 def load_footage(config: InverseTrainConfig, roots: Sequence[Path], *, held_out: bool) -> list[Footage]:

@@ -2,12 +2,17 @@
 
 A stage is a function from a batch to named losses, and a weight for each name; a missing or an extra name
 stops the run before the first step.
+
+A step is taken whole or not at all: signals are heeded between steps, a gradient that is not finite is not
+stepped along, and what is saved is always the state between two steps.
 """
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -19,9 +24,13 @@ from torch import Tensor, nn
 from kinema.data.mixture import MixtureState
 from kinema.schema import KinemaError
 from kinema.train import checkpoint
+from kinema.train.blame import blame
+from kinema.train.device import AskedPrecision, Precision, autocast, device_of, precision_on
 from kinema.train.metrics import Metrics
 from kinema.train.optim import Ema, OptimConfig, Optimizer, cosine
-from kinema.train.parallel import Group
+from kinema.train.parallel import Group, SharedError
+from kinema.train.record import RunRecord
+from kinema.train.stop import StopRequest
 
 B = TypeVar("B")
 Drawn = TypeVar("Drawn", covariant=True)
@@ -35,26 +44,56 @@ class Stream(Protocol[Drawn]):
 
     def draw(self) -> Drawn: ...
 
+    def origin(self) -> Sequence[str]:
+        """Where each row of the batch drawn last comes from: "set, episode, frame"."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
-    """`budget_s`, when set, ends the run by time (and the schedule with it) instead of by steps."""
+    """`budget_s`, when set, ends the run by time (and the schedule with it) instead of by steps.
+
+    precision: "auto" is bf16 where the device has units for it. keep: how many checkpoints.
+    most_skipped: so many gradients in a row that are not finite end the run
+    """
 
     steps: int
     budget_s: float | None = None
     seed: int = 0
     device: str = "cpu"
-    autocast: bool = True
+    precision: AskedPrecision = "auto"
     log_every: int = 25
     save_every: int = 500
+    keep: int = 3
+    most_skipped: int = 5
     evaluate_every: int = 0
     optim: OptimConfig = field(default_factory=OptimConfig)
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1, got {self.steps}")
-        if self.device != "cpu" and not torch.cuda.is_available():
-            raise KinemaError(f"device {self.device!r} is not here; torch sees no GPU. Use device 'cpu'.")
+        if self.keep < 1 or self.most_skipped < 1:
+            raise ValueError(f"keep and most_skipped must be at least 1: {self.keep}, {self.most_skipped}")
+        device_of(self.device)
+
+    @property
+    def computes_in(self) -> Precision:
+        """The precision, once the device has been asked."""
+        return precision_on(torch.device(self.device), self.precision)
+
+
+class NotFiniteError(SharedError):
+    """The loss or the gradients are not finite, in all processes alike; the state is that before the step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Taken:
+    """What a step tells. losses: means over the processes; stop: whether any of them was asked to."""
+
+    losses: dict[str, float]
+    grad_norm: float
+    waited_s: float
+    stop: bool
 
 
 class Loop(Generic[B]):
@@ -63,9 +102,12 @@ class Loop(Generic[B]):
     def __init__(
         self, model: nn.Module, objective: Callable[[B, torch.Generator], Mapping[str, Tensor]],
         weights: Mapping[str, float], mixture: Stream[B], config: LoopConfig, out: Path,
-        group: Group | None = None,
+        group: Group | None = None, record: RunRecord | None = None,
     ) -> None:  # fmt: skip
-        """`group`: the processes that take every step together (default: this one alone)."""
+        """`group`: the processes that take every step together (default: this one alone).
+
+        record: what the weights are made of, stored with them and compared before a run goes on
+        """
         self.model, self.objective, self.weights, self.mixture = (
             model.to(config.device),
             objective,
@@ -73,9 +115,17 @@ class Loop(Generic[B]):
             mixture,
         )
         self.config, self.out, self.group = config, out, group or Group()
-        self.optimizer = Optimizer(model, config.optim)
+        self.device, self.precision = torch.device(config.device), config.computes_in
+        if self.group.size > 1 and self.device.type != "cpu":
+            raise SharedError(
+                f"{self.group.size} processes share a CPU; on {config.device!r} train in one process"
+            )
+        self.record = record or RunRecord(fixed={}, noted={})
+        self.optimizer = Optimizer(model, config.optim, self.precision)
         self.ema = Ema(model, config.optim.ema_decay)
         self.step, self.elapsed_s, self._previous_s = 0, 0.0, 0.0
+        self.skipped = 0  # steps in a row that were not taken
+        self._saved_at: int | None = None
 
     @property
     def progress(self) -> float:
@@ -83,70 +133,142 @@ class Loop(Generic[B]):
             return self.elapsed_s / self.config.budget_s
         return self.step / self.config.steps
 
+    @property
+    def checkpoints(self) -> Path:
+        """The folder that the checkpoints lie in."""
+        return self.out / "checkpoint"
+
     def resume(self) -> None:
-        """Go on from the checkpoint below `out`."""
-        position = checkpoint.load(self.out / "checkpoint", self.model, self.ema, self.optimizer)
+        """Go on from the newest checkpoint below `out`; what has changed since is said.
+
+        Raises KinemaError when there is none, or it is of another run.
+        """
+        changes = self.record.check_continues(RunRecord.read(checkpoint.newest(self.checkpoints)))
+        position = checkpoint.load(self.checkpoints, self.model, self.ema, self.optimizer)
         self.step, self.elapsed_s, self.mixture.state = position.step, position.elapsed_s, position.mixture
+        self.skipped, self._saved_at = position.skipped, position.step
+        if self.group.is_chief:
+            for change in changes:
+                print(f"kinema: since step {self.step}: {change}", file=sys.stderr)
 
     def save(self) -> None:
-        position = checkpoint.Position(step=self.step, elapsed_s=self.elapsed_s, mixture=self.mixture.state)
-        checkpoint.save(self.out / "checkpoint", position, self.model, self.ema, self.optimizer)
+        """Write a checkpoint of the state between two steps, unless this one is written already."""
+        if self._saved_at == self.step:
+            return
+        position = checkpoint.Position(
+            step=self.step, elapsed_s=self.elapsed_s, mixture=self.mixture.state, skipped=self.skipped
+        )
+        checkpoint.save(
+            self.checkpoints, position, self.record, self.model, self.ema, self.optimizer, self.config.keep
+        )
+        self._saved_at = self.step
 
     def run(
         self, evaluate: Callable[[int], Mapping[str, float]] | None = None, until: int | None = None
     ) -> None:
         """Train to the end of the budget, or to step `until`. `evaluate` gets the step; its result is logged.
 
-        Only the chief of the group logs, saves and evaluates. Ctrl-C saves a checkpoint and raises on.
+        Only the chief of the group logs, saves and evaluates. A signal (SIGINT, SIGTERM, SIGHUP), whenever it
+        comes, ends all processes after the step that is being taken; the chief saves, and KeyboardInterrupt
+        is raised. Whatever else is raised leaves the last checkpoint as it was.
         """
+        self._check_new()
         self.model.train()
-        if not self.group.is_chief:
-            while self._goes_on(until):
-                self._one_step()
-            return
+        with StopRequest() as stop:
+            if self.group.is_chief:
+                self._run_chief(evaluate, until, stop)
+            else:
+                while self._goes_on(until):
+                    if self._one_step(stop).stop:
+                        raise KeyboardInterrupt
+
+    def _run_chief(
+        self, evaluate: Callable[[int], Mapping[str, float]] | None, until: int | None, stop: StopRequest
+    ) -> None:
         metrics = Metrics(self.out, total=self.config.steps)
+        metrics.say(f"computing in {self.precision} on {self.device}")
         batch_size = self.mixture.batch_size * self.group.size
         try:
-            while self._goes_on(until):
-                losses, waited_s = self._one_step()
-                metrics.step(self.step, losses, self.progress, len_batch=batch_size, waited_s=waited_s)
+            while self._goes_on(until) and not stop.asked:
+                taken = self._one_step(stop)
+                metrics.step(
+                    taken.losses, self.progress, grad_norm=taken.grad_norm, len_batch=batch_size,
+                    waited_s=taken.waited_s,
+                )  # fmt: skip
+                if self.skipped:
+                    metrics.say(f"step {self.step - 1} was not taken: its gradient is not finite")
                 if self.step % self.config.log_every == 0:
                     metrics.write(self.step, lr_fraction=cosine(self.progress, self.step, self.config.optim))
+                if taken.stop:
+                    break
                 if self.step % self.config.save_every == 0:
                     self.save()
                 if evaluate and self.config.evaluate_every and self.step % self.config.evaluate_every == 0:
-                    metrics.scalars(self.step, evaluate(self.step))
-        finally:
+                    self.save()  # nothing is lost if it is stopped, or fails, in there
+                    with stop.at_once():
+                        metrics.scalars(self.step, evaluate(self.step))
+        except NotFiniteError:
+            if self.step:
+                with suppress(KinemaError):  # weights that are not finite either are not kept
+                    self.save()
+            raise
+        else:
             self.save()
+        finally:
             metrics.close()
+        if stop.asked:
+            raise KeyboardInterrupt
+
+    def _check_new(self) -> None:
+        """A run that was not resumed must not be mixed with another one's checkpoints."""
+        if self._saved_at is None and self.group.is_chief and checkpoint.stored(self.checkpoints):
+            raise KinemaError(f"{self.out} holds a run; resume it, or choose another folder")
 
     def _goes_on(self, until: int | None) -> bool:
         return self.progress < 1 and (until is None or self.step < until)
 
-    def _one_step(self) -> tuple[dict[str, Tensor], float]:
+    def _one_step(self, stop: StopRequest) -> _Taken:
         begin = time.perf_counter()
+        before = self.mixture.state
         batch = self.mixture.draw()
         waited_s = time.perf_counter() - begin
-        device = torch.device(self.config.device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.autocast):
+        with autocast(self.device, self.precision):
             losses = dict(self.objective(batch, self._generator()))
         total = self._total(losses)
         total.backward()
-        # the clock and the loss travel with the gradients: no process decides anything alone
-        shared = torch.stack([total.detach().double(), torch.tensor(self._previous_s)])
+        # clock, losses and stop travel with the gradients: no process decides anything alone
+        own = torch.tensor([self._previous_s, float(stop.asked)]).to(self.device)
+        shared = torch.cat([torch.stack([v.detach().float() for v in (total, *losses.values())]), own])
         self.group.average([shared])
         self.group.average([p.grad for p in self.model.parameters() if p.grad is not None])
-        if not torch.isfinite(shared[0]):
-            raise KinemaError(
-                f"loss is not finite at step {self.step}: { {k: v.item() for k, v in losses.items()} }"
-            )
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm)
-        self.optimizer.step(cosine(self.progress, self.step, self.config.optim))
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm)
+        # the only place where the host waits for the device
+        mean_total, *means, previous_s, asked, grad_norm = [*torch.cat([shared, norm.float()[None]]).tolist()]
+        if not np.isfinite(mean_total):
+            self.mixture.state = before
+            self.optimizer.forget()
+            named = dict(zip(losses, means))
+            raise NotFiniteError(f"loss is not finite at step {self.step}: {named}; {self._blame(batch)}")
+        if np.isfinite(grad_norm):
+            self.optimizer.step(cosine(self.progress, self.step, self.config.optim))
+            self.skipped = 0
+        else:
+            self.optimizer.forget()
+            self.skipped += 1
         self.step += 1
-        self.elapsed_s += shared[1].item()
-        self.ema.update(self.model, self.step)
+        self.elapsed_s += previous_s
+        if self.skipped >= self.config.most_skipped:
+            raise NotFiniteError(
+                f"the gradient is not finite at step {self.step - 1} and was not at the {self.skipped - 1} "
+                f"before it, though the losses are: {dict(zip(losses, means))}; {self._blame(batch)}"
+            )
+        if not self.skipped:
+            self.ema.update(self.model, self.step)
         self._previous_s = time.perf_counter() - begin
-        return {k: v.detach() for k, v in losses.items()}, waited_s
+        return _Taken(losses=dict(zip(losses, means)), grad_norm=grad_norm, waited_s=waited_s, stop=asked > 0)
+
+    def _blame(self, batch: B) -> str:
+        return "; ".join(dict.fromkeys(self.group.gather(blame(batch, self.mixture.origin()))))
 
     def _generator(self) -> torch.Generator:
         """The randomness of this step in this process: a function of seed, step and rank alone."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+
+from kinema.train.device import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +39,11 @@ class Optimizer:
 
     Muon orthogonalises each matrix's momentum (Jordan et al. 2024; step size matched to AdamW's as in
     Liu et al. 2025, arXiv 2502.16982). In a run of a few thousand steps it learns noticeably sooner.
+
+    precision: in which Muon orthogonalises; bf16 is torch's own
     """
 
-    def __init__(self, model: nn.Module, config: OptimConfig) -> None:
+    def __init__(self, model: nn.Module, config: OptimConfig, precision: Precision = "fp32") -> None:
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         matrices = [p for name, p in named if config.matrix_lr and _is_hidden_matrix(name, p)]
         chosen = {id(p) for p in matrices}
@@ -52,9 +57,10 @@ class Optimizer:
         ]
         self._peaks = [config.lr]
         if config.matrix_lr and matrices:
+            muon = torch.optim.Muon if precision == "bf16" else MuonInSinglePrecision
             self._peaks.append(config.matrix_lr)
             self.parts.append(
-                torch.optim.Muon(
+                muon(
                     matrices,
                     lr=config.matrix_lr,
                     weight_decay=config.weight_decay,
@@ -68,7 +74,45 @@ class Optimizer:
             for group in part.param_groups:
                 group["lr"] = peak * fraction
             part.step()
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop the gradients."""
+        for part in self.parts:
             part.zero_grad(set_to_none=True)
+
+
+class MuonInSinglePrecision(torch.optim.Muon):
+    """torch's Muon, which orthogonalises in bf16, for machines that have no units for it."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One step; `closure` is there for the interface and not called."""
+        for group in self.param_groups:
+            lr, momentum = group["lr"], group["momentum"]
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if "momentum_buffer" not in state:
+                    state["momentum_buffer"] = torch.zeros_like(parameter.grad)
+                mean = state["momentum_buffer"].lerp_(parameter.grad, 1 - momentum)
+                wanted = parameter.grad.lerp(mean, momentum) if group["nesterov"] else mean
+                update = orthogonal(wanted, group["ns_coefficients"], group["ns_steps"], group["eps"])
+                size = 0.2 * math.sqrt(max(parameter.shape))  # "match_rms_adamw"
+                parameter.mul_(1 - lr * group["weight_decay"]).add_(update, alpha=-lr * size)
+
+
+def orthogonal(matrix: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
+    """A matrix of the same singular vectors whose singular values are all about 1, by Newton-Schulz steps."""
+    a, b, c = coefficients
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    x = x / x.norm().clamp_min(eps)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.T if tall else x
 
 
 def _is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:

@@ -2,7 +2,8 @@
 
 On a CPU two processes of one thread each train faster than one process of two threads, because nothing but
 the gradients has to wait. The processes are forked, so the pictures in memory are shared and not copied.
-The parent is rank 0: it alone logs, saves and exports. When it goes, the others go with it.
+The parent is rank 0: it alone logs, saves and exports. Signals are its to heed, and it tells the others
+between two steps (`train/loop.py`). When it goes, the others go with it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,11 +26,17 @@ import torch.distributed as dist
 from torch import Tensor
 
 from kinema.schema import KinemaError
+from kinema.train.stop import STOPPING
 
 # The chief may be busy with a closed-loop evaluation while the others wait for the next step.
 _PATIENCE = timedelta(hours=2)
+_LONGEST = 2048  # bytes of a sentence that processes tell each other
 
 Made = TypeVar("Made")
+
+
+class SharedError(KinemaError):
+    """Raised in every process of a group alike, because all know the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +60,17 @@ class Group:
         for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors])):
             tensor.copy_(total.view_as(tensor)).div_(self.size)
 
+    def gather(self, text: str) -> list[str]:
+        """What every process says, in the order of their ranks; cut at _LONGEST bytes."""
+        if self.size == 1:
+            return [text]
+        mine = torch.zeros(_LONGEST, dtype=torch.uint8)
+        content = text.encode()[:_LONGEST]
+        mine[: len(content)] = torch.tensor(list(content), dtype=torch.uint8)
+        theirs = [torch.zeros_like(mine) for _ in range(self.size)]
+        dist.all_gather(theirs, mine)
+        return [bytes(said.tolist()).rstrip(b"\0").decode(errors="ignore") for said in theirs]
+
 
 def in_processes(processes: int, threads: int, work: Callable[[Group], Made]) -> Made:
     """Run `work` in so many processes of so many threads at once; what it returned in this one, the chief."""
@@ -64,7 +83,7 @@ def in_processes(processes: int, threads: int, work: Callable[[Group], Made]) ->
 def together(size: int, work: Callable[[Group], object]) -> Iterator[Group]:
     """Fork `size` - 1 processes that run `work`; yields the parent's own place in the group.
 
-    Raises KinemaError where processes cannot be forked.
+    Raises KinemaError where processes cannot be forked. They share a CPU: what runs elsewhere is one process.
     """
     if size == 1:
         yield Group()
@@ -77,7 +96,9 @@ def together(size: int, work: Callable[[Group], object]) -> Iterator[Group]:
     with tempfile.TemporaryDirectory() as folder:
         meeting = f"file://{folder}/meeting"
         others = [
-            context.Process(target=_join, args=(Group(rank=rank, size=size), meeting, work), daemon=True)
+            context.Process(
+                target=_join, args=(Group(rank=rank, size=size), meeting, os.getpid(), work), daemon=True
+            )
             for rank in range(1, size)
         ]
         for process in others:
@@ -87,22 +108,25 @@ def together(size: int, work: Callable[[Group], object]) -> Iterator[Group]:
             yield Group(size=size)
         finally:
             for process in others:
-                process.terminate()
+                process.kill()
                 process.join(timeout=10)
             dist.destroy_process_group()
 
 
-def _join(group: Group, meeting: str, work: Callable[[Group], object]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the chief's to handle
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: never outlive a killed chief
-    _meet(group, meeting)
+def _join(group: Group, meeting: str, chief: int, work: Callable[[Group], object]) -> None:
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: never outlive the chief
     try:
-        work(group)
-    except RuntimeError as error:
-        # the chief stopped first, for a reason that it says itself
-        if "onnection" not in str(error):
-            raise
+        if os.getppid() == chief:  # it may be gone already
+            _meet(group, meeting)
+            work(group)
+    except (KeyboardInterrupt, SharedError):
+        pass  # the chief has the same, and says it
+    except Exception:
+        if os.getppid() == chief:  # else it is the chief's going that is felt here
+            traceback.print_exc()
+            os._exit(1)
     os._exit(0)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from kinema.card.prompt import prompt
@@ -16,11 +18,15 @@ from kinema.model import artifact
 from kinema.model.policy import Policy, PolicyConfig
 from kinema.schema import KinemaError
 from kinema.space.codec import Codec
+from kinema.train import checkpoint, statistics
 from kinema.train.cpu import keep_freed_memory
 from kinema.train.loop import Loop, LoopConfig
 from kinema.train.parallel import Group, in_processes
-from kinema.train.provenance import trained
+from kinema.train.provenance import recorded, trained
+from kinema.train.record import DataPart, RunRecord, digest
 from kinema.train.stages.sft import Sft, SftConfig
+
+_WORDS, _STATISTICS, _PARENT = "tokenizer.json", "statistics.json", "started_from.json"  # in a checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +54,13 @@ class Training:
 
     def __init__(
         self, config: TrainConfig, sources: Sequence[Source], out: Path, init: Path | None = None,
-        group: Group | None = None, commit: str | None = None,
+        group: Group | None = None, commit: str | None = None, *, resume: bool = False,
     ) -> None:  # fmt: skip
         """`init`: start from this artifact, its words and its statistics, instead of from nothing.
 
         `group`: the processes that train together; each is given its share of every batch. `commit`: of the
-        source, for the provenance; None if unknown.
+        source, for the provenance; None if unknown. `resume`: go on from the newest checkpoint below `out`,
+        with its words and its statistics, whatever the data has become; `init` is not looked at then.
         """
         group = group or Group()
         torch.set_num_threads(config.threads)
@@ -61,12 +68,20 @@ class Training:
         torch.manual_seed(config.loop.seed)
         self.config, self.sources, self.out = config, sources, out
         out.mkdir(parents=True, exist_ok=True)
-        start = artifact.load(init, check=False) if init else None
-        self.tokenizer = start.tokenizer if start else _tokenizer(sources, config.vocab_size)
+        stored = RunRecord.read(checkpoint.newest(out / "checkpoint")).assets if resume else None
+        start = artifact.load(init, check=False) if init and not resume else None
+        if stored is not None:
+            self.tokenizer = TextTokenizer.from_json(stored[_WORDS].decode())
+        else:
+            self.tokenizer = start.tokenizer if start else _tokenizer(sources, config.vocab_size)
         policy_config = config.policy(self.tokenizer.vocab_size)
         horizon = policy_config.decoder.horizon
-        # a body the artifact knows keeps the statistics its weights were trained with
-        self.codecs = _codecs(sources, horizon, dict(start.codecs) if start else {})
+        if stored is not None:
+            self.codecs = statistics.from_bytes(stored[_STATISTICS])
+            _check_bodies(sources, self.codecs)
+        else:  # a body the artifact knows keeps the statistics its weights were trained with
+            self.codecs = _codecs(sources, horizon, dict(start.codecs) if start else {})
+        self._parent = json.loads(stored[_PARENT]) if stored else dict(start.provenance) if start else None
         self.policy = Policy(policy_config)
         if start:
             _take_over(self.policy, start.policy)
@@ -77,8 +92,12 @@ class Training:
             stream=group.rank, streams=group.size,
         )  # fmt: skip
         stage = Sft(self.policy, config.sft)
-        self.loop = Loop(self.policy, stage, stage.weights, self.mixture, config.loop, out, group)
-        self._parent, self._commit = dict(start.provenance) if start else None, commit
+        self._commit = commit
+        self.loop = Loop(
+            self.policy, stage, stage.weights, self.mixture, config.loop, out, group, self._record()
+        )
+        if resume:
+            self.loop.resume()
 
     def export(self, folder: Path) -> Path:
         """Write the averaged weights as an artifact."""
@@ -90,6 +109,20 @@ class Training:
         self.mixture.state = position  # exporting in the middle of a run must not change what it draws next
         artifact.save(folder, policy, self.tokenizer, self.codecs, example, self._provenance())
         return folder
+
+    def _record(self) -> RunRecord:
+        return recorded(
+            self.config,
+            self.policy.config.to_json(),
+            [_part(source) for source in self.sources],
+            cards=[codec.card for codec in self.codecs.values()] + [source.card for source in self.sources],
+            assets={
+                _WORDS: self.tokenizer.to_json().encode(),
+                _STATISTICS: statistics.to_bytes(self.codecs),
+                _PARENT: json.dumps(self._parent).encode(),
+            },
+            noted={"stage": asdict(self.config.sft)},
+        )
 
     def _provenance(self) -> dict:
         config = self.config
@@ -115,9 +148,7 @@ def run(
     """
 
     def train(group: Group) -> Training:
-        training = Training(config, sources, out, init, group, commit)
-        if resume:
-            training.loop.resume()
+        training = Training(config, sources, out, init, group, commit, resume=resume)
 
         def closed_loop(step: int) -> Mapping[str, float]:
             return evaluate(training.export(out / "latest")) if evaluate else {}
@@ -152,6 +183,28 @@ def _codecs(sources: Sequence[Source], horizon: int, known: dict[str, Codec]) ->
         by_card.setdefault(source.card.name, []).append(source)
     new = {name: group for name, group in by_card.items() if name not in known}
     return known | {n: Codec(group[0].card, *measure_stats(group, horizon)) for n, group in new.items()}
+
+
+def _check_bodies(sources: Sequence[Source], codecs: Mapping[str, Codec]) -> None:
+    """Raise KinemaError where there is data of a body that the run has no statistics of."""
+    if new := sorted({source.card.name for source in sources} - set(codecs)):
+        raise KinemaError(
+            f"the data holds {', '.join(new)}, which this run began without (it knows {', '.join(codecs)}); "
+            f"start a new run from its artifact with --init"
+        )
+
+
+def _part(source: Source) -> DataPart:
+    """The source by its numbers and a few of its pictures."""
+    looked_at = source.starts[np.linspace(0, len(source.starts) - 1, min(16, len(source.starts))).astype(int)]
+    return DataPart(
+        name=source.name,
+        rows=len(source.action),
+        digest=digest(
+            source.state, source.action, source.episode_end, source.task_index, list(source.tasks),
+            source.starts, source.weight, source.images(looked_at),
+        ),
+    )  # fmt: skip
 
 
 def _described(source: Source) -> dict:

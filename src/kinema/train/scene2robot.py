@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,11 @@ from kinema.model.world_model import WorldConfig, WorldModel
 from kinema.schema import KinemaError
 from kinema.space.clip_shape import ClipShape
 from kinema.train.cpu import keep_freed_memory
+from kinema.train.device import AskedPrecision, autocast
 from kinema.train.loop import Loop, LoopConfig
 from kinema.train.parallel import Group, in_processes
+from kinema.train.provenance import recorded
+from kinema.train.record import DataPart, digest, weights_digest
 from kinema.train.stages.scene2robot import Pairs, PairStream, pair_batch
 from kinema.train.stages.world import Imagining
 from kinema.train.world import unexplained_of
@@ -44,7 +47,10 @@ class Scene2RobotTrainConfig:
     processes: int = 1
 
 
-def make_pairs(code: ChangeCode, bodies: Sequence[AlignedClips], count: int, seed: int = 0) -> Pairs:
+def make_pairs(
+    code: ChangeCode, bodies: Sequence[AlignedClips], count: int, seed: int = 0,
+    precision: AskedPrecision = "auto",
+) -> Pairs:  # fmt: skip
     """About so many clips, as many of each body, as latents."""
     rng = np.random.default_rng(seed)
     parts: dict[str, list[Tensor]] = {"scene": [], "alone": [], "robot": []}
@@ -54,15 +60,27 @@ def make_pairs(code: ChangeCode, bodies: Sequence[AlignedClips], count: int, see
         cards += [body.body] * len(rows)
         for begin in tqdm(range(0, len(rows), _AT_ONCE), desc=f"latents of {body.body}", leave=False):
             for name, segment in (("scene", body.scene), ("alone", body.alone), ("robot", body.robot)):
-                parts[name].append(_latents(code, segment, rows[begin : begin + _AT_ONCE]))
+                parts[name].append(_latents(code, segment, rows[begin : begin + _AT_ONCE], precision))
     joined = {name: torch.cat(latents) for name, latents in parts.items()}
     return Pairs(**joined, card=np.array(cards), views=bodies[0].robot.views)
 
 
 @torch.no_grad()
-def _latents(code: ChangeCode, segment: SegmentClips, rows: np.ndarray) -> Tensor:
-    with torch.autocast("cpu", torch.bfloat16):  # stored in half precision anyway
+def _latents(code: ChangeCode, segment: SegmentClips, rows: np.ndarray, precision: AskedPrecision) -> Tensor:
+    with autocast(code.device, precision):  # stored in half precision anyway
         return encode_views(code, segment.frames(rows)).half()
+
+
+def _parts(pairs: Pairs) -> list[DataPart]:
+    """The pairs of each body by their numbers."""
+    rows = {str(name): np.flatnonzero(pairs.card == name) for name in np.unique(pairs.card)}
+    return [
+        DataPart(
+            name=f"pairs of {name}", rows=len(own),
+            digest=digest(pairs.scene[own], pairs.alone[own], pairs.robot[own]),
+        )
+        for name, own in rows.items()
+    ]  # fmt: skip
 
 
 class Scene2RobotTraining:
@@ -70,9 +88,12 @@ class Scene2RobotTraining:
 
     def __init__(
         self, config: Scene2RobotTrainConfig, pairs: Pairs, code: ChangeCode, out: Path,
-        group: Group | None = None,
+        group: Group | None = None, *, resume: bool = False,
     ) -> None:  # fmt: skip
-        """`group`: the processes that train together; each is given its share of every batch."""
+        """`group`: the processes that train together; each is given its share of every batch.
+
+        resume: go on from the newest checkpoint below `out`
+        """
         group = group or Group()
         if config.batch_size % group.size:
             raise KinemaError(f"a batch of {config.batch_size} cannot be shared by {group.size} processes")
@@ -87,7 +108,13 @@ class Scene2RobotTraining:
             pairs, batch_size=config.batch_size // group.size, seed=config.loop.seed, stream=group.rank,
             streams=group.size,
         )  # fmt: skip
-        self.loop = Loop(self.model, stage, stage.weights, stream, config.loop, out, group)
+        record = recorded(
+            config, config.world.to_json(), _parts(pairs),
+            fixed={"clips": asdict(config.clips), "code": weights_digest(code)},
+        )  # fmt: skip
+        self.loop = Loop(self.model, stage, stage.weights, stream, config.loop, out, group, record)
+        if resume:
+            self.loop.resume()
         self.effects: dict[str, float] = {}  # by what is held out: how much of the robot is unexplained
 
     def trained(self) -> WorldModel:
@@ -115,15 +142,13 @@ def train_scene2robot(
     """
 
     def train(group: Group) -> Scene2RobotTraining:
-        training = Scene2RobotTraining(config, pairs, code, out, group)
-        if resume:
-            training.loop.resume()
+        training = Scene2RobotTraining(config, pairs, code, out, group, resume=resume)
         training.loop.run()
         if group.is_chief:
             model = training.trained()
             for name, kept in held_out.items():
                 batch = pair_batch(kept, torch.arange(len(kept)))
-                training.effects[name] = unexplained_of(model, batch)
+                training.effects[name] = unexplained_of(model, batch, config.loop.precision)
         return training
 
     return in_processes(config.processes, config.threads, train)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,11 @@ from kinema.model.world_presets import told
 from kinema.schema import KinemaError
 from kinema.space.clip_shape import ClipShape
 from kinema.train.cpu import keep_freed_memory
+from kinema.train.device import AskedPrecision, autocast
 from kinema.train.loop import Loop, LoopConfig
 from kinema.train.parallel import Group, in_processes
+from kinema.train.provenance import recorded
+from kinema.train.record import DataPart, digest, weights_digest
 from kinema.train.stages.vae import ClipStream, Reconstruction, psnr_db
 from kinema.train.stages.world import Imagining, Latents, LatentStream, Phase, WorldBatch, batch_of
 
@@ -74,7 +77,8 @@ class VaeTraining:
             sources, batch_size=config.batch_size // group.size, seed=config.loop.seed, stream=group.rank,
             streams=group.size,
         )  # fmt: skip
-        self.loop = Loop(self.code, stage, stage.weights, stream, config.loop, out, group)
+        record = recorded(config, _size(self.code), [_film_part(source) for source in sources])
+        self.loop = Loop(self.code, stage, stage.weights, stream, config.loop, out, group, record)
         if resume:
             self.loop.resume()
 
@@ -90,6 +94,14 @@ class VaeTraining:
         code.load_state_dict({k: v.detach().clone() for k, v in self.loop.ema.weights.items()})
         code.eval().fit_details(to_unit(clip) for clip in _some(self.sources, self.config.fitted_on, seed=1))
         return code
+
+
+def _film_part(source: Films) -> DataPart:
+    """A source by its length and a few of its pictures."""
+    rows = np.linspace(0, len(source) - 1, min(2, len(source))).astype(int)
+    return DataPart(
+        name=source.name, rows=len(source), digest=digest(len(source), source.frames(rows)[:, [0, -1]])
+    )
 
 
 def _size(code: ChangeCode) -> dict[str, Any]:
@@ -156,6 +168,7 @@ def make_latents(
     count: Mapping[str, int],
     seed: int = 0,
     batch: int = 16,
+    precision: AskedPrecision = "auto",
 ) -> Latents:
     """About so many clips of each body, half of them episodes' beginnings, as latents and what was understood
     of them. `count`: as in `WorldTrainConfig`"""
@@ -170,7 +183,7 @@ def make_latents(
         share = min(1.0, count.get(body, there[body]) / there[body])
         rows = _chosen(source, max(1, round(share * len(source))), rng)
         for at in tqdm(range(0, len(rows), batch), desc=f"latents of {source.name}", leave=False):
-            parts.append(_latents_of(vae, policy, source, rows[at : at + batch]))
+            parts.append(_latents_of(vae, policy, source, rows[at : at + batch], precision))
     return Latents(
         films=torch.cat([p.films for p in parts]),
         still=torch.cat([p.still for p in parts]),
@@ -188,11 +201,13 @@ def _chosen(source: ClipSource, count: int, rng: np.random.Generator) -> np.ndar
 
 
 @torch.no_grad()
-def _latents_of(vae: ChangeCode, policy: Artifact, source: ClipSource, rows: np.ndarray) -> Latents:
+def _latents_of(
+    vae: ChangeCode, policy: Artifact, source: ClipSource, rows: np.ndarray, precision: AskedPrecision
+) -> Latents:
     frames = source.frames(rows)  # (n, F, V, S, S, 3)
     n, _, V = frames.shape[:3]
     views = view_by_view(frames)
-    with torch.autocast("cpu", torch.bfloat16):  # stored in half precision anyway
+    with autocast(vae.device, precision):  # stored in half precision anyway
         films = vae.encode(views).unflatten(0, (n, V))
         still = vae.still(views[:, :, 0]).unflatten(0, (n, V))
     return Latents(
@@ -225,11 +240,11 @@ class WorldTraining:
 
     def __init__(
         self, config: WorldTrainConfig, latents: Latents, vae: ChangeCode, policy: Artifact, out: Path,
-        group: Group | None = None, *, init: WorldModel | None = None,
+        group: Group | None = None, *, init: WorldModel | None = None, resume: bool = False,
     ) -> None:  # fmt: skip
         """`group`: the processes that train together; each is given its share of every batch.
 
-        init: a model whose weights are where this one starts
+        init: a model whose weights are where this one starts; resume: go on from the newest checkpoint
         """
         group = group or Group()
         if config.batch_size % group.size:
@@ -251,7 +266,20 @@ class WorldTraining:
             latents, config.phases, batch_size=config.batch_size // group.size, seed=config.loop.seed,
             stream=group.rank, streams=group.size,
         )  # fmt: skip
-        self.loop = Loop(self.model, stage, stage.weights, stream, config.loop, out, group)
+        record = recorded(
+            config,
+            config.world.to_json(),
+            _latent_parts(latents),
+            fixed={
+                "clips": asdict(config.clips),
+                "code": weights_digest(vae),
+                "reader": weights_digest(policy.policy),
+            },
+            noted={"phases": [asdict(phase) for phase in config.phases]},
+        )
+        self.loop = Loop(self.model, stage, stage.weights, stream, config.loop, out, group, record)
+        if resume:
+            self.loop.resume()
         self.effects: dict[str, dict[str, float]] = {}  # by phase and body: what is unexplained after it
 
     def trained(self) -> WorldModel:
@@ -273,7 +301,18 @@ class WorldTraining:
         return folder
 
 
-def unexplained(model: WorldModel, held_out: Latents) -> dict[str, float]:
+def _latent_parts(latents: Latents) -> list[DataPart]:
+    """The clips of each body by their numbers."""
+    rows = {str(name): np.flatnonzero(latents.card == name) for name in np.unique(latents.card)}
+    return [
+        DataPart(
+            name=f"clips of {name}", rows=len(own), digest=digest(latents.films[own], latents.still[own])
+        )
+        for name, own in rows.items()
+    ]
+
+
+def unexplained(model: WorldModel, held_out: Latents, precision: AskedPrecision = "auto") -> dict[str, float]:
     """By body, the share of what moves in held-out films (squared, all views, image to video) that one look
     does not foretell: 0 is the truth, 1 is as if nothing moved."""
     rows = {
@@ -281,16 +320,16 @@ def unexplained(model: WorldModel, held_out: Latents) -> dict[str, float]:
         for name in np.unique(held_out.card)
     }
     return {
-        name: unexplained_of(model, batch_of(held_out, own, "image_to_video", "all"))
+        name: unexplained_of(model, batch_of(held_out, own, "image_to_video", "all"), precision)
         for name, own in rows.items()
     }
 
 
 @torch.inference_mode()
-def unexplained_of(model: WorldModel, batch: WorldBatch) -> float:
+def unexplained_of(model: WorldModel, batch: WorldBatch, precision: AskedPrecision = "auto") -> float:
     """The same of any scenes whose films are known."""
     noise = torch.randn(batch.wanted.shape, generator=torch.Generator().manual_seed(0))
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast(noise.device, precision):
         made = model.sample(batch.scene, noise, steps=1)
     moving = (batch.wanted - batch.scene.still).square().sum()
     return float((made - batch.wanted).square().sum() / moving)
@@ -306,15 +345,15 @@ def train_world(
     """
 
     def train(group: Group) -> WorldTraining:
-        training = WorldTraining(config, latents, vae, policy, out, group, init=init)
-        if resume:
-            training.loop.resume()
+        training = WorldTraining(config, latents, vae, policy, out, group, init=init, resume=resume)
         ends = [*accumulate(phase.steps for phase in config.phases[:-1]), None]
         for phase, end in zip(config.phases, ends):
             begin = training.loop.step
             training.loop.run(until=end)
             if group.is_chief and training.loop.step > begin:  # not where it ended before, or never began
-                training.effects[phase.name] = unexplained(training.trained(), held_out)
+                training.effects[phase.name] = unexplained(
+                    training.trained(), held_out, config.loop.precision
+                )
         return training
 
     return in_processes(config.processes, config.threads, train)

@@ -31,6 +31,7 @@ class LookStream:
     def __init__(self, views: LabelledViews, *, batch_size: int, seed: int) -> None:
         self._views, self.batch_size = views, batch_size
         self.state = MixtureState(seed=seed, drawn=0)
+        self._drawn = np.zeros(0, int)
         seen = (views.points[..., 2] == 1).astype(np.float64)  # (N, K)
         rarity = 1.0 / np.sqrt(seen.sum(0).clip(1))
         weight = 0.2 * rarity.mean() + (seen * rarity).max(1)
@@ -39,9 +40,13 @@ class LookStream:
     def draw(self) -> LookBatch:
         rng = np.random.default_rng([self.state.seed, self.state.drawn])
         self.state = MixtureState(seed=self.state.seed, drawn=self.state.drawn + 1)
-        rows = np.sort(rng.choice(len(self._chance), self.batch_size, p=self._chance))
+        self._drawn = rows = np.sort(rng.choice(len(self._chance), self.batch_size, p=self._chance))
         images = torch.from_numpy(self._views.images[rows]).permute(0, 3, 1, 2)
         return LookBatch(images=images, points=torch.from_numpy(self._views.points[rows]))
+
+    def origin(self) -> list[str]:
+        """Which picture each row of the batch drawn last is."""
+        return [f"labelled pictures, seed {self._views.seed[row]}, picture {row}" for row in self._drawn]
 
 
 class Detection:

@@ -15,6 +15,7 @@ from kinema.card.harm import events
 from kinema.data.mixture import MixtureState
 from kinema.model.gate_inputs import SceneReader
 from kinema.model.latent_dynamics import HEIGHT_SCALE_M, PRESENT_M, LatentDynamics, Scenes
+from kinema.train.record import digest
 
 _TOLD = 0.25  # share of states that are told the true heights
 _WITHOUT_EARLIER = 0.3  # share of states that must do with the present picture, as a first question does
@@ -40,6 +41,11 @@ class DynamicsBatch:
     def __len__(self) -> int:
         return len(self.path)
 
+    def to(self, device: torch.device) -> DynamicsBatch:
+        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "more"}
+        more = None if self.more is None else (self.more[0].to(device), self.more[1].to(device))
+        return DynamicsBatch(**moved, more=more)
+
 
 class BodySamples:
     """All samples of one body in memory, as `data.hazards.read_shards` gives them."""
@@ -55,6 +61,10 @@ class BodySamples:
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._arrays[name]
+
+    def digest(self) -> str:
+        """A fingerprint of what was tried and what came of it."""
+        return digest(*(self._arrays[name] for name in ("seed", "step", "state", "actions", "severity")))
 
     def batch(self, rows: np.ndarray) -> DynamicsBatch:
         a = self._arrays
@@ -81,6 +91,10 @@ class BodyScenes:
     def __len__(self) -> int:
         return len(self._arrays["state"])
 
+    def digest(self) -> str:
+        """A fingerprint of the states and what stands where."""
+        return digest(self._arrays["state"], self._arrays["heights"])
+
     def draw(self, rows: np.ndarray) -> tuple[Scenes, Tensor]:
         a = self._arrays
         scenes = self.reader.scenes(
@@ -102,6 +116,7 @@ class HazardStream:
         self.state = MixtureState(seed=seed, drawn=0)
         sizes = np.array([len(body) for body in bodies], np.float64)
         self._shares = sizes / sizes.sum()
+        self._drawn: list[str] = []
 
     def draw(self) -> DynamicsBatch:
         rng = np.random.default_rng([self.state.seed, self.state.drawn])
@@ -109,15 +124,26 @@ class HazardStream:
         picks = np.bincount(
             rng.choice(len(self.bodies), self.batch_size, p=self._shares), minlength=len(self.bodies)
         )
-        parts = [
-            body.batch(rng.integers(0, len(body), count)) for body, count in zip(self.bodies, picks) if count
-        ]
+        parts, self._drawn = [], []
+        for body, count in zip(self.bodies, picks):
+            if count:
+                rows = rng.integers(0, len(body), count)
+                parts.append(body.batch(rows))
+                self._drawn += [
+                    f"{body.reader.card.name}, state {row}, seed {body['seed'][row]}" for row in rows
+                ]
         batch = join(parts)
         if self.scenes:
             group = self.scenes[int(rng.integers(len(self.scenes)))]
             rows = rng.integers(0, len(group), self.batch_size)
             batch = replace(batch, more=group.draw(rows))
+            looked = f"scene of {group.reader.card.name}"
+            self._drawn = [f"{name} (or {looked} {row})" for name, row in zip(self._drawn, rows)]
         return batch
+
+    def origin(self) -> list[str]:
+        """Which state each row of the batch drawn last is, and which scene is looked at beside it."""
+        return self._drawn
 
 
 def join(parts: list[DynamicsBatch]) -> DynamicsBatch:
@@ -139,13 +165,17 @@ class Dynamics:
         self.weights = {"events": 1.0, "there": 2.0, "heights": 0.2, "points": 0.5, "progress": 0.3}
 
     def __call__(self, batch: DynamicsBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        scenes = _other_light(batch.scenes, generator)
+        # randomness is drawn on the CPU, so that it is the same on every device
+        device = next(self.model.parameters()).device
+        light = _other_light(batch.scenes, generator)
         M, B = self.model.config.members, len(batch)
         # some states are told the true heights: what paths over them lead to is then learnt from the start
         told = torch.rand(B, generator=generator) < _TOLD
-        seen, foreseen = self.model(scenes, batch.path, (batch.heights, told))
         use = (torch.rand(M, B, generator=generator) >= self.left_out).float()
-        use = use / use.sum().clamp_min(1.0)
+        use = (use / use.sum().clamp_min(1.0)).to(device)
+        more = None if batch.more is None else (_other_light(batch.more[0], generator), batch.more[1])
+        batch = replace(batch, scenes=light, more=more).to(device)
+        seen, foreseen = self.model(batch.scenes, batch.path, (batch.heights, told.to(device)))
 
         def over_members(loss: Tensor) -> Tensor:
             """loss (M, B, ...), averaged over what each member learns from."""
@@ -161,9 +191,8 @@ class Dynamics:
         )
         layers, true = seen.layers, batch.heights
         if batch.more is not None:
-            more, more_heights = batch.more
-            layers = torch.cat([layers, self.model.see(_other_light(more, generator)).layers])
-            true = torch.cat([true, more_heights])
+            layers = torch.cat([layers, self.model.see(batch.more[0]).layers])
+            true = torch.cat([true, batch.more[1]])
         there = (true > PRESENT_M).float()
         logits, heights = layers.split(2, 1)
         wrong = (heights - true / HEIGHT_SCALE_M).abs() * there

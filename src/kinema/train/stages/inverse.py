@@ -6,7 +6,7 @@ Axes: B films, F pictures, V views, S image side, N control steps between two pi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -96,6 +96,9 @@ class FilmBatch:
     def __len__(self) -> int:
         return len(self.frames)
 
+    def to(self, device: torch.device) -> FilmBatch:
+        return FilmBatch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
 
 class FilmStream:
     """An endless stream of batches of short films; its state is a seed and a count, like the mixture's."""
@@ -109,20 +112,26 @@ class FilmStream:
         self.state = MixtureState(seed=seed, drawn=0)
         sizes = np.array([len(source) for source in sources], np.float64)
         self._shares = sizes / sizes.sum()
+        self._drawn: list[str] = []
 
     def draw(self) -> FilmBatch:
         rng = np.random.default_rng([self.state.seed, self.state.drawn])
         self.state = replace(self.state, drawn=self.state.drawn + 1)
         picks = np.bincount(rng.choice(len(self.sources), self.batch_size, p=self._shares))
-        parts = [
-            films(source, self.codecs[source.card.name], self.config, rng.integers(0, len(source), count),
-                  self.pictures)
-            for source, count in zip(self.sources, picks)
-            if count
-        ]  # fmt: skip
+        parts, self._drawn = [], []
+        for source, count in zip(self.sources, picks):
+            if count:
+                starts = rng.integers(0, len(source), count)
+                self._drawn += [f"{source.card.name}, picture {start} of its footage" for start in starts]
+                codec = self.codecs[source.card.name]
+                parts.append(films(source, codec, self.config, starts, self.pictures))
         return FilmBatch(
             **{name: torch.cat([getattr(part, name) for part in parts]) for name in FilmBatch.__annotations__}
         )
+
+    def origin(self) -> list[str]:
+        """Which footage each row of the batch drawn last begins in."""
+        return self._drawn
 
 
 def films(
@@ -160,8 +169,9 @@ class Inverse:
         self.weights = {"state": 1.0, "change": 1.0, "actions": 1.0}
 
     def __call__(self, batch: FilmBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        frames = spoil(batch.frames, generator)
-        reading = self.model(frames, batch.body)
+        batch = replace(batch, frames=spoil(batch.frames, generator))
+        batch = batch.to(next(self.model.parameters()).device)
+        reading = self.model(batch.frames, batch.body)
         return losses(reading, batch.state, batch.actions, (batch.state_mask, batch.action_mask))
 
 

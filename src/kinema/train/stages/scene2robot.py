@@ -53,12 +53,19 @@ class PairStream:
         """stream: which of `streams` processes draws; each draws other clips."""
         self.pairs, self.batch_size, self.stream, self.streams = pairs, batch_size, stream, streams
         self.state = MixtureState(seed=seed, drawn=0)
+        self._drawn: list[int] = []
 
     def draw(self) -> WorldBatch:
         rng = np.random.default_rng([self.state.seed, self.state.drawn])
         self.state = replace(self.state, drawn=self.state.drawn + 1)
         chosen = rng.integers(0, len(self.pairs), self.batch_size * self.streams)
-        return pair_batch(self.pairs, torch.from_numpy(chosen[self.stream :: self.streams].copy()))
+        rows = torch.from_numpy(chosen[self.stream :: self.streams].copy())
+        self._drawn = rows.tolist()
+        return pair_batch(self.pairs, rows)
+
+    def origin(self) -> list[str]:
+        """Which pair each row of the batch drawn last is."""
+        return [f"{self.pairs.card[row]}, pair {row}" for row in self._drawn]
 
 
 def pair_batch(pairs: Pairs, rows: Tensor) -> WorldBatch:

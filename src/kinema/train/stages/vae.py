@@ -33,14 +33,21 @@ class ClipStream:
         self.state = MixtureState(seed=seed, drawn=0)
         sizes = np.array([len(source) for source in sources], np.float64)
         self._shares = sizes / sizes.sum()
+        self._drawn: list[str] = []
 
     def draw(self) -> Tensor:
         rng = np.random.default_rng([self.state.seed, self.state.drawn, self.stream])
         self.state = replace(self.state, drawn=self.state.drawn + 1)
         source = self.sources[int(rng.choice(len(self.sources), p=self._shares))]
-        frames = source.frames(rng.integers(0, len(source), max(1, self.batch_size // source.views)))
+        rows = rng.integers(0, len(source), max(1, self.batch_size // source.views))
+        frames = source.frames(rows)
+        self._drawn = [f"{source.name}, clip {row}, view {v}" for row in rows for v in range(source.views)]
         begin = 1 + FRAMES_PER_LATENT * int(rng.integers((frames.shape[1] - 1) // FRAMES_PER_LATENT))
         return view_by_view(frames[:, [0, *range(begin, begin + FRAMES_PER_LATENT)]])
+
+    def origin(self) -> list[str]:
+        """Which clip and view each row of the batch drawn last is."""
+        return self._drawn
 
 
 class Reconstruction:

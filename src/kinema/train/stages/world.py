@@ -103,6 +103,7 @@ class LatentStream:
             raise KinemaError("a world model needs clips and at least one phase")
         self.latents, self.phases, self.batch_size = latents, phases, batch_size
         self.state, self.stream, self.streams = MixtureState(seed=seed, drawn=0), stream, streams
+        self._drawn: list[int] = []
         self._shares = {phase.name: _shares(phase, latents.card) for phase in phases}
 
     def phase(self) -> Phase:
@@ -122,7 +123,12 @@ class LatentStream:
         views = rng.choice(list(phase.views), p=list(phase.views.values()))
         chosen = rng.choice(len(self.latents), self.batch_size * self.streams, p=self._shares[phase.name])
         rows = torch.from_numpy(chosen[self.stream :: self.streams].copy())
+        self._drawn = rows.tolist()
         return batch_of(self.latents, rows, task, views)
+
+    def origin(self) -> list[str]:
+        """Which clip each row of the batch drawn last is."""
+        return [f"{self.latents.card[row]}, clip {row} of the latents" for row in self._drawn]
 
 
 def _shares(phase: Phase, card: np.ndarray) -> np.ndarray:

@@ -1,0 +1,40 @@
+"""Which rows of a batch hold numbers that are not finite, and where they come from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_NAMED = 3
+
+
+def blame(batch: Any, origin: Sequence[str]) -> str:
+    """One sentence. origin: for each row of the batch, what it was drawn from ("set, episode, frame")."""
+    bad = torch.zeros(len(origin), dtype=torch.bool)
+    for tensor in _tensors(batch):
+        if tensor.is_floating_point() and len(tensor) == len(origin):
+            bad |= ~torch.isfinite(tensor.detach().cpu()).flatten(1).all(1)
+    rows = [name for name, is_bad in zip(origin, bad.tolist()) if is_bad]
+    if rows:
+        more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
+        return f"not finite in the data: {'; '.join(rows[:_NAMED])}{more}"
+    shares = Counter(name.split(", ")[0] for name in origin)
+    drawn = ", ".join(f"{name} ({count})" for name, count in shares.items())
+    return f"every number of the batch is finite; its rows are of {drawn}"
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        if value.ndim:
+            yield value
+    elif is_dataclass(value):
+        for each in fields(value):
+            yield from _tensors(getattr(value, each.name))
+    elif isinstance(value, (tuple, list)):
+        for inner in value:
+            yield from _tensors(inner)
