@@ -68,7 +68,7 @@ class RunRecord:
         for name in sorted({*stored.assets, *self.assets}):
             if stored.assets.get(name) != self.assets.get(name):
                 raise KinemaError(
-                    f"{name} was made anew and is not the checkpoint's, which gives its weights their meaning; "
+                    f"{name} was made anew and is not what the checkpoint's weights were trained with; "
                     f"build the training with resume=True, which reads it back"
                 )
         return [*_changes(stored.noted, self.noted), *_data_changes(stored.data, self.data)]
