@@ -255,7 +255,7 @@ def test_units_of_the_other_followers(tmp_path: Path, kind: str) -> None:
     assert {k: v for k, v in names.items() if "gripper" in k} == {f"{s}gripper.pos": "percent" for s in sides}
     body = {v for k, v in names.items() if "gripper" not in k}
     assert body == {"range_m100_100" if kind == "koch_follower" else "deg"}
-    robot.torque_on_exit = True
-    assert robot.torque_on_exit
+    robot.keep_torque = True
+    assert robot.keep_torque
     parts = [robot.inner] if len(sides) == 1 else [robot.inner.left_arm, robot.inner.right_arm]
     assert not any(part.config.disable_torque_on_disconnect for part in parts)

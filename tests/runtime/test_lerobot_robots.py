@@ -103,11 +103,8 @@ def test_torque_at_the_end_is_the_cards(keep: bool, wrapped: bool) -> None:
 
 
 def with_torque(keep: bool) -> Any:
-    if "torque_on_exit" not in type(SO101.hold).model_fields:
-        if not keep:
-            pytest.skip("the card has no such field")
-        return SO101
-    return SO101.model_copy(update={"hold": SO101.hold.model_copy(update={"torque_on_exit": keep})})
+    hold = SO101.hold.model_copy(update={"torque_on_exit": "hold" if keep else "off"})
+    return SO101.model_copy(update={"hold": hold})
 
 
 @pytest.mark.parametrize(
@@ -169,7 +166,7 @@ def test_two_arms_have_their_keys_units_and_torque() -> None:
     }
     with pytest.raises(KinemaError, match="'left_forearm_roll'"):
         wiring_for(card, robot, Plan(channels=channels))
-    robot.torque_on_exit = True
+    robot.keep_torque = True
     robot.connect()
     robot.disconnect()
     assert arms[0].torque

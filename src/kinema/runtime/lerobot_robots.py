@@ -53,13 +53,13 @@ class LerobotRobot:
         return bool(self.inner.is_connected)
 
     @property
-    def torque_on_exit(self) -> bool:
+    def keep_torque(self) -> bool:
         """Whether the motors keep their torque at `disconnect`; lerobot's own default is that they do not."""
         configs = [getattr(part, "config", None) for _, part in parts_of(self.inner)]
         return not any(getattr(config, "disable_torque_on_disconnect", False) for config in configs)
 
-    @torque_on_exit.setter
-    def torque_on_exit(self, keep: bool) -> None:
+    @keep_torque.setter
+    def keep_torque(self, keep: bool) -> None:
         say_torque(self.inner, keep)
 
     def connect(self, calibrate: bool = True) -> None:

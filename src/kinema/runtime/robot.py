@@ -30,7 +30,7 @@ class Robot(Protocol):
 
     units:          the unit of each key (a name of `wiring.UNITS` or a `Unit`); without it a wiring file is
                     needed
-    torque_on_exit: set before the robot connects and again before it disconnects, to what the card says:
+    keep_torque: set before the robot connects and again before it disconnects, to what the card says:
                     whether the motors keep their torque when the driver lets go
     """
 
@@ -214,7 +214,7 @@ class Body:
                 )
 
     def _say_torque(self) -> None:
-        say_torque(self.robot, getattr(self.card.hold, "torque_on_exit", True))
+        say_torque(self.robot, self.card.hold.torque_on_exit == "hold")
 
     def _leave(self) -> None:
         if self.robot.is_connected:
@@ -224,8 +224,8 @@ class Body:
 
 def say_torque(robot: Any, keep: bool) -> None:
     """Tell a driver whether its motors keep their torque when it lets go, if it can choose."""
-    if hasattr(robot, "torque_on_exit"):
-        robot.torque_on_exit = keep
+    if hasattr(robot, "keep_torque"):
+        robot.keep_torque = keep
         return
     for _, part in parts_of(robot):
         config: Any = getattr(part, "config", None)

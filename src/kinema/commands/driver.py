@@ -1,0 +1,113 @@
+"""`--driver`: a robot made from a name on the command line, with its settings."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kinema.schema import KinemaError
+
+if TYPE_CHECKING:
+    from kinema.runtime.robot import Robot
+
+LEROBOT = "lerobot"
+MEMBERS = (
+    "name", "observation_features", "action_features", "is_connected", "connect", "get_observation",
+    "send_action", "disconnect",
+)  # fmt: skip
+
+DriverConfig = Annotated[
+    Path | None,
+    typer.Option(help="YAML with the driver's settings: port, id, cameras, ... as lerobot's configuration."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="One setting of the driver, key=value; a dot goes deeper. May be repeated."),
+]
+
+
+def make_driver(name: str, config: Path | None = None, settings: Sequence[str] = ()) -> Robot:
+    """`lerobot:TYPE`, or `module:callable` from the current folder or an installed package.
+
+    config, settings: of lerobot's configuration, or keyword arguments of the callable.
+    Raises KinemaError when there is no such driver or it refuses them.
+    """
+    module, _, attribute = name.partition(":")
+    given = _merged(_read(config) if config else {}, settings)
+    if module == LEROBOT:
+        from kinema.runtime.lerobot_robots import make
+
+        return make(attribute, given)
+    robot = _called(name, _found(name, module, attribute), given)
+    if lacking := [member for member in MEMBERS if not hasattr(robot, member)]:
+        raise KinemaError(
+            f"driver {name!r} made a {type(robot).__name__} without {', '.join(lacking)}; a driver has the "
+            "members of kinema.runtime.robot.Robot"
+        )
+    return robot  # type: ignore[no-any-return]
+
+
+def _found(name: str, module: str, attribute: str) -> Any:
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # last, so that a file here hides no package
+    try:
+        made = import_module(module)
+        for part in attribute.split("."):
+            made = getattr(made, part)
+    except (ImportError, AttributeError, ValueError, SyntaxError) as error:
+        raise KinemaError(
+            f"no driver {name!r} ({error}); write module:callable of a file in the current folder or of an "
+            f"installed package, or {LEROBOT}:TYPE"
+        ) from None
+    return made
+
+
+def _called(name: str, make: Any, given: Mapping[str, Any]) -> Any:
+    if not callable(make):
+        raise KinemaError(f"driver {name!r} is a {type(make).__name__}, nothing that makes a robot")
+    try:
+        signature(make).bind(**given)
+    except (TypeError, ValueError) as error:
+        raise KinemaError(
+            f"driver {name!r} cannot be made with the settings {dict(given)}: {error}"
+        ) from None
+    return make(**given)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    from kinema.card.strict_yaml import MAX_BYTES, StrictYamlError, read_mapping
+
+    try:
+        with path.open("rb") as file:
+            return read_mapping(file.read(MAX_BYTES + 1), "driver's configuration")
+    except StrictYamlError as error:
+        raise KinemaError(f"{path}: {error}") from None
+
+
+def _merged(tree: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """The configuration with each `a.b=value` put in; a value is YAML: a number, true, text, [a, list]."""
+    from kinema.card.strict_yaml import StrictYamlError, read_mapping
+
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        if not equals or not all(path.split(".")):
+            raise KinemaError(f"--set {setting!r}: write key=value, or outer.inner=value")
+        try:
+            value = read_mapping(f"value: {text}".encode(), "setting")["value"]
+        except StrictYamlError as error:
+            raise KinemaError(f"--set {setting!r}: {error}") from None
+        *outer, last = path.split(".")
+        node = tree
+        for part in outer:
+            node = node.setdefault(part, {})
+            if not isinstance(node, dict):
+                raise KinemaError(f"--set {setting!r}: {part!r} is {node!r} already, nothing with parts")
+        node[last] = value
+    return tree
