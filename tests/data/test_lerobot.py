@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kinema.card.load import load_card
 from kinema.data.lerobot import Dataset
+from kinema.data.lerobot_write import Writer
 from kinema.schema import KinemaError
 
 
@@ -209,3 +211,19 @@ def test_a_cut_video_is_refused_by_name(tmp_path, recorded_once):
     _cut(root, "videos/*front/*/*.mp4")
     with pytest.raises(KinemaError, match=r"front.*file-000.mp4"):
         Dataset.open(root).frames("front", np.arange(24))
+
+
+def test_pictures_may_be_of_the_cameras_own_sizes(tmp_path: Path) -> None:
+    card = load_card("panda")
+    sizes = {name: (24 + 8 * i, 48) for i, name in enumerate(card.camera_names)}
+    with Writer(tmp_path, card=card, image_size=sizes) as writer:
+        episode = {"state": np.zeros((4, 7)), "action": np.zeros((4, 7)), "task": "stand"}
+        pictures = {name: np.full((4, *size, 3), 90, np.uint8) for name, size in sizes.items()}
+        writer.add_episode(images=pictures, **episode)
+        with pytest.raises(KinemaError, match=r"need uint8 \(4, 24, 48, 3\)"):
+            writer.add_episode(images={n: p[:, :8] for n, p in pictures.items()}, **episode)
+    with pytest.raises(KinemaError, match="size of"):
+        Writer(tmp_path, card=card, image_size=24, resume=True)
+    with Writer(tmp_path, card=card, image_size=sizes, resume=True) as writer:
+        writer.add_episode(images=pictures, **episode)
+    assert Dataset.open(tmp_path).num_episodes == 2

@@ -30,7 +30,7 @@ from kinema.data.metadata import (
     STATS,
     SUCCESS,
 )
-from kinema.data.recording import Features, Recording, check_fits, vectors_of
+from kinema.data.recording import Features, ImageSize, Recording, check_fits, vectors_of
 from kinema.data.statistics import Accumulator, ImageAccumulator, Statistics
 from kinema.data.video import FAITHFUL, Encoding, encode, probe
 from kinema.schema import KinemaError
@@ -50,7 +50,7 @@ class Writer:
         root: Path,
         *,
         card: EmbodimentCard,
-        image_size: int,
+        image_size: ImageSize,
         features: Mapping[str, Sequence[str]] | None = None,
         resume: bool = False,
         encoding: Encoding = FAITHFUL,
@@ -91,7 +91,7 @@ class Writer:
     ) -> None:
         """Record one episode of T frames; it survives a kill or power cut from the moment this returns.
 
-        images:   uint8 (T, H, W, 3) by camera name, H = W = image_size
+        images:   uint8 (T, H, W, 3) by camera name, of image_size
         state:    (T, S) in the order of the card's states
         action:   (T, D) in the order of the card's actions; `executed` (T, D) what was really sent
         points:   (T, V, P, 3): u, v in [0, 1] and visible, for every camera in the card's order

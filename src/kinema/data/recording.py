@@ -14,14 +14,18 @@ from kinema.data.metadata import ACTION, EXECUTED, IMAGE_PREFIX, POINTS, STATE, 
 from kinema.schema import KinemaError
 
 Features = dict[str, dict[str, Any]]
+ImageSize = int | tuple[int, int] | Mapping[str, int | tuple[int, int]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """A body, the side of its square pictures in pixels, and extra columns with their channels' names."""
+    """A body, the size of its pictures and extra columns with their channels' names.
+
+    image_size: the side of square pictures, or (height, width), in pixels; of all cameras, or by camera
+    """
 
     card: EmbodimentCard
-    image_size: int
+    image_size: ImageSize
     extra: Mapping[str, Sequence[str]]
 
     def __post_init__(self) -> None:
@@ -40,8 +44,8 @@ class Recording:
             raise KinemaError("an episode needs at least one frame")
         if set(images) != set(self.card.camera_names):
             raise KinemaError(f"images must be of the cameras {self.card.camera_names}; got {sorted(images)}")
-        shape = (length, self.image_size, self.image_size, 3)
         for name, frames in images.items():
+            shape = (length, *self.shape(name))
             if frames.dtype != np.uint8 or frames.shape != shape:
                 raise KinemaError(f"camera {name!r}: need uint8 {shape}; got {frames.dtype} {frames.shape}")
         columns = {}
@@ -55,6 +59,12 @@ class Recording:
                 raise KinemaError(f"{name}: non-finite value in frame {row}")
         return columns
 
+    def shape(self, camera: str) -> tuple[int, int, int]:
+        """(height, width, 3) of this camera's pictures."""
+        size = self.image_size[camera] if isinstance(self.image_size, Mapping) else self.image_size
+        height, width = (size, size) if isinstance(size, int) else size
+        return height, width, 3
+
     def features(self, columns: Mapping[str, np.ndarray]) -> Features:
         """The features that a data set declares whose first episode has these columns."""
         actions = [channel.name for channel in self.card.actions]
@@ -64,11 +74,10 @@ class Recording:
         if POINTS in columns:
             names[POINTS] = _point_names(self.card.camera_names, columns[POINTS].shape[1])
         names |= self.extra
-        size = self.image_size
         features: dict[str, dict[str, Any]] = {
             IMAGE_PREFIX + camera: {
                 "dtype": "video",
-                "shape": [size, size, 3],
+                "shape": list(self.shape(camera)),
                 "names": ["height", "width", "channels"],
             }
             for camera in self.card.camera_names
@@ -94,8 +103,8 @@ class Recording:
                 sorted(self.extra),
             ),
         }
-        for key in cameras:
-            size = [self.image_size, self.image_size, 3]
+        for name, key in zip(self.card.camera_names, cameras):
+            size = list(self.shape(name))
             expected[f"size of {key}"] = (list(features.get(key, {}).get("shape", [])), size)
         for what, (old, new) in expected.items():
             if old != new:
