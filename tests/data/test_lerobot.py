@@ -183,8 +183,8 @@ def _edit_info(root, **change):
     ("damage", "message"),
     [
         (lambda r: _edit_info(r, codebase_version="v4.7"), "unknown version 'v4.7'"),
-        (lambda r: _edit_info(r, fps=0), "fps must be a positive number"),
-        (lambda r: _edit_info(r, total_episodes=9), "counts 9 episodes, meta/episodes holds 4"),
+        (lambda r: _edit_info(r, fps=0), "info.json: fps is 0"),
+        (lambda r: _edit_info(r, total_episodes=9), "total_episodes is 9, meta/episodes holds 4"),
         (
             lambda r: (r / "meta/info.json").write_text('{"codebase_version": "v3'),
             "info.json is not valid JSON",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -226,6 +226,7 @@ def _metaworld_tasks(names: Sequence[str], noise: float) -> list[Task]:
     epilog=examples(
         "kinema data inspect data/tabletop/panda --out out/panda.html",
         "kinema data inspect data/tabletop/panda --rerun 3",
+        "kinema data inspect data/theirs --map action=actions,observation.state=state,front=image",
     ),
 )
 def inspect(
@@ -238,19 +239,24 @@ def inspect(
         Path | None,
         typer.Option(help="With --rerun: write a recording (.rrd) instead of opening the viewer."),
     ] = None,
+    mapped: Annotated[
+        str,
+        typer.Option("--map", help="Other names, e.g. action=actions,observation.state=joint1+joint2."),
+    ] = "",
 ) -> None:
     """Write a page with pictures, plots, instructions and faults; or show an episode in rerun."""
     from kinema.data.inspect import inspect as write_page
     from kinema.data.inspect import open_in_rerun
 
+    columns = _columns(mapped)
     if rerun is not None:
-        open_in_rerun(folder, rerun, save_to=save)
+        open_in_rerun(folder, rerun, save_to=save, columns=columns)
         print(f"episode {rerun}: {save or 'in the viewer'}")
         return
     if save is not None:
         raise KinemaError("--save belongs to --rerun; a page is written with --out")
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_page(folder, out)
+    write_page(folder, out, columns=columns)
     print(f"page: {out}")
 
 
@@ -260,18 +266,20 @@ def verify(
     fast: Annotated[bool, typer.Option("--fast", help="Do not decode the pictures.")] = False,
 ) -> None:
     """Name every fault: files, videos, indices, times, values, statistics. Exit code 1 when there is one."""
-    from kinema.data.verify import verify as faults_of
+    from kinema.data.verify import Kind, examine
 
     if not folder.is_dir():
         raise KinemaError(f"{folder} is not a folder; expected a LeRobot data set")
-    faults = faults_of(folder, decode=not fast)
-    for fault in faults:
+    told = examine(folder, decode=not fast)
+    for fault in told:
         print(fault)
+    faults = [fault for fault in told if fault.kind != Kind.REMARK]
     if not faults:
         print(f"{folder} is sound")
         return
+    count = f"{len(faults)} fault{'s' * (len(faults) > 1)}"
     mendable = sum(fault.repairable for fault in faults)
-    print(f"{len(faults)} fault{'s' * (len(faults) > 1)}; `kinema data repair {folder}` can mend {mendable}")
+    print(f"{count}; `kinema data repair {folder}` can mend {mendable}" if mendable else count)
     raise typer.Exit(1)
 
 
@@ -309,6 +317,7 @@ def stats(
 
     from kinema.data.lerobot import Dataset
     from kinema.data.measure import measure, write_statistics
+    from kinema.data.metadata import channel_names
 
     dataset = Dataset.open(folder)
     measured = write_statistics(folder) if write else measure(dataset)
@@ -316,7 +325,7 @@ def stats(
     columns = ("min", "q01", "q50", "q99", "max", "mean", "std")
     rows = []
     for feature, values in measured.items():
-        names = channel_names(dataset.metadata.features[feature], len(np.ravel(values["mean"])))
+        names = channel_names(dataset.metadata.features[feature])
         for channel, *numbers in zip(names, *(np.ravel(values[column]) for column in columns)):
             rows.append((feature, channel, *(f"{number:.4g}" for number in numbers)))
     print(table(rows, ("feature", "channel", *columns)))
@@ -359,9 +368,12 @@ def annotate(
         raise typer.Exit(1)
 
 
-def channel_names(feature: Mapping[str, Any], channels: int) -> list[str]:
-    """Names of a feature's channels; pictures have red, green and blue."""
-    if feature["dtype"] in ("video", "image"):
-        return ["red", "green", "blue"][:channels]
-    names = feature.get("names")
-    return list(names) if names and len(names) == channels else [str(i) for i in range(channels)]
+def _columns(mapped: str) -> dict[str, list[str]]:
+    """`action=actions,observation.state=shoulder+elbow` as the columns of each name."""
+    columns = {}
+    for part in words(mapped):
+        name, given, sources = part.partition("=")
+        if not name.strip() or not given or not all(s.strip() for s in sources.split("+")):
+            raise KinemaError(f"--map {part!r}: write NAME=COLUMN, or NAME=COLUMN+COLUMN for several")
+        columns[name.strip()] = [source.strip() for source in sources.split("+")]
+    return columns

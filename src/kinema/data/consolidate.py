@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kinema.data import checksums
 from kinema.data import schema_v30 as v30
+from kinema.data.columns import replaced, write_table, writer
+from kinema.data.info import place_of, read_info
 from kinema.data.journal import Transaction
-from kinema.data.metadata import read_info
 from kinema.data.video import join, probe
 
 _EPISODES_PER_METADATA_FILE = 4000
@@ -29,44 +32,55 @@ class _Source:
 def consolidate(root: Path) -> None:
     """Rewrite the v3.0 data set at `root` with as few files as its size limits allow."""
     info = read_info(root)
-    meta_paths = sorted((root / "meta/episodes").glob("*/*.parquet"))
-    rows: list[Row] = [row for path in meta_paths for row in v30.read_table(path).to_pylist()]
-    rows = rows[: info["total_episodes"]]
+    table = v30.read_episode_table(root).slice(0, info["total_episodes"])
+    places = [name for name in table.column_names if name.startswith(("data/", "videos/", "meta/episodes/"))]
+    rows: list[Row] = table.select([*places, "length"]).to_pylist()
     change = Transaction(root)
     try:
-        old = {str(path.relative_to(root)) for path in meta_paths}
+        old = {str(path.relative_to(root)) for path in v30.episode_files(root)}
         kept: set[str] = set()
-        old |= _join_data(root, change, rows, kept)
+        old |= _join_data(root, change, rows, info["data_path"], kept)
         for key, feature in info["features"].items():
             if feature["dtype"] == "video":
-                old |= _join_videos(root, change, rows, key, info["fps"], kept)
+                old |= _join_videos(root, change, rows, key, info, kept)
         for number, start in enumerate(range(0, len(rows), _EPISODES_PER_METADATA_FILE)):
-            part = rows[start : start + _EPISODES_PER_METADATA_FILE]
             place = v30.chunk_and_file(number)
-            for row in part:
+            part = table.slice(start, _EPISODES_PER_METADATA_FILE)
+            moved = rows[start : start + _EPISODES_PER_METADATA_FILE]
+            for row in moved:
                 row |= {f"meta/episodes/{key}": value for key, value in place.items()}
-            pq.write_table(v30.episode_table(part), change.path(v30.EPISODES_PATH.format(**place)))
+            write_table(_with_places(part, moved), change.path(v30.EPISODES_PATH.format(**place)))
+        old |= set(checksums.stage_all(change, root, kept))
         change.commit(remove=tuple(old - kept))
     except BaseException:
         change.abandon()
         raise
 
 
-def _join_data(root: Path, change: Transaction, rows: list[Row], kept: set[str]) -> set[str]:
+def _with_places(table: pa.Table, rows: Sequence[Row]) -> pa.Table:
+    """The episode table with the places that its rows have now, every column of the type it had."""
+    columns = {}
+    for name in rows[0]:
+        kind = table.schema.field(name).type if name in table.column_names else pa.int64()
+        columns[name] = pa.array([row[name] for row in rows], kind)
+    return replaced(table, columns)
+
+
+def _join_data(root: Path, change: Transaction, rows: list[Row], template: str, kept: set[str]) -> set[str]:
     """Returns the old files; adds to `kept` those that stay as they are."""
-    sources = _sources(rows, lambda row: v30.DATA_PATH.format(**_place(row, "data/")))
+    sources = _sources(rows, lambda row: place_of(template, _place(row, "data/")))
     for number, group in enumerate(_grouped(root, sources, v30.DATA_FILE_MB)):
         place = v30.chunk_and_file(number)
-        target = v30.DATA_PATH.format(**place)
+        target = place_of(template, place)
         if [source.path for source in group] == [target]:
             kept.add(target)
             continue
         schema = pq.read_schema(root / group[0].path)
-        with pq.ParquetWriter(change.path(target), schema, compression="snappy") as writer:
+        with writer(change.path(target), schema) as joined:
             for source in group:
-                with pq.ParquetFile(root / source.path) as file:
-                    for episode in range(file.num_row_groups):
-                        writer.write_table(file.read_row_group(episode))
+                with pq.ParquetFile(root / source.path, page_checksum_verification=True) as file:
+                    for part in range(file.num_row_groups):
+                        joined.write_table(file.read_row_group(part).select(schema.names).cast(schema))
         for source in group:
             for row in source.rows:
                 row |= {f"data/{key}": value for key, value in place.items()}
@@ -74,19 +88,23 @@ def _join_data(root: Path, change: Transaction, rows: list[Row], kept: set[str])
 
 
 def _join_videos(
-    root: Path, change: Transaction, rows: list[Row], key: str, fps: float, kept: set[str]
+    root: Path, change: Transaction, rows: list[Row], key: str, info: Mapping[str, Any], kept: set[str]
 ) -> set[str]:
-    prefix = f"videos/{key}/"
-    sources = _sources(rows, lambda row: v30.VIDEO_PATH.format(video_key=key, **_place(row, prefix)))
-    settings = {source.path: probe(root / source.path).settings for source in sources}
-    groups = _grouped(root, sources, v30.VIDEO_FILE_MB, kind=lambda source: settings[source.path])
+    prefix, fps = f"videos/{key}/", float(info["fps"])
+
+    def path_of(place: Mapping[str, int]) -> str:
+        return place_of(info["video_path"], {**place, "video_key": key})
+
+    sources = _sources(rows, lambda row: path_of(_place(row, prefix)))
+    streams = {source.path: probe(root / source.path) for source in sources}
+    groups = _grouped(root, sources, v30.VIDEO_FILE_MB, kind=lambda source: streams[source.path].settings)
     for number, group in enumerate(groups):
         place = v30.chunk_and_file(number)
-        target = v30.VIDEO_PATH.format(video_key=key, **place)
+        target = path_of(place)
         if [source.path for source in group] == [target]:
             kept.add(target)
             continue
-        lengths = [round(max(row[f"{prefix}to_timestamp"] for row in s.rows) * fps) for s in group]
+        lengths = [len(streams[source.path].times_s) for source in group]
         join([root / source.path for source in group], change.path(target), fps, lengths)
         frames_before = 0
         for source, length in zip(group, lengths):

@@ -17,9 +17,9 @@ from PIL import Image, ImageDraw
 
 from kinema.card.card import Channel, EmbodimentCard
 from kinema.card.load import card_names, load_card
-from kinema.data.lerobot import Dataset
-from kinema.data.metadata import ACTION, STATE
-from kinema.data.verify import Fault, verify
+from kinema.data.lerobot import Columns, Dataset
+from kinema.data.metadata import ACTION, STATE, channel_names
+from kinema.data.verify import Fault, Kind, examine
 from kinema.schema import KinemaError
 
 _PICTURED, _PLOTTED, _LISTED_TASKS = 8, 5, 15
@@ -27,14 +27,22 @@ _COLOURS = ("#1f6feb", "#d4572a", "#1a7f37", "#8250df", "#b08800")
 _POINT_COLOURS = ((255, 255, 255), (255, 220, 0))  # the thing, the place it goes to
 
 
-def inspect(root: Path, out_html: Path, *, card: EmbodimentCard | None = None, decode: bool = False) -> None:
+def inspect(
+    root: Path,
+    out_html: Path,
+    *,
+    card: EmbodimentCard | None = None,
+    decode: bool = False,
+    columns: Columns | None = None,
+) -> None:
     """Write the page: facts, faults, instructions, lengths, pictures, plots against the card's limits.
 
     card: whose limits to compare with; the shipped card of that name if None.
-    decode: also decode every picture when looking for faults. Raises KinemaError when the data set cannot
-    be read at all; its message names the fault.
+    decode: also decode every picture when looking for faults. columns: other names of columns and cameras
+    (see `Dataset.open`). Values that are not finite are shown; any other fault that would be read wrongly
+    raises KinemaError, as opening does, and so does a set without an episode.
     """
-    dataset = Dataset.open(root)
+    dataset = Dataset.open(root, columns=columns, finite=False)
     if not dataset.num_episodes:
         raise KinemaError(f"{root} holds no episode; there is nothing to see")
     card = card or _card_of(dataset)
@@ -45,7 +53,7 @@ def inspect(root: Path, out_html: Path, *, card: EmbodimentCard | None = None, d
             f"LeRobot data set {dataset.metadata.version} of {dataset.card_name or 'an unknown body'}"
         ),
         "facts": _facts(dataset),
-        "faults": _faults(verify(dataset.root, decode=decode)),
+        "faults": _faults(examine(dataset.root, decode=decode)),
         "tasks": _tasks(dataset),
         "lengths": _lengths(dataset),
         "points_note": "Ringed: the thing to act on (white), where it goes (yellow)."
@@ -54,7 +62,7 @@ def inspect(root: Path, out_html: Path, *, card: EmbodimentCard | None = None, d
         "episodes": "".join(_episode(dataset, int(e)) for e in _spread(dataset.num_episodes, _PICTURED)),
         "plot_note": f"Episodes {', '.join(map(str, plotted))}; dashed: limits of the card.",
         "state": _plots(dataset, STATE, dataset.state, card.states if card else None, plotted),
-        "action": _plots(dataset, ACTION, dataset.action, card.actions if card else None, plotted),
+        "action": _plots(dataset, ACTION, _action(dataset), card.actions if card else None, plotted),
         "limits_note": "Values beyond the card's limits are red." if card else _no_card_note(dataset),
         "channels": _channels(dataset, card),
     }
@@ -63,14 +71,16 @@ def inspect(root: Path, out_html: Path, *, card: EmbodimentCard | None = None, d
     out_html.write_text(page, encoding="utf-8")
 
 
-def open_in_rerun(root: Path, episode: int, *, save_to: Path | None = None) -> None:
+def open_in_rerun(
+    root: Path, episode: int, *, save_to: Path | None = None, columns: Columns | None = None
+) -> None:
     """Show an episode in rerun's viewer, or write it as a recording when `save_to` is given.
 
     Raises KinemaError for an unknown episode, ModuleNotFoundError without rerun-sdk (extra `view`).
     """
     import rerun as rr
 
-    dataset = Dataset.open(root)
+    dataset = Dataset.open(root, columns=columns, finite=False)
     if not 0 <= episode < dataset.num_episodes:
         raise KinemaError(f"{root} has no episode {episode}; choices: 0 … {dataset.num_episodes - 1}")
     recording = rr.RecordingStream("kinema", make_default=False)
@@ -80,18 +90,19 @@ def open_in_rerun(root: Path, episode: int, *, save_to: Path | None = None) -> N
         recording.save(str(save_to))
     first, end = (int(i) for i in dataset.episode_bounds[episode])
     recording.log("instruction", rr.TextDocument(_task_of(dataset, episode)), static=True)
-    pictures = {camera: dataset.frames(camera, np.arange(first, end)) for camera in dataset.camera_names}
     signals = {
         f"{kind}/{name}": values[first:end, i]
-        for kind, key, values in (("state", STATE, dataset.state), ("action", ACTION, dataset.action))
-        for i, name in enumerate(_channel_names(dataset, key))
+        for kind, key, values in (("state", STATE, dataset.state), ("action", ACTION, _action(dataset)))
+        for i, name in enumerate(_names(dataset, key))
     }
     for step in range(end - first):
         recording.set_time("time", duration=step / dataset.fps)
-        for view, (camera, frames) in enumerate(pictures.items()):
-            recording.log(f"camera/{camera}", rr.Image(frames[step]))
+        for view, camera in enumerate(dataset.camera_names):
+            (picture,) = dataset.frames(camera, [first + step])
+            deep = dataset.is_depth(camera)
+            recording.log(f"camera/{camera}", rr.DepthImage(picture) if deep else rr.Image(picture))
             if dataset.points is not None:
-                size = np.array(frames.shape[2:0:-1])
+                size = np.array(picture.shape[1::-1])
                 seen = dataset.points[first + step, view]
                 recording.log(
                     f"camera/{camera}/points", rr.Points2D(seen[seen[:, 2] > 0.5, :2] * size, radii=2)
@@ -108,8 +119,13 @@ def _card_of(dataset: Dataset) -> EmbodimentCard | None:
     if dataset.card_name not in card_names():
         return None
     card = load_card(dataset.card_name)
-    channels = (dataset.state.shape[1], dataset.action.shape[1])
+    channels = (dataset.state.shape[1], _action(dataset).shape[1])
     return card if channels == (len(card.states), len(card.actions)) else None
+
+
+def _action(dataset: Dataset) -> np.ndarray:
+    """The actions (N, D); without channels where the set has none under that name."""
+    return dataset.action if dataset.has_action else np.zeros((dataset.num_frames, 0), np.float32)
 
 
 def _no_card_note(dataset: Dataset) -> str:
@@ -124,13 +140,9 @@ def _task_of(dataset: Dataset, episode: int) -> str:
     return dataset.tasks[int(dataset.task_index[dataset.episode_bounds[episode, 0]])]
 
 
-def _channel_names(dataset: Dataset, key: str) -> list[str]:
-    feature = dataset.metadata.features.get(key, {"names": None, "shape": [0]})
-    width = int(np.prod(feature["shape"], dtype=int))
-    names = feature.get("names")
-    if isinstance(names, dict):  # some writers nest the names one level deeper
-        names = next(iter(names.values()), None)
-    return list(names) if names and len(names) == width else [str(i) for i in range(width)]
+def _names(dataset: Dataset, key: str) -> list[str]:
+    feature = dataset.metadata.features.get(key)
+    return [] if feature is None else channel_names(feature)
 
 
 # -- pieces of the page, each a string of HTML
@@ -160,10 +172,11 @@ def _payload(root: Path) -> list[Path]:
 
 
 def _faults(faults: Sequence[Fault]) -> str:
-    if not faults:
-        return '<p class="sound">None found.</p>'
     items = "".join(f"<li>{html.escape(str(fault))}</li>" for fault in faults)
-    return f'<ul class="faults">{items}</ul>'
+    listed = f'<ul class="faults">{items}</ul>' if items else ""
+    if all(fault.kind == Kind.REMARK for fault in faults):
+        return f'<p class="sound">None found.</p>{listed}'
+    return listed
 
 
 def _tasks(dataset: Dataset) -> str:
@@ -201,7 +214,11 @@ def _episode(dataset: Dataset, episode: int) -> str:
     chosen = np.array([first, (first + end - 1) // 2, end - 1])
     strips = []
     for view, camera in enumerate(dataset.camera_names):
-        pictures = dataset.frames(camera, chosen)
+        try:
+            pictures = dataset.frames(camera, chosen)
+        except KinemaError as error:
+            strips.append(f'<p class="soft">{html.escape(camera)}: {html.escape(str(error))}</p>')
+            continue
         figures = []
         for picture, frame in zip(pictures, chosen):
             seen = dataset.points[frame, view] if dataset.points is not None else np.zeros((0, 3))
@@ -219,7 +236,10 @@ def _episode(dataset: Dataset, episode: int) -> str:
 
 def _ringed(picture: np.ndarray, points: np.ndarray) -> Image.Image:
     """The picture, enlarged if small, with a ring around each visible point (u, v, visible)."""
-    image = Image.fromarray(picture)
+    if picture.dtype != np.uint8:  # distances: from the nearest, dark, to the furthest
+        span = max(int(np.ptp(picture)), 1)
+        picture = ((picture[..., 0] - picture.min()) * (255 / span)).astype(np.uint8)
+    image = Image.fromarray(picture).convert("RGB")
     scale = max(1, round(288 / image.height))
     image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
     draw = ImageDraw.Draw(image)
@@ -242,7 +262,7 @@ def _plots(
     dataset: Dataset, key: str, values: np.ndarray, channels: Sequence[Channel] | None, episodes: np.ndarray
 ) -> str:
     """Small multiples: one panel per channel, one line per episode, the card's limits dashed."""
-    names = _channel_names(dataset, key)
+    names = _names(dataset, key)
     if not names:
         return "<p>none</p>"
     columns = min(4, len(names))
@@ -286,16 +306,20 @@ def _svg(figure: Figure) -> str:
 
 
 def _channels(dataset: Dataset, card: EmbodimentCard | None) -> str:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for key, values, channels in (
         (STATE, dataset.state, card.states if card else None),
-        (ACTION, dataset.action, card.actions if card else None),
+        (ACTION, _action(dataset), card.actions if card else None),
     ):
-        for i, name in enumerate(_channel_names(dataset, key)):
+        for i, name in enumerate(_names(dataset, key)):
             column = values[:, i]
             low, high = channels[i].range if channels else (-np.inf, np.inf)
             slack = 1e-4 * max(1.0, abs(low), abs(high)) if channels else 0.0
-            quantiles = np.nanquantile(column, [0, 0.01, 0.5, 0.99, 1])
+            column = column[np.isfinite(column)]
+            if not len(column):
+                rows.append((f"{key}: {name}", "–", "–", "–", "–", "–", "no finite value"))
+                continue
+            quantiles = np.quantile(column, [0, 0.01, 0.5, 0.99, 1])
             cells = [f"{v:.4g}" for v in quantiles]
             cells[0] = ("!" if quantiles[0] < low - slack else "") + cells[0]  # "!": shown in red
             cells[4] = ("!" if quantiles[4] > high + slack else "") + cells[4]

@@ -13,16 +13,22 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from kinema.schema import KinemaError
 
 HIDDEN = ".kinema"  # folder below the data set for what is not part of the format: journal, caches, backups
 _STAGING = f"{HIDDEN}/staging"
 _JOURNAL = f"{HIDDEN}/journal"
+_LOCK = f"{HIDDEN}/writer.lock"
 _REMOVE = "remove.json"  # inside the journal: files of the old state that the new state no longer has
+
+
+R = TypeVar("R")
 
 
 class Transaction:
@@ -51,6 +57,10 @@ class Transaction:
         self._staging.rename(self._root / _JOURNAL)
         _flush(self._root / HIDDEN)
         recover(self._root)
+
+    def staged(self) -> list[str]:
+        """The files of the change so far, as paths below the data set."""
+        return sorted(_files_below(self._staging))
 
     def abandon(self) -> None:
         shutil.rmtree(self._staging, ignore_errors=True)
@@ -128,7 +138,7 @@ class WriterLock:
     """Only one process writes a data set at a time; the lock ends with the process, however it ends."""
 
     def __init__(self, root: Path) -> None:
-        path = root / HIDDEN / "writer.lock"
+        path = root / _LOCK
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("w")
         try:
@@ -139,3 +149,51 @@ class WriterLock:
 
     def release(self) -> None:
         self._file.close()
+
+
+def is_being_written(root: Path) -> bool:
+    """Whether another writer holds the data set at this moment. Writes nothing."""
+    try:
+        with (root / _LOCK).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no lock was ever taken, or locks cannot be had here
+        return False
+    return False
+
+
+def read_quietly(root: Path, read: Callable[[], R], *, sleep: Callable[[float], None] = time.sleep) -> R:
+    """What `read` gives of one state of the data set, though a writer may be at work on it.
+
+    A reading during which a change came is done again, for two seconds at most. Raises KinemaError when a
+    change was interrupted, or when the writer leaves no room.
+    """
+    for _ in range(100):
+        if is_pending(root) and not is_being_written(root):
+            raise KinemaError(
+                f"{root}: a change was interrupted while its files were moved to their places; nothing is "
+                f"lost: run `kinema data repair {root}`"
+            )
+        before = _state(root)
+        try:
+            result = read()
+        except KinemaError:
+            if before == _state(root) is not None:
+                raise
+        else:
+            if before == _state(root) is not None:
+                return result
+        sleep(0.02)
+    raise KinemaError(f"{root} is being recorded by another process; read it again in a moment")
+
+
+def _state(root: Path) -> tuple[int, int] | str | None:
+    """Which state of the data set is on the disk; None while a change is moved to its place."""
+    if is_pending(root):
+        return None
+    try:
+        info = (root / "meta/info.json").stat()
+    except OSError:
+        return "no info.json"
+    return info.st_mtime_ns, info.st_ino

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from kinema.card.card import EmbodimentCard
+from kinema.data import checksums
 from kinema.data import schema_v30 as v30
+from kinema.data.columns import write_table
 from kinema.data.consolidate import consolidate
+from kinema.data.info import read_json
 from kinema.data.journal import Transaction, WriterLock, disk_errors, recover
-from kinema.data.lerobot import read_metadata
+from kinema.data.lerobot import Dataset
 from kinema.data.measure import IMAGE_COUNTS, spread
 from kinema.data.metadata import (
     ACTION,
@@ -174,12 +176,11 @@ class Writer:
         for camera, frames in images.items():
             row |= self._stage_video(change, IMAGE_PREFIX + camera, frames, place)
         table = v30.data_table(columns, self._features)
-        pq.write_table(
-            table, change.path(v30.DATA_PATH.format(**place)), compression="snappy", row_group_size=length
-        )
+        write_table(table, change.path(v30.DATA_PATH.format(**place)), row_group_size=length)
         row |= {f"meta/episodes/{key}": value for key, value in place.items()}
         row |= v30.flat_statistics(self._count(images, columns))
-        pq.write_table(v30.episode_table([row]), change.path(v30.EPISODES_PATH.format(**place)))
+        write_table(v30.rows_as_table([row]), change.path(v30.EPISODES_PATH.format(**place)))
+        checksums.stage(change, self._files)
         self._episodes, self._frames, self._files = self._episodes + 1, self._frames + length, self._files + 1
         self._tasks = tasks
         self._stage_summary(change)
@@ -259,7 +260,8 @@ class Writer:
     # -- going on with an earlier recording
 
     def _resume(self) -> None:
-        metadata = read_metadata(self.root)
+        dataset = Dataset.open(self.root)
+        metadata = dataset.metadata
         if metadata.version != v30.VERSION:
             raise KinemaError(f"{self.root} is {metadata.version}; only {v30.VERSION} can be added to")
         self._recording.check_continues(metadata)
@@ -269,14 +271,12 @@ class Writer:
         used = [
             p
             for pattern in ("data/*/*.parquet", "videos/*/*/*.mp4", "meta/episodes/*/*.parquet")
-            for p in self.root.glob(pattern)
+            for p in v30.visible(self.root, pattern)
         ]
         self._files = 1 + max((_file_number(path) for path in used), default=-1)
-        for path in sorted({episode.data_path for episode in metadata.episodes}):
-            table = v30.read_table(self.root / path)
-            for name in vectors_of(self._features) + list(v30.DEFAULT_FEATURES):
-                values = v30.column_values(table, name)
-                self._numbers.setdefault(name, Accumulator(values.shape[1])).add(values)
+        for name in vectors_of(self._features) + list(v30.DEFAULT_FEATURES):
+            values = dataset.column(name)
+            self._numbers.setdefault(name, Accumulator(values.shape[1])).add(values)
         self._resume_pictures()
 
     def _resume_pictures(self) -> None:
@@ -286,7 +286,7 @@ class Writer:
                 f"{path} is missing, so the picture statistics cannot go on; "
                 f"run `kinema data stats {self.root} --write` first"
             )
-        for name, state in json.loads(path.read_text()).items():
+        for name, state in read_json(path).items():
             self._pictures[name] = ImageAccumulator.from_state(state)
 
 

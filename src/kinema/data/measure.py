@@ -8,18 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from kinema.data import schema_v30 as v30
+from kinema.data.columns import read_table, write_table
+from kinema.data.info import read_json
 from kinema.data.journal import HIDDEN, Transaction, WriterLock, disk_errors
 from kinema.data.lerobot import Dataset
-from kinema.data.metadata import STATS, vector_keys
+from kinema.data.metadata import STATS, camera_keys, number_keys
 from kinema.data.statistics import Accumulator, ImageAccumulator, Statistics
 from kinema.schema import KinemaError
 
 PICTURES_PER_EPISODE = 100  # evenly spaced, for the statistics of pictures
 IMAGE_COUNTS = f"{HIDDEN}/image_counts.json"  # colour histograms, so that resuming needs no decoding
+
+Accumulators = dict[str, Accumulator | ImageAccumulator]
 
 
 def spread(length: int) -> np.ndarray:
@@ -32,63 +35,99 @@ def measure(dataset: Dataset) -> dict[str, Statistics]:
     running = _accumulators(dataset)
     for _ in _episodes(dataset, running):
         pass
-    return {name: accumulator.result() for name, accumulator in running.items()}
+    return _results(dataset, running)
 
 
 def write_statistics(root: Path) -> dict[str, Statistics]:
-    """Measure the v3.0 data set at `root` and write its statistics, as one change. Returns them."""
-    dataset = Dataset.open(root)
-    if dataset.metadata.version != v30.VERSION:
-        raise KinemaError(
-            f"{root} is {dataset.metadata.version}; statistics are written for {v30.VERSION} only"
-        )
-    running = _accumulators(dataset)
-    per_episode = list(_episodes(dataset, running))
-    statistics = {name: accumulator.result() for name, accumulator in running.items()}
+    """Measure the v3.0 data set at `root` and write its statistics, as one change. Returns them.
+
+    What is not measured (texts, distances) keeps the statistics it had, and every other column of
+    meta/episodes stays as it is.
+    """
     lock = WriterLock(root)
-    with disk_errors(f"the statistics of {root} could not be written"):
-        change = Transaction(root)
-        try:
-            change.path(STATS).write_text(json.dumps(statistics, indent=4))
-            counts = {n: a.state() for n, a in running.items() if isinstance(a, ImageAccumulator)}
-            change.path(IMAGE_COUNTS).write_text(json.dumps(counts))
-            _stage_episode_statistics(root, change, per_episode)
-            change.commit()
-        except BaseException:
-            change.abandon()
-            raise
-        finally:
-            lock.release()
+    try:
+        dataset = Dataset.open(root)
+        if dataset.metadata.version != v30.VERSION:
+            raise KinemaError(
+                f"{root} is {dataset.metadata.version}; statistics are written for {v30.VERSION} only"
+            )
+        with disk_errors(f"the statistics of {root} could not be written"):
+            change = Transaction(root)
+            try:
+                statistics = stage_statistics(dataset, change)
+                change.commit()
+            except BaseException:
+                change.abandon()
+                raise
+    finally:
+        lock.release()
     return statistics
 
 
-def _accumulators(dataset: Dataset) -> dict[str, Accumulator | ImageAccumulator]:
+def stage_statistics(dataset: Dataset, change: Transaction) -> dict[str, Statistics]:
+    """Measure a data set and add its statistics to a change. Returns them."""
+    running = _accumulators(dataset)
+    per_episode = list(_episodes(dataset, running))
+    statistics = _results(dataset, running)
+    stated: dict[str, Any] = {}
+    if (dataset.root / STATS).is_file():
+        try:
+            stated = read_json(dataset.root / STATS)
+        except KinemaError:
+            stated = {}  # damaged: it is what is being mended
     features = dataset.metadata.features
-    vectors = {name: Accumulator(dataset.column(name).shape[1]) for name in vector_keys(features)}
-    return {**{key: ImageAccumulator() for key in dataset.metadata.camera_keys}, **vectors}
+    stated = {name: value for name, value in stated.items() if name in features}
+    counts = {n: a.state() for n, a in running.items() if isinstance(a, ImageAccumulator)}
+    for path in v30.episode_files(dataset.root):
+        table = read_table(path)
+        mine = [per_episode[number] for number in table["episode_index"].to_pylist()]
+        write_table(v30.with_statistics(table, mine), change.path(str(path.relative_to(dataset.root))))
+    change.path(STATS).write_text(json.dumps(stated | statistics, indent=4))
+    change.path(IMAGE_COUNTS).write_text(json.dumps(counts))
+    return statistics
 
 
-def _episodes(
-    dataset: Dataset, running: dict[str, Accumulator | ImageAccumulator]
-) -> Iterator[dict[str, Statistics]]:
+def _accumulators(dataset: Dataset) -> Accumulators:
+    features = dataset.metadata.features
+    found: Accumulators = {}
+    for key in camera_keys(features):
+        if not dataset.is_depth(key):
+            found[key] = ImageAccumulator()
+    for name in dataset.own_columns():
+        found[name] = Accumulator(dataset.column(name).shape[1])
+    return found
+
+
+def _episodes(dataset: Dataset, running: Accumulators) -> Iterator[dict[str, Statistics]]:
     """Statistics of one episode after the other; `running` takes them all in."""
+    if not dataset.num_frames:
+        raise KinemaError(f"{dataset.root} holds no frame; there is nothing to measure")
+    columns = {name: dataset.column(name) for name, a in running.items() if isinstance(a, Accumulator)}
     for first, end in tqdm(dataset.episode_bounds, desc="statistics", unit="episode", leave=False):
-        own = _accumulators(dataset)
+        own = {
+            name: Accumulator(columns[name].shape[1]) if name in columns else ImageAccumulator()
+            for name in running
+        }
         for name in own:
-            if name in dataset.metadata.camera_keys:
-                values = dataset.frames(name, first + spread(int(end - first)))
+            if name in columns:
+                values = columns[name][first:end]
             else:
-                values = dataset.column(name)[first:end]
+                values = dataset.frames(name, first + spread(int(end - first)))
             own[name].add(values)
             running[name].add(values)
-        yield {name: accumulator.result() for name, accumulator in own.items()}
+        yield _results(dataset, own)
 
 
-def _stage_episode_statistics(
-    root: Path, change: Transaction, per_episode: list[dict[str, Statistics]]
-) -> None:
-    for path in sorted((root / "meta/episodes").glob("*/*.parquet")):
-        rows: list[dict[str, Any]] = v30.read_table(path).to_pylist()
-        plain = [{k: v for k, v in row.items() if not k.startswith("stats/")} for row in rows]
-        full = [row | v30.flat_statistics(per_episode[row["episode_index"]]) for row in plain]
-        pq.write_table(v30.episode_table(full), change.path(str(path.relative_to(root))))
+def _results(dataset: Dataset, accumulators: Accumulators) -> dict[str, Statistics]:
+    """What was measured; features of several axes get their axes back."""
+    results = {}
+    for name, accumulator in accumulators.items():
+        result = accumulator.result()
+        shape = dataset.metadata.features[name]["shape"]
+        if name in number_keys(dataset.metadata.features) and len(shape) > 1:
+            result = {
+                key: value if key == "count" else np.reshape(value, shape).tolist()
+                for key, value in result.items()
+            }
+        results[name] = result
+    return results

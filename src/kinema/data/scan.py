@@ -1,20 +1,53 @@
-"""Everything a v3.0 data set has on disk, read file by file, so that one bad file hides no other."""
+"""Everything a data set has on disk, read file by file, so that one bad file hides no other.
+
+This is the only reader of the format, whatever its version: `verify` names the faults of a scan, and a
+`Dataset` is built from a scan without any that would be read wrongly.
+
+Axes: T rows of a data file, n numbers of a column's row.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from tqdm import tqdm
 
+from kinema.data import schema_v21 as v21
 from kinema.data import schema_v30 as v30
-from kinema.data.metadata import Clip, EpisodeRecord, camera_keys, vector_keys
-from kinema.data.video import Stream, decode_all, probe
+from kinema.data.columns import numbers, read_table, whole_numbers
+from kinema.data.fault import Fault, Kind
+from kinema.data.info import read_info
+from kinema.data.metadata import EpisodeRecord, Metadata, number_keys, vector_keys, video_keys
+from kinema.data.video import Stream, probe
 from kinema.schema import KinemaError
+
+EXACT = ("episode_index", "frame_index", "index", "task_index")
+
+
+@dataclass(kw_only=True)
+class DataFile:
+    """The numbers of one parquet file.
+
+    rows:   which of its rows belong to an episode, in the order in which they stand there
+    bad:    by column, the rows that hold nothing or not as many numbers as they should
+    wrong:  by column, why it cannot be read at all
+    """
+
+    columns: dict[str, np.ndarray]  # (T, n)
+    rows: dict[int, np.ndarray]
+    bad: dict[str, dict[int, str]] = field(default_factory=dict)
+    wrong: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def length(self) -> int:
+        return len(self.columns["episode_index"])
 
 
 @dataclass(kw_only=True)
@@ -23,100 +56,212 @@ class Scan:
 
     root: Path
     info: Mapping[str, Any]
-    records: list[EpisodeRecord] = field(default_factory=list)  # as meta/episodes has them, in file order
-    tables: dict[str, pa.Table] = field(default_factory=dict)  # data files
-    rows: dict[str, dict[int, pa.Table]] = field(default_factory=dict)  # of each episode in a data file
-    videos: dict[str, Stream] = field(default_factory=dict)
+    records: list[EpisodeRecord] = field(default_factory=list)  # as the episode table has them
+    files: dict[str, DataFile] = field(default_factory=dict)
     tasks: tuple[str, ...] | None = None
     errors: dict[str, str] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)  # of the metadata, met while reading it
 
     @property
     def fps(self) -> float:
         return float(self.info["fps"])
 
     @property
-    def video_keys(self) -> list[str]:
-        features = self.info["features"]
-        return [key for key in camera_keys(features) if features[key]["dtype"] == "video"]
+    def version(self) -> str:
+        return str(self.info["codebase_version"])
 
-    def rows_of(self, record: EpisodeRecord) -> pa.Table | None:
-        """The rows of an episode in its data file; None when the file cannot be read."""
-        if record.data_path not in self.tables:
+    @property
+    def is_v30(self) -> bool:
+        return self.version.startswith("v3.")
+
+    @property
+    def tasks_path(self) -> str:
+        return v30.TASKS if self.is_v30 else v21.TASKS
+
+    @property
+    def episodes_path(self) -> str:
+        return "meta/episodes" if self.is_v30 else v21.EPISODES
+
+    @property
+    def video_keys(self) -> tuple[str, ...]:
+        return video_keys(self.info["features"])
+
+    @cached_property
+    def by_number(self) -> dict[int, EpisodeRecord]:
+        return {record.index: record for record in self.records}
+
+    @cached_property
+    def camera_of(self) -> dict[str, str]:
+        """The camera's feature, by the path of a video file that an episode names."""
+        return {clip.path: key for record in self.records for key, clip in record.clips.items()}
+
+    @cached_property
+    def videos(self) -> dict[str, Stream]:
+        """What each video file holds; those that cannot be opened are in `errors` afterwards."""
+        found = {}
+        for path in sorted({*self.camera_of, *self._below("videos", ".mp4")}):
+            try:
+                found[path] = probe(self.root / path)
+            except KinemaError as error:
+                self.errors[path] = str(error)
+        return found
+
+    @property
+    def unusable(self) -> set[str]:
+        """Files of the episode table that cannot be read at all."""
+        return {fault.where for fault in self.faults if fault.kind in (Kind.UNREADABLE, Kind.MISSING)}
+
+    def camera_at(self, path: str) -> str | None:
+        """The camera whose video file this could be, named by an episode or not."""
+        if path in self.camera_of:
+            return self.camera_of[path]
+        return next((key for key in self.video_keys if self.numbers_of(key, path) is not None), None)
+
+    def numbers_of(self, key: str, path: str) -> tuple[int, int] | None:
+        """The chunk and file number (v3.0) that the template gives this path of a camera's video."""
+        pattern = ""
+        for text, name, _, _ in Formatter().parse(self.info["video_path"]):
+            pattern += re.escape(text)
+            if name == "video_key":
+                pattern += re.escape(key)
+            elif name is not None:
+                pattern += rf"(?P<{name}>\d+)" if f"<{name}>" not in pattern else r"\d+"
+        found = re.fullmatch(pattern, path)
+        if found is None:
             return None
-        empty = self.tables[record.data_path].slice(0, 0)
-        return self.rows[record.data_path].get(record.index, empty)
+        numbers_ = found.groupdict()
+        return int(numbers_.get("chunk_index", 0)), int(numbers_.get("file_index", 0))
 
-    def frames_in(self, clip: Clip, length: int) -> int:
-        """How many of the episode's frames its video really has at their times."""
-        stream = self.videos.get(clip.path)
-        if stream is None:
-            return 0
-        wanted = clip.start_s + np.arange(length) / self.fps
-        if not len(stream.times_s):
-            return 0
-        after = np.searchsorted(stream.times_s, wanted).clip(1, max(len(stream.times_s) - 1, 1))
-        nearest = np.minimum(
-            abs(stream.times_s[after - 1] - wanted),
-            abs(stream.times_s[np.minimum(after, len(stream.times_s) - 1)] - wanted),
-        )
-        return int((nearest < 0.1 / self.fps).sum())
+    def data_paths(self) -> list[str]:
+        """Data files that lie there or are named."""
+        return sorted({record.data_path for record in self.records} | set(self._below("data", ".parquet")))
 
+    def _below(self, folder: str, suffix: str) -> list[str]:
+        paths = v30.visible(self.root / folder, f"**/*{suffix}")
+        return [str(path.relative_to(self.root)) for path in paths if path.is_file()]
 
-def split_by_episode(table: pa.Table) -> dict[int, pa.Table]:
-    """The rows of each episode, in the order in which the episodes begin in the file."""
-    numbers = v30.column_values(table, "episode_index")[:, 0]
-    edges = np.flatnonzero(np.diff(numbers)) + 1
-    starts = np.concatenate([[0], edges]) if len(numbers) else edges
-    parts: dict[int, list[pa.Table]] = {}
-    for start, end in zip(starts, [*edges, len(numbers)]):
-        parts.setdefault(int(numbers[start]), []).append(table.slice(start, end - start))
-    return {number: pa.concat_tables(pieces) for number, pieces in parts.items()}
+    def rows_of(self, record: EpisodeRecord) -> np.ndarray | None:
+        """The rows of an episode in its data file; None when the file cannot be read."""
+        file = self.files.get(record.data_path)
+        return None if file is None else file.rows.get(record.index, np.zeros(0, np.int64))
 
-
-def scan(root: Path, info: Mapping[str, Any], *, decode: bool) -> Scan:
-    """Read all files of the v3.0 data set at `root`; with `decode`, every picture too."""
-    found = Scan(root=root, info=info)
-    _read_episodes(found)
-    try:
-        found.tasks = v30.read_tasks(root)
-    except KinemaError as error:
-        found.errors[v30.TASKS] = str(error)
-    names = list(vector_keys(info["features"]))
-    on_disk = {str(path.relative_to(root)) for path in root.glob("data/*/*.parquet")}
-    for path in sorted(on_disk | {record.data_path for record in found.records}):
+    def column(self, path: str, name: str) -> np.ndarray:
+        """A numeric column (T, n) of a data file that is not kept in memory. Raises KinemaError."""
+        width = int(np.prod(self.info["features"][name]["shape"], dtype=int))
         try:
-            found.tables[path] = v30.read_table(root / path, names)
-            found.rows[path] = split_by_episode(found.tables[path])
+            found = numbers(read_table(self.root / path, [name]).column(name), width)
+        except TypeError as error:
+            raise KinemaError(f"{self.root / path}: {name} {error}") from None
+        for row, detail in found.bad.items():
+            raise KinemaError(f"{self.root / path}: {name} {detail} in row {row}")
+        return found.values
+
+    def metadata(self) -> Metadata:
+        return Metadata(
+            root=self.root,
+            version=self.version,
+            robot_type=self.info.get("robot_type"),
+            fps=self.fps,
+            features=self.info["features"],
+            tasks=self.tasks or (),
+            episodes=tuple(self.records),
+            info=self.info,
+        )
+
+
+def scan(root: Path, info: Mapping[str, Any] | None = None) -> Scan:
+    """Read the metadata and the numbers of the data set at `root`; videos are opened when asked for.
+
+    Raises KinemaError when info.json itself cannot be used.
+    """
+    found = Scan(root=root, info=read_info(root) if info is None else info)
+    schema = v30 if found.is_v30 else v21
+    if found.info["total_episodes"] or (root / found.episodes_path).exists():
+        found.records, found.faults = schema.read_episodes(root, found.info)
+    if found.records or (root / found.tasks_path).exists():
+        try:
+            found.tasks = schema.read_tasks(root)
+        except KinemaError as error:
+            found.errors[found.tasks_path] = str(error)
+    else:
+        found.tasks = ()
+    for path in found.data_paths():
+        try:
+            found.files[path] = read_data_file(root / path, found.info["features"])
         except KinemaError as error:
             found.errors[path] = str(error)
-    _read_videos(found, decode)
     return found
 
 
-def _read_videos(found: Scan, decode: bool) -> None:
-    paths = {str(path.relative_to(found.root)) for path in found.root.glob("videos/*/*/*.mp4")}
-    paths |= {clip.path for record in found.records for clip in record.clips.values()}
-    for path in sorted(paths):
-        try:
-            found.videos[path] = probe(found.root / path)
-        except KinemaError as error:
-            found.errors[path] = str(error)
-    total = sum(len(stream.times_s) for stream in found.videos.values())
-    with tqdm(desc="decoding", unit="picture", total=total, leave=False, disable=not decode) as bar:
-        for path in list(found.videos) if decode else ():
-            try:
-                decode_all(found.root / path, bar.update)
-            except KinemaError as error:
-                found.errors[path] = str(error)
+def read_data_file(path: Path, features: Mapping[str, Mapping[str, Any]]) -> DataFile:
+    """The vectors of a data file. Raises KinemaError when it does not say which row is whose."""
+    schema = v30.read_schema(path)
+    there = [name for name in vector_keys(features) if name in schema.names]
+    table = read_table(path, there)
+    file = DataFile(columns={}, rows={})
+    try:
+        for name in EXACT:
+            if name not in there:
+                raise TypeError(f"lacks the column {name!r}; it has {schema.names}")
+            file.columns[name] = whole_numbers(table, name)[:, None]
+    except TypeError as error:
+        raise KinemaError(f"{path}: {error}") from None
+    for name in number_keys(features):
+        if name in there and name not in EXACT:
+            _take(
+                file, table, name, int(np.prod(features[name]["shape"], dtype=int)), features[name]["dtype"]
+            )
+        elif name not in schema.names:
+            file.wrong[name] = "is missing"
+    if "timestamp" in file.wrong:
+        raise KinemaError(f"{path}: timestamp {file.wrong['timestamp']}")
+    file.rows = rows_by_episode(file.columns["episode_index"][:, 0])
+    return file
 
 
-def _read_episodes(found: Scan) -> None:
-    paths = sorted((found.root / "meta/episodes").glob("*/*.parquet"))
-    if not paths:
-        found.errors["meta/episodes"] = f"{found.root}/meta/episodes holds no parquet file"
-    for path in paths:
-        try:
-            rows = v30.read_episode_file(path, found.info["features"])
-            found.records += [v30.episode_record(row, found.info) for row in rows]
-        except KinemaError as error:
-            found.errors[str(path.relative_to(found.root))] = str(error)
+def _take(file: DataFile, table: pa.Table, name: str, width: int, dtype: str) -> None:
+    try:
+        found = numbers(table.column(name), width)
+    except TypeError as error:
+        file.wrong[name] = str(error)
+        return
+    if found.values.dtype.kind == "f" and not dtype.startswith("float"):
+        file.wrong[name] = f"holds {found.values.dtype}, info.json says {dtype}"
+        return
+    file.columns[name] = found.values
+    if found.bad:
+        file.bad[name] = found.bad
+
+
+def rows_by_episode(numbers_: np.ndarray) -> dict[int, np.ndarray]:
+    """The rows (k,) of each episode, in the order in which the episodes begin in the file."""
+    edges = np.flatnonzero(np.diff(numbers_)) + 1
+    starts = np.concatenate([[0], edges]) if len(numbers_) else edges
+    ends = np.concatenate([edges, [len(numbers_)]]) if len(numbers_) else edges
+    rows: dict[int, np.ndarray] = {}
+    for number, start, end in zip(numbers_[starts].tolist(), starts.tolist(), ends.tolist()):
+        part = np.arange(start, end)
+        rows[number] = np.concatenate([rows[number], part]) if number in rows else part
+    return rows
+
+
+def gathered(found: Scan, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Columns (N, n) of all episodes on end, in the order of the episode table."""
+    if not found.records:
+        features = found.info["features"]
+        return {
+            name: np.zeros((0, int(np.prod(features[name]["shape"], dtype=int))), features[name]["dtype"])
+            for name in names
+        }
+    paths = list(dict.fromkeys(record.data_path for record in found.records))
+    starts = dict(zip(paths, np.cumsum([0, *(found.files[path].length for path in paths)])))
+    order = np.concatenate(
+        [starts[r.data_path] + found.files[r.data_path].rows[r.index] for r in found.records]
+    )
+    in_order = len(order) == sum(found.files[path].length for path in paths)
+    in_order = in_order and bool((order == np.arange(len(order))).all())
+    columns = {}
+    for name in names:
+        values = np.concatenate([found.files[path].columns[name] for path in paths])
+        columns[name] = values if in_order else values[order]
+    return columns

@@ -1,78 +1,120 @@
-"""Reading LeRobotDataset v2.1 and v2.0: one data file and one video per camera for every episode."""
+"""The metadata of LeRobotDataset v2.1 and v2.0: one data file and one video per camera for every episode."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
-from kinema.data.metadata import Clip, EpisodeRecord, Metadata, camera_keys
+from pydantic import BaseModel, ConfigDict, Field
+
+from kinema.data.fault import Fault, Kind
+from kinema.data.info import checked, parse_json, place_of, read_text
+from kinema.data.metadata import Clip, EpisodeRecord, video_keys
 from kinema.schema import KinemaError
 
-
-def read(root: Path, info: Mapping[str, Any]) -> Metadata:
-    """Metadata of a v2.x data set whose info.json was read. Raises KinemaError naming file and fault."""
-    tasks = {row["task_index"]: row["task"] for row in read_lines(root / "meta/tasks.jsonl")}
-    if sorted(tasks) != list(range(len(tasks))):
-        raise KinemaError(
-            f"{root}/meta/tasks.jsonl: task numbers must be 0 … {len(tasks) - 1}; got {sorted(tasks)}"
-        )
-    rows = sorted(read_lines(root / "meta/episodes.jsonl"), key=lambda row: row["episode_index"])
-    if len(rows) < info["total_episodes"]:
-        raise KinemaError(
-            f"{root}: info.json counts {info['total_episodes']} episodes, episodes.jsonl holds {len(rows)}"
-        )
-    episodes, first_row = [], 0
-    for position, row in enumerate(rows[: info["total_episodes"]]):
-        if row["episode_index"] != position:
-            raise KinemaError(f"{root}/meta/episodes.jsonl: episode {position} is missing (index gap)")
-        episodes.append(_episode(row, info, first_row))
-        first_row += row["length"]
-    return Metadata(
-        root=root,
-        version=str(info["codebase_version"]),
-        robot_type=info.get("robot_type"),
-        fps=float(info["fps"]),
-        features=info["features"],
-        tasks=tuple(tasks[i] for i in range(len(tasks))),
-        episodes=tuple(episodes),
-        info=info,
-    )
+EPISODES, TASKS, EPISODE_STATS = "meta/episodes.jsonl", "meta/tasks.jsonl", "meta/episodes_stats.jsonl"
+MAX_LENGTH = 2**31  # frames of an episode
 
 
-def _episode(row: Mapping[str, Any], info: Mapping[str, Any], first_row: int) -> EpisodeRecord:
-    number, fps = row["episode_index"], float(info["fps"])
-    place = {"episode_chunk": number // int(info.get("chunks_size", 1000)), "episode_index": number}
+class _Line(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+class _Episode(_Line):
+    episode_index: Annotated[int, Field(ge=0, le=2**31)]
+    length: Annotated[int, Field(ge=1, le=MAX_LENGTH)]
+    tasks: list[str] | None = None
+
+
+class _Task(_Line):
+    task_index: Annotated[int, Field(ge=0, le=2**31)]
+    task: str
+
+
+class _EpisodeStats(_Line):
+    episode_index: Annotated[int, Field(ge=0, le=2**31)]
+    stats: dict[str, dict[str, Any]]
+
+
+def read_episodes(root: Path, info: Mapping[str, Any]) -> tuple[list[EpisodeRecord], list[Fault]]:
+    """The episode table, and the lines that cannot be used."""
+    rows, faults = _read(root, EPISODES, _Episode)
+    records, first_row = [], 0
+    for row in sorted(rows, key=lambda row: row.episode_index):
+        try:
+            records.append(_record(row, info, first_row))
+        except ValueError as error:
+            faults.append(_fault(EPISODES, f"episode {row.episode_index}: {error}"))
+            continue
+        first_row += row.length
+    return records, faults
+
+
+def _record(row: _Episode, info: Mapping[str, Any], first_row: int) -> EpisodeRecord:
+    number, fps = row.episode_index, float(info["fps"])
+    chunk = number // int(info.get("chunks_size", 1000))
+    place = {"episode_chunk": chunk, "chunk_index": chunk, "episode_index": number, "file_index": number}
     clips = {
         key: Clip(
-            path=info["video_path"].format(video_key=key, **place), start_s=0.0, end_s=row["length"] / fps
+            path=place_of(info["video_path"], {**place, "video_key": key}),
+            start_s=0.0,
+            end_s=row.length / fps,
         )
-        for key in camera_keys(info["features"])
-        if info["features"][key]["dtype"] == "video"
+        for key in video_keys(info["features"])
     }
     return EpisodeRecord(
         index=number,
-        length=row["length"],
-        tasks=tuple(row["tasks"]),
-        data_path=info["data_path"].format(**place),
+        length=row.length,
+        tasks=None if row.tasks is None else tuple(row.tasks),
+        data_path=place_of(info["data_path"], place),
         first_row=first_row,
         clips=clips,
     )
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """A JSON-lines file. Raises KinemaError naming the line that is not JSON."""
+def read_tasks(root: Path) -> tuple[str, ...]:
+    """The instructions, in the order of their numbers. Raises KinemaError naming file and fault."""
+    rows, faults = _read(root, TASKS, _Task)
+    if faults:
+        raise KinemaError(faults[0].detail)
+    tasks = {row.task_index: row.task for row in rows}
+    if sorted(tasks) != list(range(len(tasks))):
+        raise KinemaError(
+            f"{root / TASKS}: task numbers must be 0 … {len(tasks) - 1}; got {sorted(tasks)[:20]}"
+        )
+    return tuple(tasks[i] for i in range(len(tasks)))
+
+
+def read_episode_stats(root: Path) -> tuple[dict[int, dict[str, dict[str, Any]]], list[Fault]]:
+    """The statistics of each episode (v2.1), by its number."""
+    rows, faults = _read(root, EPISODE_STATS, _EpisodeStats)
+    return {row.episode_index: row.stats for row in rows}, faults
+
+
+L = TypeVar("L", bound=_Line)
+
+
+def _read(root: Path, name: str, model: type[L]) -> tuple[list[L], list[Fault]]:
+    rows, faults = [], []
     try:
-        lines = path.read_text().splitlines()
-    except FileNotFoundError:
-        raise KinemaError(f"{path} is missing") from None
-    rows = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            rows.append(json.loads(line))
-        except ValueError as error:
-            raise KinemaError(f"{path}, line {number}: not valid JSON (truncated?): {error}") from error
-    return rows
+        for number, line in _lines(root / name):
+            where = f"{root / name}, line {number}"
+            try:
+                rows.append(checked(model, parse_json(line, where), where))
+            except KinemaError as error:
+                faults.append(_fault(name, str(error)))
+    except KinemaError as error:
+        kind = Kind.UNREADABLE if (root / name).is_file() else Kind.MISSING
+        faults.append(Fault(kind=kind, where=name, detail=str(error), repairable=False))
+    return rows, faults
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if line.strip():
+            yield number, line
+
+
+def _fault(where: str, detail: str) -> Fault:
+    return Fault(kind=Kind.METADATA, where=where, detail=detail, repairable=False)

@@ -11,7 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kinema.data.metadata import Clip, EpisodeRecord, Features, Metadata, camera_keys
+from kinema.data.columns import leaf_type, numbers, read_table, replaced, whole_numbers, write_table
+from kinema.data.fault import Fault, Kind
+from kinema.data.info import place_of
+from kinema.data.metadata import Clip, EpisodeRecord, Features, video_keys
 from kinema.data.statistics import Statistics
 from kinema.schema import KinemaError
 
@@ -38,102 +41,146 @@ def chunk_and_file(number: int) -> dict[str, int]:
     return {"chunk_index": number // FILES_PER_CHUNK, "file_index": number % FILES_PER_CHUNK}
 
 
-def read(root: Path, info: Mapping[str, Any]) -> Metadata:
-    """Metadata of a v3.0 data set whose info.json was read. Raises KinemaError naming file and fault."""
-    total = int(info.get("total_episodes", 0))
-    rows = read_episode_rows(root, info["features"]) if total else []
-    if len(rows) < total:
-        raise KinemaError(
-            f"{root}: info.json counts {total} episodes, meta/episodes holds {len(rows)}; "
-            f"the recording was cut off: run `kinema data repair {root}`"
-        )
-    episodes = tuple(episode_record(row, info) for row in rows[:total])
-    for position, episode in enumerate(episodes):
-        if episode.index != position:
-            raise KinemaError(
-                f"{root}/meta/episodes: row {position} is episode {episode.index} (index gap); "
-                f"run `kinema data repair {root}`"
-            )
-    return Metadata(
-        root=root,
-        version=str(info["codebase_version"]),
-        robot_type=info.get("robot_type"),
-        fps=float(info["fps"]),
-        features=info["features"],
-        tasks=read_tasks(root) if total else (),
-        episodes=episodes,
-        info=info,
-    )
+def episode_files(root: Path) -> list[Path]:
+    """The files of meta/episodes, in order; what a file manager left beside them is not among them."""
+    return visible(root, "meta/episodes/*/*.parquet")
 
 
-def read_episode_rows(root: Path, features: Features) -> list[dict[str, Any]]:
-    """Rows of meta/episodes without the per-episode statistics, in file order."""
-    paths = sorted((root / "meta/episodes").glob("*/*.parquet"))
-    if not paths:
-        raise KinemaError(f"{root}/meta/episodes holds no parquet file")
-    return [row for path in paths for row in read_episode_file(path, features)]
+def visible(root: Path, pattern: str) -> list[Path]:
+    """Files below the data set in the order of their names, without hidden ones (macOS writes `._*`)."""
+    return sorted(path for path in root.glob(pattern) if not path.name.startswith("."))
 
 
-def read_episode_file(path: Path, features: Features) -> list[dict[str, Any]]:
-    """Rows of one file of meta/episodes without the per-episode statistics."""
-    wanted = ["episode_index", "tasks", "length", "dataset_from_index", "dataset_to_index"]
-    wanted += ["data/chunk_index", "data/file_index"]
-    for key in camera_keys(features):
-        if features[key]["dtype"] == "video":
-            wanted += [f"videos/{key}/{part}" for part in _CLIP_COLUMNS]
-    return read_table(path, wanted).to_pylist()
+def read_episodes(root: Path, info: Mapping[str, Any]) -> tuple[list[EpisodeRecord], list[Fault]]:
+    """The episode table, and the files and rows that cannot be used; one bad file hides no other."""
+    records: list[EpisodeRecord] = []
+    faults: list[Fault] = []
+    paths = episode_files(root)
+    if not paths and info["total_episodes"]:
+        detail = f"{root}/meta/episodes holds no parquet file"
+        faults.append(Fault(kind=Kind.MISSING, where="meta/episodes", detail=detail, repairable=True))
+    for path in paths:
+        where = str(path.relative_to(root))
+        try:
+            rows = _episode_rows(path, info["features"])
+        except (KinemaError, TypeError) as error:
+            detail = str(error) if isinstance(error, KinemaError) else f"{path}: {error}"
+            faults.append(Fault(kind=Kind.UNREADABLE, where=where, detail=detail, repairable=True))
+            continue
+        for number, row in enumerate(rows):
+            try:
+                records.append(_record(row, info))
+                _check_end(row)
+            except ValueError as error:
+                detail = f"row {number}: {error}"
+                faults.append(Fault(kind=Kind.METADATA, where=where, detail=detail, repairable=True))
+    return records, faults
 
 
 _CLIP_COLUMNS = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
 
 
-def episode_record(row: Mapping[str, Any], info: Mapping[str, Any]) -> EpisodeRecord:
+def _episode_rows(path: Path, features: Features) -> list[dict[str, Any]]:
+    """Rows of one file. Raises KinemaError or TypeError when a column is missing or of the wrong kind."""
+    whole = ["episode_index", "length", "dataset_from_index", "dataset_to_index"]
+    whole += ["data/chunk_index", "data/file_index"]
+    times = []
+    for key in video_keys(features):
+        whole += [f"videos/{key}/{part}" for part in _CLIP_COLUMNS[:2]]
+        times += [f"videos/{key}/{part}" for part in _CLIP_COLUMNS[2:]]
+    with_tasks = ["tasks"] if "tasks" in read_schema(path).names else []
+    table = read_table(path, [*whole, *times, *with_tasks])
+    columns: dict[str, list[Any]] = {name: whole_numbers(table, name).tolist() for name in whole}
+    for name in times:
+        found = numbers(table.column(name), 1)
+        if found.bad:
+            raise TypeError(f"{name} {next(iter(found.bad.values()))}")
+        columns[name] = found.values[:, 0].astype(float).tolist()
+    for name in with_tasks:
+        columns[name] = _texts(table.column(name))
+    return [dict(zip(columns, values)) for values in zip(*columns.values())]
+
+
+def _texts(column: pa.ChunkedArray) -> list[Any]:
+    kind = column.type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not is_text(kind.value_type):
+        raise TypeError(f"tasks holds {kind}, not lists of texts")
+    return list(column.to_pylist())
+
+
+def is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def read_schema(path: Path) -> pa.Schema:
+    """A parquet file's columns. Raises KinemaError when it cannot be read."""
+    try:
+        return pq.read_schema(path)
+    except FileNotFoundError:
+        raise KinemaError(f"{path} is missing") from None
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise KinemaError(f"{path} is not a readable parquet file (truncated?): {error}") from None
+
+
+def _record(row: Mapping[str, Any], info: Mapping[str, Any]) -> EpisodeRecord:
+    """Raises ValueError saying which value cannot be."""
+    for name, value in row.items():
+        if name == "tasks":
+            if value is None or None in value:
+                raise ValueError("tasks holds a null")
+        elif not 0 <= value < 2**40:  # not finite, negative or absurd
+            raise ValueError(f"{name} is {value}")
+    if not 0 < row["length"] < 2**31:
+        raise ValueError(f"length is {row['length']}")
     clips = {}
-    for key in camera_keys(info["features"]):
-        if info["features"][key]["dtype"] != "video":
-            continue
+    for key in video_keys(info["features"]):
         chunk, file, start_s, end_s = (row[f"videos/{key}/{part}"] for part in _CLIP_COLUMNS)
-        path = info["video_path"].format(video_key=key, chunk_index=chunk, file_index=file)
-        clips[key] = Clip(path=path, start_s=start_s, end_s=end_s)
+        place = {"video_key": key, "chunk_index": chunk, "file_index": file}
+        clips[key] = Clip(path=place_of(info["video_path"], place), start_s=start_s, end_s=end_s)
+    place = {"chunk_index": row["data/chunk_index"], "file_index": row["data/file_index"]}
     return EpisodeRecord(
         index=row["episode_index"],
         length=row["length"],
-        tasks=tuple(row["tasks"]),
-        data_path=info["data_path"].format(
-            chunk_index=row["data/chunk_index"], file_index=row["data/file_index"]
-        ),
+        tasks=tuple(row["tasks"]) if "tasks" in row else None,
+        data_path=place_of(info["data_path"], place),
         first_row=row["dataset_from_index"],
         clips=clips,
     )
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """A parquet file's columns. Raises KinemaError when it is missing, truncated or lacks a column."""
-    try:
-        with pq.ParquetFile(path) as file:
-            lacking = sorted(set(columns or ()) - set(file.schema_arrow.names))
-            if lacking:
-                raise KinemaError(f"{path} lacks the columns {lacking}; it has {file.schema_arrow.names}")
-            return file.read(columns=None if columns is None else list(columns))
-    except FileNotFoundError:
-        raise KinemaError(f"{path} is missing") from None
-    except (pa.ArrowException, OSError) as error:
-        raise KinemaError(f"{path} is not a readable parquet file (truncated?): {error}") from error
+def _check_end(row: Mapping[str, Any]) -> None:
+    end = row["dataset_from_index"] + row["length"]
+    if row["dataset_to_index"] != end:
+        raise ValueError(f"dataset_to_index is {row['dataset_to_index']}, expected {end}")
 
 
 def read_tasks(root: Path) -> tuple[str, ...]:
-    """The instructions, in the order of their numbers."""
+    """The instructions, in the order of their numbers. Raises KinemaError naming file and fault."""
     path = root / TASKS
     table = read_table(path)
-    if "task_index" not in table.column_names:
-        raise KinemaError(f"{path} lacks the column 'task_index'; it has {table.column_names}")
-    names = [name for name in table.column_names if name != "task_index"]
-    if len(names) != 1:
-        raise KinemaError(f"{path} must hold task_index and one column of texts; it has {table.column_names}")
-    numbered = dict(zip(table["task_index"].to_pylist(), table[names[0]].to_pylist()))
-    if sorted(numbered) != list(range(len(numbered))):
-        raise KinemaError(f"{path}: task numbers must be 0 … {len(numbered) - 1}; got {sorted(numbered)}")
+    try:
+        if "task_index" not in table.column_names:
+            raise TypeError(f"lacks the column 'task_index'; it has {table.column_names}")
+        texts = table[_text_column(table)].to_pylist()
+        positions = whole_numbers(table, "task_index").tolist()
+        if None in texts:
+            raise TypeError(f"task {positions[texts.index(None)]} is null")
+        if sorted(positions) != list(range(len(positions))):
+            raise TypeError(f"task numbers must be 0 … {len(positions) - 1}; got {sorted(positions)[:20]}")
+    except TypeError as error:
+        raise KinemaError(f"{path}: {error}") from None
+    numbered = dict(zip(positions, texts))
     return tuple(numbered[i] for i in range(len(numbered)))
+
+
+def _text_column(table: pa.Table) -> str:
+    """The column of the instructions: pandas' index (lerobot's way), `task`, or the only one of texts."""
+    texts = [f.name for f in table.schema if is_text(f.type)]
+    marked = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
+    for name in [*(m for m in marked if isinstance(m, str)), "task", *texts[: len(texts) == 1]]:
+        if name in texts:
+            return str(name)
+    raise TypeError(f"must hold task_index and a column of texts; it has {table.column_names}")
 
 
 def write_tasks(path: Path, tasks: Sequence[str]) -> None:
@@ -151,7 +198,7 @@ def write_tasks(path: Path, tasks: Sequence[str]) -> None:
     table = pa.table(
         {"task_index": pa.array(range(len(tasks)), pa.int64()), "task": pa.array(list(tasks), pa.string())}
     )
-    pq.write_table(table.replace_schema_metadata({"pandas": json.dumps(pandas)}), path)
+    write_table(table.replace_schema_metadata({"pandas": json.dumps(pandas)}), path)
 
 
 def data_schema(features: Features) -> pa.Schema:
@@ -182,35 +229,72 @@ def data_table(columns: Mapping[str, np.ndarray], features: Features) -> pa.Tabl
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def column_values(table: pa.Table, name: str) -> np.ndarray:
-    """A numeric column as (T, n), n = 1 for plain numbers. KinemaError when its rows differ in length."""
-    column = table.column(name)
-    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    if any(is_kind(column.type) for is_kind in kinds):
-        parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
-        flat = np.concatenate(parts or [np.zeros(0)])
-        if len(column) and len(flat) % len(column):
-            raise KinemaError(f"column {name!r}: rows of unequal length")
-        return flat.reshape(len(column), -1)
-    return column.to_numpy()[:, None]
+def read_episode_table(root: Path) -> pa.Table:
+    """All files of meta/episodes as one table, with every column that any of them has.
+
+    A column that files of several writers hold with several types has the type that keeps all values.
+    Raises KinemaError naming the file that cannot be read.
+    """
+    return joined([read_table(path) for path in episode_files(root)])
 
 
-def episode_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Rows of meta/episodes with explicit types, so that files of different episodes always agree."""
-    names = list(rows[0])
-    return pa.table({name: pa.array([row[name] for row in rows], _episode_type(name)) for name in names})
+def joined(tables: Sequence[pa.Table]) -> pa.Table:
+    """Tables on end, with every column that any of them has (see `read_episode_table`)."""
+    fields: dict[str, pa.DataType] = {}
+    for table in tables:
+        for field in table.schema:
+            known = fields.get(field.name)
+            if known is None or (pa.types.is_floating(leaf_type(field.type)) and known != field.type):
+                fields[field.name] = field.type
+    schema = pa.schema(list(fields.items()))
+    whole = []
+    for table in tables:
+        for name, kind in fields.items():
+            if name not in table.column_names:
+                table = table.append_column(name, pa.nulls(len(table), kind))
+        whole.append(table.select(schema.names).cast(schema))
+    return pa.concat_tables(whole)
 
 
-def _episode_type(name: str) -> pa.DataType:
-    if name.startswith("stats/"):
-        if name.endswith("/count"):
-            return pa.list_(pa.int64())
-        if name.startswith("stats/observation.images."):
-            return pa.list_(pa.list_(pa.list_(pa.float64())))
-        return pa.list_(pa.float64())
-    if name == "tasks":
-        return pa.list_(pa.string())
-    return pa.float64() if name.endswith("timestamp") else pa.int64()
+def rows_as_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows of meta/episodes; a column has the type of its first value."""
+    arrays = {}
+    for name in rows[0]:
+        values = [row[name] for row in rows]
+        arrays[name] = pa.array(values, _type_of(values[0]))
+    return pa.table(arrays)
+
+
+def with_statistics(table: pa.Table, statistics: Sequence[Mapping[str, Statistics]]) -> pa.Table:
+    """The episode table with the columns `stats/…` of these features replaced, all others as they are.
+
+    statistics: of each row's episode
+    """
+    rows = [flat_statistics(of_episode) for of_episode in statistics]
+    columns = {}
+    for name in rows[0] if rows else ():
+        values = [row[name] for row in rows]
+        kind = _type_of(values[0])
+        if name in table.column_names:
+            kind = _as_it_was(table.schema.field(name).type, kind)
+        columns[name] = pa.array(values).cast(kind)
+    return replaced(table, columns)
+
+
+def _as_it_was(old: pa.DataType, new: pa.DataType) -> pa.DataType:
+    """The old type where it can hold what the new one does (whole numbers may be lists of int64)."""
+    depths = [str(kind).count("list") for kind in (old, new)]
+    fits = pa.types.is_integer(leaf_type(old)) or pa.types.is_floating(leaf_type(old))
+    return old if depths[0] == depths[1] and fits else new
+
+
+def _type_of(value: Any) -> pa.DataType:
+    """int64, double, text, or lists of them."""
+    if isinstance(value, list | tuple):
+        return pa.list_(_type_of(value[0]) if value else pa.float64())
+    if isinstance(value, str):
+        return pa.string()
+    return pa.int64() if isinstance(value, int) else pa.float64()
 
 
 def flat_statistics(statistics: Mapping[str, Statistics]) -> dict[str, Any]:

@@ -109,25 +109,49 @@ def probe(path: Path) -> Stream:
         )
 
 
-def decode_all(path: Path, seen: Callable[[int], object] = lambda pictures: None) -> None:
-    """Decode every picture, without looking at it. Raises KinemaError at the first that is damaged.
+def decode_all(path: Path, seen: Callable[[int], object] = lambda pictures: None) -> np.ndarray:
+    """Decode every picture, one at a time. Raises KinemaError at the first that is damaged.
 
-    seen: told how many more pictures are done, now and then.
+    seen: told how many more pictures are done, now and then. Returns bool (P,): pictures that show the same
+    as the one before, in the order of their times.
     """
+    same: list[bool] = []
+    before: np.ndarray | None = None
     with _opened(path) as container:
         stream = container.streams.video[0]
         stream.codec_context.options = {"err_detect": "explode"}  # no guessing of what a picture held
-        packets = pictures = 0
+        packets = 0
         try:
             for packet in container.demux(stream):
                 packets += bool(packet.size)
-                decoded = len(packet.decode())
-                pictures += decoded
-                seen(decoded)
-        except av.FFmpegError as error:
-            raise KinemaError(f"{path} is damaged at picture {pictures}: {error}") from error
-    if pictures != packets:
-        raise KinemaError(f"{path} is damaged: {packets - pictures} of {packets} pictures cannot be decoded")
+                frames = packet.decode()
+                for frame in frames:
+                    now = _glimpse(frame)
+                    same.append(before is not None and before.shape == now.shape and _alike(before, now))
+                    before = now
+                seen(len(frames))
+        except (av.FFmpegError, ValueError) as error:
+            raise KinemaError(f"{path} is damaged at picture {len(same)}: {error}") from error
+    if len(same) != packets:
+        raise KinemaError(f"{path} is damaged: {packets - len(same)} of {packets} pictures cannot be decoded")
+    return np.array(same, bool)
+
+
+def _glimpse(frame: av.VideoFrame) -> np.ndarray:
+    """Every second pixel of the first plane (the luminance of a usual video)."""
+    plane = frame.planes[0]
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+    return rows[::2, : frame.width : 2].astype(np.int16)
+
+
+def _alike(a: np.ndarray, b: np.ndarray) -> bool:
+    """Equal but for what compression makes of the same picture."""
+    return int(np.abs(a - b).max(initial=0)) <= 3
+
+
+def is_deep(pixel_format: str) -> bool:
+    """Whether a video holds one value of more than 8 bits a pixel: distances, not colours."""
+    return pixel_format.startswith("gray") and pixel_format not in ("gray", "gray8")
 
 
 def join(paths: Sequence[Path], out: Path, fps: float, lengths: Sequence[int]) -> None:
@@ -161,45 +185,59 @@ class Decoder:
         self._stream = self._container.streams.video[0]
         self._stream.thread_type = "NONE"  # one frame at a time: threads add delay
         self._frames: Iterator[av.VideoFrame] = iter(())
-        self._last: av.VideoFrame | None = None
-        self._time_s = np.inf  # of the last decoded frame; infinite: nothing decoded yet
+        self._held: list[tuple[float, av.VideoFrame]] = []  # the last two decoded, with their times
 
     def at(self, times_s: np.ndarray, tolerance_s: float) -> np.ndarray:
-        """Frames uint8 (n, H, W, 3) nearest to ascending `times_s` (n,); KinemaError beyond the tolerance."""
-        pictures: list[np.ndarray] = []
-        for time_s in times_s:
-            frame = self._frame_at(float(time_s), tolerance_s)
-            pictures.append(frame.to_ndarray(format="rgb24"))
+        """Frames uint8 (n, H, W, 3) nearest to ascending `times_s` (n,); KinemaError beyond the tolerance.
+
+        Of two frames that are equally near the earlier one. Distances (`is_deep`) are refused.
+        """
+        if is_deep(self._stream.codec_context.pix_fmt or ""):
+            raise KinemaError(
+                f"{self._path} holds distances ({self._stream.codec_context.pix_fmt}), not colours; "
+                "depth videos are not read"
+            )
+        pictures = [self._frame_at(float(t), tolerance_s).to_ndarray(format="rgb24") for t in times_s]
         return np.stack(pictures)
 
     def close(self) -> None:
         self._container.close()
 
     def _frame_at(self, time_s: float, tolerance_s: float) -> av.VideoFrame:
-        ahead_s = time_s - self._time_s
         try:
-            if not 0 <= ahead_s < 20 * tolerance_s:  # ten frames, tolerance being half a frame
+            first_s = self._held[0][0] if self._held else np.inf
+            last_s = self._held[-1][0] if self._held else np.inf
+            if not first_s <= time_s < last_s + 20 * tolerance_s:
                 self._seek(time_s - tolerance_s / 2)
-            elif ahead_s <= tolerance_s and self._last is not None:
-                return self._last
-            for frame in self._frames:
-                self._last, self._time_s = frame, float(frame.time or 0.0)
-                if self._time_s >= time_s - tolerance_s:
-                    break
+            self._decode_beyond(time_s)
         except av.FFmpegError as error:
-            self._time_s = np.inf
+            self._held = []
             raise KinemaError(f"{self._path} is damaged near {time_s:.3f} s: {error}") from error
-        if self._last is None or abs(self._time_s - time_s) > tolerance_s:
-            self._time_s = np.inf
+        if not self._held:
             raise KinemaError(f"{self._path} has no frame at {time_s:.3f} s (is the video short?)")
-        return self._last
+        found_s, frame = min(self._held, key=lambda held: abs(held[0] - time_s))
+        if abs(found_s - time_s) > tolerance_s:
+            raise KinemaError(
+                f"{self._path} has no frame at {time_s:.3f} s (is the video short?); "
+                f"the nearest is at {found_s:.3f} s"
+            )
+        return frame
+
+    def _decode_beyond(self, time_s: float) -> None:
+        """Decode until the last frame is not before `time_s`, so that the nearest one is among those held."""
+        while not self._held or self._held[-1][0] < time_s - 1e-6:
+            frame = next(self._frames, None)
+            if frame is None:
+                return
+            if frame.time is not None:
+                self._held = [*self._held[-1:], (float(frame.time), frame)]
 
     def _seek(self, time_s: float) -> None:
         """Go to the last key frame at or before `time_s`."""
         offset = int(time_s / _tick_s(self._stream))
         self._container.seek(max(offset, 0), stream=self._stream, backward=True)
         self._frames = self._container.decode(self._stream)
-        self._last = None
+        self._held = []
 
 
 class Decoders:

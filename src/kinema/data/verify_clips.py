@@ -1,0 +1,168 @@
+"""Where the episodes lie in the video files: whether every row has its own picture, and every picture a row.
+
+Axes: n frames of a clip, P pictures of a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from kinema.data import set_aside
+from kinema.data.fault import Fault, Kind, remark
+from kinema.data.metadata import Clip, EpisodeRecord, is_depth, picture_shape
+from kinema.data.scan import Scan
+from kinema.data.video import Stream, is_deep
+
+# Of a frame's duration: how far a picture's time may be from its row's before it is refused when reading.
+READ_WITHIN = 0.3
+_OFF_GRID = 0.1
+_REFUSED_BY_LEROBOT_S = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """An episode's clip in a file, and how many rows it has."""
+
+    record: EpisodeRecord
+    clip: Clip
+    length: int
+
+
+def placed(found: Scan) -> dict[str, list[Placed]]:
+    """The clips of each video file, in the order of their beginnings."""
+    by_path: dict[str, list[Placed]] = {}
+    for record in found.records:
+        rows = found.rows_of(record)
+        length = record.length if rows is None or not len(rows) else len(rows)
+        for clip in record.clips.values():
+            by_path.setdefault(clip.path, []).append(Placed(record=record, clip=clip, length=length))
+    return {path: sorted(clips, key=lambda p: p.clip.start_s) for path, clips in by_path.items()}
+
+
+def laid_end_to_end(found: Scan, path: str, clips: list[Placed]) -> list[Clip] | None:
+    """The clips of a file one behind the other in the order of their episodes, when that fills it exactly."""
+    stream = found.videos.get(path)
+    if stream is None or path in found.errors or not _same_rate(stream, found.fps):
+        return None
+    if sum(p.length for p in clips) != len(stream.times_s):
+        return None
+    laid, at = [], 0
+    for p in sorted(clips, key=lambda p: p.record.index):
+        start_s = float(stream.times_s[at])
+        laid.append(replace(p.clip, start_s=start_s, end_s=start_s + p.length / found.fps))
+        at += p.length
+    return laid
+
+
+def clip_faults(found: Scan) -> Iterator[Fault]:
+    """What the episode table says of the clips, without looking at a video."""
+    for path, clips in placed(found).items():
+        if faults := list(_layout_faults(found, path, clips)):
+            mendable = laid_end_to_end(found, path, clips) is not None
+            yield from (replace(f, repairable=f.repairable or mendable) for f in faults)
+
+
+def _layout_faults(found: Scan, path: str, clips: list[Placed]) -> Iterator[Fault]:
+    half_s = 0.5 / found.fps
+    for p in clips:
+        lasts_s = p.clip.end_s - p.clip.start_s
+        if abs(lasts_s - p.record.length / found.fps) > half_s:
+            detail = f"lasts {lasts_s:g} s, its {p.record.length} frames {p.record.length / found.fps:g} s"
+            yield _fault(Kind.CLIP, path, p.record, detail, True)
+    for before, after in pairwise(clips):
+        end_s = before.clip.start_s + before.length / found.fps
+        if after.clip.start_s < end_s - half_s:
+            detail = f"begins at {after.clip.start_s:g} s, before episode {before.record.index} ends"
+            yield _fault(Kind.CLIP, path, after.record, detail, False)
+            detail = f"ends at {end_s:g} s, after episode {after.record.index} has begun"
+            yield _fault(Kind.CLIP, path, before.record, detail, False)
+        elif after.record.index < before.record.index:
+            detail = f"lies behind episode {before.record.index}: the clips are not in the episodes' order"
+            yield _fault(Kind.CLIP, path, after.record, detail, False)
+
+
+def stream_faults(found: Scan, path: str) -> Iterator[Fault]:
+    """What makes a readable video useless for every episode in it."""
+    stream, key = found.videos[path], found.camera_of.get(path)
+    if key is None:
+        return
+    feature = found.info["features"][key]
+    height, width, _ = picture_shape(feature)
+    if (height, width) != (stream.height, stream.width):
+        detail = f"{stream.height} × {stream.width}, info.json says {height} × {width}"
+        yield Fault(kind=Kind.SHAPE, where=path, detail=detail, repairable=False)
+    if is_deep(stream.pixel_format) and not is_depth(feature):
+        detail = f"pixels are {stream.pixel_format}, info.json says colours"
+        yield Fault(kind=Kind.SHAPE, where=path, detail=detail, repairable=False)
+
+
+def picture_faults(found: Scan) -> Iterator[Fault]:
+    """Whether the pictures of all clips are in their files at their times, and no others."""
+    laid = placed(found)
+    for path, stream in found.videos.items():
+        yield from stream_faults(found, path)
+        if path in laid and path not in found.errors:
+            yield from _file_faults(found, path, stream, laid[path])
+
+
+def _file_faults(found: Scan, path: str, stream: Stream, clips: list[Placed]) -> Iterator[Fault]:
+    used = np.zeros(len(stream.times_s), bool)
+    mendable = laid_end_to_end(found, path, clips) is not None
+    complete = True
+    for p in clips:
+        nearest, off = pictures_of(stream, p.clip, min(p.length, 4 * len(used) + 4), found.fps)
+        off_s = off.max(initial=0.0)
+        within = int((off <= 0.5 / found.fps).sum())
+        twice = len(np.unique(nearest)) < len(nearest) or used[nearest].any()
+        if within < p.length or not len(used):
+            complete = False
+            detail = f"{within} of {p.length} frames from {p.clip.start_s:g} s on"
+            yield _fault(Kind.SHORT_VIDEO, path, p.record, detail, False)
+        elif off_s > _OFF_GRID / found.fps:
+            share = off_s * found.fps
+            detail = f"its offset is {share:.2g} frames off the pictures' times"
+            yield _fault(Kind.CLIP, path, p.record, detail, mendable or share < READ_WITHIN)
+        elif twice:
+            complete = False
+            detail = "a picture of it is shown twice, or is another episode's"
+            yield _fault(Kind.CLIP, path, p.record, detail, mendable)
+        elif off_s > _REFUSED_BY_LEROBOT_S:
+            told = f"its pictures are {1000 * off_s:.2g} ms off their rows; lerobot refuses that"
+            yield remark(f"{path}, episode {p.record.index}", told)
+        used[nearest] = True
+    if not _same_rate(stream, found.fps):
+        told = f"{stream.fps:g} frames/s, info.json says {found.fps:g}"
+        if complete and stream.fps > found.fps:
+            yield remark(path, f"{told}; every row has its picture")
+        else:
+            yield Fault(kind=Kind.FPS, where=path, detail=told, repairable=False)
+        return
+    used |= set_aside.pictures(found.root, path, len(used))
+    if not used.all():
+        count, first = int((~used).sum()), int(np.argmin(used))
+        detail = f"{count} of {len(used)} belong to no episode, first {first}: rows may be lost"
+        yield Fault(kind=Kind.SURPLUS, where=path, detail=detail, repairable=found.is_v30)
+
+
+def pictures_of(stream: Stream, clip: Clip, length: int, fps: float) -> tuple[np.ndarray, np.ndarray]:
+    """For each row of a clip the nearest picture (n,) of the file and its distance in seconds (n,)."""
+    wanted, times_s = clip.start_s + np.arange(length) / fps, stream.times_s
+    if not len(times_s):
+        return np.zeros(length, np.int64)[:0], np.full(length, np.inf)
+    after = np.searchsorted(times_s, wanted).clip(0, len(times_s) - 1)
+    before = np.maximum(after - 1, 0)
+    nearest = np.where(np.abs(times_s[before] - wanted) <= np.abs(times_s[after] - wanted), before, after)
+    return nearest, np.abs(times_s[nearest] - wanted)
+
+
+def _same_rate(stream: Stream, fps: float) -> bool:
+    return abs(stream.fps - fps) <= 0.01 * fps
+
+
+def _fault(kind: Kind, path: str, record: EpisodeRecord, detail: str, repairable: bool) -> Fault:
+    where = f"{path}, episode {record.index}"
+    return Fault(kind=kind, where=where, detail=detail, repairable=repairable, episode=record.index)

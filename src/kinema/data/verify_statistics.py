@@ -1,0 +1,211 @@
+"""Whether the statistics that a data set states are those of its numbers.
+
+Axes: E episodes, n numbers of a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from kinema.data import schema_v21 as v21
+from kinema.data import schema_v30 as v30
+from kinema.data.columns import numbers, read_table
+from kinema.data.fault import Fault, Kind, remark
+from kinema.data.info import read_json
+from kinema.data.metadata import STATS, vector_keys, width_of
+from kinema.data.scan import Scan
+from kinema.data.statistics import QUANTILES
+from kinema.schema import KinemaError
+
+_EXACT = ("min", "max", "mean", "std")
+# lerobot's tools leave these as they were when episodes are deleted, split or converted.
+_OFTEN_STALE = ("episode_index", "index")
+_Stated = Mapping[str, Mapping[str, Any]]
+
+
+def statistics_faults(found: Scan) -> Iterator[Fault]:
+    """The faults of meta/stats.json and of every episode's statistics."""
+    if not found.records or any(record.data_path not in found.files for record in found.records):
+        return  # there is nothing whole to compare with
+    if found.version != "v2.1":
+        yield from _whole_set_faults(found)
+    if found.is_v30:
+        yield from _table_faults(found)
+    elif found.version == "v2.1":
+        stated, faults = v21.read_episode_stats(found.root)
+        for fault in faults:
+            yield Fault(kind=Kind.STATISTICS, where=fault.where, detail=fault.detail, repairable=False)
+        if not faults:
+            yield from _episode_faults(found, v21.EPISODE_STATS, stated)
+
+
+def _whole_set_faults(found: Scan) -> Iterator[Fault]:
+    if not (found.root / STATS).is_file():
+        yield _fault(found, STATS, "missing")
+        return
+    try:
+        stated = read_json(found.root / STATS)
+    except KinemaError as error:
+        yield _fault(found, STATS, str(error))
+        return
+    for name in vector_keys(found.info["features"]):
+        values = _values(found, name)
+        if values is None:
+            continue
+        if name not in stated:
+            yield _fault(found, STATS, f"{name} is missing")
+        elif told := _differences(stated[name], values, _cuts(found, name)):
+            yield from _told(found, STATS, name, told)
+
+
+def _told(found: Scan, where: str, name: str, detail: str) -> Iterator[Fault]:
+    whole = not found.info["features"][name]["dtype"].startswith("float")
+    if name in _OFTEN_STALE:
+        yield remark(where, f"{name}: {detail}; lerobot's tools leave these as they were")
+    elif whole and detail.startswith("std ") and "," not in detail:
+        yield remark(where, f"{name}: {detail}; lerobot's are known to be wrong for whole numbers")
+    else:
+        yield _fault(found, where, f"{name}: {detail}")
+
+
+def _values(found: Scan, name: str) -> np.ndarray | None:
+    """A column (N, n) of all episodes on end; None when it is not whole (which is named elsewhere)."""
+    parts = []
+    for record in found.records:
+        file = found.files[record.data_path]
+        rows = file.rows.get(record.index)
+        if name not in file.columns or name in file.bad or rows is None:
+            return None
+        parts.append(file.columns[name][rows])
+    values = np.concatenate(parts).astype(np.float64)
+    return values if np.isfinite(values).all() else None
+
+
+def _cuts(found: Scan, name: str) -> np.ndarray:
+    """Where each episode begins in `_values`."""
+    lengths = [len(found.files[r.data_path].rows[r.index]) for r in found.records]
+    return np.cumsum([0, *lengths[:-1]])
+
+
+def _differences(stated: Any, values: np.ndarray, cuts: np.ndarray) -> str:
+    """What disagrees, in words; empty when nothing does. Quantiles may be a mean over the episodes'."""
+    if not isinstance(stated, Mapping):
+        return "holds no statistics"
+    n = values.shape[1]
+    true = {"min": values.min(0), "max": values.max(0), "mean": values.mean(0), "std": values.std(0)}
+    told_by_key = {key: _array(stated.get(key), n) for key in _EXACT}
+    wrong = [
+        key for key, told in told_by_key.items() if told is None or not (_is_close(told, key, true)).all()
+    ]
+    count = _array(stated.get("count"), 1)
+    if "count" in stated and (count is None or count[0] != len(values)):
+        wrong.append("count")
+    if not wrong:
+        quantiles = {key: _array(stated[key], n) for key in QUANTILES if key in stated}
+        wrong = [key for key, told in quantiles.items() if not _is_quantile(told, key, values, cuts)]
+    return f"{', '.join(wrong)} disagree with the data" if wrong else ""
+
+
+def _array(value: Any, n: int) -> np.ndarray | None:
+    try:
+        flat = np.ravel(np.asarray(value, np.float64))
+    except (TypeError, ValueError):
+        return None
+    return flat if flat.shape == (n,) else None
+
+
+def _is_close(told: np.ndarray, key: str, true: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Equal within what single precision and another way of summing make, elementwise."""
+    largest = np.maximum(np.abs(true["min"]), np.abs(true["max"]))
+    off = np.abs(told - true[key])
+    if key == "std":  # others take the mean of squares less the square of the mean
+        squares = np.abs(told**2 - true[key] ** 2)
+        return (off <= 1e-3 * true[key] + 1e-6) | (squares <= 1e-7 * largest**2)
+    return off <= 1e-4 * np.maximum(true["max"] - true["min"], np.abs(true[key])) + 1e-6
+
+
+def _is_quantile(told: np.ndarray | None, key: str, values: np.ndarray, cuts: np.ndarray) -> bool:
+    """Near the true quantile, or near the mean of the episodes' quantiles (lerobot's way)."""
+    if told is None:
+        return False
+    slack = 0.02 * np.ptp(values, axis=0) + 1e-6 + 1e-4 * np.abs(values).max(0)
+    parts = np.split(values, cuts[1:])
+    for split in ([values], parts):
+        weights = [len(part) for part in split]
+        low, high = (
+            np.average([np.quantile(p, QUANTILES[key], axis=0, method=m) for p in split], 0, weights)
+            for m in ("lower", "higher")
+        )
+        if ((told >= low - slack) & (told <= high + slack)).all():
+            return True
+    return False
+
+
+def _table_faults(found: Scan) -> Iterator[Fault]:
+    """The columns `stats/…` of meta/episodes, file by file."""
+    for path in v30.episode_files(found.root):
+        where = str(path.relative_to(found.root))
+        names = v30.read_schema(path).names
+        keys = [key for key in vector_keys(found.info["features"]) if f"stats/{key}/min" in names]
+        wanted = [f"stats/{key}/{part}" for key in keys for part in _EXACT]
+        wanted = [name for name in wanted if name in names]
+        if not keys or "episode_index" not in names:
+            continue
+        stated: dict[int, dict[str, dict[str, Any]]] = {}
+        try:
+            table = read_table(path, ["episode_index", *wanted])
+            episodes = table["episode_index"].to_pylist()
+            for name in wanted:
+                _, key, part = name.split("/")
+                column = numbers(table.column(name), width_of(found.info["features"][key]))
+                for episode, row in zip(episodes, column.values):
+                    stated.setdefault(episode, {}).setdefault(key, {})[part] = row
+                if column.bad:
+                    yield _fault(found, where, f"{name} {next(iter(column.bad.values()))}")
+        except (KinemaError, TypeError) as error:
+            yield _fault(found, where, str(error))
+            continue
+        yield from _episode_faults(found, where, stated, complete=False)
+
+
+def _episode_faults(
+    found: Scan, where: str, stated: Mapping[int, _Stated], complete: bool = True
+) -> Iterator[Fault]:
+    """Compare all episodes of a feature at once; names the first that differs."""
+    missing = [r.index for r in found.records if r.index not in stated]
+    if complete and missing:
+        yield _fault(found, where, f"episode {missing[0]} is missing")
+    for name in vector_keys(found.info["features"]):
+        values = _values(found, name)
+        chosen = [i for i, r in enumerate(found.records) if name in stated.get(r.index, {})]
+        if values is None or not chosen:
+            continue
+        cuts = _cuts(found, name)
+        lengths = np.diff([*cuts, len(values)])[:, None]
+        mean = np.add.reduceat(values, cuts) / lengths
+        centred = values - np.repeat(mean, lengths[:, 0], axis=0)
+        true = {
+            "min": np.minimum.reduceat(values, cuts),
+            "max": np.maximum.reduceat(values, cuts),
+            "mean": mean,
+            "std": np.sqrt(np.add.reduceat(centred**2, cuts) / lengths),
+        }
+        differs: dict[int, list[str]] = {}
+        for key in _EXACT:
+            told = [_array(stated[found.records[i].index][name].get(key), values.shape[1]) for i in chosen]
+            given = np.stack([np.full(values.shape[1], np.nan) if t is None else t for t in told])
+            mine = {part: values_[chosen] for part, values_ in true.items()}
+            for i in np.flatnonzero(~_is_close(given, key, mine).all(1)):
+                differs.setdefault(chosen[i], []).append(key)
+        if differs:
+            first = min(differs)
+            also = f" (and of {len(differs) - 1} more)" if len(differs) > 1 else ""
+            detail = f"{', '.join(differs[first])} of episode {found.records[first].index}{also}"
+            yield from _told(found, where, name, f"{detail} disagree with the data")
+
+
+def _fault(found: Scan, where: str, detail: str) -> Fault:
+    return Fault(kind=Kind.STATISTICS, where=where, detail=detail, repairable=found.is_v30)
