@@ -6,7 +6,9 @@ READY := $(VENV)/.ready
 
 # One BLAS thread per test process: two processes then use two cores instead of fighting over them.
 export OMP_NUM_THREADS ?= 1
+ifeq ($(shell uname),Linux)
 export MUJOCO_GL ?= egl
+endif
 export PYTHONHASHSEED ?= 0
 
 .PHONY: help demo test test-slow lint types setup clean

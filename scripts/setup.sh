@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything `make demo` and `make test` need, on a fresh Debian or Ubuntu machine with Python 3.11,
-# pip, gcc and git. Safe to run again: the Makefile skips it while pyproject.toml is unchanged.
+# Everything `make demo` and `make test` need, on a fresh Debian or Ubuntu machine with Python 3.11, 3.12 or
+# 3.13, pip, gcc and git. Safe to run again: the Makefile skips it while pyproject.toml is unchanged.
 set -euo pipefail
 
 venv="${1:-.venv}"
@@ -17,12 +17,13 @@ as_root() {
 find_python() {
     for name in "${PYTHON:-}" python3.11 python3.12 python3.13 python3; do
         if [ -n "$name" ] && command -v "$name" >/dev/null \
-            && "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            && "$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
             echo "$name"
             return
         fi
     done
-    fail "no Python 3.11 or newer found. To get it: sudo apt-get install -y python3 python3-venv"
+    fail "no Python 3.11, 3.12 or 3.13 found (mujoco 3.3.0 has no wheel for others; python3 is $(python3 -V 2>&1)).\
+ To get one: sudo apt-get install -y python3.13 python3.13-venv, or name one: PYTHON=/path/to/python3.13 make demo"
 }
 
 make_venv() {
@@ -56,10 +57,14 @@ install_openpi_client() {
         || say "openpi-client could not be installed; its tests will be skipped"
 }
 
-renders() { MUJOCO_GL="${MUJOCO_GL:-egl}" "$venv/bin/python" -m kinema.doctor --rendering >/dev/null 2>&1; }
+# Only Linux has EGL, and only there is it needed: elsewhere MuJoCo draws with the system's own OpenGL.
+[ "$(uname)" != Linux ] || export MUJOCO_GL="${MUJOCO_GL:-egl}"
+renders() { "$venv/bin/python" -m kinema.doctor --rendering >/dev/null 2>&1; }
 
 install_gl() {
     renders && return
+    command -v apt-get >/dev/null \
+        || fail "the simulator cannot render here; \`$venv/bin/kinema doctor\` says what exactly fails"
     say "no OpenGL that renders without a screen; installing $gl_packages"
     # shellcheck disable=SC2086
     if as_root apt-get update -qq && as_root apt-get install -y -qq --no-install-recommends $gl_packages; then

@@ -90,11 +90,24 @@ def exit_code(arguments: Sequence[str]) -> int:
         )
         return 2
     except Exception as error:  # sorted here: what the user can mend is said in one line, the rest is a bug
+        error = _in_place_of(error)
         if os.environ.get("KINEMA_TRACEBACK") or not _is_users(error):
             traceback.print_exc()
             return 3
         say_error(_in_words(error))
         return 2
+
+
+def _in_place_of(error: Exception) -> Exception:
+    """The error itself, or where MuJoCo found no OpenGL what is the matter with this machine's."""
+    from kinema.commands.rendering import is_about_drawing, require_rendering
+
+    if is_about_drawing(error):
+        try:
+            require_rendering()
+        except Exception as fault:  # in words, with what mends it
+            return fault
+    return error
 
 
 def _command_path(error: TyperException) -> str:

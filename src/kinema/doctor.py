@@ -14,7 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -22,6 +22,7 @@ GL_LINE = "sudo apt-get update && sudo apt-get install -y libegl1 libegl-mesa0 l
 EXTRAS = ("data", "tabletop", "metaworld", "train", "world", "view", "serve", "postgres")
 MIN_DISK_GB = 5.0
 MIN_MEMORY_GB = 6.0
+_PATIENCE_S = 120
 
 
 class Level(Enum):
@@ -43,7 +44,7 @@ def examine() -> Iterator[Finding]:
     yield _python()
     yield from (_extra(extra) for extra in EXTRAS)
     yield _torch()
-    yield _rendering()
+    yield rendering()
     yield _cpu()
     yield _memory()
     yield _disk()
@@ -104,24 +105,42 @@ def _torch() -> Finding:
     )
 
 
-def _rendering() -> Finding:
-    backend = os.environ.get("MUJOCO_GL", "MuJoCo's default")
+def rendering() -> Finding:
+    """Whether a picture can be drawn; if not, the settings are looked at before a package is advised."""
+    drew, detail = _drawn({})
+    if drew:
+        return Finding(what="rendering", level=Level.GOOD, detail=detail)
+    asked = os.environ.get("MUJOCO_GL")
+    detail += f" (MUJOCO_GL is {'not set' if asked is None else repr(asked)})"
+    linux = sys.platform == "linux"
+    usual = {"MUJOCO_GL": "egl" if linux else None, "PYOPENGL_PLATFORM": None}
+    lines = [
+        f"unset {name}" if value is None else f"export {name}={value}"
+        for name, value in usual.items()
+        if os.environ.get(name) != value
+    ]
+    if not lines or not _drawn(usual)[0]:
+        lines = [GL_LINE if linux else "run it in a session with a screen", *lines]
+    return Finding(what="rendering", level=Level.MISSING, detail=detail, remedy=" && ".join(lines))
+
+
+def _drawn(settings: Mapping[str, str | None]) -> tuple[bool, str]:
+    """Whether MuJoCo draws with these variables (None: not set) in place of ours, and what it says."""
+    environment = {**os.environ, **settings}
     try:
         process = subprocess.run(
             [sys.executable, "-m", "kinema.doctor", "--rendering"],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=_PATIENCE_S,
+            env={name: value for name, value in environment.items() if value is not None},
         )
     except subprocess.TimeoutExpired:
-        return Finding(
-            what="rendering", level=Level.MISSING, detail=f"no picture in 120 s ({backend})", remedy=GL_LINE
-        )
+        return False, f"no picture in {_PATIENCE_S} s"
     if process.returncode == 0:
-        return Finding(what="rendering", level=Level.GOOD, detail=process.stdout.strip())
+        return True, process.stdout.strip()
     fault = re.search(r"^[\w.]*Error: .*$", process.stderr, re.MULTILINE)
-    detail = fault.group() if fault else f"the renderer ended with code {process.returncode}"
-    return Finding(what="rendering", level=Level.MISSING, detail=f"{detail} ({backend})", remedy=GL_LINE)
+    return False, fault.group() if fault else f"the renderer ended with code {process.returncode}"
 
 
 def _cpu() -> Finding:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from kinema.bench.benchmark import TaskSpec
 from kinema.bench.episode import EpisodeRecord
 from kinema.bench.results import Results, summarise
 from kinema.bench.settings import RunSettings
-from kinema.commands import evaluate, judged
+from kinema.commands import evaluate, judged, terminal
 from kinema.commands.judged import Sitting, finish
 
 
@@ -140,3 +142,30 @@ def test_a_benchmark_with_baselines_of_its_own_says_so(
 
 def test_a_sitting_draws_its_seed_unless_told_otherwise() -> None:
     assert Sitting(out=Path("x"), episodes=1).seed == "fresh"
+
+
+@pytest.mark.parametrize("fault", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+@pytest.mark.parametrize("arguments", [["eval", "tabletop"], ["eval", "world", "--policy", "repeat"]])
+def test_a_folder_that_takes_nothing_is_one_line_before_anything_is_played(
+    fault: int, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def refused(**_: Any) -> None:
+        raise OSError(fault, os.strerror(fault))
+
+    monkeypatch.setattr(terminal, "TemporaryFile", refused)
+    monkeypatch.setattr("kinema.bench.run.run", lambda *_, **__: pytest.fail("it began"))
+    assert cli.exit_code([*arguments, "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    for part in (str(tmp_path / "out"), os.strerror(fault), "--out"):
+        assert part in said
+
+
+def test_a_file_in_the_place_of_the_folder_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").write_text("")
+    arguments = ["eval", "tabletop", "--policy", "hold", "--out", str(tmp_path / "out" / "deeper")]
+    assert cli.exit_code(arguments) == 2
+    assert "nothing can be written into" in capsys.readouterr().err

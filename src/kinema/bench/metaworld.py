@@ -8,7 +8,6 @@ The package's own reset, step, success test and experts are used as they are.
 
 from __future__ import annotations
 
-import os
 import warnings
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from kinema.bench.benchmark import TaskSpec
+from kinema.bench.gl import prefer_egl
 from kinema.bench.metaworld_tasks import GROUPS, INSTRUCTIONS, TASKS
 from kinema.schema import KinemaError, Observation
 
@@ -50,7 +50,7 @@ RENDERING = Rendering()
 
 
 def _package() -> Any:
-    os.environ.setdefault("MUJOCO_GL", "egl")
+    prefer_egl()
     try:
         import metaworld.env_dict
         import metaworld.policies

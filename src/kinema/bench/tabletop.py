@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from importlib import import_module
 from types import ModuleType
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kinema.bench.benchmark import TaskSpec
+from kinema.bench.gl import prefer_egl
 from kinema.card.load import card_names, load_card
 from kinema.schema import KinemaError
 
@@ -33,7 +33,7 @@ class TabletopBenchmark:
         variations: Iterable[str] = ("seen",),
         image_size: int = IMAGE_SIZE_PX,
     ) -> None:
-        os.environ.setdefault("MUJOCO_GL", "egl")
+        prefer_egl()
         env, variation_of = _world("tabletop.env"), _world("variation").Variation.named
         self._variations = {name: variation_of(name) for name in variations}
         self._image_size = image_size

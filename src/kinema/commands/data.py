@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kinema.commands.rendering import require_rendering
 from kinema.commands.terminal import choose, examples, saved_on_interrupt, table, words
 from kinema.schema import KinemaError
 
@@ -65,9 +66,11 @@ def make(
     workers: Annotated[int, typer.Option(help="Processes. The data do not depend on it.", min=1)] = 1,
 ) -> None:
     """Let scripted experts demonstrate and record it; labels stay clean where noise disturbs the motion."""
+    choose("world", world, WORLDS)
+    require_rendering()
     from kinema.commands.make_data import make as record
 
-    if choose("world", world, WORLDS) == "hazards":
+    if world == "hazards":
         _make_hazards(out, episodes=episodes, bodies=words(robots), policy=policy)
         return
     if world == "human":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
+from kinema.commands.rendering import require_rendering
 from kinema.commands.terminal import examples, saved_on_interrupt, table, words
 from kinema.schema import KinemaError
 
@@ -49,6 +50,7 @@ def dream(
     ),
 ) -> None:
     """Imagine obeying sentences in new scenes, read the actions from the films, write LeRobot data sets."""
+    require_rendering()
     from kinema.card.load import load_card
     from kinema.data.dreamed import DREAMED
     from kinema.data.lerobot_write import Writer

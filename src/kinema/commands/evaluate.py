@@ -10,6 +10,7 @@ import typer
 
 from kinema.commands import policies
 from kinema.commands.judged import SEED_HELP, Sitting, finish, play, rates_table
+from kinema.commands.rendering import require_rendering
 from kinema.commands.terminal import choose, examples, table, words
 from kinema.schema import KinemaError
 
@@ -82,7 +83,9 @@ def evaluate(
     if baselines and benchmark in ("safety", "world", "scene2robot"):
         raise KinemaError(f"{benchmark} has baselines of its own; leave out --baselines")
     make_play = None
-    if choose("benchmark", benchmark, BENCHMARKS) == "safety":
+    choose("benchmark", benchmark, BENCHMARKS)
+    require_rendering()
+    if benchmark == "safety":
         _safety(policy, words(robots), sitting)
         return
     if benchmark == "world":

@@ -9,6 +9,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from kinema.commands.rendering import require_rendering
 from kinema.commands.terminal import examples
 from kinema.schema import KinemaError
 
@@ -107,6 +108,7 @@ def read_pictures(paths: list[str], cameras: tuple[str, ...]) -> Mapping[str, np
 
 def scene_pictures(instruction: str, robot: str, seed: int) -> Mapping[str, np.ndarray]:
     """What the cameras see of a tabletop scene made for the sentence."""
+    require_rendering()
     from kinema.commands.closed_loop import prepare
 
     session = prepare(instruction, robot=robot, scene="seen", seed=seed, policy_name="hold", gate=False)

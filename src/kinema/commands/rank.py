@@ -49,7 +49,7 @@ class RankSettings:
 
 def judge_imagined(settings: RankSettings) -> None:
     """Judge every policy, print a table, and write `ranking.json` and `ranking.html` where there are five."""
-    bodies = settings.bodies or _common_bodies(settings.policies)
+    out, bodies = writable(settings.sitting.out), settings.bodies or _common_bodies(settings.policies)
     scenes = imagined_scenes(settings, bodies)
     agreements = {name: _agreements(name, scenes, bodies) for name in settings.policies}
     if len(settings.policies) < FEWEST:
@@ -57,7 +57,7 @@ def judge_imagined(settings: RankSettings) -> None:
         print(f"with {FEWEST} policies or more, their order is compared with the true one")
         return
     truth = {name: _true_success(name, settings, bodies) for name in settings.policies}
-    drawn, out = settings.seed(bodies), writable(settings.sitting.out)
+    drawn = settings.seed(bodies)
     ranking = rank(
         [_ranked(name, agreements[name], truth[name]) for name in settings.policies],
         scenes=len(scenes),

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kinema.commands import policies
-from kinema.commands.terminal import examples
+from kinema.commands.rendering import require_rendering
+from kinema.commands.terminal import examples, writable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,13 +47,14 @@ def run(
     ),
 ) -> None:
     """Build a scene from a sentence, let the policy act in it, write a film, a recording and a report."""
+    require_rendering()
     from kinema.bench.video import write_video
     from kinema.commands.closed_loop import play, prepare
     from kinema.runtime.report import write_report
     from kinema.runtime.rerun_file import write_rerun
 
     session = prepare(instruction, robot=robot, scene=scene, seed=seed, policy_name=policy, gate=gate)
-    out.mkdir(parents=True, exist_ok=True)
+    writable(out)
     print(f"prompt: {session.prompt}")
     film = play(session, replan_steps=replan)
     trace = film.trace

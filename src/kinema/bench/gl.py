@@ -1,0 +1,12 @@
+"""Which OpenGL MuJoCo draws with."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def prefer_egl() -> None:
+    """EGL unless the user said otherwise: MuJoCo's default needs a screen. Only Linux has it."""
+    if sys.platform == "linux":
+        os.environ.setdefault("MUJOCO_GL", "egl")
