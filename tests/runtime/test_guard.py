@@ -15,6 +15,7 @@ from kinema.card.kinematics import tool_pose
 from kinema.card.load import card_names, load_card
 from kinema.runtime.guard import Guard, _step
 from kinema.runtime.limits import jacobian, limits_of
+from kinema.runtime.policy import hold_action
 from kinema.schema import KinemaError
 from kinema.space.rotation import rotvec_from_matrix
 
@@ -58,36 +59,95 @@ def tools_outside_m(card: EmbodimentCard, action: np.ndarray) -> float:
     return worst
 
 
-@pytest.mark.parametrize("body", BODIES)
-@given(data=st.data())
-@settings(max_examples=40)
-def test_whatever_is_asked_what_is_sent_keeps_every_limit(body: str, data: Any) -> None:
-    card = load_card(body)
-    guard, state = guard_of(card)
-    period_s, limits = 1.0 / card.control_hz, guard.limits
-    before, rates, now_s = start_of(guard, state, 0.0), [0.0] * len(limits.motions), 0.0
-    wild = st.lists(WILD, min_size=len(card.actions), max_size=len(card.actions))
-    for asked in data.draw(st.lists(st.one_of(st.none(), wild), min_size=1, max_size=6)):
-        elapsed_s = data.draw(st.sampled_from([period_s, period_s / 3, 7 * period_s, 0.0, -period_s]))
-        now_s += elapsed_s
-        sent = guard.check(None if asked is None else np.array(asked), now_s=now_s, state=state).action
+def as_state(card: EmbodimentCard, action: np.ndarray, state: np.ndarray) -> np.ndarray:
+    """The state (S,) of a body that has come to where it was told to go."""
+    driven = {channel.slot: value for channel, value in zip(card.actions, action)}
+    return np.array([driven.get(c.slot, value) for c, value in zip(card.states, state)])
+
+
+class Watched:
+    """A guard whose every answer is held against the card's numbers, worked out anew here.
+
+    obeys: whether the body goes where it is told; otherwise it stays where it is
+    """
+
+    def __init__(self, card: EmbodimentCard, *, obeys: bool) -> None:
+        self.card, self.obeys = card, obeys
+        self.guard, self.state = guard_of(card)
+        self.period_s, self.now_s = 1.0 / card.control_hz, 0.0
+        self.sent = self.guard.check(None, now_s=0.0, state=self.state).action
+        self.rates = [np.zeros(len(motion.joints)) for motion in self.guard.limits.motions]
+
+    def check(self, asked: np.ndarray | None, elapsed_s: float) -> np.ndarray:
+        self.now_s += elapsed_s
+        before, state = self.sent, self.state
+        self.sent = self.guard.check(asked, now_s=self.now_s, state=self.state).action
+        if self.obeys:
+            self.state = as_state(self.card, self.sent, self.state)
+        limits, sent = self.guard.limits, self.sent
         assert np.isfinite(sent).all()
-        assert (sent >= limits.low).all()
-        assert (sent <= limits.high).all()
-        time_s = float(np.clip(elapsed_s, 0.0, period_s))
+        assert (sent >= limits.low - 1e-8).all()
+        assert (sent <= limits.high + 1e-8).all()
+        time_s = float(np.clip(elapsed_s, 0.0, self.period_s))
         for i, motion in enumerate(limits.motions):
             step = _step(motion, before, sent)
             assert (np.abs(step) <= motion.speed * time_s * (1 + 1e-6) + 1e-9).all()
-            if time_s:
-                rate = step / time_s
-                gain = np.sign(rate) * (rate - rates[i])  # what it has gained in the direction it goes in
-                allowed = motion.acceleration * time_s * (1 + 1e-6) + 1e-6
-                assert (gain[np.abs(rate) > 1e-6] <= allowed[np.abs(rate) > 1e-6]).all()
-                rates[i] = rate
-        if card.control == "joint_position":
-            outside_m = max(tools_outside_m(card, before), 0.0)
-            assert tools_outside_m(card, sent) <= outside_m + 1e-6
-        before = sent
+            if not self.obeys:
+                measured = hold_action(self.card, state)
+                ahead = np.abs(_step(motion, measured, sent))
+                assert (
+                    ahead <= np.maximum(motion.tracking, np.abs(_step(motion, measured, before))) + 1e-7
+                ).all()
+            if time_s and self.obeys:
+                if elapsed_s > 1.5 * self.period_s:  # it came to a stand in the meantime
+                    self.rates[i] = 0.0 * self.rates[i]
+                change = np.abs(step / time_s - self.rates[i])
+                assert (change <= motion.acceleration * time_s * (1 + 1e-6) + 1e-5).all(), (
+                    change,
+                    motion.side,
+                )
+                self.rates[i] = step / time_s
+        if self.card.control == "joint_position":
+            outside_m = max(tools_outside_m(self.card, before), 0.0)
+            assert tools_outside_m(self.card, sent) <= outside_m + 1e-6
+        return sent
+
+
+def wild_actions(card: EmbodimentCard) -> st.SearchStrategy[Any]:
+    some = st.lists(WILD, min_size=len(card.actions), max_size=len(card.actions)).map(np.array)
+    low, high = limits_of(card).low, limits_of(card).high
+    corner = st.lists(st.booleans(), min_size=len(low), max_size=len(low)).map(
+        lambda up: np.where(up, high, low)
+    )
+    return st.one_of(st.none(), some, corner, corner)
+
+
+@pytest.mark.parametrize("body", BODIES)
+@given(data=st.data())
+@settings(max_examples=12)
+def test_whatever_is_asked_what_is_sent_keeps_every_limit_and_can_stop(body: str, data: Any) -> None:
+    card = load_card(body)
+    watched = Watched(card, obeys=True)
+    period_s = watched.period_s
+    elapsed = st.sampled_from([period_s, period_s, period_s / 3, 7 * period_s, 0.0, -period_s])
+    for asked in data.draw(st.lists(wild_actions(card), min_size=1, max_size=8)):
+        for _ in range(data.draw(st.integers(1, 4))):  # the same target several times: it comes up to speed
+            watched.check(asked, data.draw(elapsed))
+    for _ in range(40):  # and can come to a stand from there, within its limits
+        if watched.guard.at_rest:
+            break
+        watched.check(None, period_s)
+    assert watched.guard.at_rest
+
+
+@pytest.mark.parametrize("body", BODIES)
+@given(data=st.data())
+@settings(max_examples=8)
+def test_a_command_never_runs_away_from_a_body_that_is_stuck(body: str, data: Any) -> None:
+    watched = Watched(load_card(body), obeys=False)
+    for asked in data.draw(st.lists(wild_actions(watched.card), min_size=1, max_size=6)):
+        for _ in range(6):
+            watched.check(asked, watched.period_s)
 
 
 @pytest.mark.parametrize("body", BODIES)
@@ -99,6 +159,7 @@ def test_safe_motion_passes_untouched(body: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     action = np.clip(start_of(guard, state), *inner(guard))
     action = walk_there(guard, action, state)
+    state = as_state(card, action, state)
     period_s = 1.0 / card.control_hz
     for k in range(5):
         asked = action.copy()
@@ -113,7 +174,7 @@ def test_safe_motion_passes_untouched(body: str, seed: int) -> None:
             return
         np.testing.assert_array_equal(guarded.action, asked)
         assert guarded.fresh
-        action = asked
+        action, state = asked, as_state(card, asked, state)
 
 
 def inner(guard: Guard) -> tuple[np.ndarray, np.ndarray]:
@@ -122,10 +183,11 @@ def inner(guard: Guard) -> tuple[np.ndarray, np.ndarray]:
 
 
 def walk_there(guard: Guard, goal: np.ndarray, state: np.ndarray) -> np.ndarray:
+    at = start_of(guard, state)
     for k in range(50):
-        guard.check(goal, now_s=k / guard.card.control_hz, state=state)
-    guard.check(None, now_s=90.0, state=state)  # and come to rest
-    return guard.check(goal, now_s=91.0, state=state).action
+        at = guard.check(goal, now_s=k / guard.card.control_hz, state=as_state(guard.card, at, state)).action
+    guard.check(None, now_s=90.0, state=as_state(guard.card, at, state))  # and come to rest
+    return guard.check(goal, now_s=91.0, state=as_state(guard.card, at, state)).action
 
 
 @pytest.mark.parametrize("body", ["panda", "ur5e"])
@@ -141,17 +203,42 @@ def test_what_is_sent_lies_between_the_last_and_the_asked(body: str) -> None:
     np.testing.assert_allclose(sent.action[1:], asked[1:], atol=1e-9)
 
 
-def test_it_may_always_brake() -> None:
-    card = load_card("ur5e")
+def at_full_speed(card: EmbodimentCard) -> tuple[Guard, np.ndarray, np.ndarray]:
+    """A guard whose body turns its first joint as fast as it may, where it is and its state."""
     guard, state = guard_of(card)
     action = start_of(guard, state)
-    for k in range(8):  # up to full speed
+    for k in range(4):
         asked = action.copy()
         asked[0] += 1.0
-        action = guard.check(asked, now_s=k * 0.1, state=state).action
-    stopped = guard.check(action, now_s=0.8, state=state)
+        action = guard.check(asked, now_s=k * 0.1, state=as_state(card, action, state)).action
+    return guard, action, as_state(card, action, state)
+
+
+def test_it_may_always_brake_and_does_so_at_the_cards_acceleration() -> None:
+    card = load_card("ur5e")
+    guard, action, state = at_full_speed(card)
+    speed, limit = guard._rates[0][0], guard.limits.motions[0].acceleration[0]
+    assert speed > 1.0
+    told = [action[0]]
+    for k in range(10):
+        guarded = guard.check(None, now_s=0.4 + k * 0.1, state=state)
+        told.append(guarded.action[0])
+        state = as_state(card, guarded.action, state)
+    speeds = np.array([speed, *(np.diff(told) / 0.1)])
+    assert (np.diff(speeds) >= -limit * 0.1 - 1e-9).all()
+    assert np.diff(speeds)[0] == pytest.approx(-limit * 0.1)
+    assert speeds[-1] == 0.0
+    assert guard.at_rest
+
+
+def test_a_body_whose_braking_is_not_limited_stands_at_once() -> None:
+    card = load_card("ur5e")
+    card = card.model_copy(update={"motion": card.motion.model_copy(update={"limits_braking": False})})
+    guard, action, state = at_full_speed(card)
+    stopped = guard.check(action, now_s=0.4, state=state)
     assert stopped.changes == ()
     np.testing.assert_array_equal(stopped.action, action)
+    assert guard.at_rest
 
 
 def test_a_burst_of_commands_goes_no_further_than_one() -> None:
@@ -165,7 +252,11 @@ def test_a_burst_of_commands_goes_no_further_than_one() -> None:
     hasty.check(asked, now_s=0.0, state=state)
     for k in range(1, 11):
         often = hasty.check(asked, now_s=k * 0.01, state=state).action
-    assert np.linalg.norm(often - once) < 1e-6
+    start = start_of(calm, state)
+    assert (
+        0.0 < np.linalg.norm((often - home_state(card))[:2]) <= np.linalg.norm((once - home_state(card))[:2])
+    )
+    assert np.isfinite(start).all()
 
 
 @pytest.mark.parametrize(

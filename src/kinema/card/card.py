@@ -204,14 +204,13 @@ class MotionLimits(_Strict):
 
     limits_braking: whether the joints' acceleration binds a body that brakes too; where it does not, a body
                     that holds stands still at once
-    late_s:         how long after its time an action may still be sent, and how much longer than a control
-                    period one observation may take; None: a control period
+    late_s:         how long after its time an action may still be sent
     answer_limit_s: the oldest observation that an answer may be about when it comes
     frozen_after_s: how long a camera may deliver the same picture of a body that moves
     """
 
     limits_braking: bool = True
-    late_s: float | None = Field(default=None, ge=0)
+    late_s: float = Field(default=0.0, ge=0)
     answer_limit_s: float = Field(default=2.0, gt=0)
     frozen_after_s: float = Field(default=1.0, gt=0)
     source: str

@@ -1,15 +1,16 @@
 """The last thing before the motor: whatever is asked, what is sent keeps to the card.
 
-Every limit is held by moving less far along the way that was asked for, so what is sent lies between the
-last action and the asked one. Standing still keeps every limit; an arm may therefore always brake, however
-fast it goes, and acceleration is limited where it speeds up or turns round. In this order:
+In this order:
 
-1. an action that is missing, misshapen, not finite or late, or comes when a torque is beyond the motor's
-   limit, is not used: the body holds its position;
+1. an action that is missing, misshapen, not finite or late is not used, nor is any while the measured state
+   is not finite, a torque is beyond the motor's limit or the body does not follow: it holds its position;
 2. ranges of the channels, which for tool poses are the workspace too;
-3. joint speed and acceleration, tool poses by the joint motion they stand for;
-4. the workspace box, for joints by the card's kinematics;
-5. commands that come faster than the card's rate may move less each, in proportion.
+3. joint speed, acceleration and the distance from the measured position, tool poses by the joint motion
+   they stand for, and the workspace box, for joints by the card's kinematics (`runtime/arm_limiter.py`);
+4. commands that come faster than the card's rate may move less each, in proportion.
+
+Holding keeps these limits too. Where the card limits braking, an arm that holds at speed comes to a stand
+at its acceleration, so what is sent may lie beyond what was asked; where it does not, at once.
 """
 
 from __future__ import annotations
@@ -18,28 +19,34 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kinema.card.card import Arm, EmbodimentCard
-from kinema.card.kinematics import tool_pose
+from kinema.card.card import Channel, EmbodimentCard
+from kinema.runtime.arm_limiter import ArmLimiter
 from kinema.runtime.limits import Limits, Motion, limits_of
 from kinema.runtime.policy import hold_action
 from kinema.schema import KinemaError
-from kinema.space.rotation import matrix_from_rotvec, rotvec_from_matrix
 
+RANGE_TOLERANCE = 0.02  # of a channel's range: by how much a state may lie outside when a run begins
+OPENING_TOLERANCE = 0.05  # the same for grippers and hands, whose zero is where something stopped them
 _ROUNDING = 1e-9
-_BISECTIONS = 24
+_AT_THE_LIMIT = 0.999
+_STOOD_PERIODS = 1.5  # without a command for longer, the body has come to where it was told to go
+# What a driver says instead of the card's unit, and the scale that mends it.
+_USUAL_UNITS = {"rad": ("degrees", np.pi / 180), "m": ("millimetres", 1e-3), "fraction": ("per cent", 1e-2)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Guarded:
     """What may be sent, and why it is not what was asked.
 
-    action:  float64 (D,)
-    fresh:   whether it comes from the asked action; otherwise the body holds
-    changes: one sentence for each limit that was applied, empty when the asked action passed as it was
+    action:   float64 (D,)
+    fresh:    whether it comes from the asked action; otherwise the body holds
+    astray:   whether the body is not where the plan takes it to be, so that the plan is worth nothing
+    changes:  one sentence for each limit that was applied, empty when the asked action passed as it was
     """
 
     action: np.ndarray
     fresh: bool
+    astray: bool = False
     changes: tuple[str, ...] = ()
 
 
@@ -50,19 +57,28 @@ class Guard:
         self.card = card
         self.limits: Limits = limits_of(card)
         self.period_s = 1.0 / card.control_hz
+        arms = card.arms if card.control == "joint_position" else [None] * len(card.arms)
+        braking = card.motion.limits_braking
+        self._arms = [
+            ArmLimiter(motion, self.limits, limits_braking=braking, arm=arm)
+            for motion, arm in zip(self.limits.motions, arms)
+        ]
         self._last: np.ndarray | None = None
-        self._rates = [np.zeros(len(motion.joints)) for motion in self.limits.motions]
+        self._rates: list[np.ndarray] = []  # velocity of each arm's channels
         self._last_s: float | None = None
 
-    def anchor(self, state: np.ndarray) -> None:
-        """Forget what was sent: the body stands at the measured state (S,). KinemaError unless finite."""
-        rest = hold_action(self.card, state)
-        if not np.isfinite(rest).all():
-            bad = [c.name for c, v in zip(self.card.actions, rest) if not np.isfinite(v)]
-            raise KinemaError(f"{self.card.name}: the measured state is not finite in {bad}; cannot start")
-        self._last = np.clip(rest, self.limits.low, self.limits.high)
-        self._rates = [np.zeros(len(motion.joints)) for motion in self.limits.motions]
+    def anchor(self, state: np.ndarray) -> np.ndarray:
+        """Forget what was sent: the body stands at the measured state (S,). Returns the action that keeps it.
+
+        Raises KinemaError unless the state is finite and, but for a small share, within the card's ranges.
+        """
+        state = np.asarray(state, np.float64)
+        _refuse_unless_sound(self.card, self.limits, state)
+        self._last = hold_action(self.card, state)
+        self._rates = [np.zeros(len(motion.columns)) for motion in self.limits.motions]
         self._last_s = None
+        self._before = (self._last, self._rates)
+        return self._last.copy()
 
     def check(
         self,
@@ -80,17 +96,62 @@ class Guard:
         """
         if self._last is None:
             raise KinemaError("the guard does not know where the body stands; call anchor(state) first")
-        fault = self._fault(asked, due_s, now_s, torque)
-        target = self._hold(state, relax=bool(self._overload(torque))) if fault else np.asarray(asked, float)
-        sent, changes = self._within(target, self._share_of_period(now_s))
-        self._remember(sent, now_s)
-        return Guarded(action=sent, fresh=not fault, changes=((fault, *changes) if fault else changes))
+        measured = hold_action(self.card, state)
+        near = self._unwrapped(measured)
+        astray = self._astray(measured, near)
+        overload = self._overload(torque)
+        fault = self._blind(state, now_s) or astray or self._unusable(asked, due_s, now_s) or overload
+        if fault:
+            target = self._hold(near, relax=bool(overload or astray))
+        else:
+            target = np.asarray(asked, np.float64)
+        sent, rates, changes = self._within(target, near, self._elapsed_s(now_s), fresh=not fault)
+        self._before = (self._last, self._rates)
+        self._last, self._rates = sent, rates
+        self._last_s = now_s if np.isfinite(now_s) else self._last_s
+        changes = (fault, *changes) if fault else changes
+        return Guarded(action=sent.copy(), fresh=not fault, astray=bool(astray), changes=changes)
+
+    def not_sent(self) -> None:
+        """What `check` allowed last did not reach the body: it stands at what was sent before."""
+        self._last, self._rates = self._before[0], [np.zeros_like(rate) for rate in self._before[1]]
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether the commands stand still."""
+        return all(np.abs(rates).max() <= 1e-6 for rates in self._rates)
+
+    @property
+    def time_to_stand_s(self) -> float:
+        """How long the body takes to come to a stand from where it is."""
+        return max((arm.time_to_stand_s(v) for arm, v in zip(self._arms, self._rates)), default=0.0)
 
     # -- what is not used at all
 
-    def _fault(
-        self, asked: np.ndarray | None, due_s: float | None, now_s: float, torque: np.ndarray | None
-    ) -> str:
+    def _blind(self, state: np.ndarray, now_s: float) -> str:
+        if not np.isfinite(now_s):
+            return f"the clock says {now_s}: holding"
+        if not np.isfinite(state).all():
+            bad = [c.name for c, v in zip(self.card.states, state) if not np.isfinite(v)]
+            return f"the measured {', '.join(bad)} not finite: holding"
+        return ""
+
+    def _astray(self, measured: np.ndarray, near: np.ndarray) -> str:
+        """Why the body is not where it was told to be; "" when it is, or nobody knows."""
+        if not np.isfinite(measured).all():
+            return ""
+        assert self._last is not None
+        if (turned := np.abs(near - measured) > _ROUNDING).any():
+            names = [c.name for c, out in zip(self.card.actions, turned) if out]
+            return f"{', '.join(names)} reported a whole turn away: holding"
+        for arm in self._arms:
+            ahead = arm.ahead(self._last, near)
+            if (joint := int(ahead.argmax())) >= 0 and ahead[joint] >= _AT_THE_LIMIT:
+                name = f"{arm.motion.side} {arm.motion.joints[joint]}"
+                return f"{name} does not follow: further from its command than the card allows: holding"
+        return ""
+
+    def _unusable(self, asked: np.ndarray | None, due_s: float | None, now_s: float) -> str:
         if asked is None:
             return "no action is due: holding"
         values = np.asarray(asked, np.float64)
@@ -99,9 +160,9 @@ class Guard:
         if not np.isfinite(values).all():
             bad = [c.name for c, v in zip(self.card.actions, values) if not np.isfinite(v)]
             return f"{', '.join(bad)} not finite: holding"
-        if due_s is not None and not due_s >= now_s - _ROUNDING:
+        if due_s is not None and not due_s + self.card.motion.late_s >= now_s - _ROUNDING:
             return f"late by {now_s - due_s:.3f} s: holding"
-        return self._overload(torque)
+        return ""
 
     def _overload(self, torque: np.ndarray | None) -> str:
         if torque is None:
@@ -113,121 +174,99 @@ class Guard:
         said = [f"{joints[i].name} {abs(torque[i]):.3g} of {self.limits.effort[i]:.3g}" for i in over]
         return f"torque beyond the limit ({', '.join(said)}): holding"
 
-    def _hold(self, state: np.ndarray, *, relax: bool) -> np.ndarray:
+    def _hold(self, measured: np.ndarray, *, relax: bool) -> np.ndarray:
         """The card's hold: the last position while the body is near it, else the measured one.
 
         relax: the measured one in any case, so that a body that presses too hard stops pressing.
         The gripper keeps its last command in both cases: the measured opening would let go of what it holds.
         """
         assert self._last is not None
-        measured = hold_action(self.card, state)
         if self.card.hold.action == "zero":
-            return measured
-        if not np.isfinite(measured).all():
-            return self._last.copy()
+            return np.zeros_like(self._last)
         target = self._last.copy()
+        if not np.isfinite(measured).all():
+            return target
         for motion in self.limits.motions:
             away = np.abs(_step(motion, measured, self._last))
             if relax or (away > motion.speed * self.period_s).any():  # pushed, stuck or running behind
                 target[list(motion.columns)] = measured[list(motion.columns)]
         return target
 
+    def _unwrapped(self, measured: np.ndarray) -> np.ndarray:
+        """The measured action (D,), angles as near to the last command as whole turns bring them."""
+        assert self._last is not None
+        near = measured.copy()
+        for motion in self.limits.motions:
+            at = np.array(motion.columns)[motion.wraps]
+            turns = np.rint((self._last[at] - measured[at]) / (2 * np.pi))
+            near[at] += 2 * np.pi * np.where(np.isfinite(turns), turns, 0.0)
+        return near
+
     # -- how far it may go
 
-    def _share_of_period(self, now_s: float) -> float:
-        """The part of a control period this command may use: never more than one, less in a burst."""
+    def _elapsed_s(self, now_s: float) -> float:
+        """The time this command may use: never more than a control period, less in a burst."""
+        if not np.isfinite(now_s):
+            return 0.0
         if self._last_s is None:
-            return 1.0
-        share = (now_s - self._last_s) / self.period_s
-        return 1.0 if share > 1.0 - 1e-6 else max(share, 0.0)
+            return self.period_s
+        elapsed_s = now_s - self._last_s
+        if elapsed_s > _STOOD_PERIODS * self.period_s:
+            self._rates = [np.zeros_like(rates) for rates in self._rates]
+        return self.period_s if elapsed_s > self.period_s * (1.0 - 1e-6) else max(elapsed_s, 0.0)
 
-    def _within(self, target: np.ndarray, share: float) -> tuple[np.ndarray, tuple[str, ...]]:
+    def _within(
+        self, target: np.ndarray, measured: np.ndarray, time_s: float, *, fresh: bool
+    ) -> tuple[np.ndarray, list[np.ndarray], tuple[str, ...]]:
+        """What may be sent, the velocity of each arm's channels then, and what was changed."""
         assert self._last is not None
-        limits, changes = self.limits, []
-        sent = np.clip(target, limits.low, limits.high)
+        limits, changes, rates = self.limits, [], []
+        if self.card.hold.action == "position" and not fresh:  # who stands outside holds there
+            sent = np.clip(target, np.minimum(limits.low, self._last), np.maximum(limits.high, self._last))
+        else:
+            sent = np.clip(target, limits.low, limits.high)
         if (outside := np.abs(sent - target) > _ROUNDING).any():
             names = [c.name for c, out in zip(self.card.actions, outside) if out]
             changes.append(f"{', '.join(names)} beyond the range")
-        for motion, arm, rates in zip(limits.motions, self.card.arms, self._rates):
-            fraction, why = self._fraction(motion, _step(motion, self._last, sent), rates, share)
-            columns = list(motion.columns)
-            if why:
-                changes.append(why)
-                sent[columns] = _towards(motion, self._last, sent, fraction)[columns]
-            if self.card.control == "joint_position":
-                inside = self._inside(arm, motion, sent)
-                if inside is not sent:
-                    changes.append(f"{arm.side} tool beyond the workspace")
-                    sent = inside
-        return np.clip(sent, limits.low, limits.high), tuple(changes)
+        at = measured if np.isfinite(measured).all() else None
+        for arm, velocity in zip(self._arms, self._rates):
+            step = arm.limited(self._last, sent, velocity=velocity, time_s=time_s, measured=at)
+            columns = list(arm.motion.columns)
+            sent[columns] = step.action[columns]
+            rates.append(step.velocity)
+            if step.why:
+                changes.append(step.why + (" at this rate of commands" if 0 < time_s < self.period_s else ""))
+        return sent, rates, tuple(changes)
 
-    def _fraction(
-        self, motion: Motion, step: np.ndarray, rates: np.ndarray, share: float
-    ) -> tuple[float, str]:
-        """How much of the way may be gone at once, and what forbids the rest ("" when nothing does)."""
-        time_s = share * self.period_s
-        far = np.abs(step)
-        by_speed = motion.speed * time_s
-        before = np.sign(step) * rates  # speed that each joint has already in the direction asked for
-        by_gain = np.maximum(before + motion.acceleration * time_s, 0.0) * time_s
-        allowed = np.minimum(by_speed, by_gain)
-        excess = far > allowed * (1 + 1e-9) + 1e-12
-        if not excess.any():
-            return 1.0, ""
-        fractions = np.where(excess, allowed / np.maximum(far, 1e-300), 1.0)
-        joint = int(fractions.argmin())
-        what = "speed" if by_speed[joint] <= by_gain[joint] else "acceleration"
-        if share < 1.0:
-            what += " at this rate of commands"
-        return float(fractions[joint]), f"{motion.side} {motion.joints[joint]} beyond its {what}"
 
-    def _inside(self, arm: Arm, motion: Motion, sent: np.ndarray) -> np.ndarray:
-        """The action, or the furthest one on the way there that leaves the tool no further outside."""
-        assert self._last is not None
-        last, columns = self._last, list(motion.columns)
-        bound = max(self._depth(arm, last[columns]), 0.0) + _ROUNDING
-        if self._depth(arm, sent[columns]) <= bound:
-            return sent
-        low, high = 0.0, 1.0
-        for _ in range(_BISECTIONS):
-            middle = (low + high) / 2
-            tried = last[columns] + middle * (sent[columns] - last[columns])
-            low, high = (middle, high) if self._depth(arm, tried) <= bound else (low, middle)
-        inside = sent.copy()
-        inside[columns] = last[columns] + low * (sent[columns] - last[columns])
-        return inside
+def _refuse_unless_sound(card: EmbodimentCard, limits: Limits, state: np.ndarray) -> None:
+    if state.shape != (len(card.states),):
+        raise KinemaError(f"{card.name} state must have shape ({len(card.states)},), got {state.shape}")
+    bad = [channel.name for channel, value in zip(card.states, state) if not np.isfinite(value)]
+    if bad:
+        raise KinemaError(f"{card.name}: the measured state is not finite in {bad}; cannot start")
+    driven = {}
+    if card.hold.action == "position":
+        driven = {c.slot: (low, high) for c, low, high in zip(card.actions, limits.low, limits.high)}
+    told = []
+    for channel, value in zip(card.states, state):
+        low, high = driven.get(channel.slot, channel.range)
+        hand = channel.slot.split(".")[1] in ("gripper", "hand")
+        margin = (OPENING_TOLERANCE if hand else RANGE_TOLERANCE) * (high - low)
+        if not low - margin <= value <= high + margin:
+            told.append(_outside(channel, value, low, high, margin))
+    if told:
+        raise KinemaError(f"{card.name} cannot start where it is measured: {'; '.join(told)}")
 
-    def _depth(self, arm: Arm, joints: np.ndarray) -> float:
-        """How far the tool lies outside the workspace [m]; negative inside."""
-        tool_m = tool_pose(arm, joints)[:3, 3]
-        return float(
-            np.maximum(self.limits.workspace_m[:, 0] - tool_m, tool_m - self.limits.workspace_m[:, 1]).max()
-        )
 
-    def _remember(self, sent: np.ndarray, now_s: float) -> None:
-        assert self._last is not None
-        time_s = self._share_of_period(now_s) * self.period_s
-        if time_s > 0:
-            self._rates = [_step(m, self._last, sent) / time_s for m in self.limits.motions]
-        self._last, self._last_s = sent, now_s
+def _outside(channel: Channel, value: float, low: float, high: float, margin: float) -> str:
+    said = f"{channel.name} is {value:.4g}, its range [{low:.4g}, {high:.4g}] {channel.unit}"
+    other, scale = _USUAL_UNITS.get(channel.unit, ("", 0.0))
+    if other and low - margin <= value * scale <= high + margin:
+        return f"{said} (in {other}? then wire it with scale {scale:.7g}: Wire(key=..., scale={scale:.7g}))"
+    return f"{said} (move it in by hand, or wire its scale and offset: Wire(key=..., scale=..., offset=...))"
 
 
 def _step(motion: Motion, start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """Joint motion (N,) that leads from one action to another."""
-    step = end - start
-    if motion.turn:
-        turn = list(motion.turn)
-        step[turn] = rotvec_from_matrix(matrix_from_rotvec(end[turn]) @ matrix_from_rotvec(-start[turn]))
-    return motion.joints_per @ step[list(motion.columns)]
-
-
-def _towards(motion: Motion, start: np.ndarray, end: np.ndarray, fraction: float) -> np.ndarray:
-    """The action that is this fraction of the way on; rotations about one axis."""
-    action = start + fraction * (end - start)
-    if motion.turn:
-        turn = list(motion.turn)
-        whole = rotvec_from_matrix(matrix_from_rotvec(end[turn]) @ matrix_from_rotvec(-start[turn]))
-        action[turn] = rotvec_from_matrix(
-            matrix_from_rotvec(fraction * whole) @ matrix_from_rotvec(start[turn])
-        )
-    return action
+    return motion.joints_per @ motion.between(start, end)

@@ -1,12 +1,10 @@
-"""What a body may do, worked out from its card: the numbers that the guard enforces.
+"""What a body may do, as its card says: the numbers that the guard enforces.
 
-Ranges and joint speeds stand in the card. What does not is derived from what does, at the home pose:
+A body driven by tool poses keeps to its joints' limits: a step of the tool is worth the least joint motion
+that brings it about at the home pose. So the tool is slow in the directions in which the arm is.
 
-- joint acceleration: what is left of a motor's effort after gravity, over the inertia that it moves;
-- bodies driven by tool poses: a step of the tool is worth the least joint motion that brings it about, and
-  that motion keeps to the joints' limits. So the tool is slow in the directions in which the arm is.
-
-Grippers have a range and no speed: a new opening is a set point of a drive that keeps its own speed.
+Grippers have a range and no speed: a new opening is a set point of a drive that keeps its own speed. A body
+whose actions are velocities or displacements has ranges alone.
 """
 
 from __future__ import annotations
@@ -15,21 +13,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kinema.card.card import Arm, EmbodimentCard
-from kinema.card.kinematics import home_joints, link_poses, tool_pose
+from kinema.card.card import Arm, EmbodimentCard, Joint
+from kinema.card.kinematics import home_joints, tool_pose
+from kinema.space.rotation import matrix_from_rotvec, rotvec_from_matrix
 
-_GRAVITY_M_S2 = 9.81
-_LEAST_EFFORT_SHARE = 0.1  # of the effort that counts as left for motion where gravity takes nearly all
+ACCELERATION_TIME_S = 0.3  # to full speed, for a joint whose card gives no acceleration
+LAG_S = 0.1  # of a joint's drive, for one whose card does not say how far a command may be ahead of it
 _STEP_RAD = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Motion:
-    """How fast one arm may go. n: its moving channels, N: its joints.
+    """How one arm may move. n: its moving channels, N: its joints, D: all actions of the body.
 
-    columns:      the channels' places in the action; those of an axis-angle vector are `turn` (none or three)
+    columns:      the channels' places in the action; those of an axis-angle vector, `turn` (none or three), last
     joints_per:   (N, n) joint motion [rad or m] per motion of the channels
     speed:        (N,) rad/s or m/s; acceleration: (N,) rad/s² or m/s²
+    tracking:     (N,) rad or m between command and measured position
+    wraps:        (n,) which channels are angles that a driver may report a whole turn away
     """
 
     side: str
@@ -39,6 +40,29 @@ class Motion:
     joints_per: np.ndarray
     speed: np.ndarray
     acceleration: np.ndarray
+    tracking: np.ndarray
+    wraps: np.ndarray
+
+    def between(self, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+        """Motion of the channels (n,) from one action (D,) to another; a turn is about one axis."""
+        step = end - start
+        if self.turn:
+            turn = list(self.turn)
+            R_start, R_end = matrix_from_rotvec(np.stack([start[turn], end[turn]]))
+            step[turn] = rotvec_from_matrix(R_end @ R_start.T)
+        return step[list(self.columns)]
+
+    def moved(self, start: np.ndarray, step: np.ndarray) -> np.ndarray:
+        """The action (D,) that a motion of the channels (n,) leads to."""
+        action = start.copy()
+        action[list(self.columns)] += step
+        if self.turn:
+            turn = list(self.turn)
+            by = np.zeros_like(start)
+            by[list(self.columns)] = step
+            R_by, R_start = matrix_from_rotvec(np.stack([by[turn], start[turn]]))
+            action[turn] = rotvec_from_matrix(R_by @ R_start)
+        return action
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +84,10 @@ def limits_of(card: EmbodimentCard) -> Limits:
     motions = []
     for arm in card.arms:
         if card.control == "ee_pose":
-            motions.append(_tool_motion(arm, columns))
+            motions.append(_tool_motion(card, arm, columns))
             inner = [(columns[f"{arm.side}.ee.{axis}"], workspace_m[i]) for i, axis in enumerate("xyz")]
         elif card.control == "joint_position":
-            motions.append(_joint_motion(arm, columns))
+            motions.append(_joint_motion(card, arm, columns))
             inner = [(columns[f"{arm.side}.joint.{i}"], j.range) for i, j in enumerate(arm.joints)]
         else:
             inner = []
@@ -73,20 +97,38 @@ def limits_of(card: EmbodimentCard) -> Limits:
     return Limits(low=low, high=high, motions=tuple(motions), effort=effort, workspace_m=workspace_m)
 
 
-def _joint_motion(arm: Arm, columns: dict[str, int]) -> Motion:
+def acceleration_of(joint: Joint) -> float:
+    """What a command may ask of a joint [rad/s² or m/s²]."""
+    return joint.velocity / ACCELERATION_TIME_S if joint.acceleration is None else joint.acceleration
+
+
+def tracking_of(joint: Joint, period_s: float) -> float:
+    """How far a command may be from where the joint is [rad or m]."""
+    return joint.velocity * (period_s + LAG_S) if joint.tracking is None else joint.tracking
+
+
+def _joint_motion(card: EmbodimentCard, arm: Arm, columns: dict[str, int]) -> Motion:
     slots = [f"{arm.side}.joint.{i}" for i in range(len(arm.joints))]
-    return _motion(arm, tuple(columns[slot] for slot in slots), (), np.eye(len(slots)))
+    wraps = np.array([joint.type == "hinge" for joint in arm.joints])
+    return _motion(card, arm, tuple(columns[slot] for slot in slots), (), np.eye(len(slots)), wraps)
 
 
-def _tool_motion(arm: Arm, columns: dict[str, int]) -> Motion:
+def _tool_motion(card: EmbodimentCard, arm: Arm, columns: dict[str, int]) -> Motion:
     place = tuple(columns[f"{arm.side}.ee.{axis}"] for axis in "xyz")
     turn = tuple(columns[f"{arm.side}.rot.{i}"] for i in range(3))
     # Directions that the arm cannot move in at all (a fifth of a radian per metre) cost nothing.
     joints_per = np.linalg.pinv(jacobian(arm, home_joints(arm)), rcond=0.02)
-    return _motion(arm, place + turn, turn, joints_per)
+    return _motion(card, arm, place + turn, turn, joints_per, np.zeros(6, bool))
 
 
-def _motion(arm: Arm, columns: tuple[int, ...], turn: tuple[int, ...], joints_per: np.ndarray) -> Motion:
+def _motion(
+    card: EmbodimentCard,
+    arm: Arm,
+    columns: tuple[int, ...],
+    turn: tuple[int, ...],
+    joints_per: np.ndarray,
+    wraps: np.ndarray,
+) -> Motion:
     return Motion(
         side=arm.side,
         joints=tuple(joint.name for joint in arm.joints),
@@ -94,7 +136,9 @@ def _motion(arm: Arm, columns: tuple[int, ...], turn: tuple[int, ...], joints_pe
         turn=turn,
         joints_per=joints_per,
         speed=np.array([joint.velocity for joint in arm.joints]),
-        acceleration=joint_accelerations(arm),
+        acceleration=np.array([acceleration_of(joint) for joint in arm.joints]),
+        tracking=np.array([tracking_of(joint, 1.0 / card.control_hz) for joint in arm.joints]),
+        wraps=wraps,
     )
 
 
@@ -110,33 +154,3 @@ def jacobian(arm: Arm, joints: np.ndarray) -> np.ndarray:
         angular = np.array([turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]]) / 2
         columns.append(np.concatenate([other[:3, 3] - pose[:3, 3], angular]) / _STEP_RAD)
     return np.stack(columns, axis=1)
-
-
-def joint_accelerations(arm: Arm) -> np.ndarray:
-    """(N,) [rad/s² or m/s²] at the home pose, the links taken as points of their masses."""
-    poses = link_poses(arm, home_joints(arm))
-    centres = {link.name: poses[link.name] @ np.array([*link.com_m, 1.0]) for link in arm.links}
-    masses = {link.name: link.mass_kg for link in arm.links}
-    rates = []
-    for link in arm.links:
-        if link.joint is None or link.joint.name in arm.gripper.fingers:
-            continue
-        axis = poses[link.name][:3, :3] @ np.array(link.joint.axis)
-        inertia = gravity = 0.0
-        for name in _carried(arm, link.name):
-            arm_m = np.cross(axis, centres[name][:3] - poses[link.name][:3, 3])
-            lever = axis if link.joint.type == "slide" else arm_m
-            inertia += masses[name] * float(lever @ lever)
-            gravity += masses[name] * _GRAVITY_M_S2 * float(lever[2])
-        left = max(link.joint.effort - abs(gravity), _LEAST_EFFORT_SHARE * link.joint.effort)
-        rates.append(left / max(inertia, 1e-4))
-    return np.array(rates)
-
-
-def _carried(arm: Arm, name: str) -> list[str]:
-    """The link and all that hang on it."""
-    found = {name}
-    for link in arm.links:
-        if link.parent in found:
-            found.add(link.name)
-    return [link.name for link in arm.links if link.name in found]
