@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from kinema.card.card import EmbodimentCard
+from kinema.card.kinematics import tool_pose
 from kinema.card.load import load_card
 from kinema.runtime.clock import SimulatedClock
 from kinema.runtime.inference import SimulatedInference
 from kinema.runtime.loop import ControlLoop
+from kinema.runtime.policy import hold_action
 from kinema.runtime.record import Log
 from kinema.runtime.robot import Body
 from kinema.runtime.strategy import strategy
@@ -30,6 +32,7 @@ class ToyRobot:
         self.card, self.units = card, card_units(card)
         self.state = {f"{name}.pos": value for name, value in HOME.items()}
         self.sent: list[dict[str, Any]] = []
+        self.pictures = 0
         self.is_connected = False
 
     @property
@@ -47,7 +50,9 @@ class ToyRobot:
         self.is_connected = False
 
     def get_observation(self) -> dict[str, Any]:
-        return self.state | {name: np.zeros((8, 8, 3), np.uint8) for name in self.card.camera_names}
+        self.pictures += 1  # no two of a camera's pictures are the same
+        picture = np.full((8, 8, 3), self.pictures % 256, np.uint8)
+        return self.state | dict.fromkeys(self.card.camera_names, picture)
 
     def send_action(self, action: dict[str, Any]) -> dict[str, Any]:
         self.sent.append(action)
@@ -118,3 +123,100 @@ class Rig:
 
     def modes(self) -> list[str]:
         return [step.mode.value for step in self.log.steps]
+
+
+class AnyRobot:
+    """Any card's body: goes where it is told at once, or stays where it is; its cameras see that it moves.
+
+    told: every action (D,), told_s: when; before_reading, before_sending: called first, and may raise
+    """
+
+    name = "any"
+
+    def __init__(self, card: EmbodimentCard, clock: SimulatedClock) -> None:
+        self.card, self.obeys, self.is_connected, self._clock = card, True, False, clock
+        self.told_s: list[float] = []
+        self.state = _standing(card)
+        self.seen_first: np.ndarray | None = None
+        self.told: list[np.ndarray] = []
+        self.readings = 0
+        self.before_reading: Callable[[], Any] = lambda: None
+        self.before_sending: Callable[[], Any] = lambda: None
+
+    @property
+    def observation_features(self) -> dict[str, Any]:
+        numbers = dict.fromkeys([f"{channel.name}.pos" for channel in self.card.states], float)
+        return numbers | {name: (8, 8, 3) for name in self.card.camera_names}
+
+    @property
+    def action_features(self) -> dict[str, Any]:
+        return dict.fromkeys([f"{channel.name}.pos" for channel in self.card.actions], float)
+
+    def connect(self, calibrate: bool = True) -> None:
+        self.is_connected = True
+
+    def disconnect(self) -> None:
+        self.is_connected = False
+
+    def get_observation(self) -> dict[str, Any]:
+        self.before_reading()
+        self.readings += 1
+        self.seen_first = self.state.copy() if self.seen_first is None else self.seen_first
+        picture = np.full((8, 8, 3), self.readings % 256, np.uint8)
+        numbers = {f"{c.name}.pos": value for c, value in zip(self.card.states, self.state)}
+        return numbers | dict.fromkeys(self.card.camera_names, picture)
+
+    def send_action(self, action: dict[str, Any]) -> dict[str, Any]:
+        self.before_sending()
+        values = np.array([action[f"{channel.name}.pos"] for channel in self.card.actions])
+        self.told.append(values)
+        self.told_s.append(self._clock.now_s())
+        if self.obeys:
+            driven = {c.slot: value for c, value in zip(self.card.actions, values)}
+            self.state = np.array([driven.get(c.slot, v) for c, v in zip(self.card.states, self.state)])
+        return dict(action)
+
+
+class StraightOn:
+    """Moves the first channel on from where it is, or asks for this speed of a body that takes speeds."""
+
+    def __init__(self, card: EmbodimentCard, share_s: float = 0.05) -> None:
+        self.card, self.share_s = card, share_s
+
+    def reset(self, seed: int) -> None: ...
+
+    def infer(
+        self, observation: Observation, card_name: str, committed: ActionChunk | None = None
+    ) -> ActionChunk:
+        card = self.card
+        after_s = (1 + np.arange(card.chunk)) / card.control_hz
+        values = np.tile(hold_action(card, observation.state), (card.chunk, 1))
+        low, high = card.actions[0].range
+        speed = self.share_s * (high - low)
+        values[:, 0] += speed * (after_s if card.hold.action == "position" else 10.0)
+        return ActionChunk(values=values, times_s=observation.time_s + after_s, card=card_name)
+
+
+def rig_of(card: EmbodimentCard, latency_s: float = 0.0, **options: Any) -> Rig:
+    """A rig around any card's body, driven straight on."""
+    rig = Rig.__new__(Rig)
+    rig.clock, rig.log = SimulatedClock(), Log()
+    rig.robot = AnyRobot(card, rig.clock)
+    rig.policy = StraightOn(card)
+    inference = SimulatedInference(rig.policy, lambda _: latency_s)
+    body = Body(card, rig.robot)
+    how = strategy("blend", card)
+    rig.loop = ControlLoop(body, inference, rig.clock, how, recorder=rig.log, **options)
+    rig.robot.connect()
+    return rig
+
+
+def _standing(card: EmbodimentCard) -> np.ndarray:
+    """The state (S,) at the card's home; the middle of a range where home says nothing."""
+    values: dict[str, float] = {}
+    for arm in card.arms:
+        home = [joint.home for joint in arm.joints]
+        values |= {f"{arm.side}.joint.{i}": q for i, q in enumerate(home)}
+        values |= {f"{arm.side}.ee.{axis}": tool_pose(arm, home)[i, 3] for i, axis in enumerate("xyz")}
+        values |= {f"{arm.side}.rot.{i}": 0.0 for i in range(3)} | {f"{arm.side}.gripper": 1.0}
+    return np.array([values.get(c.slot, sum(c.range) / 2) for c in card.states])

@@ -31,7 +31,7 @@ _ON_THE_WAY_TO_A_STAND = (1.0, 2 / 3, 1 / 3)  # where the tool is looked at; the
 
 @dataclass(frozen=True, kw_only=True)
 class LimitedStep:
-    """What may be sent: the action (D,), the velocity of the arm's channels (n,) then, and what forbids more."""
+    """What may be sent: the action (D,), the velocity of the arm's channels (n,), and what forbids more."""
 
     action: np.ndarray
     velocity: np.ndarray

@@ -57,7 +57,7 @@ class ChunkBuffer:
         self.plan = None
 
     def splice(self, chunk: ActionChunk, now_s: float, how: Splice) -> None:
-        """Let a new chunk take over. Raises KinemaError when it is empty, not finite or out of order."""
+        """Let a new chunk take over. Raises KinemaError when this body cannot play it."""
         check_chunk(chunk, self.card)
         self.plan = how(self, chunk, now_s)
 
@@ -92,14 +92,35 @@ class ChunkBuffer:
 
 
 def check_chunk(chunk: ActionChunk, card: EmbodimentCard) -> None:
-    """Raise KinemaError unless the chunk can be played by this body."""
+    """Raise KinemaError unless the chunk can be played by this body.
+
+    It has at most the card's number of steps, and lasts no longer than they do. Nothing lengthens an answer:
+    one that begins with committed actions has as many of its own less.
+    """
     wanted = len(card.actions)
-    if len(chunk.values) == 0 or chunk.values.shape[1] != wanted:
-        raise KinemaError(f"a chunk for {card.name} has shape (T >= 1, {wanted}); got {chunk.values.shape}")
+    if chunk.card != card.name:
+        raise KinemaError(f"a chunk for {chunk.card!r} cannot be played by {card.name}")
+    if not 0 < len(chunk.values) <= card.chunk or chunk.values.shape[1] != wanted:
+        raise KinemaError(
+            f"a chunk for {card.name} has shape (1 ... {card.chunk}, {wanted}); got {chunk.values.shape}"
+        )
     if not (np.isfinite(chunk.values).all() and np.isfinite(chunk.times_s).all()):
         raise KinemaError(f"a chunk for {card.name} has values or times that are not finite")
     if (np.diff(chunk.times_s) <= 0).any():
         raise KinemaError(f"the times of a chunk for {card.name} do not increase: {chunk.times_s}")
+    lasts_s, most_s = chunk.times_s[-1] - chunk.times_s[0], card.chunk / card.control_hz
+    if lasts_s > most_s + _ROUNDING_S:
+        raise KinemaError(f"a chunk for {card.name} lasts {most_s:.3g} s at most; got {lasts_s:.3g} s")
+
+
+def check_times(chunk: ActionChunk, card: EmbodimentCard, observed_s: float) -> None:
+    """Raise KinemaError unless the chunk begins within a chunk's length of its observation."""
+    ahead_s, period_s = chunk.times_s[0] - observed_s, 1.0 / card.control_hz
+    if not -period_s - _ROUNDING_S <= ahead_s <= card.chunk * period_s + _ROUNDING_S:
+        raise KinemaError(
+            f"a chunk for {card.name} begins {ahead_s:.3g} s after its observation; "
+            f"it may from {-period_s:.3g} to {card.chunk * period_s:.3g} s"
+        )
 
 
 def take_over(buffer: ChunkBuffer, new: ActionChunk, now_s: float) -> ActionChunk:

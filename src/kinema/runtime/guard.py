@@ -66,6 +66,7 @@ class Guard:
         self._last: np.ndarray | None = None
         self._rates: list[np.ndarray] = []  # velocity of each arm's channels
         self._last_s: float | None = None
+        self._before: tuple[np.ndarray, list[np.ndarray]] = (np.empty(0), [])  # the last command but one
 
     def anchor(self, state: np.ndarray) -> np.ndarray:
         """Forget what was sent: the body stands at the measured state (S,). Returns the action that keeps it.
@@ -101,10 +102,8 @@ class Guard:
         astray = self._astray(measured, near)
         overload = self._overload(torque)
         fault = self._blind(state, now_s) or astray or self._unusable(asked, due_s, now_s) or overload
-        if fault:
-            target = self._hold(near, relax=bool(overload or astray))
-        else:
-            target = np.asarray(asked, np.float64)
+        held = self._hold(near, relax=bool(overload or astray)) if fault else None
+        target = np.asarray(asked, np.float64) if held is None else held
         sent, rates, changes = self._within(target, near, self._elapsed_s(now_s), fresh=not fault)
         self._before = (self._last, self._rates)
         self._last, self._rates = sent, rates

@@ -26,7 +26,8 @@ _STEP_RAD = 1e-5
 class Motion:
     """How one arm may move. n: its moving channels, N: its joints, D: all actions of the body.
 
-    columns:      the channels' places in the action; those of an axis-angle vector, `turn` (none or three), last
+    columns:      the channels' places in the action; the last of them are `turn`, an axis-angle vector,
+                  or there is none
     joints_per:   (N, n) joint motion [rad or m] per motion of the channels
     speed:        (N,) rad/s or m/s; acceleration: (N,) rad/s² or m/s²
     tracking:     (N,) rad or m between command and measured position

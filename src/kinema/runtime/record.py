@@ -14,13 +14,14 @@ from kinema.schema import Observation, Verdict
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """asked: (D,) what the plan said, None where it said nothing; sent: (D,) what the robot says it took,
-    None once it is stopped.
+    None once it is stopped and stands, and where the robot took nothing.
 
     verdict:   of the chunk in play, None where no gate was asked or no chunk is in play
     latency_s: how long the policy took for that chunk, None where no chunk is in play
     age_s:     from the observation behind the action to the time at which it is due, likewise
     reason:    why the body holds or stopped, empty while it runs
     changes:   what the guard changed
+    seen:      whether the observation is of this step; otherwise the reading failed and it is the one before
     """
 
     time_s: float
@@ -33,6 +34,7 @@ class Step:
     age_s: float | None
     reason: str = ""
     changes: tuple[str, ...] = ()
+    seen: bool = True
 
 
 Recorder = Callable[[Step], None]
