@@ -29,6 +29,7 @@ from kinema.commands import (
     doctor,
     dream,
     evaluate,
+    fits,
     imagine,
     keys,
     retarget,
@@ -56,6 +57,8 @@ app.command("train", epilog=train.EXAMPLES)(train.train)
 app.command("imagine", epilog=imagine.EXAMPLES)(imagine.imagine)
 app.command("dream", epilog=dream.EXAMPLES)(dream.dream)
 app.command("retarget", epilog=retarget.EXAMPLES)(retarget.retarget)
+data.app.command("fits", epilog=fits.EXAMPLES)(fits.fits)
+data.app.command("convert", epilog=fits.CONVERT_EXAMPLES)(fits.convert)
 app.add_typer(data.app, name="data")
 app.add_typer(robots.app, name="robots")
 bench.app.command("serve", epilog=bench_serve.EXAMPLES)(bench_serve.serve)

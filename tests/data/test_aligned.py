@@ -11,6 +11,7 @@ from kinema.card.load import card_names, load_card, people_names
 from kinema.card.prompt import prompt
 from kinema.data import aligned, clips
 from kinema.data.aligned import SegmentClips, aligned_sets, hand_clips
+from kinema.data.metadata import Metadata
 from kinema.schema import KinemaError
 from kinema.space.clip_shape import BACKGROUND, ClipShape
 from kinema.worlds.stage import cameras
@@ -35,8 +36,18 @@ class _Cache:
 def dataset(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setattr(aligned, "FrameCache", _Cache)
     ends = np.cumsum(LENGTHS)
+    names = [f"{s}_{v}" for s in aligned.STREAMS for v in ("front", "side")]
+    colours = {"dtype": "video", "shape": [16, 16, 3], "names": ["height", "width", "channels"]}
+    features = {f"observation.images.{name}": colours for name in names}
+    metadata = Metadata(
+        root=Path("somewhere"), version="v3.0", robot_type="ur5e", fps=10, features=features, tasks=(),
+        episodes=(), info={},
+    )  # fmt: skip
     return SimpleNamespace(
-        root=Path("somewhere"),
+        root=metadata.root,
+        metadata=metadata,
+        fps=10,
+        camera_key=lambda name: f"observation.images.{name}",
         card_name="ur5e",
         camera_names=tuple(f"{s}_{v}" for s in aligned.STREAMS for v in ("front", "side")),
         num_frames=sum(LENGTHS),
@@ -93,5 +104,5 @@ def test_the_hand_is_seen_in_any_body_s_set(
     frames = hand.frames(np.array([0]))
     assert (frames[..., 0] == aligned.STREAMS.index("human")).all()
     np.testing.assert_array_equal(frames[0, :, 0, 0, 0, 1], np.arange(0, 15, 3))
-    with pytest.raises(KinemaError, match="recorded on 'ur5e', not on 'hand'"):
+    with pytest.raises(KinemaError, match="robot_type: the set has 'ur5e', the card 'hand'"):
         clips.ClipSource(dataset, load_card("hand"), ClipShape())  # type: ignore[arg-type]

@@ -36,6 +36,14 @@ def prompt(card: EmbodimentCard, instruction: str, steps: int) -> str:
     )
 
 
+def asked_steps(card: EmbodimentCard, horizon: int) -> int:
+    """How many actions a body is asked for: a network's horizon, or fewer where its own chunk is shorter.
+
+    What is beyond them carries no loss in training and is not part of an answer.
+    """
+    return min(card.chunk, horizon)
+
+
 def check_instruction(instruction: object) -> str:
     """The instruction without outer blanks and without a final full stop, which the prompt brings itself.
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from kinema.card.card import EmbodimentCard
 from kinema.data.captions import read_captions
+from kinema.data.fits import films_fit
 from kinema.data.frames import FrameCache
 from kinema.data.lerobot import Dataset
 from kinema.schema import Captions, Film, KinemaError
@@ -49,14 +50,14 @@ class ClipSource:
     ) -> None:  # fmt: skip
         """Clips begin at every episode's start and every so many steps after, while enough is left to see.
 
-        cameras: which of the data set's shows what a camera of the card does; None: those of the same name
+        cameras: which of the data set's shows what a camera of the card does; None: those of the same name,
+        or what `kinema.yaml` in its folder says. Raises KinemaError where the data set does not fit the card.
         """
-        if cameras is None and dataset.card_name != card.name:
-            raise KinemaError(f"{dataset.root} was recorded on {dataset.card_name!r}, not on {card.name!r}")
-        shown = cameras or {name: name for name in card.camera_names}
+        ratio, shown = films_fit(dataset, card, cameras)
         self.name, self.card, self.shape, self.cameras = dataset.root.name, card, shape, tuple(shown)
         self._frames = FrameCache(dataset, size=shape.size, cameras=tuple(shown.values()))
-        self.starts = clip_starts(dataset, shape, part, begin_every)
+        self._every = shape.every * ratio  # of the set's frames, from one picture of a clip to the next
+        self.starts = clip_starts(dataset, shape, part, begin_every, ratio)
         self.episode = dataset.episode_index[self.starts]
         self._end = dataset.episode_bounds[self.episode, 1]
         self._task = dataset.task_index[self.starts]
@@ -72,7 +73,7 @@ class ClipSource:
 
     def frames(self, rows: np.ndarray) -> np.ndarray:
         """uint8 (n, F, V, S, S, 3) of the clips with these numbers."""
-        steps = self.starts[rows][:, None] + self.shape.every * np.arange(self.shape.frames)
+        steps = self.starts[rows][:, None] + np.rint(self._every * np.arange(self.shape.frames)).astype(int)
         steps = np.minimum(steps, self._end[rows][:, None] - 1)
         return self._frames[steps.ravel()].reshape(*steps.shape, *self._frames[steps[:1, 0]].shape[1:])
 
@@ -93,11 +94,17 @@ class ClipSource:
         )
 
 
-def clip_starts(dataset: Dataset, shape: ClipShape, part: Part, begin_every: int) -> np.ndarray:
-    """int64 (n,): every episode's start and every so many steps after, while enough is left to see."""
+def clip_starts(
+    dataset: Dataset, shape: ClipShape, part: Part, begin_every: int, ratio: float = 1.0
+) -> np.ndarray:
+    """int64 (n,): every episode's start and every so many steps after, while enough is left to see.
+
+    ratio: the data set's frames for each control step
+    """
+    begin_every, left = max(round(begin_every * ratio), 1), 2 * shape.every * ratio
     begin, end = dataset.episode_bounds[dataset.episode_index].T
     step = np.arange(dataset.num_frames)
-    inside = ((step - begin) % begin_every == 0) & ((step == begin) | (end - step > 2 * shape.every))
+    inside = ((step - begin) % begin_every == 0) & ((step == begin) | (end - step > left))
     kept_back = dataset.episode_index % KEPT_BACK_EVERY == KEPT_BACK_EVERY - 1
     return np.flatnonzero(inside & (kept_back if part == "validation" else ~kept_back))
 

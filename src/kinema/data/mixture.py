@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from kinema.card.card import EmbodimentCard
+from kinema.card.prompt import asked_steps
 from kinema.data import sample
 from kinema.data.batch import Batch
 from kinema.data.source import Source
@@ -112,7 +113,7 @@ class Mixture:
         named = self._names(source.card.name, len(starts), rng)
         told_right = np.array([name == source.card.name for name in named])
         chunk, valid = source.windows(starts, self.horizon)
-        valid = valid & (np.arange(self.horizon) < sample.asked_steps(source.card, self.horizon))
+        valid = valid & (np.arange(self.horizon) < asked_steps(source.card, self.horizon))
         seen, state = self._late(source, starts, rng) if self.late_steps else (starts, source.state[starts])
         images = source.images(seen)
         tokens = self._tokens[source_index]

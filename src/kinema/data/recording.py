@@ -10,7 +10,9 @@ import numpy as np
 
 from kinema.card.card import EmbodimentCard
 from kinema.data import schema_v30 as v30
+from kinema.data.fits import compare
 from kinema.data.metadata import ACTION, EXECUTED, IMAGE_PREFIX, POINTS, STATE, SUCCESS, Metadata
+from kinema.data.set_map import AS_IT_IS
 from kinema.schema import KinemaError
 
 Features = dict[str, dict[str, Any]]
@@ -91,13 +93,11 @@ class Recording:
     def check_continues(self, there: Metadata) -> None:
         """Raise KinemaError unless the data set `there` is of this body, rate, size and set of features."""
         features = there.features
+        for finding in compare(there, self.card, AS_IT_IS).findings:
+            if finding.verdict != "same":  # what is recorded goes beside what is there, as it is
+                raise KinemaError(f"{there.root} cannot be resumed: {finding}")
         cameras = [IMAGE_PREFIX + name for name in self.card.camera_names]
-        expected = {
-            "robot_type": (there.robot_type, self.card.name),
-            "fps": (there.fps, self.card.control_hz),
-            "cameras": (sorted(n for n in features if n.startswith(IMAGE_PREFIX)), sorted(cameras)),
-            "state channels": (features.get(STATE, {}).get("names"), [c.name for c in self.card.states]),
-            "action channels": (features.get(ACTION, {}).get("names"), [c.name for c in self.card.actions]),
+        expected: dict[str, tuple[object, object]] = {
             "extra features": (
                 sorted(set(features) - set(v30.DEFAULT_FEATURES) - _KNOWN - set(cameras)),
                 sorted(self.extra),

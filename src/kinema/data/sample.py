@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from kinema.card.card import EmbodimentCard
-from kinema.card.prompt import prompt
+from kinema.card.prompt import asked_steps, prompt
 from kinema.data.batch import Inputs
 from kinema.data.picture import resize
 from kinema.data.text import TextTokenizer
@@ -37,14 +37,6 @@ class Row:
     tokens: list[int]
     codec: Codec
     pictured: np.ndarray | None = None
-
-
-def asked_steps(card: EmbodimentCard, horizon: int) -> int:
-    """How many actions a body is asked for: the network's horizon, or fewer where its own chunk is shorter.
-
-    What is beyond them carries no loss in training and is not part of an answer.
-    """
-    return min(card.chunk, horizon)
 
 
 def prompt_tokens(

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from kinema.card.card import EmbodimentCard
+from kinema.card.prompt import asked_steps
+from kinema.data.fits import fit
 from kinema.data.frames import FrameCache
 from kinema.data.lerobot import Dataset
+from kinema.data.resample import Resampler
+from kinema.data.set_map import SetMap
 from kinema.schema import KinemaError
 from kinema.space.codec import ChunkFrame
 from kinema.space.stats import ChannelStats
@@ -35,6 +40,7 @@ class Source:
     task_index: np.ndarray  # int64 (N,)
     tasks: Sequence[str]
     starts: np.ndarray  # int64 (M,), increasing: steps at which a window may begin
+    ratio: float = 1.0  # steps for each control step of the card, where they were recorded at another rate
     executed: np.ndarray | None = None  # float32 (N, D), what was done; None: what was right
     weight: float = 1.0
 
@@ -53,7 +59,14 @@ class Source:
             )
 
     def windows(self, starts: np.ndarray, horizon: int) -> tuple[np.ndarray, np.ndarray]:
-        """Actions (n, H, D) from each start, padded by the last one, and bool (n, H): real steps."""
+        """Actions (n, H, D) from each start, padded by the last one, and bool (n, H): steps that are real.
+
+        Steps are the card's control steps, whatever rate was recorded.
+        """
+        if self.ratio != 1:
+            end = self.episode_end[starts]
+            begin = np.searchsorted(self.episode_end, end)
+            return Resampler(self.card.actions, self.ratio).windows(self.action, starts, begin, end, horizon)
         steps = starts[:, None] + np.arange(horizon)
         end = self.episode_end[starts][:, None]
         return self.action[np.minimum(steps, end - 1)], steps < end
@@ -69,10 +82,11 @@ class Source:
         return f"{self.name}, episode {episode}, frame {step - (int(ends[episode - 1]) if episode else 0)}"
 
     def earlier(self, starts: np.ndarray, steps: np.ndarray) -> np.ndarray:
-        """For each start (n,) the last possible one at least `steps` (n,) before it, in the same episode.
+        """For each start (n,) the last possible one at least `steps` (n,) control steps before it.
 
-        Where there is none, the start itself.
+        It is of the same episode; where there is none, the start itself.
         """
+        steps = np.ceil(steps * self.ratio - 1e-6).astype(np.int64)
         found = self.starts[np.maximum(np.searchsorted(self.starts, starts - steps, side="right") - 1, 0)]
         same = (found <= starts - steps) & (self.episode_end[found] == self.episode_end[starts])
         return np.where(same, found, starts)
@@ -82,26 +96,38 @@ class Source:
         return (self.action if self.executed is None else self.executed)[steps]
 
 
-def from_dataset(dataset: Dataset, card: EmbodimentCard, *, image_size: int, stride: int = 1) -> Source:
-    """A LeRobot data set as a source, its frames decoded once into a cache; windows begin every `stride`."""
-    if dataset.card_name != card.name:
-        raise KinemaError(f"{dataset.root} was recorded on {dataset.card_name!r}, not on {card.name!r}")
-    cache = FrameCache(dataset, size=image_size, cameras=card.camera_names)
-    # in memory, not mapped: a machine short of page cache would read the same pictures again and again
-    pictures = cache[np.arange(dataset.num_frames)]
+def from_dataset(
+    dataset: Dataset, card: EmbodimentCard, *, image_size: int, stride: int = 1, told: SetMap | None = None,
+    cache: Path | None = None, mapped: bool = False,
+) -> Source:  # fmt: skip
+    """A LeRobot data set as a source, its frames decoded once into a cache; windows begin every `stride`.
+
+    Raises KinemaError, before any picture is decoded, where the data set does not fit the card.
+
+    told:   what the user says of the set (`data/set_map.py`); None reads `kinema.yaml` in its folder
+    cache:  where decoded pictures are kept; None: see `FrameCache`
+    mapped: read pictures from the disk's cache as they are asked for, instead of holding all in memory
+    """
+    fitting = fit(dataset, card, told)
+    frames = FrameCache(dataset, size=image_size, cameras=fitting.cameras, directory=cache)
+    # in memory where there is room: short of page cache, mapped pictures would be read again and again
+    images = frames.__getitem__ if mapped else frames.in_memory().__getitem__
     begin, end = dataset.episode_bounds[dataset.episode_index].T
+    row = np.arange(dataset.num_frames)
+    whole = row + fitting.ratio - 1 <= end - 1 + 1e-6  # at least one control step is left
     return Source(
         name=dataset.root.name,
         card=card,
-        images=pictures.__getitem__,
-        state=dataset.state,
-        action=dataset.action,
-        executed=dataset.executed,
-        points=dataset.points,
+        images=images,
+        state=fitting.state,
+        action=fitting.action,
+        executed=fitting.executed,
+        points=fitting.points,
         episode_end=end,
         task_index=dataset.task_index,
         tasks=dataset.tasks,
-        starts=np.flatnonzero((np.arange(dataset.num_frames) - begin) % stride == 0),
+        starts=np.flatnonzero(((row - begin) % stride == 0) & whole),
+        ratio=fitting.ratio,
     )
 
 
@@ -110,6 +136,7 @@ def measure_stats(
 ) -> tuple[ChannelStats, ChannelStats]:
     """Action and state statistics of one body over all its sources, actions in the chunk's own frame."""
     card = sources[0].card
+    horizon = asked_steps(card, horizon)
     frame, rng = ChunkFrame(card), np.random.default_rng(seed)
     actions, states = [], []
     for source in sources:

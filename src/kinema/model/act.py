@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from kinema.card.card import EmbodimentCard
+from kinema.card.prompt import asked_steps
 from kinema.data import sample
 from kinema.data.sample import Row
 from kinema.digest import file_digests, weights_digest
@@ -106,7 +107,7 @@ class LocalPolicy:
         return noise
 
     def _asked_steps(self, card: EmbodimentCard) -> int:
-        return sample.asked_steps(card, self.artifact.policy.config.decoder.horizon)
+        return asked_steps(card, self.artifact.policy.config.decoder.horizon)
 
     @property
     def _foresees(self) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kinema.card.card import EmbodimentCard
+from kinema.data.fits import fit
 from kinema.data.frames import FrameCache
 from kinema.data.lerobot import Dataset
 from kinema.data.mixture import MixtureState
@@ -47,8 +48,11 @@ def footage(
     dataset: Dataset, card: EmbodimentCard, config: InverseConfig, *, held_out: bool, episodes: int, seed: int
 ) -> Footage:
     """Every N-th picture of at most so many episodes, from a random first one in each."""
-    if dataset.card_name != card.name:
-        raise KinemaError(f"{dataset.root} was recorded on {dataset.card_name!r}, not on {card.name!r}")
+    fitting = fit(dataset, card)
+    if fitting.ratio != 1:
+        raise KinemaError(
+            f"{dataset.root} has {dataset.fps:g} frames/s; films of {card.name} need its own rate"
+        )
     rng = np.random.default_rng(seed)
     numbers = np.arange(dataset.num_episodes)
     of_test = numbers % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1
@@ -62,11 +66,11 @@ def footage(
     rows = np.concatenate(chosen)
     final = dataset.episode_bounds[dataset.episode_index[rows], 1] - 1
     steps = np.minimum(rows[:, None] + np.arange(N), final[:, None])
-    sent = dataset.executed if dataset.executed is not None else dataset.action
-    cameras = card.camera_names[: config.views]
+    sent = fitting.executed if fitting.executed is not None else fitting.action
+    cameras = fitting.cameras[: config.views]
     cache = FrameCache(dataset, size=config.image_size, cameras=cameras)
     return Footage(
-        card=card, pictures=cache[rows], state=dataset.state[rows], actions=sent[steps], last=np.array(last)
+        card=card, pictures=cache[rows], state=fitting.state[rows], actions=sent[steps], last=np.array(last)
     )
 
 

@@ -1,0 +1,247 @@
+"""A data set's columns as a card's channels: by name, in the card's units, inside the card's ranges.
+
+Axes: N frames, m columns of the set, n channels of the card.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kinema.card.card import Channel
+from kinema.data.finding import Finding
+from kinema.data.lerobot import Dataset
+from kinema.data.metadata import STATE, Metadata
+from kinema.data.set_map import FILE, ChannelMap, Scale, SetMap, scale_of
+from kinema.schema import KinemaError
+from kinema.space.units import UNITS
+
+MARGIN = 0.1  # of a channel's range: how far outside it a value may lie and still count as inside
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which of the set's columns (n,) are the card's channels, and what makes the card's numbers of them."""
+
+    order: tuple[int, ...]
+    scales: tuple[Scale, ...]
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """The set's values (N, m) as the card's, float32 (N, n)."""
+        chosen = values[:, list(self.order)]
+        if not any(scale.changes for scale in self.scales):
+            return np.ascontiguousarray(chosen, np.float32)
+        scale = np.array([s.scale for s in self.scales])
+        return (chosen * scale + np.array([s.offset for s in self.scales])).astype(np.float32)
+
+
+def columns_of(
+    there: Metadata, feature_name: str, channels: Sequence[Channel], told: SetMap
+) -> tuple[Columns | None, list[Finding]]:
+    what = "state" if feature_name == STATE else "action"
+    feature = there.features.get(feature_name)
+    if feature is None:
+        if not channels:
+            return Columns(order=(), scales=()), []
+        return None, [Finding(what=f"{what} channels", found=f"no column {feature_name!r}",
+                              wanted=str([c.name for c in channels]), verdict="refused")]  # fmt: skip
+    names, units = _names(feature), _units(feature)
+    order: list[int] = []
+    scales: list[Scale] = []
+    found: list[Finding] = []
+    for channel in channels:
+        line = told.channels.get(channel.name, ChannelMap())
+        at = _place(names, channel, line, what)
+        if at is None:
+            found.append(_missing(what, channel, line, names, there))
+            continue
+        scale, finding = _scale(what, channel, line, units.get(at), units.get(names[at]))
+        order.append(at)
+        scales.append(scale)
+        if finding is not None:
+            found.append(finding)
+    wanted = [channel.name for channel in channels]
+    extra = [name for i, name in enumerate(names) if i not in order]
+    if extra and not any(f.verdict == "refused" for f in found):
+        found.append(_extra(what, extra, told))
+    if len(set(order)) < len(order):
+        found.append(Finding(what=f"{what} channels", found=f"{names} for several", wanted=str(wanted),
+                             verdict="refused", how="each channel of the card needs its own"))  # fmt: skip
+    if any(f.verdict == "refused" for f in found):
+        return None, found
+    moved = order != sorted(order)
+    return Columns(order=tuple(order), scales=tuple(scales)), [
+        Finding(what=f"{what} channels", found=str(names), wanted=str(wanted),
+                verdict="converted" if moved or [names[i] for i in order] != wanted else "same",
+                how="taken by name" if moved else ""),
+        *found,
+    ]  # fmt: skip
+
+
+def _place(names: list[str], channel: Channel, line: ChannelMap, what: str) -> int | None:
+    """Where a channel stands in the set; None where it is not, or not once."""
+    key = line.action_key if what == "action" and line.action_key else line.key
+    for name in [key] if key is not None else [channel.name, f"{channel.name}.pos"]:
+        if names.count(name) == 1:
+            return names.index(name)
+    return None
+
+
+def _missing(what: str, channel: Channel, line: ChannelMap, names: list[str], there: Metadata) -> Finding:
+    key = line.key or "..."
+    unnamed = names == [str(i) for i in range(len(names))]
+    found = f"{len(names)} channels without names" if unnamed else f"the channels {names}"
+    key = '"0"' if unnamed and line.key is None else key
+    return Finding(
+        what=f"{what} channel {channel.name!r}", found=found, wanted=f"{channel.name!r} ({channel.unit})",
+        verdict="refused", how=f"{_mend(channel, f'{{key: {key}}}')} in {there.root / FILE}",
+    )  # fmt: skip
+
+
+def _extra(what: str, extra: list[str], told: SetMap) -> Finding:
+    left = [name for name in extra if name not in told.leave_out]
+    refused = what == "action" and bool(left)
+    return Finding(
+        what=f"{what} channels", found=f"also {extra}", wanted="none of these",
+        verdict="refused" if refused else "note",
+        how=f"if the body does without, say `leave_out: {left}`" if refused else "they are left out",
+    )  # fmt: skip
+
+
+def _scale(what: str, channel: Channel, line: ChannelMap, *said: str | None) -> tuple[Scale, Finding | None]:
+    """What makes the card's numbers of the set's, and what is to be told of it."""
+    about = f"{what} channel {channel.name!r}"
+    unit = next((u for u in said if u), None)
+    known = _ALIASES.get(unit.lower(), unit) if unit else None
+    if known is not None and line.unit is not None and known in UNITS and known != line.unit:
+        return Scale(), Finding(what=about, found=f"unit {unit}", wanted=f"(by the map) {line.unit}",
+                                verdict="refused", how="strike one of them")  # fmt: skip
+    try:
+        if known is None or line != ChannelMap(key=line.key, action_key=line.action_key):
+            scale = line.to_card(channel)
+        elif known in UNITS:
+            scale = scale_of(known, channel)
+        else:
+            return Scale(), Finding(what=about, found=f"the unknown unit {unit!r}", wanted=channel.unit,
+                                    verdict="refused", how=_mend(channel, "{unit: ...}"))  # fmt: skip
+    except KinemaError as error:
+        return Scale(), Finding(what=about, found=f"unit {line.unit or unit}", wanted=channel.unit,
+                                verdict="refused", how=str(error))  # fmt: skip
+    if not scale.changes:
+        return scale, None
+    how = f"times {scale.scale:.6g} plus {scale.offset:.6g}"
+    found = line.unit or unit or "other numbers"
+    return scale, Finding(what=about, found=found, wanted=channel.unit, verdict="converted", how=how)
+
+
+def values_outside(
+    dataset: Dataset, what: str, values: np.ndarray, channels: Sequence[Channel], told: SetMap
+) -> Iterator[Finding]:
+    """Values that are not finite, or outside the card's ranges."""
+    if not len(values):
+        return
+    for channel, column in zip(channels, values.T):
+        about = f"{what} channel {channel.name!r}"
+        bad = np.flatnonzero(~np.isfinite(column))
+        if len(bad):
+            row = int(bad[0])
+            place = f"episode {dataset.episode_index[row]}, frame {dataset.frame_index[row]}"
+            how = f"`kinema data verify {dataset.root}` names all"
+            yield Finding(
+                what=about, found=f"{column[row]} in {place}", wanted="finite numbers", verdict="refused",
+                how=how,
+            )  # fmt: skip
+            continue
+        share = share_outside(column, channel)
+        if not share:
+            continue
+        span = f"{column.min():.4g} … {column.max():.4g}"
+        limits = f"{channel.range[0]:g} … {channel.range[1]:g} {channel.unit}"
+        refused = share > told.outside
+        yield Finding(
+            what=about,
+            found=f"{span}, {100 * share:.3g} % of the frames outside",
+            wanted=limits,
+            verdict="refused" if refused else "note",
+            how=_likely(channel, column, told) if refused else "few enough",
+        )
+
+
+def share_outside(values: np.ndarray, channel: Channel) -> float:
+    """Share of values outside a channel's range by more than a tenth of it."""
+    low, high = channel.range
+    margin = MARGIN * (high - low)
+    return float(np.mean((values < low - margin) | (values > high + margin)))
+
+
+def _likely(channel: Channel, column: np.ndarray, told: SetMap) -> str:
+    """The lines that would bring these values into the channel's range."""
+    if channel.name in told.channels and told.channels[channel.name].to_card(channel).changes:
+        return "the map's unit, ends or scale of this channel does not fit its numbers"
+    lines = [
+        f"{{unit: {u.name}}}"
+        for u in UNITS.values()
+        if u.of == channel.unit and u.scale != 1 and _would_fit(column * u.scale, channel)
+    ]
+    reach = float(np.abs(column).max())
+    whole = next((w for w in (1, 100, 255, 1000) if reach <= w * (1 + MARGIN)), None)
+    if channel.unit in ("fraction", "normalised") and whole is not None:
+        least = -whole if column.min() < -MARGIN * whole else 0
+        lines += [f"{{ends: [{least}, {whole}]}}", f"{{ends: [{whole}, {least}]}}"]
+    if not lines:
+        return "if this is what the body did, widen the card's range or say `outside: 1`; else " + _mend(
+            channel, "{scale: ..., offset: ...}"
+        )
+    low = " (first the number for closed)" if channel.slot.endswith(".gripper") else ""
+    return " or ".join(_mend(channel, line) for line in lines) + low
+
+
+def _would_fit(values: np.ndarray, channel: Channel) -> bool:
+    """Whether these values are inside a channel's range, and not so small that nothing would move."""
+    return not share_outside(values, channel) and bool(np.ptp(values) > 0.05 * np.ptp(channel.range))
+
+
+def _mend(channel: Channel, line: str) -> str:
+    return f"say `channels: {{{channel.name}: {line}}}`"
+
+
+def _names(feature: Mapping[str, Any]) -> list[str]:
+    """Names of a feature's channels, however nested; their numbers where it names none."""
+    width = int(np.prod(feature["shape"], dtype=int))
+    names = list(_leaves(feature.get("names")))
+    return names if len(names) == width else [str(i) for i in range(width)]
+
+
+def _leaves(names: Any) -> Iterator[str]:
+    if isinstance(names, str):
+        yield names
+    elif isinstance(names, Mapping):
+        for name, below in names.items():
+            inner = list(_leaves(below))
+            yield from inner or [str(name)]
+    elif isinstance(names, list | tuple):
+        for below in names:
+            yield from _leaves(below)
+
+
+def _units(feature: Mapping[str, Any]) -> dict[int | str, str]:
+    """What a feature says of its channels' units, by place or by name; mostly nothing."""
+    info = feature.get("info") or {}
+    for said in (feature.get("units"), feature.get("unit"), info.get("units"), info.get("unit")):
+        if isinstance(said, str):
+            return dict.fromkeys(range(int(np.prod(feature["shape"], dtype=int))), said)
+        if isinstance(said, Mapping):
+            return {str(name): str(unit) for name, unit in said.items() if unit}
+        if isinstance(said, list | tuple):
+            return {i: str(unit) for i, unit in enumerate(said) if unit}
+    return {}
+
+
+_ALIASES = {
+    "degree": "deg", "degrees": "deg", "°": "deg", "radian": "rad", "radians": "rad",
+    "meter": "m", "meters": "m", "metre": "m", "metres": "m", "millimeter": "mm", "millimeters": "mm",
+    "millimetre": "mm", "millimetres": "mm", "centimeters": "cm", "centimetres": "cm", "%": "percent",
+}  # fmt: skip

@@ -1,0 +1,249 @@
+"""The one comparison of a data set with a card: what is the same, what is converted, what is refused.
+
+Training, clips, recording and conversion all ask it. What a set says (robot, rate, channel names and units,
+cameras and their kind) and what its numbers show (values against the card's ranges) is compared before the
+first step. Where a conversion is defined it is done: another rate, another order of the same channels, a
+unit that the set or the user names, cameras by name. Everything else is refused with the line that mends it.
+
+Axes: N frames, S state channels, D action channels, V cameras, P points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kinema.card.card import EmbodimentCard
+from kinema.data.finding import Finding, Verdict
+from kinema.data.fit_channels import Columns, columns_of, values_outside
+from kinema.data.lerobot import Dataset
+from kinema.data.metadata import ACTION, IMAGE_PREFIX, STATE, Metadata
+from kinema.data.resample import kind_of
+from kinema.data.set_map import FILE, SetMap, set_map_of
+from kinema.schema import KinemaError, check_instruction
+
+_SAME_RATE = 1e-3  # relative: 29.97 and 30 are two rates, rounding is not
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """What comparing a set's metadata gave; `states` and `actions` are None where they were refused."""
+
+    findings: tuple[Finding, ...]
+    ratio: float  # the set's frames for each control step of the card
+    cameras: tuple[str, ...]  # the set's names, in the card's order
+    states: Columns | None
+    actions: Columns | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """A data set in the card's terms."""
+
+    findings: tuple[Finding, ...]
+    ratio: float
+    cameras: tuple[str, ...]
+    state: np.ndarray  # float32 (N, S)
+    action: np.ndarray  # float32 (N, D)
+    executed: np.ndarray | None  # float32 (N, D)
+    points: np.ndarray | None  # float32 (N, V, P, 3)
+
+
+def fit(dataset: Dataset, card: EmbodimentCard, told: SetMap | None = None) -> Fit:
+    """The data set as the card's, or KinemaError naming set, channel, values, ranges and what mends it.
+
+    told: what the user says of the set; None reads `kinema.yaml` in its folder
+    """
+    told = set_map_of(dataset.root) if told is None else told
+    declared = compare(dataset.metadata, card, told)
+    refuse(dataset, card, declared.findings)
+    assert declared.states is not None
+    assert declared.actions is not None
+    state, action = declared.states(dataset.state), declared.actions(dataset.action)
+    executed = None if dataset.executed is None else declared.actions(dataset.executed)
+    found = [*declared.findings, *_tasks(dataset)]
+    for what, values, channels in (
+        ("state", state, card.states), ("action", action, card.actions), ("executed", executed, card.actions),
+    ):  # fmt: skip
+        if values is not None:
+            found += values_outside(dataset, what, values, channels, told)
+    refuse(dataset, card, found)
+    points = dataset.points
+    if points is not None:
+        points = points[:, [dataset.camera_names.index(name) for name in declared.cameras]]
+    return Fit(
+        findings=tuple(found), ratio=declared.ratio, cameras=declared.cameras,
+        state=state, action=action, executed=executed, points=points,
+    )  # fmt: skip
+
+
+def films_fit(
+    dataset: Dataset, card: EmbodimentCard, cameras: Mapping[str, str] | None = None
+) -> tuple[float, dict[str, str]]:
+    """For what is learnt from pictures alone: the set's frames per control step, and its cameras by name.
+
+    cameras: the set's by the name that is wanted, when it is not of a robot with the card's cameras; None
+    compares robot and cameras with the card. Raises KinemaError where they do not fit.
+    """
+    if cameras is not None:
+        chosen = {name: dataset.camera_key(own) for name, own in cameras.items()}
+        found = [_picture(f"camera {n!r}", k, n, dataset.metadata.features[k]) for n, k in chosen.items()]
+        shown = dict(cameras)
+    else:
+        told = set_map_of(dataset.root)
+        names, found = compare_cameras(dataset.metadata, card, told.cameras)
+        found = [_robot(dataset.metadata, card, told), *found]
+        shown = dict(zip(card.camera_names, names))
+    refuse(dataset, card, found)
+    same = _is_same_rate(dataset.metadata, card)
+    return (1.0 if same else dataset.fps / card.control_hz), shown
+
+
+def findings(dataset: Dataset, card: EmbodimentCard, told: SetMap | None = None) -> tuple[Finding, ...]:
+    """All that the comparison says, refusals included; values of channels that could be told apart."""
+    told = set_map_of(dataset.root) if told is None else told
+    declared = compare(dataset.metadata, card, told)
+    found = [*declared.findings, *_tasks(dataset)]
+    for what, columns, values, channels in (
+        ("state", declared.states, dataset.state, card.states),
+        ("action", declared.actions, dataset.action, card.actions),
+    ):
+        if columns is not None:
+            found += values_outside(dataset, what, columns(values), channels, told)
+    return tuple(found)
+
+
+def refuse(dataset: Dataset, card: EmbodimentCard, found: Sequence[Finding]) -> None:
+    """Raise KinemaError when there is a refusal; the first few are told."""
+    once = {
+        finding.how or str(finding): finding for finding in reversed(found) if finding.verdict == "refused"
+    }
+    refused = list(reversed(once.values()))  # state and action of a channel have one fault and one mend
+    if refused:
+        more = f" (and {len(refused) - 3} more)" if len(refused) > 3 else ""
+        said = "; ".join(str(finding) for finding in refused[:3])
+        raise KinemaError(
+            f"{dataset.root} does not fit card {card.name!r}: {said}{more}. "
+            f"`kinema data fits {dataset.root} --card {card.name}` shows the whole comparison"
+        )
+
+
+def compare(there: Metadata, card: EmbodimentCard, told: SetMap) -> Declared:
+    """What a data set says of itself against a card: robot, rate, cameras, channels and their units."""
+    found = [_robot(there, card, told), *_unknown(card, told)]
+    ratio = there.fps / card.control_hz
+    states, of_states = columns_of(there, STATE, card.states, told)
+    actions, of_actions = columns_of(there, ACTION, card.actions, told)
+    cameras, of_cameras = compare_cameras(there, card, told.cameras)
+    found += [_rate(there, card), *of_states, *of_actions, *of_cameras]
+    return Declared(
+        findings=tuple(found),
+        ratio=1.0 if _is_same_rate(there, card) else ratio,
+        cameras=cameras,
+        states=states,
+        actions=actions,
+    )
+
+
+def _robot(there: Metadata, card: EmbodimentCard, told: SetMap) -> Finding:
+    name = there.robot_type or ""
+    same = name == card.name
+    said = told.card is not None and (told.card == card.name or Path(told.card).stem == card.name)
+    verdict: Verdict = "same" if same else "converted" if said else "refused"
+    how = {
+        "same": "",
+        "converted": f"`card: {card.name}` says that it is this body",
+        "refused": f"if it was recorded on this body, say so in {there.root / FILE}: `card: {card.name}`",
+    }[verdict]
+    found = repr(name) if name else "none"
+    return Finding(what="robot_type", found=found, wanted=repr(card.name), verdict=verdict, how=how)
+
+
+def _unknown(card: EmbodimentCard, told: SetMap) -> Iterator[Finding]:
+    """Names on the left of a map that the card does not have."""
+    channels = [channel.name for channel in (*card.states, *card.actions)]
+    for what, names, choices in (
+        ("channels of the map", told.channels, channels),
+        ("cameras of the map", told.cameras, card.camera_names),
+    ):
+        if wrong := [name for name in names if name not in choices]:
+            yield Finding(what=what, found=str(wrong), wanted=str(list(dict.fromkeys(choices))),
+                          verdict="refused", how="names of the card stand on the left")  # fmt: skip
+
+
+def _is_same_rate(there: Metadata, card: EmbodimentCard) -> bool:
+    return abs(there.fps / card.control_hz - 1) < _SAME_RATE
+
+
+def _rate(there: Metadata, card: EmbodimentCard) -> Finding:
+    found, wanted = f"{there.fps:g} frames/s", f"{card.control_hz:g} Hz"
+    if _is_same_rate(there, card):
+        return Finding(what="rate", found=found, wanted=wanted, verdict="same")
+    for channel in card.actions:
+        try:
+            kind_of(channel)
+        except KinemaError as error:
+            return Finding(what="rate", found=found, wanted=wanted, verdict="refused", how=str(error))
+    return Finding(
+        what="rate", found=found, wanted=wanted, verdict="converted", how="windows are cut by time"
+    )
+
+
+def compare_cameras(
+    there: Metadata, card: EmbodimentCard, told: Mapping[str, str]
+) -> tuple[tuple[str, ...], list[Finding]]:
+    """The set's cameras in the card's order, and what was found; `told`: the set's names by the card's."""
+    features = {key.removeprefix(IMAGE_PREFIX): there.features[key] for key in there.camera_keys}
+    chosen, found = [], []
+    for name in card.camera_names:
+        own = told.get(name, name)
+        what = f"camera {name!r}"
+        if own not in features:
+            mend = f"`cameras: {{{name}: ...}}` says which shows what this one does"
+            found.append(Finding(what=what, found=f"the cameras {list(features)}", wanted=repr(own),
+                                 verdict="refused", how=mend))  # fmt: skip
+            continue
+        chosen.append(own)
+        found.append(_picture(what, own, name, features[own]))
+    if twice := sorted({own for own in chosen if chosen.count(own) > 1}):
+        found.append(Finding(what="cameras", found=f"{twice} for several", wanted="one each",
+                             verdict="refused", how="each camera of the card needs its own"))  # fmt: skip
+    if extra := [name for name in features if name not in chosen]:
+        found.append(Finding(what="cameras", found=f"also {extra}", wanted="none of these", verdict="note",
+                             how="they are left out"))  # fmt: skip
+    return tuple(chosen), found
+
+
+def _picture(what: str, own: str, name: str, feature: Mapping[str, Any]) -> Finding:
+    info = feature.get("info") or {}
+    axes, shape = feature.get("names"), list(feature["shape"])
+    at = next((i for i, a in enumerate(axes or ()) if str(a).lower() in ("channel", "channels", "c")), None)
+    if at is None or shape[at] not in (1, 3, 4):
+        at = 0 if len(shape) == 3 and shape[0] in (1, 3) and shape[2] not in (1, 3) else len(shape) - 1
+    kind = str(info.get("video.pix_fmt", info.get("pix_fmt", "")))
+    depth = any(info.get(key) is True for key in ("is_depth_map", "video.is_depth_map"))
+    found = f"{own!r}, {shape}{f', {kind}' if kind else ''}"
+    if depth or shape[at] != 3 or kind.startswith("gray"):
+        return Finding(what=what, found=f"{found}: distances or grey, not colours", wanted="colours (RGB)",
+                       verdict="refused", how=f"map another: `cameras: {{{name}: ...}}`")  # fmt: skip
+    verdict: Verdict = "same" if own == name else "converted"
+    return Finding(what=what, found=found, wanted=repr(name), verdict=verdict)
+
+
+def _tasks(dataset: Dataset) -> Iterator[Finding]:
+    """Instructions that no policy can be given."""
+    for number, task in enumerate(dataset.tasks):
+        try:
+            check_instruction(task)
+        except KinemaError as error:
+            rows = np.flatnonzero(dataset.task_index == number)
+            if len(rows):
+                episode = int(dataset.episode_index[rows[0]])
+                yield Finding(
+                    what=f"task {number}, episode {episode}", found=repr(task[:60]), wanted="an instruction",
+                    verdict="refused", how=str(error),
+                )  # fmt: skip

@@ -1,0 +1,116 @@
+"""From a data set's rate to a card's: which of its rows, or what between them, a control step is.
+
+An action is a target that is due one step after it is given, whatever the rate. So step k of a window that
+begins at row p is due (k + 1) control periods later, which is row p + (k + 1) r - 1 for r rows a period:
+poses are read there, between two rows where need be (rotations along the shortest arc); velocities are the
+mean of what was commanded meanwhile, so that the way is kept; grippers hold the last command given in the
+period, since half an order to close is none. With r = 1 this is row p + k itself.
+
+Axes: n windows, H steps, D channels, N rows of the data set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from kinema.card.card import Channel
+from kinema.schema import KinemaError
+from kinema.space.rotation import matrix_from_rotvec, rotvec_from_matrix
+
+_EPS = 1e-6  # of a row: what rates like 29.97 round to
+
+Kind = Literal["blend", "hold", "mean"]
+
+
+def kind_of(channel: Channel) -> Kind:
+    """How a channel is read between rows. Raises KinemaError where no other rate is defined."""
+    if channel.unit == "normalised":
+        raise KinemaError(
+            f"channel {channel.name!r} is normalised: a command for one control step has no meaning at "
+            f"another rate; use a set of the card's own rate"
+        )
+    if channel.unit in ("m/s", "rad/s"):
+        return "mean"
+    return "hold" if channel.unit == "fraction" or channel.slot.endswith(".gripper") else "blend"
+
+
+class Resampler:
+    """Reads rows of these channels at `ratio` rows for each control step (the set's rate over the card's)."""
+
+    def __init__(self, channels: Sequence[Channel], ratio: float) -> None:
+        self.ratio = ratio
+        kinds = [kind_of(channel) for channel in channels]
+        rotations = _rotation_triples(channels)
+        turned = {column for triple in rotations for column in triple}
+        self._rotations = [np.array(triple) for triple in rotations]
+        of: dict[Kind, list[int]] = {"blend": [], "hold": [], "mean": []}
+        for column, kind in enumerate(kinds):
+            if column not in turned:
+                of[kind].append(column)
+        self._of = {kind: np.array(columns, int) for kind, columns in of.items()}
+        # two values farther apart than this are not blended: an angle that wrapped, not a way
+        self._jump = np.array([(c.range[1] - c.range[0]) / 2 for c in channels])
+
+    def windows(
+        self, values: np.ndarray, position: np.ndarray, begin: np.ndarray, end: np.ndarray, steps: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Actions (n, H, D) due in each of `steps` control steps from position (n,), and bool (n, H): real.
+
+        position: rows, between two where need be; begin, end (n,): the first row and one past the last that
+        may be read. What lies beyond the end repeats the last value.
+        """
+        r, k = self.ratio, np.arange(steps)
+        due = position[:, None] + (k + 1) * r - 1
+        last = end[:, None] - 1
+        out = self.poses(values, due, begin, end)
+        held = np.ceil(position[:, None] + (k + 1) * r - _EPS).astype(np.int64) - 1
+        held = np.clip(held, begin[:, None], last)
+        out[..., self._of["hold"]] = values[held][..., self._of["hold"]]
+        if len(mean := self._of["mean"]):
+            edges = np.clip(position[:, None] + np.arange(steps + 1) * r, begin[:, None], end[:, None])
+            out[..., mean] = _means(values[:, mean], edges, last)
+        return out, due <= last + _EPS
+
+    def poses(self, values: np.ndarray, at: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+        """Rows (n, H, D) read at `at` (n, H), between two where need be; what is held, at the earlier one."""
+        first, last = begin[:, None], end[:, None] - 1
+        at = np.clip(at, first, last)
+        low = np.floor(at + _EPS).astype(np.int64)
+        high = np.minimum(low + 1, last)
+        share = np.maximum(at - low, 0.0)[..., None]
+        a, b = values[low].astype(np.float64), values[high].astype(np.float64)
+        out = a.copy()
+        for columns in (self._of["blend"], self._of["mean"]):
+            x, y = a[..., columns], b[..., columns]
+            near = np.where(share < 0.5, x, y)
+            out[..., columns] = np.where(np.abs(y - x) > self._jump[columns], near, x + share * (y - x))
+        for triple in self._rotations:
+            R_a = matrix_from_rotvec(a[..., triple])
+            turn = rotvec_from_matrix(np.swapaxes(R_a, -1, -2) @ matrix_from_rotvec(b[..., triple]))
+            blended = rotvec_from_matrix(R_a @ matrix_from_rotvec(share * turn))
+            out[..., triple] = np.where(share < _EPS, a[..., triple], blended)
+        return out
+
+
+def _means(values: np.ndarray, edges: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Means (n, H, d) of held values (N, d) between neighbouring edges (n, H + 1); past the end the last."""
+    total = np.concatenate([np.zeros((1, values.shape[1])), values.cumsum(0, np.float64)])
+    low = np.minimum(np.floor(edges).astype(np.int64), last)
+    integral = total[low] + (edges - low)[..., None] * values[low]
+    width = np.diff(edges, axis=1)[..., None]
+    mean = np.diff(integral, axis=1) / np.maximum(width, _EPS)
+    beyond = np.broadcast_to(values[last[:, 0]][:, None], mean.shape)
+    return np.where(width > _EPS, mean, beyond)
+
+
+def _rotation_triples(channels: Sequence[Channel]) -> list[list[int]]:
+    """Columns of each rotation vector: an arm's rot.0, rot.1 and rot.2 where there are no more."""
+    triples = []
+    for side in ("left", "right"):
+        of = {c.slot: i for i, c in enumerate(channels) if c.slot.startswith(f"{side}.rot.")}
+        if sorted(of) == [f"{side}.rot.{i}" for i in range(3)]:
+            triples.append([of[slot] for slot in sorted(of)])
+    return triples

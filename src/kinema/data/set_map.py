@@ -1,0 +1,140 @@
+"""What a user says of a data set that calls or counts things otherwise than a card: names, units, cameras.
+
+    card: so101                           # whose data these are, where the set's robot_type does not say it
+    cameras: {front: top, wrist: hand}    # the set's cameras by the card's
+    channels:
+      shoulder_pan: {key: pan.pos, unit: deg}
+      gripper: {ends: [0, 100]}           # the set's numbers where the card's range begins and ends
+    leave_out: [lift]                     # what the set commands and the card does not have
+    outside: 0.05                         # share of the frames that may lie outside the card's ranges
+
+Names of the card stand on the left; the words are those of a robot's wiring file. A file `kinema.yaml` in the
+data set's folder is read wherever the set is opened for training.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from kinema.card.card import Channel
+from kinema.card.strict_yaml import StrictYamlError, key_path, read_mapping
+from kinema.schema import KinemaError
+from kinema.space.units import UNITS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """native value = scale * the set's value + offset."""
+
+    scale: float = 1.0
+    offset: float = 0.0
+
+    @property
+    def changes(self) -> bool:
+        return (self.scale, self.offset) != (1.0, 0.0)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ChannelMap(_Strict):
+    """One channel: what the set calls it, and how its numbers become the card's.
+
+    unit (with reversed and zero), ends, or scale and offset; nothing of it means the card's own unit.
+    """
+
+    key: str | None = None
+    action_key: str | None = None  # where the commanded number is called otherwise than the measured one
+    unit: str | None = None
+    reversed: bool = False  # whether the set counts the other way round
+    zero: float = 0.0  # the set's number, in its own unit, where the card's channel is 0
+    ends: tuple[float, float] | None = None  # the set's numbers where the card's range begins and ends
+    scale: float | None = None
+    offset: float = 0.0
+
+    @model_validator(mode="after")
+    def _one_way(self) -> ChannelMap:
+        ways = [self.unit is not None, self.ends is not None, self.scale is not None]
+        if sum(ways) > 1:
+            raise ValueError("say one of unit, ends and scale")
+        if self.unit is not None and self.unit not in UNITS:
+            raise ValueError(f"unknown unit {self.unit!r}; choices: {', '.join(UNITS)}")
+        if (self.reversed or self.zero) and self.unit is None:
+            raise ValueError("reversed and zero belong to a unit")
+        if self.ends is not None and self.ends[0] == self.ends[1]:
+            raise ValueError(f"ends must differ, got {list(self.ends)}")
+        if self.scale == 0 or (self.offset and self.scale is None):
+            raise ValueError("scale must be given and not 0")
+        return self
+
+    def to_card(self, channel: Channel) -> Scale:
+        """Raises KinemaError when the unit cannot become the channel's."""
+        if self.scale is not None:
+            return Scale(scale=self.scale, offset=self.offset)
+        if self.ends is not None:
+            (low, high), (at_low, at_high) = channel.range, self.ends
+            scale = (high - low) / (at_high - at_low)
+            return Scale(scale=scale, offset=low - scale * at_low)
+        if self.unit is None:
+            return Scale()
+        return scale_of(self.unit, channel, self.reversed, self.zero)
+
+
+class SetMap(_Strict):
+    """All that a user says of one data set. See the module."""
+
+    card: str | None = None
+    cameras: Mapping[str, str] = {}
+    channels: Mapping[str, ChannelMap] = {}
+    leave_out: tuple[str, ...] = ()
+    outside: Annotated[float, Field(ge=0, le=1)] = 0.01
+
+
+AS_IT_IS = SetMap()
+FILE = "kinema.yaml"
+
+
+def set_map_of(root: Path) -> SetMap:
+    """The map that lies in a data set's folder; an empty one where none does. Raises KinemaError."""
+    path = root / FILE
+    return read_set_map(path) if path.is_file() else AS_IT_IS
+
+
+def scale_of(unit: str, channel: Channel, reverse: bool = False, zero: float = 0.0) -> Scale:
+    """How numbers in this unit become a channel's. Raises KinemaError when they cannot."""
+    found = UNITS[unit]
+    if found.of != channel.unit:
+        fitting = [u.name for u in UNITS.values() if u.of == channel.unit]
+        raise KinemaError(
+            f"{channel.name!r}: {unit} cannot become {channel.unit}; units that can: {', '.join(fitting)}"
+        )
+    scale = -found.scale if reverse else found.scale
+    return Scale(scale=scale, offset=-scale * zero + 0.0)
+
+
+def read_set_map(path: Path) -> SetMap:
+    """A map from a YAML file. Raises KinemaError naming the file, the key and the fault."""
+    try:
+        return SetMap.model_validate_json(json.dumps(read_mapping(path.read_bytes(), "map")), strict=True)
+    except OSError as error:
+        raise KinemaError(f"{path}: cannot be read: {error.strerror}") from None
+    except StrictYamlError as error:
+        raise KinemaError(f"{path}: {error}") from None
+    except ValidationError as error:
+        raise KinemaError("; ".join(_explained(path, e) for e in error.errors()[:5])) from None
+
+
+def _explained(path: Path, problem: Mapping[str, object]) -> str:
+    place: Sequence[str | int] = problem["loc"]  # type: ignore[assignment]
+    said = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        channel = "channels" in place and len(place) > 2
+        said = f"unknown key; keys here: {', '.join((ChannelMap if channel else SetMap).model_fields)}"
+    return f"{path}: {key_path(tuple(place))}: {said}"
