@@ -43,6 +43,7 @@ def test_no_episode_begins_solved(robot: str, family: str, variation: str) -> No
     env = TabletopEnv(card=load_card(robot), family=family, variation=Variation.named(variation))
     for seed in range(12):
         env.reset(seed)
+        assert not env.holds()
         assert not env.success()
         assert env.instruction == env.instruction.strip() != ""
 

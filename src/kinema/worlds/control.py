@@ -18,7 +18,7 @@ from kinema.schema import KinemaError
 from kinema.space.rotation import matrix_from_rotvec, rotvec_from_matrix
 from kinema.worlds.robots import BANDWIDTH_RAD_S, ArmHandle, Robot, add_robot, finger_targets, new_spec
 
-_SEGMENTS = 5  # pieces of the straight line between two joint targets within one control step
+SEGMENTS = 5  # pieces of the straight line between two joint targets within one control step
 
 
 class Kinematics:
@@ -130,10 +130,10 @@ class Controller:
         self._low = np.array([channel.range[0] for channel in card.actions])
         self._high = np.array([channel.range[1] for channel in card.actions])
         self._substeps = round(1.0 / (card.control_hz * model.opt.timestep))
-        self._chunks = np.array_split(np.arange(self._substeps), _SEGMENTS)
+        self._chunks = np.array_split(np.arange(self._substeps), SEGMENTS)
         self.last_targets: dict[str, np.ndarray] = {}
-        # Called several times within a control step, between pieces of physics: to watch, or to move things.
-        self.between: Callable[[], None] | None = None
+        # Called several times within a control step, after each piece of physics: to watch, or to move things.
+        self.between: list[Callable[[], None]] = []
 
     def reset(self) -> None:
         """Take the servo targets as they stand in the data for the last commanded ones."""
@@ -175,8 +175,8 @@ class Controller:
             for handle in self.robot.arms:
                 self._drive(handle, starts[handle.side], speeds[handle.side], middle, targets[handle.side][1])
             mujoco.mj_step(self.model, self.data, nstep=len(chunk))
-            if self.between is not None:
-                self.between()
+            for look in self.between:
+                look()
 
     def _drive(
         self, handle: ArmHandle, start: np.ndarray, speed: np.ndarray, done: float, fingers: np.ndarray
@@ -185,7 +185,7 @@ class Controller:
         # leading the target by that time cancels it.
         time_s = done * self.model.opt.timestep
         self.data.ctrl[handle.actuator] = start + speed * (time_s + 2.0 / BANDWIDTH_RAD_S)
-        limit = handle.finger_velocity * self.model.opt.timestep * self._substeps / _SEGMENTS
+        limit = handle.finger_velocity * self.model.opt.timestep * self._substeps / SEGMENTS
         last = self.data.ctrl[handle.finger_actuator]
         measured = self.data.qpos[handle.finger_qpos]
         travel = handle.finger_windup

@@ -59,7 +59,7 @@ class HazardEnv:
         self.intruders.bind(model)
         _make_links_solid(model, card)
         self.watch = Watch(self.env, self.intruders.bodies)
-        self.env.scene.controller.between = self._between
+        self.env.scene.controller.between.append(self._between)
         self._outlines: mujoco.Renderer | None = None
         self._rays = _ray_grid(*table_area(card))
 
@@ -178,7 +178,7 @@ class HazardEnv:
 def potential_m(env: TabletopEnv) -> float:
     """How far the goal is: the thing's way to its place and half the tool's way to the thing [m]."""
     scene, task = env.scene, env.task
-    if env.success():
+    if env.holds():
         return 0.0
     thing, place = task.focus(scene)
     if env.family == "lift_two_arms":

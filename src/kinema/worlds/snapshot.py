@@ -8,16 +8,18 @@ import mujoco
 import numpy as np
 
 from kinema.worlds.tabletop.env import TabletopEnv
+from kinema.worlds.tabletop.progress import Progress
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """Everything that decides how a simulation goes on."""
+    """Everything that decides how a simulation goes on and what it comes to."""
 
     state: np.ndarray
     targets: dict[str, np.ndarray]
+    progress: Progress
 
 
 def snapshot(env: TabletopEnv) -> Snapshot:
@@ -25,7 +27,7 @@ def snapshot(env: TabletopEnv) -> Snapshot:
     state = np.zeros(mujoco.mj_stateSize(model, _STATE))
     mujoco.mj_getState(model, data, state, _STATE)
     targets = {side: value.copy() for side, value in env.scene.controller.last_targets.items()}
-    return Snapshot(state=state, targets=targets)
+    return Snapshot(state=state, targets=targets, progress=env.task.progress.copy())
 
 
 def restore(env: TabletopEnv, taken: Snapshot) -> None:
@@ -36,3 +38,4 @@ def restore(env: TabletopEnv, taken: Snapshot) -> None:
     # computing forces moved the solver's warm start; the replay must begin with the same one
     mujoco.mj_setState(model, data, taken.state, _STATE)
     env.scene.controller.last_targets = {side: value.copy() for side, value in taken.targets.items()}
+    env.task.progress = taken.progress.copy()

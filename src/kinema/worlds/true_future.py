@@ -28,8 +28,8 @@ class TrueFuture:
     """Imagines by playing on from the environment's present state, which is afterwards as it was.
 
     actor: makes, for a sentence and a seed, what acts; default: the environment's expert
-    outcome: what the latest imagination came to, by the task's own measures; `obeyed`, whether the sentence
-        was, and `success`, whether the episode's own goal was reached
+    outcome: what the latest imagination came to, by the task's own measures; `obeyed`, whether at its end
+        what the sentence asks for held, and `success`, whether what the episode asks for did
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class TrueFuture:
         try:
             with obeying(env, instruction):
                 shots = self._play(self._actor(instruction, seed))
-                obeyed = env.success()
-            self.outcome = {**env.measures(), "obeyed": float(obeyed), "success": float(env.success())}
+                obeyed = env.holds()  # a film ends where it ends: what it shows last is what counts
+            self.outcome = {**env.measures(), "obeyed": float(obeyed), "success": float(env.holds())}
         finally:
             restore(env, taken)
         return Film(
@@ -97,14 +97,16 @@ def obeying(env: TabletopEnv, instruction: str) -> Iterator[None]:
     if request.family != env.family:
         raise KinemaError(f"{instruction!r} is of family {request.family!r}; this scene is of {env.family!r}")
     task: Any = env.task
-    before, sentence = dict(vars(task)), env.instruction
+    aims = _aims(env, request)
+    before, sentence = {name: vars(task)[name] for name in aims}, env.instruction
+    held_s, task.progress.held_s = task.progress.held_s, 0.0  # another goal has not held yet
     env.instruction = instruction
     try:
-        vars(task).update(_aims(env, request))
+        vars(task).update(aims)
         yield
     finally:
-        vars(task).clear()
         vars(task).update(before)
+        task.progress.held_s = held_s
         env.instruction = sentence
 
 

@@ -79,7 +79,7 @@ def plan_button(scene: Scene, task: PressButton) -> Targets:
 def plan_drawer(scene: Scene, task: Drawer) -> Targets:
     """Grasp the handle, then pull or push along the drawer's axis."""
     cabinet, side = task.cabinet, "right"
-    if task.success(scene):
+    if task.moved(scene):
         return {side: retreat(scene, side)}
     handle = cabinet.handle(scene.data)
     if scene.pinch_n(cabinet.drawer, side) < SECURE_N:

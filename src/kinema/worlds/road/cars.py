@@ -78,13 +78,15 @@ def _discs(pose: Pose) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Traffic:
-    """One other car on its line. `color` names it; one that wishes no speed waits for good."""
+    """One other car on its line. `color` names it; one that wishes no speed waits for good, and any one
+    for `waits_s` first."""
 
     line: Line
     along_m: float
     speed: float
     wish: float
     color: str
+    waits_s: float = 0.0
 
     @property
     def pose(self) -> Pose:
@@ -93,6 +95,8 @@ class Traffic:
 
     def moved(self, dt_s: float, others: list[Pose]) -> Traffic:
         """One step on: at its wish, or slower behind whoever is in front of it on its line."""
+        if self.waits_s > 0.0:
+            return replace(self, waits_s=self.waits_s - dt_s)
         wish = self.wish
         for other in others:
             along = self.line.along(other.axle)

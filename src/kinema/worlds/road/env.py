@@ -6,6 +6,7 @@ The motion is computed here; MuJoCo only draws it. Axes: V cameras.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,15 +28,18 @@ from kinema.worlds.road.lanes import (
 from kinema.worlds.road.scene import RoadScene
 from kinema.worlds.variation import COLORS, SEEN, Variation
 
-MAX_STEPS = 200
+LIMIT_S = 20.0  # of an episode
 _WAYS = {"turn_left": "left", "turn_right": "right"}
-_CALM_STEPS = 5  # how long a stop or a new lane must last
+_CALM_S = 0.5  # how long what is asked for must last
+_SETTLED_S = 3.0  # a new lane: wheels that turn at random cross one too
+# Before a car that is to go straight on, or to follow, another one waits: so long that whoever minds nobody
+# runs into it, at any speed at which the goal can be reached in time.
+_WAITS_S = {"go_straight": (8.0, 10.0), "follow": (4.0, 5.0)}
+_NEARER_M = 10.0
 
 
 class RoadEnv:
     """One goal, thousands of episodes. Pixels are rendered only by `observe`; close it to free them."""
-
-    max_steps = MAX_STEPS
 
     def __init__(
         self,
@@ -52,6 +56,8 @@ class RoadEnv:
         if self.card.control != "drive":
             raise KinemaError(f"{self.card.name} does not drive; the road is for cards with control: drive")
         self.family, self.variation = goal, variation
+        self.max_steps = round(LIMIT_S * self.card.control_hz)
+        self._asked_s = _SETTLED_S if goal.startswith("change") else _CALM_S
         self._scene = RoadScene(self.card, image_size)
         self.instruction = ""
 
@@ -70,14 +76,14 @@ class RoadEnv:
         self.line = self.start_line
         if self.family.startswith("change"):
             self.line = line(self.approach, 1 - self.lane, "straight")
-        along = float(rng.uniform(6.0, 16.0))
+        along = float(rng.uniform(6.0, 16.0)) + (_NEARER_M if self.family == "go_straight" else 0.0)
         place, heading = self.start_line.at(along)
         self.car = Pose(x=float(place[0]), y=float(place[1]), heading=heading, speed=float(rng.uniform(3, 6)))
         self.traffic = self._draw_traffic(rng, along, way, colors)
         color = self.traffic[0].color if self.family == "follow" else ""
         self.goal: Goal = phrase(rng, self.family, color=color, held_out=self.variation.instruction)
         self.instruction = self.goal.text
-        self.time_s, self._calm, self.crashed, self.left_road = 0.0, 0, False, False
+        self.time_s, self._calm_s, self.crashed, self.left_road = 0.0, 0.0, False, False
         self._near = True
         self._scene.dress(rng, held_out=self.variation.background)
         self._scene.paint(rng, [car.color for car in self.traffic], held_out=self.variation.color)
@@ -86,17 +92,23 @@ class RoadEnv:
     def _draw_traffic(
         self, rng: np.random.Generator, along: float, way: str, colors: list[str]
     ) -> list[Traffic]:
-        """Who else is there: a car to follow, some that come towards us, some that wait at the side roads."""
+        """Who else is there: a car to follow, some that come towards us, some that wait at the side roads,
+        and one that waits for a while before a car that is to go straight on."""
         cars: list[Traffic] = []
 
         def add(approach: int, lane: int, at_m: float, speed: float, manoeuvre: str = "straight") -> None:
             way = line((self.approach + approach) % 4, lane, manoeuvre)
             cars.append(Traffic(way, at_m, speed, speed, colors[len(cars) % len(colors)]))
 
+        if self.family == "go_straight":
+            add(0, self.lane, REACH_M - STOP_LINE_M - NOSE_M - 1.0, float(rng.uniform(6.0, 8.0)))
+
         if self.family == "follow":
-            add(0, self.lane, along + float(rng.uniform(10, 16)), float(rng.uniform(3.5, 6.0)), way)
+            add(0, self.lane, along + float(rng.uniform(10, 16)), float(rng.uniform(5.0, 6.5)), way)
         elif self.family.startswith("change") and rng.random() < 0.5:
             add(0, 1 - self.lane, along + float(rng.uniform(-6, 14)), float(rng.uniform(3, 7)))
+        if self.family in _WAITS_S:
+            cars[0] = replace(cars[0], speed=0.0, waits_s=float(rng.uniform(*_WAITS_S[self.family])))
         if way != "left" or self.family != "follow":  # whoever leads does not know how to give way
             for lane in (0, 1):
                 if rng.random() < 0.5:
@@ -121,7 +133,7 @@ class RoadEnv:
         self.time_s += dt_s
         self.crashed |= any(collide(self.car, car.pose) for car in self.traffic)
         self.left_road |= not on_the_road(self.car.center)
-        self._calm = self._calm + 1 if self._holds() else 0
+        self._calm_s = self._calm_s + dt_s if self.holds() else 0.0
         self._near &= self.family != "follow" or self._gap_m() < 25.0
         self._scene.show(self.car, self.traffic)
 
@@ -159,7 +171,7 @@ class RoadEnv:
 
     def success(self) -> bool:
         """Whether the goal is reached, without a crash and on the road all the way."""
-        return self._calm >= _CALM_STEPS and not self.crashed and not self.left_road
+        return self._calm_s > self._asked_s - 1e-9 and not self.crashed and not self.left_road
 
     def over(self) -> bool:
         """Nothing can be made good any more."""
@@ -168,7 +180,7 @@ class RoadEnv:
     def _gap_m(self) -> float:
         return float(np.linalg.norm(self.traffic[0].pose.center - self.car.center))
 
-    def _holds(self) -> bool:
+    def holds(self) -> bool:
         """Whether what is asked for is so at this moment."""
         x, _ = to_approach(self.approach, self.car.nose)
         along = self.line.along(self.car.axle)
@@ -177,7 +189,7 @@ class RoadEnv:
         if self.family == "stop":
             return self.car.speed < 0.1 and -STOP_LINE_M - 4.0 < x < -STOP_LINE_M + 0.5
         if self.family.startswith("change"):
-            return abs(self.line.aside(self.car.axle)) < 0.5 and turned and x < CROSSING_M
+            return abs(self.line.aside(self.car.axle)) < 0.35 and turned and x < CROSSING_M
         passed = in_lane and along > self.line.length_m - REACH_M + CROSSING_M + 6.0
         return passed and (self.family != "follow" or (self._near and self._gap_m() < 20.0))
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from kinema.card.card import EmbodimentCard
 from kinema.schema import KinemaError, Observation
+from kinema.worlds.control import SEGMENTS
 from kinema.worlds.tabletop.families.button import PressButton
 from kinema.worlds.tabletop.families.drawer import Drawer
 from kinema.worlds.tabletop.families.lift import LiftTwoArms
@@ -84,8 +85,10 @@ class TabletopEnv:
             furnish(spec)
         self.scene = Scene(card, spec)
         self.task.bind(self.scene.model)
+        self.scene.controller.between.append(self._glance)
         self.instruction = ""
-        self.max_steps = self.task.max_steps
+        self.max_steps = round(self.task.limit_s * card.control_hz)
+        self._period_s = 1.0 / card.control_hz
         self._renderer: mujoco.Renderer | None = None
         self._cameras = [self.scene.model.camera(name).id for name in card.camera_names]
 
@@ -102,6 +105,7 @@ class TabletopEnv:
             self.instruction = request.text
         scene.controller.reset()
         mujoco.mj_step(scene.model, scene.data, nstep=_SETTLE_STEPS)
+        self.task.begin()
         scene.data.time = 0.0
         mujoco.mj_forward(scene.model, scene.data)
 
@@ -120,6 +124,10 @@ class TabletopEnv:
         """One control period with a native action (D,). Raises KinemaError when wrong or non-finite."""
         self.scene.controller.step(action)
         mujoco.mj_forward(self.scene.model, self.scene.data)
+        self.task.count(self.scene, self._period_s)
+
+    def _glance(self) -> None:
+        self.task.glance(self.scene, self._period_s / SEGMENTS)
 
     def observe(self, render: bool = True) -> Observation:
         """What the body senses now; without `render`, no images."""
@@ -144,8 +152,12 @@ class TabletopEnv:
         return labels
 
     def success(self) -> bool:
-        """Whether the goal holds in the physical state."""
+        """Whether the goal is reached: it holds, and has held as long as the family asks."""
         return self.task.success(self.scene)
+
+    def holds(self) -> bool:
+        """Whether the goal holds at this instant."""
+        return self.task.holds(self.scene)
 
     def measures(self) -> dict[str, float]:
         """Named numbers about the present state, with `time_s`."""

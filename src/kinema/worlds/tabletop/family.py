@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import mujoco
 import numpy as np
 
+from kinema.worlds.tabletop.progress import Progress
 from kinema.worlds.tabletop.props import RGB, Block, Shape
 from kinema.worlds.tabletop.scene import Scene
 from kinema.worlds.variation import COLORS, UNNAMED_COLORS, Variation, draw_shade
 
-CUBE = Shape(kind="box", half_m=(0.0225, 0.0225, 0.0225))
 CONTAINER_RADIUS_M = 0.06
 
 
@@ -68,10 +69,15 @@ class Episode:
 
 
 class Family(ABC):
-    """One kind of task. Built once per model; `reset` draws an episode into the compiled model."""
+    """One kind of task. Built once per model; `reset` draws an episode into the compiled model.
+
+    `progress` is what the episode has shown so far; whoever resets or steps the world begins and counts it.
+    """
 
     name: ClassVar[str]
-    max_steps: ClassVar[int]
+    limit_s: ClassVar[float]  # an episode is given up after so long
+    hold_s: ClassVar[float] = 0.5  # the goal is reached when it has held for so long without a break
+    blocks: Sequence[Block] = ()
 
     @abstractmethod
     def add(self, spec: mujoco.MjSpec, scene_card: str) -> None:
@@ -86,8 +92,24 @@ class Family(ABC):
         """Lay out one episode; returns the instruction."""
 
     @abstractmethod
+    def holds(self, scene: Scene) -> bool:
+        """Whether the goal is satisfied at this instant, by the physical state and what led to it."""
+
+    def begin(self) -> None:
+        """A new episode: nothing has been shown."""
+        self.progress = Progress()
+
+    def glance(self, scene: Scene, piece_s: float) -> None:
+        """Take note of what a piece of a control step brought: for what comes and goes within one."""
+
+    def count(self, scene: Scene, period_s: float) -> None:
+        """Take note of the state at the end of a control step."""
+        self.progress.note(scene, self.free_blocks())
+        self.progress.count(self.holds(scene), period_s)
+
     def success(self, scene: Scene) -> bool:
-        """Whether the physical state satisfies the goal."""
+        """Whether the goal holds, and has held for `hold_s`."""
+        return self.progress.held_for(self.hold_s) and self.holds(scene)
 
     @abstractmethod
     def focus(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
@@ -99,5 +121,5 @@ class Family(ABC):
         return {"distance_m": float(np.linalg.norm(thing - place))}
 
     def free_blocks(self) -> list[Block]:
-        """Blocks that move."""
-        return []
+        """The blocks of this episode, which move."""
+        return [block for block in self.blocks if not block.parked]

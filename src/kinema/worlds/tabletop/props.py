@@ -133,6 +133,10 @@ class Block:
         """Half its extent along the vertical as it lies [m]."""
         return float(np.abs(data.xmat[self.body][6:]) @ np.array(self.shape.half_m))
 
+    def clearance_m(self, data: mujoco.MjData) -> float:
+        """How far its lowest point is over the table; 0 while it lies there, flat or on an edge."""
+        return float(data.xpos[self.body][2]) - self.half_height(data)
+
 
 class Fixture:
     """Bodies fixed to the table whose place is set at reset: containers, regions, bases."""

@@ -69,7 +69,8 @@ class Button(Fixture):
 
 class PressButton(Family):
     name = "button"
-    max_steps = 60
+    limit_s = 6.0
+    hold_s = 0.3  # a press, not a brush
 
     def __init__(self) -> None:
         self.buttons = [Button(f"button{i}") for i in range(_BUTTONS)]
@@ -96,7 +97,7 @@ class PressButton(Family):
         self.target, self.others = self.buttons[0], self.buttons[1:count]
         return phrase(rng, "button", episode.variation.instruction, f"{self.target.color} button")
 
-    def success(self, scene: Scene) -> bool:
+    def holds(self, scene: Scene) -> bool:
         """The named button is down and no other is."""
         data = scene.data
         return self.target.depth_m(data) > _PRESSED_M and all(

@@ -15,6 +15,8 @@ from kinema.worlds.variation import COLORS, UNNAMED_COLORS
 
 TRAVEL_M = 0.12
 _OPEN_M, _CLOSED_M = 0.095, 0.015
+_GUIDED_M = 0.03  # of its way between the jaws: it was moved by its handle
+_FLUNG_M_S = 0.6  # faster than a hand would move a drawer
 _HALF_WIDTH_M, _HALF_DEPTH_M, _HEIGHT_M = 0.085, 0.07, 0.085
 _HANDLE_Z_M, _HANDLE_LENGTH_M = 0.055, 0.060
 
@@ -96,7 +98,8 @@ class Cabinet(Fixture):
         self.drawer = model.body(f"{self.name}/drawer").id
         geoms = np.flatnonzero(model.geom_bodyid == self.drawer)
         self.drawer_geoms, self.handles = geoms[:-2], geoms[-2:]
-        self.qpos = int(model.joint(self.name).qposadr[0])
+        joint = model.joint(self.name)
+        self.qpos, self.dof = int(joint.qposadr[0]), int(joint.dofadr[0])
 
     def opened_m(self, data: mujoco.MjData) -> float:
         return float(data.qpos[self.qpos])
@@ -113,7 +116,7 @@ class Cabinet(Fixture):
 
 class Drawer(Family):
     name = "drawer"
-    max_steps = 80
+    limit_s = 8.0
 
     def __init__(self) -> None:
         self.cabinet = Cabinet("cabinet")
@@ -149,9 +152,23 @@ class Drawer(Family):
         key = "drawer/open" if self.opening else "drawer/close"
         return phrase(rng, key, episode.variation.instruction)
 
-    def success(self, scene: Scene) -> bool:
+    def glance(self, scene: Scene, piece_s: float) -> None:
+        speed = abs(float(scene.data.qvel[self.cabinet.dof]))
+        progress = self.progress
+        progress.fastest_m_s = max(progress.fastest_m_s, speed)
+        if any(scene.pinch_n(self.cabinet.drawer, handle.side) > 0.0 for handle in scene.robot.arms):
+            progress.guided_m += speed * piece_s
+
+    def moved(self, scene: Scene) -> bool:
+        """It is as far open, or shut, as was asked for."""
         opened = self.cabinet.opened_m(scene.data)
         return opened > _OPEN_M if self.opening else opened < _CLOSED_M
+
+    def holds(self, scene: Scene) -> bool:
+        """It was moved there by its handle, or gently; knocked there, it was flung."""
+        progress = self.progress
+        handled = progress.guided_m > _GUIDED_M or progress.fastest_m_s < _FLUNG_M_S
+        return self.moved(scene) and handled
 
     def focus(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
         """The handle, and where the handle will be."""

@@ -76,7 +76,7 @@ class Tray:
 
 class LiftTwoArms(Family):
     name = "lift_two_arms"
-    max_steps = 80
+    limit_s = 8.0
 
     def __init__(self) -> None:
         self.tray = Tray()
@@ -110,7 +110,7 @@ class LiftTwoArms(Family):
                 model.geom_contype[geom], model.geom_conaffinity[geom] = (2, 3) if shown else (0, 0)
         return phrase(rng, "lift_two_arms", episode.variation.instruction)
 
-    def success(self, scene: Scene) -> bool:
+    def holds(self, scene: Scene) -> bool:
         """Up, level, and held at both ends."""
         level = scene.data.xmat[self.tray.body][8] > _LEVEL
         held = all(scene.pinch_n(self.tray.body, handle.side) > 0.5 for handle in scene.robot.arms)

@@ -16,7 +16,7 @@ _BLOCKS, _PLACES = 3, 2
 
 class PickPlace(Family):
     name = "pick_place"
-    max_steps = 100
+    limit_s = 10.0
 
     def __init__(self) -> None:
         self.blocks = [Block(f"block{i}") for i in range(_BLOCKS)]
@@ -97,8 +97,11 @@ class PickPlace(Family):
         height = self.place.rim_m + 2.0 * self.target.half_height(scene.data) + 0.02
         return bool(np.linalg.norm(offset[:2]) < self.place.radius_m - 0.012 and offset[2] < height)
 
-    def success(self, scene: Scene) -> bool:
-        return self.placed(scene) and not scene.touched(self.target.body) and scene.is_still([self.target])
+    def holds(self, scene: Scene) -> bool:
+        """It rests in its place, let go, and was carried there: what is only pushed was not picked up."""
+        carried = self.target.name in self.progress.carried
+        rests = not scene.touched(self.target.body) and scene.is_still([self.target])
+        return carried and rests and self.placed(scene)
 
     def focus(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
         return self.target.position(scene.data), self.place.surface(scene.data)

@@ -13,11 +13,13 @@ from kinema.worlds.tabletop.props import Block, Region
 from kinema.worlds.tabletop.scene import Scene
 
 REGION_RADIUS_M = 0.055
+_LIES_M = 0.005  # of its lowest point from the table
+_LIFTED_M = 0.015  # more than a push lets it hop
 
 
 class Push(Family):
     name = "push"
-    max_steps = 100
+    limit_s = 10.0
     inside_m = 0.040  # of the block's centre from the area's: it lies within the area but for its corners
 
     def __init__(self) -> None:
@@ -80,8 +82,12 @@ class Push(Family):
         offset = self.target.position(scene.data) - self.region.position(scene.data)
         return bool(np.linalg.norm(offset[:2]) < self.inside_m)
 
-    def success(self, scene: Scene) -> bool:
-        return self.inside(scene) and scene.is_still([self.target])
+    def holds(self, scene: Scene) -> bool:
+        """It lies on the table within the area, let go, and was slid there: never lifted."""
+        lies = abs(self.target.clearance_m(scene.data)) < _LIES_M
+        held = any(scene.pinch_n(self.target.body, handle.side) > 0.0 for handle in scene.robot.arms)
+        slid = self.progress.rise_m(self.target) < _LIFTED_M
+        return self.inside(scene) and lies and slid and not held and scene.is_still([self.target])
 
     def focus(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
         return self.target.position(scene.data), self.region.position(scene.data)

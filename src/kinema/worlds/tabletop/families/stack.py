@@ -12,11 +12,12 @@ from kinema.worlds.tabletop.props import Block
 from kinema.worlds.tabletop.scene import Scene
 
 _BLOCKS = 3
+_LIES_M = 0.005  # of the lower block's lowest point from the table
 
 
 class Stack(Family):
     name = "stack"
-    max_steps = 100
+    limit_s = 10.0
 
     def __init__(self) -> None:
         self.blocks = [Block(f"block{i}") for i in range(_BLOCKS)]
@@ -60,11 +61,14 @@ class Stack(Family):
         offset = self.target.position(scene.data) - self.goal(scene)
         return bool(np.linalg.norm(offset[:2]) < 0.018 and -0.006 < offset[2] < 0.015)
 
-    def success(self, scene: Scene) -> bool:
+    def holds(self, scene: Scene) -> bool:
+        """The one rests on the other, which lies on the table; both are let go."""
         offset = self.target.position(scene.data) - self.goal(scene)
         return (
             bool(np.linalg.norm(offset[:2]) < 0.022 and abs(offset[2]) < 0.008)
+            and self.target.name in self.progress.carried
             and self.target.upright(scene.data)
+            and abs(self.base.clearance_m(scene.data)) < _LIES_M
             and not scene.touched(self.target.body)
             and scene.is_still([self.target, self.base])
         )

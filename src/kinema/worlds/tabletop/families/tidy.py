@@ -18,7 +18,7 @@ _SLOT_M = 0.056  # between the row's places: a 5 cm block and room to let it go
 
 class Tidy(Family):
     name = "tidy"
-    max_steps = 220
+    limit_s = 22.0
 
     def __init__(self) -> None:
         self.blocks = [Block(f"block{i}") for i in range(_BLOCKS)]
@@ -83,7 +83,7 @@ class Tidy(Family):
                 return slot
         return slots[1]
 
-    def success(self, scene: Scene) -> bool:
+    def holds(self, scene: Scene) -> bool:
         return all(
             self.inside(scene, block) and not scene.touched(block.body) for block in self._asked_for()
         ) and scene.is_still(self.used)
