@@ -1,4 +1,4 @@
-"""A goal looks at as much as its sentence says: what reaches it by other means, or for an instant, does not."""
+"""A goal looks at as much as its sentence says: what reaches it otherwise, or for an instant, does not."""
 
 from __future__ import annotations
 

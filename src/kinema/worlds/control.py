@@ -132,7 +132,7 @@ class Controller:
         self._substeps = round(1.0 / (card.control_hz * model.opt.timestep))
         self._chunks = np.array_split(np.arange(self._substeps), SEGMENTS)
         self.last_targets: dict[str, np.ndarray] = {}
-        # Called several times within a control step, after each piece of physics: to watch, or to move things.
+        # Called several times within a control step, after pieces of physics: to watch, or to move things.
         self.between: list[Callable[[], None]] = []
 
     def reset(self) -> None:

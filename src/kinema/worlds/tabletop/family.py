@@ -99,7 +99,7 @@ class Family(ABC):
         """A new episode: nothing has been shown."""
         self.progress = Progress()
 
-    def glance(self, scene: Scene, piece_s: float) -> None:
+    def glance(self, scene: Scene, piece_s: float) -> None:  # noqa: B027, most families need none
         """Take note of what a piece of a control step brought: for what comes and goes within one."""
 
     def count(self, scene: Scene, period_s: float) -> None:
