@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import mujoco
@@ -209,7 +210,7 @@ class Scene:
         """Half the width of the shut finger tips, the larger of the two horizontal directions."""
         return self._tips[side][1]
 
-    def is_still(self, blocks: list[Block], limit_m_s: float = 0.03) -> bool:
+    def is_still(self, blocks: Iterable[Block], limit_m_s: float = 0.03) -> bool:
         return all(block.speed(self.data) < limit_m_s for block in blocks)
 
 

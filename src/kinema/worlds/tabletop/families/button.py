@@ -70,7 +70,6 @@ class Button(Fixture):
 class PressButton(Family):
     name = "button"
     limit_s = 6.0
-    hold_s = 0.3  # a press, not a brush
 
     def __init__(self) -> None:
         self.buttons = [Button(f"button{i}") for i in range(_BUTTONS)]
