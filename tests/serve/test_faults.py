@@ -232,9 +232,9 @@ def test_a_client_that_is_killed_leaves_nothing_behind() -> None:
             asking.join(5)
             assert [error.code for error in lost] == ["lost"]
         policy.gate.set()
-        desk = server.app.state.desk
+        gateway = server.app.state.gateway
         until = time.monotonic() + 5
-        while desk.activity.under_way or desk.metrics.connections.labels("stream")._value.get():
+        while gateway.activity.under_way or gateway.metrics.connections.labels("stream")._value.get():
             assert time.monotonic() < until
             time.sleep(0.01)
         with RemotePolicy(server.ws) as other:

@@ -128,13 +128,14 @@ def test_openpi_answers_with_actions_or_a_sentence(server: Running, message: Any
 def test_after_all_that_nothing_is_left_and_it_serves_on(server: Running) -> None:
     until = time.monotonic() + 10
     while (
-        server.app.state.desk.metrics.connections.labels("stream")._value.get() and time.monotonic() < until
+        server.app.state.gateway.metrics.connections.labels("stream")._value.get()
+        and time.monotonic() < until
     ):
         time.sleep(0.05)
-    desk = server.app.state.desk
+    gateway = server.app.state.gateway
     for route in ("stream", "openpi"):
-        assert desk.metrics.connections.labels(route)._value.get() == 0
-    assert (desk.service.waiting, desk.service.answering, desk.activity.under_way) == (0, 0, 0)
+        assert gateway.metrics.connections.labels(route)._value.get() == 0
+    assert (gateway.service.waiting, gateway.service.answering, gateway.activity.under_way) == (0, 0, 0)
     assert faults(server) == 0
     assert len([t for t in threading.enumerate() if t.name.startswith("kinema-")]) <= 5
     with RemotePolicy(server.ws) as policy:

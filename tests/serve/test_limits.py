@@ -256,7 +256,7 @@ def test_no_more_connections_than_allowed() -> None:
             assert refused.value.response.status_code == 503
             assert refused.value.response.headers["Retry-After"]
         until = time.monotonic() + 5
-        while server.app.state.desk.metrics.connections.labels("stream")._value.get():
+        while server.app.state.gateway.metrics.connections.labels("stream")._value.get():
             assert time.monotonic() < until
             time.sleep(0.01)
         with connect(server.ws) as again:

@@ -18,12 +18,12 @@ import httpx
 import pytest
 from argon2 import PasswordHasher
 from browser import Browser
-from test_door import with_keys
+from test_auth import with_keys
 from toy import PANDA, Running, ToyPolicy, observation, running, toy_served
 
 from kinema.runtime.client import RemotePolicy, ServerError
 from kinema.schema import KinemaError, Verdict
-from kinema.serve import door
+from kinema.serve import auth
 from kinema.serve.app import Accounts, Listening, make_app
 from kinema.serve.journal import Journal
 from kinema.serve.keys import Keys
@@ -68,7 +68,7 @@ def test_a_revoked_key_is_refused_on_a_connection_that_is_open(store: Store, tmp
 def test_strangers_do_not_hold_up_who_is_known(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "_MOST_STRANGERS", 2)
+    monkeypatch.setattr(auth, "_MOST_STRANGERS", 2)
     keys = Keys(store, fresh_s=0.0)  # a known key is looked up with every question
     _, secret = keys.make("arm")
     strange = {"Authorization": f"Bearer kin_{'0' * 12}_{'a' * 40}"}

@@ -74,7 +74,7 @@ def test_the_unmodified_client_sends_its_key(server: Running, tmp_path: Any) -> 
     client = pytest.importorskip(
         "openpi_client.websocket_client_policy", reason="openpi-client is not installed"
     ).WebsocketClientPolicy
-    from test_door import with_keys
+    from test_auth import with_keys
 
     with with_keys(tmp_path) as (guarded, secret):
         assert client("127.0.0.1", guarded.port, api_key=secret).infer(libero_message())["actions"].shape == (

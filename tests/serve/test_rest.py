@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from test_door import with_keys
+from test_auth import with_keys
 from test_service import Gated
 from toy import ALOHA, PANDA, Running, ToyPolicy, observation, running, toy_served, toy_values
 
@@ -207,7 +207,7 @@ def test_overload_is_503_with_the_time_to_come_back() -> None:
                 threads.append(thread)
                 if number == 0:
                     policy.entered.acquire()
-            while app.state.desk.service.waiting < 1:
+            while app.state.gateway.service.waiting < 1:
                 pass
             answer = act(server, json=body())
             assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")

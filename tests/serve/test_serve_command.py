@@ -16,10 +16,10 @@ from toy import PANDA, observation, running
 
 from kinema.cli import exit_code
 from kinema.commands.bench_serve import LoadReport, made_up, server
+from kinema.commands.serve_load import Outcome
 from kinema.commands.served import served
 from kinema.runtime.client import RemotePolicy
 from kinema.serve.app import make_app
-from kinema.serve.load import Outcome
 
 SENTENCE = "put the red block in the blue bowl"
 NO_TORCH = """

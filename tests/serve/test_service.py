@@ -214,7 +214,7 @@ def test_stopping_refuses_what_waits_and_answers_what_was_begun() -> None:
 
 def test_refusing_a_chunk_is_not_charged() -> None:
     from kinema.schema import Verdict
-    from kinema.serve.desk import metered_by
+    from kinema.serve.gateway import metered_by
 
     rows: list[tuple[Any, ...]] = []
 

@@ -25,8 +25,8 @@ from kinema.commands.terminal import examples, table
 
 if TYPE_CHECKING:
     from kinema.card.card import EmbodimentCard
+    from kinema.commands.serve_load import Outcome
     from kinema.schema import Observation
-    from kinema.serve.load import Outcome
 
 EXAMPLES = examples(
     "kinema bench serve",
@@ -256,8 +256,8 @@ def measure_load(
     running: Running, card: EmbodimentCard, observation: Observation, clients: int, seconds: float
 ) -> LoadReport:
     """All clients for so long; then the server's memory, its rows and its pulse."""
+    from kinema.commands.serve_load import Load, press
     from kinema.runtime.messages import PATH
-    from kinema.serve.load import Load, press
 
     before = running.usage_rows()
     memory_mb: list[float] = []

@@ -23,12 +23,12 @@ from starlette.websockets import WebSocket
 from kinema.schema import KinemaError
 from kinema.serve import rest
 from kinema.serve.activity import Activity
-from kinema.serve.connection import Reception
+from kinema.serve.auth import Authenticator, is_this_machine
+from kinema.serve.connection import ConnectionLimiter
 from kinema.serve.console import console_router
 from kinema.serve.decode import Decoder
 from kinema.serve.describe import VERSION
-from kinema.serve.desk import Desk, metered_by
-from kinema.serve.door import Door, is_this_machine
+from kinema.serve.gateway import Gateway, metered_by
 from kinema.serve.keys import Keys
 from kinema.serve.limits import Limits
 from kinema.serve.metrics import Metrics
@@ -95,7 +95,7 @@ def make_app(
     listening, limits = listening or Listening(), limits or Limits()
     meter = metered_by(accounts.usage, served.name) if accounts else None
     service = Service(served, queueing, meter=meter)
-    desk = Desk(
+    gateway = Gateway(
         service=service,
         limits=limits,
         metrics=Metrics(lambda: service.waiting),
@@ -103,12 +103,12 @@ def make_app(
         usage=accounts.usage if accounts else None,
         rates=RateLimiter(accounts.usage.spent, default_rate_hz=accounts.rate_hz) if accounts else None,
     )
-    door = Door(
+    auth = Authenticator(
         accounts.keys if accounts else None,
         needs_key=listening.needs_key,
         this_machine_only=listening.is_local and not listening.needs_key,
     )
-    decoder, reception = Decoder(), Reception(desk, door)
+    decoder, connections = Decoder(), ConnectionLimiter(gateway, auth)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -120,28 +120,28 @@ def make_app(
         finally:
             service.stop()
             decoder.close()
-            door.close()
+            auth.close()
             if accounts:
                 accounts.usage.close()
 
     app = FastAPI(
         title="kinema", version=VERSION, lifespan=lifespan, description=rest.__doc__ or "", redoc_url=None
     )
-    app.include_router(rest.router(desk, door, decoder))
-    snapshot = Snapshot(desk, reception, accounts.keys if accounts else None)
-    app.include_router(console_router(snapshot.take, lambda request: door.key_of(request.headers)))
+    app.include_router(rest.router(gateway, auth, decoder))
+    snapshot = Snapshot(gateway, connections, accounts.keys if accounts else None)
+    app.include_router(console_router(snapshot.take, lambda request: auth.key_of(request.headers)))
 
     @app.websocket("/")
     async def _openpi(websocket: WebSocket) -> None:
-        await openpi(websocket, reception, decoder)
+        await openpi(websocket, connections, decoder)
 
     @app.websocket("/v1/stream")
     async def _stream(websocket: WebSocket) -> None:
-        await stream(websocket, reception, decoder)
+        await stream(websocket, connections, decoder)
 
-    _tell_problems(app, desk)
+    _tell_problems(app, gateway)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    app.state.desk = desk
+    app.state.gateway = gateway
     return app
 
 
@@ -168,7 +168,7 @@ def run(app: FastAPI, listening: Listening, bound: socket.socket) -> None:
 
 
 def uvicorn_config(app: FastAPI, listening: Listening) -> uvicorn.Config:
-    limits: Limits = app.state.desk.limits
+    limits: Limits = app.state.gateway.limits
     return uvicorn.Config(
         app,
         host=listening.host,
@@ -187,19 +187,19 @@ def uvicorn_config(app: FastAPI, listening: Listening) -> uvicorn.Config:
     )
 
 
-def _tell_problems(app: FastAPI, desk: Desk) -> None:
+def _tell_problems(app: FastAPI, gateway: Gateway) -> None:
     """Every fault as {code, message}; ours without a trace."""
 
     @app.exception_handler(Refusal)
     async def _refusal(request: Request, refusal: Refusal) -> JSONResponse:
-        desk.told(rest.ROUTE, refusal)
+        gateway.record_refusal(rest.ROUTE, refusal)
         return rest.problem(refusal)
 
     @app.exception_handler(StoreError)
     async def _store(request: Request, error: StoreError) -> JSONResponse:
         log.warning("%s", error)
         refusal = Refusal("overloaded", "the database does not answer", retry_after_s=1.0)
-        desk.told(rest.ROUTE, refusal)
+        gateway.record_refusal(rest.ROUTE, refusal)
         return rest.problem(refusal)
 
     @app.exception_handler(RequestValidationError)

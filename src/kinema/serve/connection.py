@@ -9,24 +9,24 @@ from collections.abc import Mapping
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from kinema.serve.desk import Desk
-from kinema.serve.door import Door
+from kinema.serve.auth import Authenticator
+from kinema.serve.gateway import Gateway
 from kinema.serve.keys import Key
 from kinema.serve.limits import TokenBucket
 from kinema.serve.refusal import Refusal
 
 
-class Gone(Exception):  # noqa: N818 - not a fault
+class Disconnected(Exception):  # noqa: N818 - not a fault
     """The client closed, was too slow, or was silent for too long. Nothing more can be said to it."""
 
 
 class Connection:
-    """An accepted websocket. `receive` and `send` raise Gone when it is over."""
+    """An accepted websocket. `receive` and `send` raise Disconnected when it is over."""
 
-    def __init__(self, websocket: WebSocket, desk: Desk, door: Door) -> None:
-        self._websocket, self._limits, self._door = websocket, desk.limits, door
+    def __init__(self, websocket: WebSocket, gateway: Gateway, auth: Authenticator) -> None:
+        self._websocket, self._limits, self._auth = websocket, gateway.limits, auth
         self.name = secrets.token_hex(8)  # of the session, for what is remembered between its questions
-        self._bucket = TokenBucket(desk.limits.message_hz, desk.limits.burst, desk.clock)
+        self._bucket = TokenBucket(gateway.limits.message_hz, gateway.limits.burst, gateway.clock)
 
     @property
     def query(self) -> Mapping[str, str]:
@@ -34,7 +34,7 @@ class Connection:
 
     async def key(self) -> Key:
         """Whose it is now: a key may be revoked, or its quota changed, while it is open. Raises Refusal."""
-        return await self._door.key_of(self._websocket.headers)
+        return await self._auth.key_of(self._websocket.headers)
 
     async def receive(self, idle_s: float | None = None) -> bytes | str:
         """The next message. One that comes too fast is read later: only its sender waits.
@@ -46,9 +46,9 @@ class Connection:
                 message = await self._websocket.receive()
         except TimeoutError:
             await self.close(1001, "silent for too long")
-            raise Gone from None
+            raise Disconnected from None
         if message["type"] == "websocket.disconnect":
-            raise Gone
+            raise Disconnected
         while missing_s := self._bucket.take():
             await asyncio.sleep(missing_s)
         data = message.get("bytes")
@@ -62,7 +62,7 @@ class Connection:
                 else:
                     await self._websocket.send_text(message)
         except (TimeoutError, WebSocketDisconnect, RuntimeError):  # starlette: RuntimeError after a close
-            raise Gone from None
+            raise Disconnected from None
 
     async def close(self, code: int, reason: str = "") -> None:
         try:
@@ -72,33 +72,33 @@ class Connection:
             pass
 
 
-class Reception:
+class ConnectionLimiter:
     """Opens websockets: the key first, then the number of connections, then the upgrade."""
 
-    def __init__(self, desk: Desk, door: Door) -> None:
-        self.desk, self._door, self.open = desk, door, 0
+    def __init__(self, gateway: Gateway, auth: Authenticator) -> None:
+        self.gateway, self._auth, self.open = gateway, auth, 0
 
     async def connect(self, websocket: WebSocket, route: str) -> Connection | None:
         """An accepted connection, to be handed to `done`; None when it was refused by an HTTP answer."""
         try:
-            await self._door.key_of(websocket.headers)
-            if self.open >= self.desk.limits.connections:
+            await self._auth.key_of(websocket.headers)
+            if self.open >= self.gateway.limits.connections:
                 raise Refusal("overloaded", "too many connections are open", retry_after_s=5.0)
         except Refusal as refusal:
-            self.desk.told(route, refusal)
+            self.gateway.record_refusal(route, refusal)
             await websocket.send_denial_response(
                 JSONResponse(refusal.to_wire(), refusal.status, refusal.headers)
             )
             return None
         self.open += 1
-        self.desk.metrics.connections.labels(route).inc()
+        self.gateway.metrics.connections.labels(route).inc()
         try:
             await websocket.accept()
         except BaseException:
             self.done(route)
             raise
-        return Connection(websocket, self.desk, self._door)
+        return Connection(websocket, self.gateway, self._auth)
 
     def done(self, route: str) -> None:
         self.open -= 1
-        self.desk.metrics.connections.labels(route).dec()
+        self.gateway.metrics.connections.labels(route).dec()

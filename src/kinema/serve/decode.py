@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from kinema.runtime.wire import WireError, unpack
 from kinema.schema import Question
-from kinema.serve.desk import Desk
+from kinema.serve.gateway import Gateway
 from kinema.serve.limits import is_encoded
 from kinema.serve.question import question_of
 from kinema.serve.refusal import Refusal
@@ -38,11 +38,11 @@ class Decoder:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="kinema-decode")
         self._largest_queue, self._waiting = largest_queue, 0
 
-    async def question(self, message: Mapping[str, Any], desk: Desk, session: str = "") -> Question:
+    async def question(self, message: Mapping[str, Any], gateway: Gateway, session: str = "") -> Question:
         """Raises Refusal."""
         observation = message.get("observation")
         images = observation.get("images") if isinstance(observation, Mapping) else None
-        make = partial(question_of, message, desk.served.cards, desk.limits, session)
+        make = partial(question_of, message, gateway.served.cards, gateway.limits, session)
         return await self.run(make) if is_encoded(images) else make()
 
     async def run(self, make: Callable[[], T]) -> T:

@@ -24,10 +24,10 @@ from kinema.runtime.messages import verdict_to_wire
 from kinema.runtime.policy import hold_action
 from kinema.runtime.wire import pack
 from kinema.schema import Observation, Question, noise_seed
-from kinema.serve.connection import Connection, Gone, Reception
+from kinema.serve.connection import Connection, ConnectionLimiter, Disconnected
 from kinema.serve.decode import Decoder, message_of
 from kinema.serve.describe import VERSION, card_facts
-from kinema.serve.desk import Desk
+from kinema.serve.gateway import Gateway
 from kinema.serve.limits import is_encoded
 from kinema.serve.openpi_keys import observation_of
 from kinema.serve.question import card_of
@@ -38,46 +38,48 @@ ROUTE = "openpi"
 _CLOSE_ERROR = 1011
 
 
-async def openpi(websocket: WebSocket, reception: Reception, decoder: Decoder) -> None:
+async def openpi(websocket: WebSocket, connections: ConnectionLimiter, decoder: Decoder) -> None:
     """Serve one connection until it ends."""
-    connection = await reception.connect(websocket, ROUTE)
+    connection = await connections.connect(websocket, ROUTE)
     if connection is None:
         return
     try:
-        await _Session(connection, reception.desk, decoder).run()
-    except Gone:
+        await _Session(connection, connections.gateway, decoder).run()
+    except Disconnected:
         pass
     finally:
-        reception.done(ROUTE)
+        connections.done(ROUTE)
 
 
 class _Session:
-    def __init__(self, connection: Connection, desk: Desk, decoder: Decoder) -> None:
-        self._connection, self._desk, self._decoder = connection, desk, decoder
+    def __init__(self, connection: Connection, gateway: Gateway, decoder: Decoder) -> None:
+        self._connection, self._gateway, self._decoder = connection, gateway, decoder
         self._asked = 0
         self._previous_s: float | None = None
 
     async def run(self) -> None:
         try:
-            cards = self._desk.served.cards
+            cards = self._gateway.served.cards
             card = card_of(self._connection.query.get("card", next(iter(cards))), cards)
-            await self._connection.send(pack(metadata(self._desk, card)))
+            await self._connection.send(pack(metadata(self._gateway, card)))
             while True:
                 data = await self._connection.receive()
                 began = time.perf_counter()
                 await self._connection.send(pack(await self._answered(data, card)))
                 self._previous_s = time.perf_counter() - began
         except Refusal as refusal:
-            self._desk.told(ROUTE, refusal)
+            self._gateway.record_refusal(ROUTE, refusal)
             await self._connection.send(f"{refusal.code}: {refusal}")
             await self._connection.close(_CLOSE_ERROR, refusal.code)
 
     async def _answered(self, data: bytes | str, card: EmbodimentCard) -> dict[str, Any]:
         message = message_of(data)
         if "card" in message:
-            card = card_of(message["card"], self._desk.served.cards)
+            card = card_of(message["card"], self._gateway.served.cards)
         began = time.perf_counter()
-        make = partial(observation_of, message, card, self._desk.limits, time_s=self._asked / card.control_hz)
+        make = partial(
+            observation_of, message, card, self._gateway.limits, time_s=self._asked / card.control_hz
+        )
         observation = await self._decoder.run(make) if _is_encoded(message) else make()
         question = Question(
             observation=observation,
@@ -86,7 +88,7 @@ class _Session:
             session=self._connection.name,
         )
         self._asked += 1
-        answer = await self._desk.ask(question, key=await self._connection.key(), route=ROUTE)
+        answer = await self._gateway.ask(question, key=await self._connection.key(), route=ROUTE)
         return self._result(answer, observation, time.perf_counter() - began)
 
     def _result(self, answer: Answer, observation: Observation, took_s: float) -> dict[str, Any]:
@@ -102,19 +104,19 @@ class _Session:
         if verdict is not None:
             result["verdict"] = verdict_to_wire(verdict)
         if verdict is not None and not verdict.allowed:
-            card = self._desk.served.cards[answer.chunk.card]
+            card = self._gateway.served.cards[answer.chunk.card]
             held = hold_action(card, observation.state)
             result["actions"] = np.tile(held, (len(answer.chunk.values), 1))
         return result
 
 
-def metadata(desk: Desk, card: EmbodimentCard) -> dict[str, Any]:
+def metadata(gateway: Gateway, card: EmbodimentCard) -> dict[str, Any]:
     """The first frame: what is served here, and which body is meant when a question does not say."""
     return {
         "server": f"kinema {VERSION}",
-        "model": desk.served.name,
+        "model": gateway.served.name,
         "card": card.name,
-        "cards": {name: card_facts(each) for name, each in desk.served.cards.items()},
+        "cards": {name: card_facts(each) for name, each in gateway.served.cards.items()},
     }
 
 

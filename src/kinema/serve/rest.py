@@ -20,11 +20,11 @@ from kinema.runtime.messages import chunk_message, verdict_to_wire
 from kinema.runtime.wire import pack
 from kinema.schema import Question
 from kinema.serve import metrics
+from kinema.serve.auth import Authenticator
 from kinema.serve.booking import DayUsage, is_day
 from kinema.serve.decode import Decoder, message_of
 from kinema.serve.describe import card_facts
-from kinema.serve.desk import Desk
-from kinema.serve.door import Door
+from kinema.serve.gateway import Gateway
 from kinema.serve.keys import Key
 from kinema.serve.question import question_of
 from kinema.serve.refusal import Refusal
@@ -118,12 +118,12 @@ _ACT_PROBLEMS = _PROBLEMS | {
 }
 
 
-def router(desk: Desk, door: Door, decoder: Decoder) -> APIRouter:
+def router(gateway: Gateway, auth: Authenticator, decoder: Decoder) -> APIRouter:
     """All HTTP routes but the console's."""
     api = APIRouter()
 
     async def entered(request: Request) -> Key:
-        return await door.key_of(request.headers)
+        return await auth.key_of(request.headers)
 
     body_schema = {"application/json": {"schema": {"$ref": "#/components/schemas/ActBody"}}}
 
@@ -138,25 +138,25 @@ def router(desk: Desk, door: Door, decoder: Decoder) -> APIRouter:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in ("application/json", MSGPACK):
             raise Refusal("bad_type", f"content type {kind[:40]!r}; choices: application/json, {MSGPACK}")
-        data = await _body(request, desk)
+        data = await _body(request, gateway)
         if kind == MSGPACK:
             message = message_of(data)
-            question = await decoder.question(message, desk)
+            question = await decoder.question(message, gateway)
         else:
-            message, question = await decoder.run(partial(_asked_in_json, data, desk))
+            message, question = await decoder.run(partial(_asked_in_json, data, gateway))
         deadline_s = deadline_of(message.get("deadline_s"))
-        answer = await desk.ask(question, key=key, route=ROUTE, deadline_s=deadline_s)
+        answer = await gateway.ask(question, key=key, route=ROUTE, deadline_s=deadline_s)
         if kind == MSGPACK:
             return Response(pack(chunk_message(0, answer.chunk, _timing(answer))), media_type=MSGPACK)
         return Response(_answer_of(answer).model_dump_json(), media_type="application/json")
 
     @api.get("/v1/robots", responses=_PROBLEMS, summary="The bodies served: what to send, what comes back")
     async def robots(key: Key = Depends(entered)) -> dict[str, Any]:
-        return {name: card_facts(card) for name, card in desk.served.cards.items()}
+        return {name: card_facts(card) for name, card in gateway.served.cards.items()}
 
     @api.get("/v1/models", responses=_PROBLEMS, summary="What is served, and what it was made from")
     async def models(key: Key = Depends(entered)) -> list[dict[str, Any]]:
-        served = desk.served
+        served = gateway.served
         return [{"name": served.name, "cards": list(served.cards), "provenance": dict(served.provenance)}]
 
     @api.get("/v1/usage", responses=_PROBLEMS, summary="What was used, by day; an admin's key sees all keys")
@@ -165,19 +165,19 @@ def router(desk: Desk, door: Door, decoder: Decoder) -> APIRouter:
     ) -> list[DayUsage]:
         if day is not None and not is_day(day):
             raise Refusal("bad_request", "day must read like 2026-01-31")
-        if desk.usage is None:
+        if gateway.usage is None:
             return []
-        return await run_in_threadpool(desk.usage.report, None if key.admin else key.id, day)
+        return await run_in_threadpool(gateway.usage.report, None if key.admin else key.id, day)
 
     @api.get("/healthz", response_class=PlainTextResponse, summary="OK while questions can be answered")
     async def healthz() -> Response:
-        if not desk.service.alive:
+        if not gateway.service.alive:
             return PlainTextResponse("the inference thread has ended\n", 503)
         return PlainTextResponse("OK\n")
 
     @api.get("/metrics", response_class=PlainTextResponse, responses=_PROBLEMS, summary="For Prometheus")
     async def prometheus(key: Key = Depends(entered)) -> Response:
-        return Response(desk.metrics.page(), headers={"Content-Type": metrics.CONTENT_TYPE})
+        return Response(gateway.metrics.page(), headers={"Content-Type": metrics.CONTENT_TYPE})
 
     return api
 
@@ -186,9 +186,9 @@ def problem(refusal: Refusal) -> JSONResponse:
     return JSONResponse(refusal.to_wire(), refusal.status, refusal.headers)
 
 
-async def _body(request: Request, desk: Desk) -> bytes:
+async def _body(request: Request, gateway: Gateway) -> bytes:
     """The whole body, within its size and time limits."""
-    limits = desk.limits
+    limits = gateway.limits
     declared = request.headers.get("content-length", "0")
     if declared.isascii() and declared.isdigit() and int(declared[:12]) > limits.frame_bytes:
         raise Refusal("too_large", f"the body has {declared[:12]} bytes; at most {limits.frame_bytes}")
@@ -205,9 +205,9 @@ async def _body(request: Request, desk: Desk) -> bytes:
     return b"".join(parts)
 
 
-def _asked_in_json(data: bytes, desk: Desk) -> tuple[dict[str, Any], Question]:
+def _asked_in_json(data: bytes, gateway: Gateway) -> tuple[dict[str, Any], Question]:
     message = _message_of_json(data)
-    return message, question_of(message, desk.served.cards, desk.limits)
+    return message, question_of(message, gateway.served.cards, gateway.limits)
 
 
 def _message_of_json(data: bytes) -> dict[str, Any]:

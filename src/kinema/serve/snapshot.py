@@ -15,10 +15,10 @@ from typing import Literal
 
 from starlette.concurrency import run_in_threadpool
 
-from kinema.serve.connection import Reception
+from kinema.serve.connection import ConnectionLimiter
 from kinema.serve.console import ConsoleData, Health, KeyRow
 from kinema.serve.describe import VERSION
-from kinema.serve.desk import Desk
+from kinema.serve.gateway import Gateway
 from kinema.serve.keys import Keys
 from kinema.serve.store import StoreError
 from kinema.serve.usage import DayUsage
@@ -29,14 +29,14 @@ _USAGE_S = 5.0  # how old the usage on the console may be
 class Snapshot:
     """`take` is the console's source. `keys` is None where the server keeps no accounts."""
 
-    def __init__(self, desk: Desk, reception: Reception, keys: Keys | None) -> None:
-        self._desk, self._reception, self._keys = desk, reception, keys
-        self._began_s, self._read_s = desk.clock(), -math.inf
+    def __init__(self, gateway: Gateway, connections: ConnectionLimiter, keys: Keys | None) -> None:
+        self._gateway, self._connections, self._keys = gateway, connections, keys
+        self._began_s, self._read_s = gateway.clock(), -math.inf
         self._usage: tuple[KeyRow, ...] = ()
         self._database_fault = ""
 
     async def take(self) -> ConsoleData:
-        activity = self._desk.activity
+        activity = self._gateway.activity
         await self._read_usage()
         return ConsoleData(
             time_s=time.time(),
@@ -50,8 +50,8 @@ class Snapshot:
         )
 
     def _health(self) -> Health:
-        desk, usage = self._desk, self._desk.usage
-        service = desk.service
+        gateway, usage = self._gateway, self._gateway.usage
+        service = gateway.service
         refusing = [] if service.alive else ["the inference thread has ended"]
         if usage is not None and usage.fault:
             refusing.append(usage.fault)
@@ -64,18 +64,18 @@ class Snapshot:
         return Health(
             state=state,
             reasons=(*refusing, *degraded),
-            uptime_s=desk.clock() - self._began_s,
+            uptime_s=gateway.clock() - self._began_s,
             version=VERSION,
-            models=(desk.served.name,),
+            models=(gateway.served.name,),
             waiting=service.waiting,
             running=service.answering,
-            connections=self._reception.open,
+            connections=self._connections.open,
             backlog=usage.backlog if usage is not None else 0,
             memory_mb=memory_mb(),
         )
 
     async def _read_usage(self) -> None:
-        usage, now = self._desk.usage, self._desk.clock()
+        usage, now = self._gateway.usage, self._gateway.clock()
         if usage is None or now - self._read_s < _USAGE_S:
             return
         self._read_s = now

@@ -15,10 +15,10 @@ from starlette.websockets import WebSocket
 
 from kinema.runtime.messages import PROTOCOL, chunk_message
 from kinema.runtime.wire import pack
-from kinema.serve.connection import Connection, Gone, Reception
+from kinema.serve.connection import Connection, ConnectionLimiter, Disconnected
 from kinema.serve.decode import Decoder, message_of
 from kinema.serve.describe import VERSION, card_facts
-from kinema.serve.desk import Desk
+from kinema.serve.gateway import Gateway
 from kinema.serve.refusal import Refusal
 
 ROUTE = "stream"
@@ -26,29 +26,29 @@ _LARGEST_ID = 2**63
 _TOLERATED_FAULTS = 20  # messages of one connection that are not ours, before it is closed
 
 
-async def stream(websocket: WebSocket, reception: Reception, decoder: Decoder) -> None:
+async def stream(websocket: WebSocket, connections: ConnectionLimiter, decoder: Decoder) -> None:
     """Serve one connection until it ends."""
-    connection = await reception.connect(websocket, ROUTE)
+    connection = await connections.connect(websocket, ROUTE)
     if connection is None:
         return
-    session = _Session(connection, reception.desk, decoder)
+    session = _Session(connection, connections.gateway, decoder)
     try:
         await session.run()
-    except Gone:
+    except Disconnected:
         pass
     finally:
         session.drop_questions()
-        reception.done(ROUTE)
+        connections.done(ROUTE)
 
 
 class _Session:
-    def __init__(self, connection: Connection, desk: Desk, decoder: Decoder) -> None:
-        self._connection, self._desk, self._decoder = connection, desk, decoder
+    def __init__(self, connection: Connection, gateway: Gateway, decoder: Decoder) -> None:
+        self._connection, self._gateway, self._decoder = connection, gateway, decoder
         self._open: dict[int, asyncio.Task[None]] = {}
         self._faults = self._resets = 0
 
     async def run(self) -> None:
-        await self._connection.send(pack(hello(self._desk)))
+        await self._connection.send(pack(hello(self._gateway)))
         while True:
             data = await self._connection.receive()
             number: int | None = None
@@ -79,11 +79,11 @@ class _Session:
     def _begin(self, number: int, message: Mapping[str, Any]) -> None:
         if number in self._open:
             raise Refusal("bad_request", f"question {number} is already being answered")
-        if len(self._open) >= self._desk.limits.in_flight:
+        if len(self._open) >= self._gateway.limits.in_flight:
             raise Refusal(
                 "overloaded",
                 f"{len(self._open)} questions of this connection are unanswered",
-                retry_after_s=self._desk.service.retry_s,
+                retry_after_s=self._gateway.service.retry_s,
             )
         session = f"{self._connection.name}.{self._resets}"
         task = asyncio.create_task(self._answer(number, message, session))
@@ -98,8 +98,8 @@ class _Session:
         try:
             try:
                 began = time.perf_counter()
-                question = await self._decoder.question(message, self._desk, session)
-                answer = await self._desk.ask(
+                question = await self._decoder.question(message, self._gateway, session)
+                answer = await self._gateway.ask(
                     question,
                     key=await self._connection.key(),
                     route=ROUTE,
@@ -114,11 +114,11 @@ class _Session:
                 await self._connection.send(pack(chunk_message(number, answer.chunk, timing)))
             except Refusal as refusal:
                 await self._say_error(number, refusal)
-        except Gone:
+        except Disconnected:
             pass  # the reader hears of it too
 
     async def _say_error(self, number: int | None, refusal: Refusal) -> None:
-        self._desk.told(ROUTE, refusal)
+        self._gateway.record_refusal(ROUTE, refusal)
         await self._connection.send(pack({"type": "error", "id": number, **refusal.to_wire()}))
 
     def drop_questions(self) -> None:
@@ -128,15 +128,15 @@ class _Session:
         self._open.clear()
 
 
-def hello(desk: Desk) -> dict[str, Any]:
-    served = desk.served
+def hello(gateway: Gateway) -> dict[str, Any]:
+    served = gateway.served
     return {
         "type": "hello",
         "protocol": PROTOCOL,
         "server": f"kinema {VERSION}",
         "model": served.name,
         "cards": {name: card_facts(card) for name, card in served.cards.items()},
-        "limits": {**desk.limits.to_wire(), "deadline_s": desk.service.queueing.deadline_s},
+        "limits": {**gateway.limits.to_wire(), "deadline_s": gateway.service.queueing.deadline_s},
     }
 
 

@@ -35,7 +35,7 @@ def is_this_machine(host: str) -> bool:
         return False
 
 
-class Door:
+class Authenticator:
     """keys None: everybody is LOCAL. needs_key: nobody is. this_machine_only: see the head of the file."""
 
     def __init__(self, keys: Keys | None, *, needs_key: bool, this_machine_only: bool) -> None:

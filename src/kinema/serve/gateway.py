@@ -22,7 +22,7 @@ from kinema.serve.usage import Usage, UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Desk:
+class Gateway:
     """The composition that routes see."""
 
     service: Service
@@ -55,7 +55,7 @@ class Desk:
         self.activity.end(entry, answer)
         return answer
 
-    def told(self, route: str, refusal: Refusal) -> None:
+    def record_refusal(self, route: str, refusal: Refusal) -> None:
         """Every route calls this for every refusal it passes on."""
         self.metrics.refused(route, refusal)
 
