@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from kinema.runtime.messages import chunk_message, chunk_of, verdict_of, verdict_to_wire
+from kinema.runtime.messages import chunk_message, chunk_of, verdict_to_wire
 from kinema.runtime.wire import WireError, pack, unpack
 from kinema.schema import ActionChunk, Verdict
 
@@ -143,7 +143,7 @@ def test_a_large_claim_in_a_short_message_is_refused(data: bytes) -> None:
         unpack(nested)
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, np.array([object()]), np.zeros(2, complex), 2**70])
+@pytest.mark.parametrize("value", [object(), 1j, np.array([object()]), np.zeros(2, complex), 2**70])
 def test_what_cannot_travel_is_refused_by_name(value: object) -> None:
     with pytest.raises(WireError, match="cannot be sent"):
         pack({"x": value})
@@ -168,8 +168,6 @@ def test_a_chunk_survives_the_way(verdict: Verdict | None) -> None:
 
 @pytest.mark.parametrize("allowed", [None, 1, "true", "yes", [True]])
 def test_only_true_is_a_permission(allowed: object) -> None:
-    with pytest.raises(TypeError):
-        verdict_of({**verdict_to_wire(VERDICT), "allowed": allowed})
     chunk = {"values": np.zeros((1, 1)), "times_s": np.zeros(1), "card": "x"}
     with pytest.raises(WireError):
         chunk_of({**chunk, "verdict": {**verdict_to_wire(VERDICT), "allowed": allowed}})

@@ -16,14 +16,26 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-from kinema.runtime.messages import PATH, PROTOCOL, chunk_of, infer_message
-from kinema.runtime.wire import WireError, pack, unpack
+from kinema.runtime.messages import (
+    PATH,
+    PROTOCOL,
+    Chunk,
+    Error,
+    FromServer,
+    Hello,
+    ResetDone,
+    chunk_of,
+    infer_message,
+)
+from kinema.runtime.wire import WireError, decode, pack
 from kinema.schema import ActionChunk, KinemaError, Observation, Question, noise_seed
 
 _LARGEST_ANSWER = 16 * 2**20
+_MOST_ITEMS = 2**16  # a server of many bodies tells much of each
 
 
 class ServerError(KinemaError):
@@ -45,6 +57,9 @@ class RemotePolicy:
     timeout_s: how long an answer may take, and how long connecting may
     retry_s:   after a failed connection, questions fail at once for so long instead of trying again
     ssl:       an ssl.SSLContext for certificates that this computer does not know by itself
+
+    `mode` may be set at any time to a word for what the body does (running, holding, ...); it travels with
+    the next question, so that the server's console can show it.
     """
 
     def __init__(
@@ -56,16 +71,21 @@ class RemotePolicy:
         self._headers = {"Authorization": f"Api-Key {api_key}"} if api_key else {}
         self._lock = threading.Lock()
         self._connection: ClientConnection | None = None
-        self._hello: Mapping[str, Any] = {}
+        self._hello = Hello(protocol=PROTOCOL)
         self._failed_s = float("-inf")
         self._number = 0
         self.last_timing_ms: Mapping[str, float] = {}
+        self.mode: str | None = None
         self._seed, self._asked = 0, 0
+        self._begins = False
 
     def reset(self, seed: int) -> None:
-        """Begin an episode. The seed travels with every question, so a lost connection loses nothing."""
+        """Begin an episode: with the next question the server forgets what it remembers of this body.
+
+        The seed travels with every question, so a lost connection loses nothing.
+        """
         with self._lock:
-            self._seed, self._asked = seed, 0
+            self._seed, self._asked, self._begins = seed, 0, True
 
     def infer(
         self, observation: Observation, card_name: str, committed: ActionChunk | None = None
@@ -81,7 +101,7 @@ class RemotePolicy:
         """What the server said of itself: model, cards, limits. Connects if there is no connection."""
         with self._lock:
             self._connected(self._clock() + self._timeout_s)
-            return self._hello
+            return msgspec.structs.asdict(self._hello)
 
     def close(self) -> None:
         with self._lock:
@@ -95,40 +115,39 @@ class RemotePolicy:
 
     def _ask(self, question: Question) -> ActionChunk:
         until_s = self._clock() + self._timeout_s
-        connection = self._connected(until_s)
-        self._number += 1
-        message = infer_message(self._number, question, max(0.001, until_s - self._clock()))
         try:
-            connection.send(pack(message))
+            connection = self._connected(until_s)
+            self._begin_session(connection)
+            self._number += 1
+            left_s = max(0.001, until_s - self._clock())
+            connection.send(pack(infer_message(self._number, question, left_s, self.mode)))
             answer = self._answer(connection, self._number, until_s)
+            if isinstance(answer, Error):
+                raise ServerError(answer.code, f"{self.url}: {answer.message}", answer.retry_after_s)
+            chunk = chunk_of(answer)
+            if chunk.card != question.card:
+                raise WireError(f"it answered for {chunk.card!r}, the question was for {question.card!r}")
         except (TimeoutError, OSError, WebSocketException, WireError) as error:
             self._drop()
             raise self._lost(error) from None
-        if answer["type"] == "error":
-            raise ServerError(
-                str(answer.get("code")), f"{self.url}: {answer.get('message')}", answer.get("retry_after_s")
-            )
-        try:
-            chunk = chunk_of(answer)
-        except WireError as error:
-            self._drop()
-            raise self._lost(error) from None
-        if chunk.card != question.card:
-            self._drop()
-            raise ServerError(
-                "lost", f"{self.url} answered for {chunk.card!r}, the question was for {question.card!r}"
-            )
-        self.last_timing_ms = answer.get("timing", {})
+        self.last_timing_ms = answer.timing
         return chunk
 
-    def _answer(self, connection: ClientConnection, number: int, until_s: float) -> dict[str, Any]:
+    def _begin_session(self, connection: ClientConnection) -> None:
+        """Tell the server of a `reset`. Its word on that comes before the next answer, which `_answer` awaits."""
+        if self._begins:
+            self._number += 1
+            connection.send(pack({"type": "reset", "id": self._number}))
+        self._begins = False
+
+    def _answer(self, connection: ClientConnection, number: int, until_s: float) -> Chunk | Error:
         """The message with this number. One that belongs to no question of ours ends the connection."""
         message = _received(connection, until_s - self._clock())
-        if message.get("type") not in ("chunk", "error") or message.get("id") != number:
-            raise WireError(
-                f"message {str(message.get('type'))[:20]!r} number {str(message.get('id'))[:20]} "
-                f"is no answer to question {number}"
-            )
+        if isinstance(message, ResetDone) and message.id == number - 1:
+            message = _received(connection, until_s - self._clock())
+        if not isinstance(message, Chunk | Error) or message.id != number:
+            kind, told = type(message).__name__.lower(), getattr(message, "id", None)
+            raise WireError(f"message {kind!r} number {told} is no answer to question {number}")
         return message
 
     def _connected(self, until_s: float) -> ClientConnection:
@@ -152,13 +171,13 @@ class RemotePolicy:
             self._failed_s = self._clock()
             raise self._lost(error) from None
         try:
-            self._hello = _checked_hello(_received(connection, until_s - self._clock()), self.url)
-        except (TimeoutError, OSError, WebSocketException, WireError) as error:
+            self._hello = _checked_hello(connection, until_s - self._clock(), self.url)
+        except (TimeoutError, OSError, WebSocketException, ServerError) as error:
             self._failed_s = self._clock()
             _close(connection)
-            raise self._lost(error) from None
+            raise error if isinstance(error, ServerError) else self._lost(error) from None
         _bound_sending(connection, self._timeout_s)
-        self._connection = connection
+        self._connection, self._begins = connection, False  # a connection is a session of its own
         return connection
 
     def _drop(self) -> None:
@@ -188,19 +207,23 @@ def stream_url(url: str) -> str:
     return f"{scheme}://{parts.netloc}{PATH}"
 
 
-def _received(connection: ClientConnection, timeout_s: float) -> dict[str, Any]:
+def _received(connection: ClientConnection, timeout_s: float) -> Hello | Chunk | Error | ResetDone | Any:
     data = connection.recv(timeout=max(0.0, timeout_s))
-    message = unpack(data) if isinstance(data, bytes) else None
-    if not isinstance(message, dict):
-        raise WireError("the server's message is no map")
-    return message
+    if not isinstance(data, bytes):
+        raise WireError("the server's message is text")
+    return decode(data, FromServer, most_items=_MOST_ITEMS)
 
 
-def _checked_hello(hello: dict[str, Any], url: str) -> dict[str, Any]:
-    if hello.get("type") != "hello" or hello.get("protocol") != PROTOCOL:
+def _checked_hello(connection: ClientConnection, timeout_s: float, url: str) -> Hello:
+    try:
+        hello = _received(connection, timeout_s)
+        told = f"protocol {hello.protocol}" if isinstance(hello, Hello) else "no protocol of ours"
+    except WireError as error:
+        hello, told = None, f"no protocol of ours ({error})"
+    if not isinstance(hello, Hello) or hello.protocol != PROTOCOL:
         raise ServerError(
             "protocol",
-            f"{url} speaks protocol {str(hello.get('protocol'))[:20]}, this kinema speaks {PROTOCOL}; "
+            f"{url} speaks {told}, this kinema speaks protocol {PROTOCOL}; "
             "install the matching version on one side",
         )
     return hello
@@ -213,7 +236,7 @@ def _turned_away(url: str, error: InvalidStatus) -> ServerError:
     return ServerError(
         code.get(response.status_code, "lost"),
         f"{url} answers {response.status_code}: {_reason(response.body)}",
-        float(after) if after.isdigit() else None,
+        float(after) if after.isascii() and after.isdigit() else None,
     )
 
 

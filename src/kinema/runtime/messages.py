@@ -1,7 +1,7 @@
-"""What a robot and a server say to each other on `/v1/stream`, as maps for `wire.pack`.
+"""What a robot and a server say to each other on `/v1/stream`: one type for each message.
 
     server  hello   protocol, server, model, cards, limits          once, when the connection opens
-    client  infer   id, card, observation, noise_seed [, committed] [, deadline_s]
+    client  infer   id, card, observation, noise_seed [, committed] [, deadline_s] [, mode]
     server  chunk   id, card, values, times_s [, verdict], timing
     client  reset   id            questions asked before it are dropped
     server  reset   id
@@ -9,24 +9,119 @@
     server  pong    id
     server  error   id or None, code, message [, retry_after_s]
 
-Every answer carries the id of its question, so a late one cannot be taken for the answer to a newer one.
+Every answer carries the id of its question, so a late one cannot be taken for the answer to a newer one. The
+types are what is read; what is sent is made by the functions below as maps for `wire.pack`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta, Struct
 
-from kinema.runtime.wire import WireError
+from kinema.runtime.wire import WireError, convert
 from kinema.schema import ActionChunk, KinemaError, Question, Verdict
 
 PROTOCOL = 1
 PATH = "/v1/stream"
 
+Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
-def infer_message(number: int, question: Question, deadline_s: float | None) -> dict[str, Any]:
+
+class Observed(Struct, forbid_unknown_fields=True, kw_only=True):
+    """images: by camera name, arrays or the bytes of a PNG or JPEG (base64 of them in JSON)."""
+
+    images: Annotated[dict[str, Any], Meta(max_length=8)]
+    state: np.ndarray
+    instruction: str
+    time_s: float = 0.0
+
+
+class Committed(Struct, forbid_unknown_fields=True, kw_only=True):
+    values: np.ndarray
+    times_s: np.ndarray
+
+
+class Asked(Struct, forbid_unknown_fields=True, kw_only=True):
+    """One question, as it also is the body of a request to /v1/act. mode: what the body does meanwhile."""
+
+    card: str = ""
+    observation: Observed
+    noise_seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    committed: Committed | None = None
+    deadline_s: Annotated[float, Meta(gt=0)] | None = None
+    mode: Annotated[str, Meta(max_length=20)] | None = None
+
+
+class Infer(Asked, tag_field="type", tag="infer", forbid_unknown_fields=True, kw_only=True):
+    id: Id
+
+
+class Reset(Struct, tag_field="type", tag="reset", forbid_unknown_fields=True, kw_only=True):
+    id: Id
+
+
+class Ping(Struct, tag_field="type", tag="ping", forbid_unknown_fields=True, kw_only=True):
+    id: Id
+
+
+class Numbered(Struct, kw_only=True):
+    """What is left of a message that is none of ours, so that its error can name it."""
+
+    id: Id
+
+
+FromClient = Infer | Reset | Ping
+
+
+class Hello(Struct, tag_field="type", tag="hello", kw_only=True):
+    protocol: int
+    server: str = ""
+    model: str = ""
+    cards: dict[str, dict[str, Any]] = {}
+    limits: dict[str, float | None] = {}
+
+
+class ToldVerdict(Struct, kw_only=True):
+    allowed: bool
+    risk: dict[str, float]
+    limit: dict[str, float]
+    horizon_s: float
+    reason: str
+
+
+class Chunk(Struct, tag_field="type", tag="chunk", kw_only=True):
+    id: int
+    card: str
+    values: np.ndarray
+    times_s: np.ndarray
+    timing: dict[str, float] = {}
+    verdict: ToldVerdict | None = None
+
+
+class Error(Struct, tag_field="type", tag="error", kw_only=True):
+    code: str
+    message: str
+    id: int | None = None
+    retry_after_s: float | None = None
+
+
+class ResetDone(Struct, tag_field="type", tag="reset", kw_only=True):
+    id: int
+
+
+class Pong(Struct, tag_field="type", tag="pong", kw_only=True):
+    id: int
+
+
+FromServer = Hello | Chunk | Error | ResetDone | Pong
+
+
+def infer_message(
+    number: int, question: Question, deadline_s: float | None, mode: str | None = None
+) -> dict[str, Any]:
     """A question as it travels."""
     observation = question.observation
     message: dict[str, Any] = {
@@ -45,6 +140,8 @@ def infer_message(number: int, question: Question, deadline_s: float | None) -> 
         message["committed"] = {"values": question.committed.values, "times_s": question.committed.times_s}
     if deadline_s is not None:
         message["deadline_s"] = float(deadline_s)
+    if mode is not None:
+        message["mode"] = mode
     return message
 
 
@@ -63,18 +160,19 @@ def chunk_message(number: int, chunk: ActionChunk, timing: Mapping[str, float]) 
     return message
 
 
-def chunk_of(message: Mapping[str, Any]) -> ActionChunk:
+def chunk_of(message: Chunk | Mapping[str, Any]) -> ActionChunk:
     """The chunk in an answer. Raises WireError where it is not one."""
+    told = message if isinstance(message, Chunk) else convert({"type": "chunk", "id": 0, **message}, Chunk)
+    verdict = told.verdict
     try:
-        verdict = message.get("verdict")
         return ActionChunk(
-            values=np.array(message["values"], np.float64),
-            times_s=np.array(message["times_s"], np.float64),
-            card=str(message["card"]),
-            verdict=None if verdict is None else verdict_of(verdict),
+            values=np.array(told.values, np.float64),
+            times_s=np.array(told.times_s, np.float64),
+            card=told.card,
+            verdict=verdict and Verdict(**{name: getattr(verdict, name) for name in verdict.__struct_fields__}),
         )
-    except (KeyError, TypeError, ValueError, AttributeError, KinemaError) as error:
-        raise WireError(f"the server's answer is no chunk: {error!r}") from None
+    except KinemaError as error:
+        raise WireError(f"the server's answer is no chunk: {error}") from None
 
 
 def verdict_to_wire(verdict: Verdict) -> dict[str, Any]:
@@ -85,15 +183,3 @@ def verdict_to_wire(verdict: Verdict) -> dict[str, Any]:
         "horizon_s": float(verdict.horizon_s),
         "reason": verdict.reason,
     }
-
-
-def verdict_of(found: Mapping[str, Any]) -> Verdict:
-    if not isinstance(found["allowed"], bool):  # anything else must not be read as a permission
-        raise TypeError("a verdict's `allowed` must be true or false")
-    return Verdict(
-        allowed=found["allowed"],
-        risk={str(name): float(value) for name, value in found["risk"].items()},
-        limit={str(name): float(value) for name, value in found["limit"].items()},
-        horizon_s=float(found["horizon_s"]),
-        reason=str(found["reason"]),
-    )
