@@ -347,6 +347,7 @@ def test_a_killed_server_loses_no_answer_it_gave(tmp_path: Path) -> None:
     environment = {**os.environ, "KINEMA_HOME": str(tmp_path)}
     code = "from kinema.cli import main; main()"
     command = [sys.executable, "-c", code, "serve", "hold", "--port", "0", "--message-rate", "100000"]
+    command += ["--database", f"sqlite:///{tmp_path / 'serve.sqlite'}"]
 
     def start() -> tuple[subprocess.Popen[str], str]:
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)

@@ -26,7 +26,9 @@ from kinema.runtime.messages import PATH, infer_message
 from kinema.runtime.wire import pack, unpack
 from kinema.schema import ActionChunk, KinemaError, Question
 from kinema.serve.app import make_app
-from kinema.serve.limits import Limits, TokenBucket, pictures
+from kinema.serve.limits import Limits
+from kinema.serve.pictures import pictures
+from kinema.serve.rates import TokenBucket
 from kinema.serve.refusal import Refusal
 
 LIMITS = Limits()

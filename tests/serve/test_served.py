@@ -78,10 +78,22 @@ def test_answers_stay_in_order_where_only_some_are_judged() -> None:
 def test_what_is_remembered_is_bounded() -> None:
     sessions = GatedSessions(FakeGated())  # type: ignore[arg-type]
     for number in range(300):
-        sessions.answer([question(str(number), 0)])
+        sessions.answer([question(f"{number}/s", 0)])
     large = observation(PANDA, px=400)
     for step in range(40):
         seen = type(large)(images=large.images, state=large.state, instruction="lift", time_s=step / 60)
-        sessions.answer([Question(observation=seen, card="panda", noise_seed=0, session="large")])
-    kept = sum(picture.nbytes for memory in sessions._memories.values() for _, picture in memory._pictures)
+        sessions.answer([Question(observation=seen, card="panda", noise_seed=0, session="large/s")])
+    memories = [memory for of_client in sessions._clients.values() for memory in of_client.values()]
+    kept = sum(picture.nbytes for memory in memories for _, picture in memory._pictures)
     assert kept <= 300 * 16 * 16 * 3
+
+
+def test_who_opens_many_sessions_forgets_its_own() -> None:
+    gated = FakeGated()
+    sessions = GatedSessions(gated)  # type: ignore[arg-type]
+    sessions.answer([question("quiet/s", 0)])
+    for number in range(1000):
+        sessions.answer([question(f"greedy/{number}", 0)])
+    assert len(sessions._clients["greedy"]) < 100
+    sessions.answer([question("quiet/s", 2)])
+    assert gated.earlier[-1] is not None

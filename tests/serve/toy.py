@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from kinema.card.load import load_card
 from kinema.schema import ActionChunk, KinemaError, Observation, Question, Verdict
-from kinema.serve.app import Listening, make_app, uvicorn_config
+from kinema.serve.app import Listening, Server, make_app, uvicorn_config
 from kinema.serve.service import Served
 
 PANDA, ALOHA = load_card("panda"), load_card("aloha")
@@ -94,7 +94,7 @@ def running(
     """The app (default: one around a toy policy) on a free port of this machine."""
     listening = listening or Listening(port=0)
     app = app or make_app(toy_served(), listening=listening, **options)
-    server = uvicorn.Server(uvicorn_config(app, listening))
+    server = Server(uvicorn_config(app, listening))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     until = time.monotonic() + 20

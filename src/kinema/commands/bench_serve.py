@@ -95,6 +95,7 @@ def server(artifact: str, folder: Path) -> Iterator[Running]:
     """`kinema serve` on a free port of this machine, with its accounts in `folder`."""
     code = "from kinema.cli import main; main()"
     arguments = ["serve", artifact, "--port", "0", "--message-rate", "100000", "--no-gate"]
+    arguments += ["--database", f"sqlite:///{folder / 'serve.sqlite'}"]
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         env={**os.environ, "KINEMA_HOME": str(folder)},

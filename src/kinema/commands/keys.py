@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -26,7 +28,9 @@ Database = Annotated[
 
 @app.command(
     "make",
-    epilog=examples("kinema keys make arm-in-the-lab", "kinema keys make demo --rate 10 --quota 100000"),
+    epilog=examples(
+        "kinema keys make arm-in-the-lab", "kinema keys make demo --rate 10 --quota 100000 --out demo.key"
+    ),
 )
 def make(
     name: Annotated[str, typer.Argument(help="What the key is for; one key in use has it.")],
@@ -35,11 +39,23 @@ def make(
     ] = None,
     quota: Annotated[int | None, typer.Option(help="Actions per UTC day. Default: no end.")] = None,
     admin: Annotated[bool, typer.Option("--admin", help="May see the usage of every key.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the secret into this new file, which only you may read.")
+    ] = None,
     database: Database = None,
 ) -> None:
-    """Make a key. Its secret is printed once, on standard output, and kept nowhere."""
-    key, secret = _keys(database).make(name, rate_hz=rate, quota_per_day=quota, admin=admin)
-    print(secret)
+    """Make a key. Its secret is told once, on standard output or in a file, and kept nowhere else."""
+    keys = _keys(database)
+    file = _new_file(out) if out is not None else None  # before the key is made: none is lost
+    try:
+        key, secret = keys.make(name, rate_hz=rate, quota_per_day=quota, admin=admin)
+    except BaseException:
+        if out is not None:
+            out.unlink()
+        raise
+    print(secret, file=file)
+    if file is not None:
+        file.close()
     print(f"This is the secret of key {key.id} ({key.name}); it cannot be shown again.", file=sys.stderr)
 
 
@@ -68,6 +84,15 @@ def revoke(
     """Revoke a key. A running server refuses it within 5 seconds (60 while its database does not answer)."""
     revoked = _keys(database).revoke(key)
     print(f"key {revoked.id} ({revoked.name}) is revoked")
+
+
+def _new_file(path: Path) -> TextIO:
+    from kinema.schema import KinemaError
+
+    try:
+        return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w")
+    except OSError as error:
+        raise KinemaError(f"--out {path}: {error.strerror}") from None
 
 
 def _keys(database: str | None) -> Keys:

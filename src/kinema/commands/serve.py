@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,8 +45,20 @@ def serve(
         ),
     ] = None,
     rate: Annotated[
-        float | None, typer.Option(help="Requests per second of a key that has no rate of its own.")
-    ] = None,
+        float, typer.Option(help="Requests per second of a key that has no rate of its own.")
+    ] = 50.0,
+    key_connections: Annotated[int, typer.Option(help="Websockets that one key may hold open.", min=1)] = 32,
+    key_in_flight: Annotated[int, typer.Option(help="Unanswered questions of one key.", min=1)] = 32,
+    idle: Annotated[
+        float,
+        typer.Option(help="Seconds for which a websocket may be silent. Default: while it answers pings."),
+    ] = float("inf"),
+    openpi_hz: Annotated[
+        float, typer.Option(help="Actions per second that an openpi client plays whose address has no ?hz=.")
+    ] = 50.0,
+    openpi_guard: Annotated[
+        bool, typer.Option(help="Hold the card's ranges and speeds in what openpi clients get.")
+    ] = True,
     batch: Annotated[int, typer.Option(help="Questions answered together at most.", min=1)] = 16,
     queue: Annotated[int, typer.Option(help="Questions that may wait; more are refused.", min=1)] = 64,
     deadline: Annotated[float, typer.Option(help="Seconds within which an answer must come.")] = 5.0,
@@ -66,21 +79,38 @@ def serve(
     from kinema.commands.served import served
     from kinema.serve.app import Listening, bound_socket, make_app, run, url_of
     from kinema.serve.limits import Limits
+    from kinema.serve.openpi import OpenpiOptions
     from kinema.serve.service import Queueing
 
     listening = Listening(
         host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, needs_key=keys, forced=insecure
     )
     socket = bound_socket(listening)  # before the policy is loaded: a port in use is told at once
+    limits = Limits(
+        message_hz=message_rate, key_connections=key_connections, key_in_flight=key_in_flight, idle_s=idle
+    )
+    kept = keys or database or prices or keep_usage  # else nothing is asked for that would have to be kept
+    accounts = _accounts(database, prices, rate, keep_usage) if kept else None
     app = make_app(
         served(artifact, gate=gate, threads=threads, device=device),
         listening=listening,
-        limits=Limits(message_hz=message_rate),
+        limits=limits,
         queueing=Queueing(largest_batch=batch, largest_queue=queue, deadline_s=deadline),
-        accounts=_accounts(database, prices, rate, keep_usage),
+        accounts=accounts,
+        openpi_options=OpenpiOptions(hz=openpi_hz, guard=openpi_guard),
     )
-    print(f"kinema serves {artifact} on {url_of(listening, socket)}", flush=True)
-    run(app, listening, socket)
+    if accounts is not None:
+        for name in accounts.keys.outdated():
+            message = (
+                f"key {name!r} was made by an older kinema and opens nothing: revoke it and make it again"
+            )
+            print(message, file=sys.stderr)
+    run(
+        app,
+        listening,
+        socket,
+        lambda: print(f"kinema serves {artifact} on {url_of(listening, socket)}", flush=True),
+    )
 
 
 def _accounts(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from kinema.card.load import card_names, load_card
+from kinema.card.prompt import prompt
 from kinema.commands import policies
 from kinema.data.picture import resize
 from kinema.schema import ActionChunk, Policy, Question
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
     from kinema.model.gate import GatedPolicy
     from kinema.model.gate_memory import Memory
 
-_SESSIONS = 256  # that are remembered
+T = TypeVar("T")
+_CLIENTS = 256  # whose sessions are remembered
+_SESSIONS = 32  # of one client
 
 
 def served(artifact: str, *, gate: bool = False, threads: int = 1, device: str = "cpu") -> Served:
@@ -37,11 +41,17 @@ def served(artifact: str, *, gate: bool = False, threads: int = 1, device: str =
 
     folder = Path(str(factory.arguments["folder"]))
     local = LocalPolicy(folder, device=device, threads=threads)
+
+    @lru_cache(maxsize=4096)
+    def check_instruction(card: str, instruction: str) -> None:
+        local.artifact.tokenizer.encode(prompt(local.artifact.codec(card).card, instruction))
+
     return Served(
         name=folder.name,
         cards={name: codec.card for name, codec in local.artifact.codecs.items()},
         policy=_gated(local, device) if gate else local,
         provenance=local.artifact.provenance,
+        check_instruction=check_instruction,
     )
 
 
@@ -71,12 +81,14 @@ class OneByOne:
 class GatedSessions:
     """A gated policy for many sessions at once; of each the gate remembers what it saw and the way it came.
 
+    A session is `client/session`: who opens many forgets its own, never another's.
+
     Bodies that the gate does not know are answered without a verdict, as on this machine (`kinema run`).
     """
 
     def __init__(self, gated: GatedPolicy) -> None:
         self._gated = gated
-        self._memories: OrderedDict[str, Memory] = OrderedDict()
+        self._clients: OrderedDict[str, OrderedDict[str, Memory]] = OrderedDict()
 
     def answer(self, questions: Sequence[Question]) -> list[ActionChunk]:
         known = [question.card in self._gated.gate.bodies for question in questions]
@@ -105,8 +117,15 @@ class GatedSessions:
     def _memory(self, whose: str) -> Memory:
         from kinema.model.gate_memory import Memory
 
-        memory = self._memories.setdefault(whose, Memory())
-        self._memories.move_to_end(whose)
-        while len(self._memories) > _SESSIONS:
-            self._memories.popitem(last=False)
-        return memory
+        client = whose.partition("/")[0]
+        sessions = _newest(self._clients, client, OrderedDict, _CLIENTS)
+        return _newest(sessions, whose, Memory, _SESSIONS)
+
+
+def _newest(kept: OrderedDict[str, T], name: str, make: Callable[[], T], most: int) -> T:
+    """What is kept under a name, made where there was nothing; the oldest gives way."""
+    found = kept.pop(name, None)
+    kept[name] = made = make() if found is None else found
+    while len(kept) > most:
+        kept.popitem(last=False)
+    return made

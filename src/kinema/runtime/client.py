@@ -134,7 +134,7 @@ class RemotePolicy:
         return chunk
 
     def _begin_session(self, connection: ClientConnection) -> None:
-        """Tell the server of a `reset`. Its word on that comes before the next answer, which `_answer` awaits."""
+        """Tell the server of a `reset`; `_answer` expects its word on that before the next answer."""
         if self._begins:
             self._number += 1
             connection.send(pack({"type": "reset", "id": self._number}))

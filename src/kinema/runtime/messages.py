@@ -19,9 +19,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
-from kinema.runtime.wire import WireError, convert
+from kinema.runtime.wire import WireError, convert, unmarked
 from kinema.schema import ActionChunk, KinemaError, Question, Verdict
 
 PROTOCOL = 1
@@ -33,10 +33,13 @@ Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 class Observed(Struct, forbid_unknown_fields=True, kw_only=True):
     """images: by camera name, arrays or the bytes of a PNG or JPEG (base64 of them in JSON)."""
 
-    images: Annotated[dict[str, Any], Meta(max_length=8)]
+    images: dict[str, Any]
     state: np.ndarray
     instruction: str
     time_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.images = unmarked(self.images)
 
 
 class Committed(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -55,6 +58,13 @@ class Asked(Struct, forbid_unknown_fields=True, kw_only=True):
     mode: Annotated[str, Meta(max_length=20)] | None = None
 
 
+class Packed(Asked, forbid_unknown_fields=True, kw_only=True):
+    """A question in a request of its own, which may also be written as an `infer` message."""
+
+    type: str = "infer"
+    id: Id = 0
+
+
 class Infer(Asked, tag_field="type", tag="infer", forbid_unknown_fields=True, kw_only=True):
     id: Id
 
@@ -68,9 +78,10 @@ class Ping(Struct, tag_field="type", tag="ping", forbid_unknown_fields=True, kw_
 
 
 class Numbered(Struct, kw_only=True):
-    """What is left of a message that is none of ours, so that its error can name it."""
+    """What every message of a client has, whatever else is wrong with it."""
 
     id: Id
+    type: str = ""
 
 
 FromClient = Infer | Reset | Ping
@@ -169,7 +180,7 @@ def chunk_of(message: Chunk | Mapping[str, Any]) -> ActionChunk:
             values=np.array(told.values, np.float64),
             times_s=np.array(told.times_s, np.float64),
             card=told.card,
-            verdict=verdict and Verdict(**{name: getattr(verdict, name) for name in verdict.__struct_fields__}),
+            verdict=None if verdict is None else Verdict(**structs.asdict(verdict)),
         )
     except KinemaError as error:
         raise WireError(f"the server's answer is no chunk: {error}") from None

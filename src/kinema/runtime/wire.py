@@ -50,7 +50,7 @@ def unpack(data: Bytes, *, most_items: int = MOST_ITEMS) -> Any:
     """The value of `pack`'s bytes; arrays are read-only views. Raises WireError for anything else."""
     value = decode(data, Any, most_items=most_items)
     try:
-        return _unmarked(value)
+        return unmarked(value)
     except RecursionError:
         raise WireError("not a msgpack message: too deep") from None
 
@@ -77,7 +77,7 @@ def array_hook(kind: type, value: Any) -> Any:
     """What stands in a message where the type says `np.ndarray`: an array, or a list of numbers."""
     if kind is not np.ndarray:
         raise NotImplementedError(f"no way to read a {kind.__name__}")
-    value = _unmarked(value) if isinstance(value, dict) else value
+    value = unmarked(value) if isinstance(value, dict) else value
     if isinstance(value, list):
         return _of_list(value)
     if not isinstance(value, np.ndarray):
@@ -150,17 +150,17 @@ def _marked(value: Any) -> Any:
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=_marked)
 
 
-def _unmarked(value: Any) -> Any:
+def unmarked(value: Any) -> Any:
     """The value with its marked maps as arrays and numpy's scalars, at every depth."""
     if isinstance(value, list):
-        return [_unmarked(item) for item in value]
+        return [unmarked(item) for item in value]
     if not isinstance(value, dict):
         return value
     if b"__ndarray__" in value or "__ndarray__" in value:
         return _array(value)
     if b"__npgeneric__" in value or "__npgeneric__" in value:
         return _scalar(value)
-    return {name: _unmarked(item) for name, item in value.items()}
+    return {name: unmarked(item) for name, item in value.items()}
 
 
 def _array(found: dict[Any, Any]) -> np.ndarray:

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from kinema.schema import Verdict
-from kinema.serve.console import LatencyPoint, LiveRequest, VerdictRow
+from kinema.serve.console import LatencyPoint, LiveRequest, RefusalRow, VerdictRow
 from kinema.serve.keys import Key
 from kinema.serve.refusal import Refusal
 from kinema.serve.service import Answer
@@ -56,6 +56,7 @@ class Activity:
         self._done: deque[Entry] = deque(maxlen=_REQUESTS)
         self._seconds: deque[_Second] = deque(maxlen=_SECONDS)
         self._verdicts: deque[tuple[float, Key, str, Verdict]] = deque(maxlen=_VERDICTS)
+        self._refusals: deque[tuple[float, str, Refusal, Key, str]] = deque(maxlen=_REQUESTS)
         self.allowed = self.stopped = 0
 
     def begin(self, key: Key, body: str, route: str) -> Entry:
@@ -81,6 +82,26 @@ class Activity:
                 entry.state = "refused"
             second.refusals += 1
         self._done.append(entry)
+
+    def refused(self, route: str, refusal: Refusal, key: Key, address: str) -> None:
+        """Any refusal, those before a question was read and those of strangers included."""
+        self._refusals.append((self._clock(), route, refusal, key, address))
+
+    def refusals(self) -> tuple[RefusalRow, ...]:
+        """Newest first."""
+        now = self._clock()
+        return tuple(
+            RefusalRow(
+                age_s=now - when,
+                route=route,
+                key_id=key.id,
+                key_name=key.name,
+                address=address,
+                code=refusal.code,
+                reason=str(refusal)[:300],
+            )
+            for when, route, refusal, key, address in reversed(self._refusals)
+        )
 
     @property
     def under_way(self) -> int:

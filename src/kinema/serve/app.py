@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import logging
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,6 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
-from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket
@@ -24,15 +25,14 @@ from kinema.schema import KinemaError
 from kinema.serve import rest
 from kinema.serve.activity import Activity
 from kinema.serve.auth import Authenticator, is_this_machine
-from kinema.serve.connection import ConnectionLimiter
+from kinema.serve.connection import ConnectionLimiter, address_of
 from kinema.serve.console import console_router
-from kinema.serve.decode import Decoder
 from kinema.serve.describe import VERSION
-from kinema.serve.gateway import Gateway, metered_by
-from kinema.serve.keys import Keys
+from kinema.serve.gateway import Asker, Gateway, metered_by
+from kinema.serve.keys import Key, Keys
 from kinema.serve.limits import Limits
 from kinema.serve.metrics import Metrics
-from kinema.serve.openpi import openpi
+from kinema.serve.openpi import OpenpiOptions, openpi
 from kinema.serve.protocols import protocols
 from kinema.serve.rates import RateLimiter
 from kinema.serve.refusal import Refusal
@@ -90,6 +90,7 @@ class Accounts:
 def make_app(
     served: Served, *, listening: Listening | None = None, limits: Limits | None = None,
     queueing: Queueing | None = None, accounts: Accounts | None = None,
+    openpi_options: OpenpiOptions | None = None,
 ) -> FastAPI:  # fmt: skip
     """The ASGI application; its lifespan starts and stops the inference thread and the booking of usage."""
     listening, limits = listening or Listening(), limits or Limits()
@@ -108,40 +109,48 @@ def make_app(
         needs_key=listening.needs_key,
         this_machine_only=listening.is_local and not listening.needs_key,
     )
-    decoder, connections = Decoder(), ConnectionLimiter(gateway, auth)
+    connections = ConnectionLimiter(gateway, auth)
+
+    def begin() -> None:
+        """Once. Raises StoreError or OSError."""
+        if service.alive:
+            return
+        if accounts:
+            accounts.usage.start()
+            accounts.keys.watch()
+        service.start()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        service.start()
-        if accounts:
-            accounts.usage.start()
+        begin()
         try:
             yield
         finally:
             service.stop()
-            decoder.close()
+            gateway.decoder.close()
             auth.close()
             if accounts:
+                accounts.keys.close()
                 accounts.usage.close()
 
     app = FastAPI(
         title="kinema", version=VERSION, lifespan=lifespan, description=rest.__doc__ or "", redoc_url=None
     )
-    app.include_router(rest.router(gateway, auth, decoder))
+    app.include_router(rest.router(gateway, auth))
     snapshot = Snapshot(gateway, connections, accounts.keys if accounts else None)
-    app.include_router(console_router(snapshot.take, lambda request: auth.key_of(request.headers)))
+    app.include_router(console_router(snapshot.take, auth.key_of))
 
     @app.websocket("/")
     async def _openpi(websocket: WebSocket) -> None:
-        await openpi(websocket, connections, decoder)
+        await openpi(websocket, connections, openpi_options or OpenpiOptions())
 
     @app.websocket("/v1/stream")
     async def _stream(websocket: WebSocket) -> None:
-        await stream(websocket, connections, decoder)
+        await stream(websocket, connections)
 
     _tell_problems(app, gateway)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    app.state.gateway = gateway
+    app.state.gateway, app.state.begin = gateway, begin
     return app
 
 
@@ -160,15 +169,53 @@ def url_of(listening: Listening, bound: socket.socket) -> str:
     return f"{'https' if listening.tls_cert else 'http'}://{host}:{bound.getsockname()[1]}"
 
 
-def run(app: FastAPI, listening: Listening, bound: socket.socket) -> None:
-    """Serve until a signal ends it."""
+class Server(uvicorn.Server):
+    """Tells when it listens, and gives a silent TLS peer as little time as a silent HTTP peer."""
+
+    started_hook: Callable[[], None] = staticmethod(lambda: None)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        loop, limits = asyncio.get_running_loop(), self.config.app.state.gateway.limits  # type: ignore[union-attr]
+        if self.config.ssl_certfile:
+            loop.create_server = partial(  # type: ignore[method-assign]
+                loop.create_server, ssl_handshake_timeout=limits.handshake_s
+            )
+        await super().startup(sockets)
+        if self.started:
+            self.started_hook()
+
+
+def run(
+    app: FastAPI, listening: Listening, bound: socket.socket, started: Callable[[], None] = lambda: None
+) -> None:
+    """Serve until a signal ends it; `started` is called when it listens. Raises KinemaError if it cannot."""
+    _raise_file_limit()
+    try:
+        app.state.begin()  # here and not in the lifespan, whose faults end in a trace
+    except OSError as error:
+        raise KinemaError(f"the server cannot begin: {error.filename or ''} {error.strerror}") from None
     gc.collect()
     gc.freeze()  # what is loaded stays: walking through it again and again would delay answers
-    uvicorn.Server(uvicorn_config(app, listening)).run(sockets=[bound])
+    server = Server(uvicorn_config(app, listening))
+    server.started_hook = started
+    server.run(sockets=[bound])
+
+
+def _raise_file_limit() -> None:
+    """As many open files as this process may have: each connection is one."""
+    try:
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ImportError, OSError, ValueError):  # a system without such limits, or that keeps them
+        log.info("the number of open files is left as it is")
 
 
 def uvicorn_config(app: FastAPI, listening: Listening) -> uvicorn.Config:
     limits: Limits = app.state.gateway.limits
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     return uvicorn.Config(
         app,
         host=listening.host,
@@ -187,26 +234,33 @@ def uvicorn_config(app: FastAPI, listening: Listening) -> uvicorn.Config:
     )
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not what uvicorn says of every refused websocket, without who or why: the gateway's log says that."""
+    return "without completing handshake" not in str(record.msg)
+
+
 def _tell_problems(app: FastAPI, gateway: Gateway) -> None:
     """Every fault as {code, message}; ours without a trace."""
 
+    def told(request: Request, refusal: Refusal) -> JSONResponse:
+        key = getattr(request.state, "key", None) or Key(id="", name="not let in")
+        gateway.record_refusal(rest.ROUTE, refusal, Asker(key=key, address=address_of(request)))
+        return rest.problem(refusal)
+
     @app.exception_handler(Refusal)
     async def _refusal(request: Request, refusal: Refusal) -> JSONResponse:
-        gateway.record_refusal(rest.ROUTE, refusal)
-        return rest.problem(refusal)
+        return told(request, refusal)
 
     @app.exception_handler(StoreError)
     async def _store(request: Request, error: StoreError) -> JSONResponse:
         log.warning("%s", error)
-        refusal = Refusal("overloaded", "the database does not answer", retry_after_s=1.0)
-        gateway.record_refusal(rest.ROUTE, refusal)
-        return rest.problem(refusal)
+        return told(request, Refusal("overloaded", "the database does not answer", retry_after_s=1.0))
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         where = ".".join(str(part)[:40] for part in first["loc"])
-        return rest.problem(Refusal("bad_request", f"{where}: {first['msg'][:200]}"))
+        return told(request, Refusal("bad_request", f"{where}: {first['msg'][:200]}"))
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
@@ -225,9 +279,6 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         document = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
-        _, found = models_json_schema(
-            [(rest.ActBody, "validation")], ref_template="#/components/schemas/{model}"
-        )
-        document["components"]["schemas"] |= found["$defs"]
+        document["components"]["schemas"] |= rest.body_schemas()
         app.openapi_schema = document
     return app.openapi_schema

@@ -1,28 +1,28 @@
 """Who may come in, decided from the headers, before a websocket is opened or a body is read.
 
-Without keys the server listens on this machine only, and then a page in a browser is the stranger to keep
-out: it can reach localhost, so the host that was asked for and the origin of the page must be this machine.
+Without keys a page in a browser is the stranger to keep out: it can reach localhost and the local network.
+So a server on this machine takes only requests for this machine, and no server without keys takes one from a
+page of another origin, nor from a page under a name, which its owner may have pointed here.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
-import threading
+import socket
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from starlette.requests import HTTPConnection
+
 from kinema.schema import KinemaError
-from kinema.serve.keys import LOCAL, Key, Keys, KeysBusyError
+from kinema.serve.keys import LOCAL, Key, Keys
 from kinema.serve.refusal import Refusal
 from kinema.serve.store import StoreError
 
 _SCHEMES = ("api-key", "bearer")  # openpi's clients say Api-Key
 _LONGEST_SECRET = 200
-_MOST_STRANGERS = 32  # secrets that wait for argon2 at the same time: about two seconds of it
 
 
 def is_this_machine(host: str) -> bool:
@@ -42,55 +42,32 @@ class Authenticator:
         if needs_key and keys is None:
             raise KinemaError("a server that asks for keys needs a database of keys")
         self._keys, self.needs_key, self._this_machine_only = keys, needs_key, this_machine_only
-        # Who is known never waits behind strangers, and argon2, slow on purpose, gives way to the policy.
-        self._known = ThreadPoolExecutor(1, "kinema-keys")
-        self._strangers = ThreadPoolExecutor(1, "kinema-strangers", initializer=_give_way)
-        self._waiting = 0
+        self._pool = ThreadPoolExecutor(1, "kinema-keys")
 
-    async def key_of(self, headers: Mapping[str, str]) -> Key:
+    async def key_of(self, connection: HTTPConnection) -> Key:
         """The key that the headers name, or LOCAL. Raises Refusal (unauthorised, forbidden, overloaded)."""
-        if self._this_machine_only:
-            _check_is_here(headers)
+        headers = connection.headers
+        if not self.needs_key:
+            _check_origin(headers, this_machine_only=self._this_machine_only)
         secret = secret_of(headers)
         if secret is None or self._keys is None:
             if self.needs_key:
                 raise Refusal("unauthorised", "an API key is needed: Authorization: Api-Key <secret>")
             return LOCAL
-        return await self._checked(secret)
-
-    async def _checked(self, secret: str) -> Key:
-        assert self._keys is not None
         key = self._keys.recall(secret)
-        if key is None:
+        if (
+            key is None
+        ):  # unknown, or not read lately; what is known does not come here while keys are re-read
             try:
-                key = await self._looked_up(self._keys, secret)
-            except (StoreError, KeysBusyError):
+                key = await asyncio.get_running_loop().run_in_executor(self._pool, self._keys.check, secret)
+            except StoreError:
                 raise Refusal("overloaded", "keys cannot be checked now", retry_after_s=1.0) from None
         if key is None:
-            raise Refusal("unauthorised", "this API key is unknown or was revoked")
+            raise Refusal("unauthorised", self._keys.why_not(secret))
         return key
 
-    async def _looked_up(self, keys: Keys, secret: str) -> Key | None:
-        loop = asyncio.get_running_loop()
-        if keys.knows(secret):
-            return await loop.run_in_executor(self._known, keys.check, secret)
-        if self._waiting >= _MOST_STRANGERS:
-            raise Refusal("overloaded", "too many unknown keys are being checked", retry_after_s=1.0)
-        self._waiting += 1
-        try:
-            return await loop.run_in_executor(self._strangers, keys.check, secret)
-        finally:
-            self._waiting -= 1
-
     def close(self) -> None:
-        for pool in (self._known, self._strangers):
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _give_way() -> None:
-    """This thread runs when others do not want to. Only Linux has priorities of threads."""
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 def secret_of(headers: Mapping[str, str]) -> str | None:
@@ -105,13 +82,27 @@ def secret_of(headers: Mapping[str, str]) -> str | None:
     return secret
 
 
-def _check_is_here(headers: Mapping[str, str]) -> None:
-    for name, url in (("Host", f"//{headers.get('host', '')}"), ("Origin", headers.get("origin"))):
-        if url is None:
-            continue
-        try:
-            host = urlsplit(url).hostname or ""
-        except ValueError:
-            host = ""
-        if not is_this_machine(host):
-            raise Refusal("forbidden", f"{name} must be this machine, because no key is asked for")
+def _check_origin(headers: Mapping[str, str], *, this_machine_only: bool) -> None:
+    host, origin = headers.get("host", ""), headers.get("origin")
+    if this_machine_only:
+        for name, url in (("Host", f"//{host}"), ("Origin", origin)):
+            if url is not None and not is_this_machine(_host_in(url)):
+                raise Refusal("forbidden", f"{name} must be this machine, because no key is asked for")
+    elif origin is not None and not is_this_machine(_host_in(origin)):
+        named = _host_in(origin)
+        if origin.partition("//")[2] != host or not (_is_address(named) or named == socket.gethostname()):
+            raise Refusal("forbidden", "no key is asked for, so a web page of another origin may not ask")
+
+
+def _host_in(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_address(host: str) -> bool:
+    try:
+        return bool(ip_address(host))
+    except ValueError:
+        return False

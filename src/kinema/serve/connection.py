@@ -3,56 +3,114 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 
+from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from kinema.serve.auth import Authenticator
-from kinema.serve.gateway import Gateway
-from kinema.serve.keys import Key
-from kinema.serve.limits import TokenBucket
+from kinema.serve.gateway import Asker, Gateway
+from kinema.serve.keys import LOCAL, Key
+from kinema.serve.rates import TokenBucket
 from kinema.serve.refusal import Refusal
+from kinema.serve.service import Answer
+
+_FAULTS, _FAULTS_HZ = 20, 1.0  # messages that are none of ours: how many at once, and per second after that
+_REMEMBERED = 1024  # keys whose faults are
 
 
 class Disconnected(Exception):  # noqa: N818 - not a fault
     """The client closed, was too slow, or was silent for too long. Nothing more can be said to it."""
 
 
+@dataclass(kw_only=True)
+class Robot:
+    """What is known of the body behind a connection. mode: its own word for what it does, if it says one."""
+
+    card: str = ""
+    mode: str = ""
+    last: str = "connected"  # what was last said to it
+    spoke_s: float = 0.0
+
+
 class Connection:
     """An accepted websocket. `receive` and `send` raise Disconnected when it is over."""
 
-    def __init__(self, websocket: WebSocket, gateway: Gateway, auth: Authenticator) -> None:
-        self._websocket, self._limits, self._auth = websocket, gateway.limits, auth
-        self.name = secrets.token_hex(8)  # of the session, for what is remembered between its questions
-        self._bucket = TokenBucket(gateway.limits.message_hz, gateway.limits.burst, gateway.clock)
+    def __init__(
+        self, websocket: WebSocket, route: str, key: Key, gateway: Gateway, auth: Authenticator,
+        faults: TokenBucket,
+    ) -> None:  # fmt: skip
+        self._websocket, self._gateway, self._limits, self._auth = websocket, gateway, gateway.limits, auth
+        self.route, self.key, self.address, self._faults = route, key, address_of(websocket), faults
+        # Of the session, for what is remembered between its questions: by client, so that one who opens
+        # many sessions forgets its own.
+        self._number, self._resets = secrets.token_hex(8), 0
+        self._client = key.id if key.id != LOCAL.id else f"local.{self._number}"
+        self.began_s = gateway.clock()
+        self.robot = Robot(spoke_s=self.began_s)
+        self._bucket = TokenBucket(self._limits.message_hz, self._limits.burst, gateway.clock)
 
     @property
     def query(self) -> Mapping[str, str]:
         return self._websocket.query_params
 
-    async def key(self) -> Key:
+    @property
+    def session(self) -> str:
+        """Client, connection and episode: of this is remembered what is remembered between questions."""
+        return f"{self._client}/{self._number}.{self._resets}"
+
+    @property
+    def age_s(self) -> float:
+        return self._gateway.clock() - self.began_s
+
+    def reset(self) -> None:
+        self._resets += 1
+
+    async def asker(self) -> Asker:
         """Whose it is now: a key may be revoked, or its quota changed, while it is open. Raises Refusal."""
-        return await self._auth.key_of(self._websocket.headers)
+        self.key = await self._auth.key_of(self._websocket)
+        return self.known_as
 
-    async def receive(self, idle_s: float | None = None) -> bytes | str:
-        """The next message. One that comes too fast is read later: only its sender waits.
+    @property
+    def known_as(self) -> Asker:
+        return Asker(key=self.key, name=self._client, address=self.address)
 
-        idle_s: how long to wait, the limit if None.
-        """
+    def note(self, result: Answer | Refusal, card: str = "") -> None:
+        """What was said to the client, for the console and the metrics."""
+        self.robot.card, self.robot.spoke_s = card or self.robot.card, self._gateway.clock()
+        if isinstance(result, Refusal):
+            self._gateway.record_refusal(self.route, result, self.known_as)
+            self.robot.last = f"{result.code}: {result}"[:200]
+            return
+        verdict = result.chunk.verdict
+        held = verdict is not None and not verdict.allowed
+        self.robot.last = f"gate: {verdict.reason}"[:200] if verdict and held else "answered"
+
+    def forgive(self, refusal: Refusal) -> bool:
+        """Whether a client that sent this may go on; its key's faults outlive its connections."""
+        return refusal.code != "bad_request" or not self._faults.take()
+
+    async def receive(self) -> bytes | str:
+        """The next message. One that comes too fast is read later: only its sender waits."""
+        idle_s = None if math.isinf(self._limits.idle_s) else self._limits.idle_s
         try:
-            async with asyncio.timeout(idle_s or self._limits.idle_s):
+            async with asyncio.timeout(idle_s):
                 message = await self._websocket.receive()
         except TimeoutError:
             await self.close(1001, "silent for too long")
             raise Disconnected from None
         if message["type"] == "websocket.disconnect":
             raise Disconnected
-        while missing_s := self._bucket.take():
-            await asyncio.sleep(missing_s)
         data = message.get("bytes")
-        return message["text"] if data is None else data
+        data = message["text"] if data is None else data
+        while missing_s := self._bucket.take(max(1.0, len(data) / 2**20)):
+            await asyncio.sleep(missing_s)
+        return data
 
     async def send(self, message: bytes | str) -> None:
         try:
@@ -73,32 +131,74 @@ class Connection:
 
 
 class ConnectionLimiter:
-    """Opens websockets: the key first, then the number of connections, then the upgrade."""
+    """Opens websockets: the key first, then the number of its connections, then the upgrade."""
 
     def __init__(self, gateway: Gateway, auth: Authenticator) -> None:
-        self.gateway, self._auth, self.open = gateway, auth, 0
+        self.gateway, self._auth = gateway, auth
+        self.open: set[Connection] = set()
+        self._of_key: Counter[str] = Counter()
+        self._faults: OrderedDict[str, TokenBucket] = OrderedDict()
 
-    async def connect(self, websocket: WebSocket, route: str) -> Connection | None:
-        """An accepted connection, to be handed to `done`; None when it was refused by an HTTP answer."""
+    async def connect(
+        self, websocket: WebSocket, route: str, refused: Refusal | None = None
+    ) -> Connection | None:
+        """An accepted connection, to be handed to `done`; None when it was refused by an HTTP answer.
+
+        refused: why a client that may come in is refused nevertheless, by what its address asks for
+        """
+        key = None
         try:
-            await self._auth.key_of(websocket.headers)
-            if self.open >= self.gateway.limits.connections:
-                raise Refusal("overloaded", "too many connections are open", retry_after_s=5.0)
+            key = await self._auth.key_of(websocket)
+            if refused is not None:
+                raise refused
+            connection = Connection(websocket, route, key, self.gateway, self._auth, self._faults_of(key))
+            self._check_room(key)
         except Refusal as refusal:
-            self.gateway.record_refusal(route, refusal)
+            address = address_of(websocket)
+            self.gateway.record_refusal(
+                route, refusal, Asker(key=key or Key(id="", name="not let in"), address=address)
+            )
             await websocket.send_denial_response(
                 JSONResponse(refusal.to_wire(), refusal.status, refusal.headers)
             )
             return None
-        self.open += 1
-        self.gateway.metrics.connections.labels(route).inc()
+        self._count(connection, 1)
         try:
             await websocket.accept()
         except BaseException:
-            self.done(route)
+            self.done(connection)
             raise
-        return Connection(websocket, self.gateway, self._auth)
+        return connection
 
-    def done(self, route: str) -> None:
-        self.open -= 1
-        self.gateway.metrics.connections.labels(route).dec()
+    def done(self, connection: Connection) -> None:
+        self._count(connection, -1)
+
+    def _count(self, connection: Connection, change: int) -> None:
+        (self.open.add if change > 0 else self.open.discard)(connection)
+        self._of_key[connection.key.id] += change
+        self.gateway.metrics.connections.labels(connection.route).inc(change)
+
+    def _check_room(self, key: Key) -> None:
+        limits = self.gateway.limits
+        if len(self.open) >= limits.connections:
+            raise Refusal("overloaded", "too many connections are open", retry_after_s=5.0)
+        if key.id != LOCAL.id and self._of_key[key.id] >= limits.key_connections:
+            raise Refusal(
+                "overloaded",
+                f"key {key.name!r} has {limits.key_connections} connections open, as many as it may",
+                retry_after_s=5.0,
+            )
+
+    def _faults_of(self, key: Key) -> TokenBucket:
+        """A key's faults are remembered over its connections; without keys each connection has its own."""
+        if key.id == LOCAL.id:
+            return TokenBucket(_FAULTS_HZ, _FAULTS, self.gateway.clock)
+        bucket = self._faults.setdefault(key.id, TokenBucket(_FAULTS_HZ, _FAULTS, self.gateway.clock))
+        self._faults.move_to_end(key.id)
+        while len(self._faults) > _REMEMBERED:
+            self._faults.popitem(last=False)
+        return bucket
+
+
+def address_of(connection: HTTPConnection) -> str:
+    return connection.client.host if connection.client else ""

@@ -12,7 +12,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
@@ -60,6 +60,34 @@ class VerdictRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RefusalRow:
+    """One refusal. `key_id` is empty for who was not let in."""
+
+    age_s: float
+    route: str
+    key_id: str
+    key_name: str
+    address: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobotRow:
+    """One open websocket. mode: the body's own word; last: what was last said to it, so long ago."""
+
+    key_id: str
+    key_name: str
+    address: str
+    route: str
+    body: str
+    mode: str
+    last: str
+    last_age_s: float
+    age_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class KeyRow:
     """What a key used today. `quota_per_day` is None where there is no end."""
 
@@ -101,6 +129,8 @@ class ConsoleData:
     allowed: int = 0
     stopped: int = 0
     usage: tuple[KeyRow, ...] = ()
+    robots: tuple[RobotRow, ...] = ()
+    refusals: tuple[RefusalRow, ...] = ()
 
 
 def console_router(
@@ -134,12 +164,12 @@ def seen_by(key: Key, data: ConsoleData) -> ConsoleData:
     """What this key may see: an admin all, others their own requests, verdicts and usage."""
     if key.admin:
         return data
-    return replace(
-        data,
-        requests=tuple(row for row in data.requests if row.key_id == key.id),
-        verdicts=tuple(row for row in data.verdicts if row.key_id == key.id),
-        usage=tuple(row for row in data.usage if row.key_id == key.id),
-    )
+    rows: dict[str, Any] = {
+        name: tuple(row for row in getattr(data, name) if row.key_id == key.id)
+        for name in ("requests", "verdicts", "usage", "robots", "refusals")
+    }
+    allowed = sum(row.allowed for row in rows["verdicts"])
+    return replace(data, **rows, latency=(), allowed=allowed, stopped=len(rows["verdicts"]) - allowed)
 
 
 def _sources(page: str, tag: str) -> str:

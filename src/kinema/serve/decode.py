@@ -1,59 +1,97 @@
-"""Messages to questions: at once where pictures are arrays, in a thread where they must be decoded."""
+"""From bytes to questions: messages at once, pictures in a thread, by turns of those who sent them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import base64
+import binascii
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
-from kinema.runtime.wire import WireError, unpack
-from kinema.schema import Question
-from kinema.serve.gateway import Gateway
-from kinema.serve.limits import is_encoded
-from kinema.serve.question import question_of
+import msgspec
+
+from kinema.runtime.messages import Asked
+from kinema.runtime.wire import WireError, array_hook, decode
 from kinema.serve.refusal import Refusal
+from kinema.serve.turns import Turns
 
 T = TypeVar("T")
+_MOST_JSON_ITEMS = 20_000
+_JSON = msgspec.json.Decoder(Asked, dec_hook=array_hook)
 
 
-def message_of(data: bytes | str) -> Mapping[str, Any]:
-    """The map in one websocket message. Raises Refusal."""
+def message_of(data: bytes | str, kind: Any) -> Any:
+    """The message of this type in one websocket message. Raises Refusal."""
     if isinstance(data, str):
         raise Refusal("bad_request", "messages are binary msgpack, this one is text")
     try:
-        message = unpack(data)
+        return decode(data, kind)
     except WireError as error:
         raise Refusal("bad_request", str(error)) from None
-    if not isinstance(message, dict):
-        raise Refusal("bad_request", "a message must be a map")
-    return message
+
+
+def asked_in_json(data: bytes) -> Asked:
+    """The question in a request body; its pictures are bytes then. Raises Refusal.
+
+    Every value of JSON but the first of a list or map stands behind a comma, and base64 has none: so they
+    are counted before any is made.
+    """
+    if data.count(b",") + data.count(b"[") + data.count(b"{") > _MOST_JSON_ITEMS:
+        raise Refusal("bad_request", f"a question has at most {_MOST_JSON_ITEMS} values")
+    try:
+        asked = _JSON.decode(data)
+        images = asked.observation.images
+        asked.observation.images = {name: base64.b64decode(images[name], validate=True) for name in images}
+    except (msgspec.MsgspecError, RecursionError, OverflowError) as error:
+        raise Refusal("bad_request", f"no question in JSON: {str(error)[:200]}") from None
+    except (binascii.Error, TypeError, ValueError) as error:
+        raise Refusal("bad_request", f"observation.images: no base64 ({str(error)[:80]})") from None
+    return asked
 
 
 class Decoder:
-    """One thread decodes; at most `largest_queue` observations wait for it."""
+    """One thread; at most `largest_queue` observations wait for it, and those of different askers by turns.
+
+    What one observation can cost is bounded (`pictures`), so nobody waits longer than for one of each other.
+    """
 
     def __init__(self, largest_queue: int = 32) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="kinema-decode")
-        self._largest_queue, self._waiting = largest_queue, 0
+        self._largest_queue, self._busy = largest_queue, False
+        self._waiting: Turns[tuple[Callable[[], Any], asyncio.Future[Any]]] = Turns()
 
-    async def question(self, message: Mapping[str, Any], gateway: Gateway, session: str = "") -> Question:
-        """Raises Refusal."""
-        observation = message.get("observation")
-        images = observation.get("images") if isinstance(observation, Mapping) else None
-        make = partial(question_of, message, gateway.served.cards, gateway.limits, session)
-        return await self.run(make) if is_encoded(images) else make()
-
-    async def run(self, make: Callable[[], T]) -> T:
+    async def run(self, make: Callable[[], T], asker: str = "") -> T:
         """`make()` in the thread. Raises Refusal where too many wait."""
-        if self._waiting >= self._largest_queue:
-            raise Refusal("overloaded", f"{self._waiting} observations wait to be decoded", retry_after_s=1.0)
-        self._waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, make)
-        finally:
-            self._waiting -= 1
+        full = Refusal("overloaded", "too many observations wait to be decoded", retry_after_s=1.0)
+        if len(self._waiting) >= self._largest_queue:
+            displaced = self._waiting.displace(asker)
+            if displaced is None:
+                raise full
+            if not displaced[1].done():
+                displaced[1].set_exception(full)
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.add(asker, (make, done))
+        self._go_on()
+        return await done
+
+    def _go_on(self) -> None:
+        while self._waiting and not self._busy:
+            make, done = self._waiting.take()
+            if not done.done():  # else nobody waits for it any more
+                self._busy = True
+                work = asyncio.get_running_loop().run_in_executor(self._pool, make)
+                work.add_done_callback(partial(self._hand_out, done))
+
+    def _hand_out(self, done: asyncio.Future[Any], work: asyncio.Future[Any]) -> None:
+        self._busy = False
+        error = None if work.cancelled() else work.exception()
+        if not done.done() and error is not None:
+            done.set_exception(error)
+        elif not done.done() and not work.cancelled():
+            done.set_result(work.result())
+        self._go_on()
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,24 +1,41 @@
 """Where every route hands in its questions: who asks, may they, what came of it, and who is told.
 
-The order matters: the usage must be writable before work begins, the key's rate and quota are taken before
-the question waits, and what an answer used is written down before the answer leaves (in `Service`).
+The order matters: whether the key may ask, and whether its usage could be written down, is known before any
+work is begun; then pictures are decoded and the question waits, both by turns of the askers and both within
+its time; and what an answer used is written down before the answer leaves (in `Service`).
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from kinema.schema import Question
 from kinema.serve.activity import Activity
+from kinema.serve.decode import Decoder
 from kinema.serve.keys import LOCAL, Key
 from kinema.serve.limits import Limits
 from kinema.serve.metrics import Metrics
-from kinema.serve.rates import RateLimiter
+from kinema.serve.rates import RateLimiter, TokenBucket
 from kinema.serve.refusal import Refusal
 from kinema.serve.service import Answer, Served, Service
 from kinema.serve.usage import Usage, UsageError
+
+log = logging.getLogger("kinema.serve")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asker:
+    """Whose question it is. name: who takes turns with others: a key, or a connection where none is asked."""
+
+    key: Key = LOCAL
+    name: str = LOCAL.id
+    address: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,22 +46,30 @@ class Gateway:
     limits: Limits
     metrics: Metrics
     activity: Activity
+    decoder: Decoder = field(default_factory=Decoder)
     usage: Usage | None = None
     rates: RateLimiter | None = None
     clock: Callable[[], float] = field(default=time.monotonic)
+    _in_flight: Counter[str] = field(default_factory=Counter)
+    _logged: TokenBucket = field(default_factory=lambda: TokenBucket(0.2, 10))
 
     @property
     def served(self) -> Served:
         return self.service.served
 
     async def ask(
-        self, question: Question, *, key: Key = LOCAL, route: str, deadline_s: float | None = None
-    ) -> Answer:
-        """The answer, accounted for. Raises Refusal."""
+        self, read: Callable[[], Question], *, card: str, slow: bool, asker: Asker, route: str,
+        deadline_s: float | None = None,
+    ) -> Answer:  # fmt: skip
+        """The answer, accounted for. Raises Refusal.
+
+        read: makes the question, or raises Refusal; slow: that takes long and belongs in a thread
+        """
         began = self.clock()
-        entry = self.activity.begin(key, question.card, route)
+        entry = self.activity.begin(asker.key, card, route)
         try:
-            answer = await self._admitted(question, key, deadline_s)
+            with self._admitted(asker, self.served.cards[card].chunk):
+                answer = await self._answered(read, slow, asker, deadline_s)
         except Refusal as refusal:
             self.activity.end(entry, refusal)
             raise
@@ -55,27 +80,48 @@ class Gateway:
         self.activity.end(entry, answer)
         return answer
 
-    def record_refusal(self, route: str, refusal: Refusal) -> None:
-        """Every route calls this for every refusal it passes on."""
-        self.metrics.refused(route, refusal)
-
-    async def _admitted(self, question: Question, key: Key, deadline_s: float | None) -> Answer:
-        actions = self.served.cards[question.card].chunk
-        self._admit(key, actions)
+    async def _answered(
+        self, read: Callable[[], Question], slow: bool, asker: Asker, deadline_s: float | None
+    ) -> Answer:
+        most_s = self.service.queueing.deadline_s
+        until_s = self.clock() + min(deadline_s or most_s, most_s)
         try:
-            return await self.service.ask(question, asker=key.id, deadline_s=deadline_s)
-        finally:
-            if self.rates is not None:
-                self.rates.give_back(key, actions)
+            async with asyncio.timeout(until_s - self.clock()):
+                question = await self.decoder.run(read, asker.name) if slow else read()
+        except TimeoutError:
+            raise Refusal("late", "the pictures were not decoded in time", retry_after_s=1.0) from None
+        left_s = max(1e-3, until_s - self.clock())
+        return await self.service.ask(question, asker=asker.name, key_id=asker.key.id, deadline_s=left_s)
 
-    def _admit(self, key: Key, actions: int) -> None:
+    @contextmanager
+    def _admitted(self, asker: Asker, actions: int) -> Iterator[None]:
+        """Raises Refusal where this key may not ask now. Inside, its question counts as under way."""
         try:
             if self.usage is not None:
                 self.usage.admit()
         except UsageError as error:
             raise Refusal("metering_failed", str(error), retry_after_s=1.0) from None
+        if self._in_flight[asker.name] >= self.limits.key_in_flight:
+            under_way = f"{self._in_flight[asker.name]} questions of this key are unanswered"
+            raise Refusal("overloaded", under_way, retry_after_s=self.service.retry_s)
         if self.rates is not None:
-            self.rates.take(key, actions)
+            self.rates.take(asker.key, actions)
+        self._in_flight[asker.name] += 1
+        try:
+            yield
+        finally:
+            self._in_flight[asker.name] -= 1
+            if not self._in_flight[asker.name]:
+                del self._in_flight[asker.name]
+            if self.rates is not None:
+                self.rates.give_back(asker.key, actions)
+
+    def record_refusal(self, route: str, refusal: Refusal, asker: Asker) -> None:
+        """Every route calls this for every refusal it passes on; who was not let in has a key without id."""
+        self.metrics.refused(route, refusal)
+        self.activity.refused(route, refusal, asker.key, asker.address)
+        if not asker.key.id and not self._logged.take():
+            log.warning("%s: %s was refused: %s (%s)", route, asker.address, refusal.code, refusal)
 
 
 def metered_by(usage: Usage, model: str) -> Callable[[str, Answer], None]:

@@ -1,30 +1,31 @@
 """API keys: made, listed, revoked and checked.
 
-A secret reads `kin_<id>_<random>`; it is shown once, when it is made, and kept as an argon2 hash. The id
-finds the row, then the hash is verified; for an id that does not exist a hash of nothing is verified, so
-that both take the same time.
+A secret reads `kin_<id>_<random>`; it is shown once, when it is made, and kept as its SHA-256: of 238 random
+bits nothing can be guessed, so a slow hash would only be slow. The id finds the row, then the digests are
+compared in constant time.
 
-Because argon2 is slow on purpose, a verified secret is remembered, by a keyed digest, for `verified_s`. Its
-row is read again every `fresh_s`: that is how long a revoked key may still be served. While the database
-does not answer, keys verified before go on for `stale_s`, because a robot in motion should not stop for it.
+All keys are held in memory and read again every `fresh_s`, by `watch` in the background: that is how long a
+revoked key may still be served, and why a right key never waits for a wrong one. While the database does not
+answer, keys that are known go on for `stale_s`, because a robot in motion should not stop for it. A key that
+was made a moment ago is found because an unknown one makes the table be read again, at most every
+`STRANGER_S`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
+import logging
 import math
 import re
 import secrets
 import string
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from argon2 import PasswordHasher
-from argon2.exceptions import VerificationError
 from sqlalchemy import Row, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -37,13 +38,10 @@ RANDOM_LENGTH = 40  # of 62 letters and digits: 238 bits
 _SECRET = re.compile(rf"{PREFIX}_([0-9a-f]{{{2 * ID_BYTES}}})_[0-9A-Za-z]{{{RANDOM_LENGTH}}}")
 _LETTERS = string.ascii_letters + string.digits
 
-MAX_REMEMBERED = 4096
-MAX_VERIFYING = 2  # argon2 takes a core and 19 MiB for each
-VERIFY_WAIT_S = 2.0
+STRANGER_S = 0.2
+OLD_HASH = "$argon2"  # how releases before 0.2 kept a secret
 
-
-class KeysBusyError(KinemaError):
-    """Too many unknown secrets are being verified at once. A server answers 503 with Retry-After."""
+log = logging.getLogger("kinema.serve")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,22 +73,19 @@ class Key:
 LOCAL = Key(id="local", name="this machine", admin=True)  # a client on localhost, where no key is asked
 
 
-@dataclass(kw_only=True)
-class _Verified:
-    """A secret that opened `key`: when argon2 said so, when the row was last seen, and last looked for."""
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """Every key in use and its secret's digest, by id; when it was read."""
 
-    key: Key
-    secret_hash: str
-    verified_s: float
-    seen_s: float
-    sought_s: float
+    rows: Mapping[str, tuple[Key, str]]
+    read_s: float
 
 
 class Keys:
     """The keys of one store. Thread-safe.
 
-    `recall` is instant. `check` may take 50 ms: the event loop calls it in a thread, and only where `recall`
-    gives None.
+    `recall` is instant. `check` may read the database: the event loop calls it in a thread, and only where
+    `recall` gives None.
     """
 
     def __init__(
@@ -99,18 +94,16 @@ class Keys:
         *,
         fresh_s: float = 5.0,
         stale_s: float = 60.0,
-        verified_s: float = 600.0,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._store, self._clock, self._wall = store, clock, wall
-        self._fresh_s, self._stale_s, self._verified_s = fresh_s, stale_s, verified_s
-        self._hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
-        self._hash_of_nothing = self._hasher.hash(secrets.token_hex())
-        self._digest_key = secrets.token_bytes(32)
-        self._remembered: OrderedDict[bytes, _Verified] = OrderedDict()
+        self._fresh_s, self._stale_s = fresh_s, stale_s
+        self._table = _Table(rows={}, read_s=-math.inf)
+        self._sought_s = -math.inf
         self._lock = threading.Lock()
-        self._verifying = threading.BoundedSemaphore(MAX_VERIFYING)
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def make(
         self,
@@ -136,7 +129,7 @@ class Keys:
         row = {field: getattr(key, field) for field in key.__dataclass_fields__}
         try:
             with self._store.writing() as connection:
-                connection.execute(insert(keys_table).values(**row, secret_hash=self._hasher.hash(secret)))
+                connection.execute(insert(keys_table).values(**row, secret_hash=digest_of(secret)))
         except StoreError as error:
             if isinstance(error.__cause__, IntegrityError):
                 raise KinemaError(
@@ -164,91 +157,85 @@ class Keys:
             now_s = self._wall()
             connection.execute(update(keys_table).where(columns.id == row.id).values(revoked_s=now_s))
         with self._lock:
-            self._remembered.clear()
+            self._table = _Table(rows={}, read_s=-math.inf)
         return replace(_key(row), revoked_s=now_s)
 
     def recall(self, secret: str) -> Key | None:
-        """The key if this secret's row was read less than `fresh_s` ago. No database, no argon2."""
-        found, now_s = self._find(secret), self._clock()
-        return found.key if found is not None and now_s - found.seen_s < self._fresh_s else None
-
-    def knows(self, secret: str) -> bool:
-        """Whether `check` will do without argon2, because this secret was verified not long ago."""
-        return self._find(secret) is not None
+        """The key, if its row was read less than `fresh_s` ago, or that was tried and failed. No database."""
+        key = self._match(secret)
+        age_s, tried_s = self._clock() - self._table.read_s, self._clock() - self._sought_s
+        good = age_s < self._fresh_s or (age_s < self._stale_s and tried_s < self._fresh_s)
+        return key if good else None
 
     def check(self, secret: str) -> Key | None:
-        """The key that this secret opens, or None. Raises StoreError or KeysBusyError (both: 503)."""
+        """The key that this secret opens, or None. Raises StoreError where that cannot be known (503)."""
+        if not _SECRET.fullmatch(secret):
+            return None
+        known = self.recall(secret)
+        if known is None and self._clock() - self._table.read_s >= min(STRANGER_S, self._fresh_s):
+            try:
+                self._read()
+            except StoreError:
+                known = self._match(secret)
+                if known is None or self._clock() - self._table.read_s >= self._stale_s:
+                    raise
+                return known
+        return known or self._match(secret)
+
+    def why_not(self, secret: str) -> str:
+        """A sentence for who came with a secret that opens nothing."""
         match = _SECRET.fullmatch(secret)
-        if match is None:
-            return None
-        known = self._find(secret)
-        if known is not None:
-            return self._look_again(secret, known)
-        return self._verify(secret, match[1])
+        row = self._table.rows.get(match[1]) if match else None
+        if row is not None and row[1].startswith(OLD_HASH):
+            return "this key is of an older kinema and must be made again: kinema keys revoke, then make"
+        return "this API key is unknown or was revoked"
 
-    def _verify(self, secret: str, key_id: str) -> Key | None:
-        now_s = self._clock()
-        row = self._row(key_id)
-        if not self._verifying.acquire(timeout=VERIFY_WAIT_S):
-            raise KeysBusyError("too many unknown keys are being checked")
-        try:
-            self._hasher.verify(row.secret_hash if row is not None else self._hash_of_nothing, secret)
-        except VerificationError:
-            return None
-        finally:
-            self._verifying.release()
-        if row is None or row.revoked_s is not None:
-            return None
-        verified = _Verified(
-            key=_key(row), secret_hash=row.secret_hash, verified_s=now_s, seen_s=now_s, sought_s=now_s
-        )
+    def outdated(self) -> tuple[str, ...]:
+        """Names of the keys in use that an older kinema made, and that open nothing any more."""
+        self._read()
+        rows = self._table.rows.values()
+        return tuple(sorted(key.name for key, digest in rows if digest.startswith(OLD_HASH)))
+
+    def watch(self) -> None:
+        """Read the keys again and again in the background, until `close`."""
+        self._thread = threading.Thread(target=self._keep_fresh, name="kinema-keys-fresh", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _keep_fresh(self) -> None:
+        while not self._stop.wait(max(self._fresh_s, 0.1) / 2):
+            try:
+                self._read()
+            except StoreError as error:
+                log.warning("keys cannot be read: %s", error)
+
+    def _match(self, secret: str) -> Key | None:
+        match = _SECRET.fullmatch(secret)
+        nobody = (None, digest_of(""))  # so that both kinds of wrong secret take the same time
+        key, digest = self._table.rows.get(match[1], nobody) if match else nobody
+        return key if hmac.compare_digest(digest.encode(), digest_of(secret).encode()) else None
+
+    def _read(self) -> None:
+        """One thread reads; who comes meanwhile gets what it read."""
+        came_s = self._clock()
         with self._lock:
-            self._remembered[self._digest(secret)] = verified
-            while len(self._remembered) > MAX_REMEMBERED:
-                self._remembered.popitem(last=False)
-        return verified.key
+            if self._table.read_s > came_s:
+                return
+            self._sought_s = now_s = self._clock()
+            self._table = _Table(rows=self._rows(), read_s=now_s)
 
-    def _look_again(self, secret: str, known: _Verified) -> Key | None:
-        """Read the row of a verified secret again where that is due; one thread reads, others go on."""
-        now_s = self._clock()
-        with self._lock:
-            due = now_s - known.sought_s >= self._fresh_s
-            if due:
-                known.sought_s = now_s
-        too_old = now_s - known.seen_s >= self._stale_s
-        if not due and not too_old:
-            return known.key
-        try:
-            row = self._row(known.key.id)
-        except StoreError:
-            if too_old:
-                raise
-            return known.key
-        if row is None or row.revoked_s is not None or row.secret_hash != known.secret_hash:
-            with self._lock:
-                self._remembered.pop(self._digest(secret), None)
-            return None
-        known.key, known.seen_s = _key(row), now_s
-        return known.key
-
-    def _find(self, secret: str) -> _Verified | None:
-        digest = self._digest(secret)
-        with self._lock:
-            found = self._remembered.get(digest)
-            if found is None:
-                return None
-            if not 0 <= self._clock() - found.verified_s < self._verified_s:
-                del self._remembered[digest]
-                return None
-            self._remembered.move_to_end(digest)
-            return found
-
-    def _digest(self, secret: str) -> bytes:
-        return hashlib.blake2b(secret.encode("utf-8", "surrogatepass"), key=self._digest_key).digest()
-
-    def _row(self, key_id: str) -> Row[Any] | None:
+    def _rows(self) -> Mapping[str, tuple[Key, str]]:
         with self._store.reading() as connection:
-            return connection.execute(select(keys_table).where(keys_table.c.id == key_id)).first()
+            rows = connection.execute(select(keys_table).where(keys_table.c.revoked_s.is_(None)))
+            return {row.id: (_key(row), row.secret_hash) for row in rows}
+
+
+def digest_of(secret: str) -> str:
+    return "sha256:" + hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _key(row: Row[Any]) -> Key:

@@ -4,32 +4,31 @@ On connecting the server sends one binary frame with metadata. Then question and
 pictures, state and prompt goes up, `actions` (T, D) come down in the card's native values. An error is a
 text frame with one sentence, after which the connection is closed with 1011.
 
-The protocol has no place for a body's name: `/?card=NAME`, or a key `card` in the observation, or else the
-first card served. It has none for a verdict either, and its clients execute what they get: where the gate
-refuses a chunk, they get the card's hold action instead, and are told under `verdict`.
+The protocol has no place for a body's name, nor for the rate at which the client plays what it gets: both
+stand in the address, `/?card=NAME&hz=RATE`; else the first card served is meant, and a rate that no usual
+runtime exceeds, because a body that is played too slowly moves slowly. It has none for a verdict either, and
+its clients execute what they get: where the gate refuses a chunk, they get the card's hold action instead,
+and are told under `verdict`.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 from starlette.websockets import WebSocket
 
 from kinema.card.card import EmbodimentCard
 from kinema.runtime.messages import verdict_to_wire
-from kinema.runtime.policy import hold_action
-from kinema.runtime.wire import pack
-from kinema.schema import Observation, Question, noise_seed
+from kinema.runtime.wire import WireError, pack, unpack
+from kinema.schema import KinemaError, Observation, Question, noise_seed
 from kinema.serve.connection import Connection, ConnectionLimiter, Disconnected
-from kinema.serve.decode import Decoder, message_of
 from kinema.serve.describe import VERSION, card_facts
 from kinema.serve.gateway import Gateway
-from kinema.serve.limits import is_encoded
-from kinema.serve.openpi_keys import observation_of
+from kinema.serve.openpi_keys import is_slow, observation_of
+from kinema.serve.playback import LEAST_HZ, MOST_HZ, Playback
 from kinema.serve.question import card_of
 from kinema.serve.refusal import Refusal
 from kinema.serve.service import Answer
@@ -38,87 +37,149 @@ ROUTE = "openpi"
 _CLOSE_ERROR = 1011
 
 
-async def openpi(websocket: WebSocket, connections: ConnectionLimiter, decoder: Decoder) -> None:
+@dataclass(frozen=True, kw_only=True)
+class OpenpiOptions:
+    """hz: the rate where an address names none: openpi's fastest. guard: hold the card's limits at it."""
+
+    hz: float = 50.0
+    guard: bool = True
+
+    def __post_init__(self) -> None:
+        if not LEAST_HZ <= self.hz <= MOST_HZ:
+            raise KinemaError(f"a client plays {LEAST_HZ:g} to {MOST_HZ:g} actions a second; got {self.hz}")
+
+
+async def openpi(websocket: WebSocket, connections: ConnectionLimiter, options: OpenpiOptions) -> None:
     """Serve one connection until it ends."""
-    connection = await connections.connect(websocket, ROUTE)
-    if connection is None:
+    refused, card, hz = None, None, options.hz
+    try:
+        card, hz = _asked_for(websocket.query_params, connections.gateway, options)
+    except Refusal as refusal:  # told by HTTP: openpi's client would take a sentence for metadata
+        refused = refusal
+    connection = await connections.connect(websocket, ROUTE, refused)
+    if connection is None or card is None:
         return
     try:
-        await _Session(connection, connections.gateway, decoder).run()
+        await _Session(connection, connections.gateway, card, hz, options.guard).run()
     except Disconnected:
         pass
     finally:
-        connections.done(ROUTE)
+        connections.done(connection)
+
+
+def _asked_for(
+    query: Mapping[str, str], gateway: Gateway, options: OpenpiOptions
+) -> tuple[EmbodimentCard, float]:
+    cards = gateway.served.cards
+    card = card_of(query.get("card", next(iter(cards))), cards)
+    try:
+        hz = float(query.get("hz", options.hz))
+    except ValueError:
+        hz = 0.0
+    if not LEAST_HZ <= hz <= MOST_HZ:
+        raise Refusal("bad_request", f"hz must be a number from {LEAST_HZ:g} to {MOST_HZ:g}")
+    return card, hz
 
 
 class _Session:
-    def __init__(self, connection: Connection, gateway: Gateway, decoder: Decoder) -> None:
-        self._connection, self._gateway, self._decoder = connection, gateway, decoder
+    def __init__(
+        self, connection: Connection, gateway: Gateway, card: EmbodimentCard, hz: float, guard: bool
+    ) -> None:
+        self._connection, self._gateway = connection, gateway
+        self._card, self._hz, self._guard = card, hz, guard
+        self._playbacks: dict[str, Playback] = {}
         self._asked = 0
         self._previous_s: float | None = None
 
     async def run(self) -> None:
+        clock = self._gateway.clock
         try:
-            cards = self._gateway.served.cards
-            card = card_of(self._connection.query.get("card", next(iter(cards))), cards)
-            await self._connection.send(pack(metadata(self._gateway, card)))
+            await self._connection.send(pack(self._metadata()))
             while True:
                 data = await self._connection.receive()
-                began = time.perf_counter()
-                await self._connection.send(pack(await self._answered(data, card)))
-                self._previous_s = time.perf_counter() - began
+                began = clock()
+                await self._connection.send(pack(await self._answered(data)))
+                self._previous_s = clock() - began
         except Refusal as refusal:
-            self._gateway.record_refusal(ROUTE, refusal)
+            self._connection.note(refusal)
             await self._connection.send(f"{refusal.code}: {refusal}")
             await self._connection.close(_CLOSE_ERROR, refusal.code)
 
-    async def _answered(self, data: bytes | str, card: EmbodimentCard) -> dict[str, Any]:
-        message = message_of(data)
-        if "card" in message:
-            card = card_of(message["card"], self._gateway.served.cards)
-        began = time.perf_counter()
-        make = partial(
-            observation_of, message, card, self._gateway.limits, time_s=self._asked / card.control_hz
-        )
-        observation = await self._decoder.run(make) if _is_encoded(message) else make()
-        question = Question(
-            observation=observation,
-            card=card.name,
-            noise_seed=noise_seed(0, self._asked),
-            session=self._connection.name,
+    def _metadata(self) -> dict[str, Any]:
+        """The first frame: what is served here, and at which rate the answers' rows are to be played."""
+        served = self._gateway.served
+        return {
+            "server": f"kinema {VERSION}",
+            "model": served.name,
+            "card": self._card.name,
+            "control_hz": self._hz,
+            "action_horizon": self._playback(self._card).rows,
+            "guarded": self._guard,
+            "idle_s": self._gateway.limits.to_wire()["idle_s"],
+            "cards": {name: card_facts(each) for name, each in served.cards.items()},
+        }
+
+    def _playback(self, card: EmbodimentCard) -> Playback:
+        if card.name not in self._playbacks:
+            self._playbacks[card.name] = Playback(card, self._hz, guard=self._guard)
+        return self._playbacks[card.name]
+
+    async def _answered(self, data: bytes | str) -> dict[str, Any]:
+        message = _map_in(data)
+        if message.get("reset") is True or message.get("endpoint") == "reset":
+            self._connection.reset()
+            self._asked = 0
+            return {"status": "reset"}
+        gateway, connection = self._gateway, self._connection
+        card = card_of(message["card"], gateway.served.cards) if "card" in message else self._card
+        began = gateway.clock()
+        read = partial(
+            self._question, message, card, connection.session, noise_seed(0, self._asked), connection.age_s
         )
         self._asked += 1
-        answer = await self._gateway.ask(question, key=await self._connection.key(), route=ROUTE)
-        return self._result(answer, observation, time.perf_counter() - began)
-
-    def _result(self, answer: Answer, observation: Observation, took_s: float) -> dict[str, Any]:
-        server_timing = {"infer_ms": 1e3 * took_s}
+        answer = await gateway.ask(
+            read, card=card.name, slow=is_slow(message), asker=await connection.asker(), route=ROUTE
+        )
+        actions = await gateway.decoder.run(partial(self._played, card, answer), connection.known_as.name)
+        connection.note(answer, card.name)
+        server_timing = {"infer_ms": 1e3 * (gateway.clock() - began)}
         if self._previous_s is not None:
             server_timing["prev_total_ms"] = 1e3 * self._previous_s
-        verdict = answer.chunk.verdict
         result: dict[str, Any] = {
-            "actions": answer.chunk.values,
+            "actions": actions,
             "policy_timing": {"infer_ms": 1e3 * answer.infer_s},
             "server_timing": server_timing,
         }
-        if verdict is not None:
-            result["verdict"] = verdict_to_wire(verdict)
-        if verdict is not None and not verdict.allowed:
-            card = self._gateway.served.cards[answer.chunk.card]
-            held = hold_action(card, observation.state)
-            result["actions"] = np.tile(held, (len(answer.chunk.values), 1))
+        if answer.chunk.verdict is not None:
+            result["verdict"] = verdict_to_wire(answer.chunk.verdict)
         return result
 
+    def _question(
+        self, message: Mapping[str, Any], card: EmbodimentCard, session: str, seed: int, time_s: float
+    ) -> Question:
+        """time_s: since the connection was opened; the client tells none."""
+        seen: Observation = observation_of(
+            message, card, self._gateway.served, self._gateway.limits, time_s=time_s
+        )
+        return Question(observation=seen, card=card.name, noise_seed=seed, session=session)
 
-def metadata(gateway: Gateway, card: EmbodimentCard) -> dict[str, Any]:
-    """The first frame: what is served here, and which body is meant when a question does not say."""
-    return {
-        "server": f"kinema {VERSION}",
-        "model": gateway.served.name,
-        "card": card.name,
-        "cards": {name: card_facts(each) for name, each in gateway.served.cards.items()},
-    }
+    def _played(self, card: EmbodimentCard, answer: Answer) -> Any:
+        playback, seen, verdict = self._playback(card), answer.question.observation, answer.chunk.verdict
+        try:
+            if verdict is not None and not verdict.allowed:
+                return playback.hold(seen)
+            return playback.actions(seen, answer.chunk)
+        except KinemaError as error:
+            raise Refusal("bad_request", str(error)) from None
 
 
-def _is_encoded(message: Mapping[str, Any]) -> bool:
-    return is_encoded(message) or is_encoded(message.get("images"))
+def _map_in(data: bytes | str) -> Mapping[str, Any]:
+    if isinstance(data, str):
+        raise Refusal("bad_request", "messages are binary msgpack, this one is text")
+    try:
+        message = unpack(data)
+    except WireError as error:
+        raise Refusal("bad_request", str(error)) from None
+    if not isinstance(message, dict):
+        raise Refusal("bad_request", "a message must be a map")
+    return message

@@ -8,11 +8,13 @@ is not converting units.
 
     what                    keys
     camera NAME             observation/images/NAME, images/NAME, NAME
-    first camera tagged ego observation/image, observation/exterior_image_1_left, images/cam_high, image
-    cam_right_wrist         observation/wrist_image, observation/wrist_image_left, images/cam_right_wrist
+    first camera tagged ego observation/image, observation/exterior_image_1_left, images/cam_high, image,
+                            base_rgb
+    cam_right_wrist         observation/wrist_image, observation/wrist_image_left, images/cam_right_wrist,
+                            wrist_rgb
     cam_left_wrist          images/cam_left_wrist
     state                   observation/state, state,
-                            observation/joint_position + observation/gripper_position
+                            observation/joint_position + observation/gripper_position, joints + gripper
     instruction             prompt
 
 `images/NAME` also stands for a map `images` that has NAME in it. Pictures are uint8 or float in [0, 1],
@@ -28,17 +30,20 @@ from typing import Any
 import numpy as np
 
 from kinema.card.card import EmbodimentCard
+from kinema.runtime.wire import WireError, array_hook
 from kinema.schema import Observation
-from kinema.serve.limits import Limits, pictures
+from kinema.serve.limits import Limits
 from kinema.serve.question import checked_observation, numbers
 from kinema.serve.refusal import Refusal
+from kinema.serve.service import Served
 
 _BY_TAG = {
-    "ego": ("observation/image", "observation/exterior_image_1_left", "images/cam_high", "image"),
+    "ego": ("observation/image", "observation/exterior_image_1_left", "images/cam_high", "image", "base_rgb"),
     "cam_right_wrist": (
         "observation/wrist_image",
         "observation/wrist_image_left",
         "images/cam_right_wrist",
+        "wrist_rgb",
     ),
     "cam_left_wrist": ("images/cam_left_wrist",),
 }
@@ -46,6 +51,30 @@ _STATE = (
     ("observation/state",),
     ("state",),
     ("observation/joint_position", "observation/gripper_position"),
+    ("joints", "gripper"),
+)
+# What openpi's own examples send, by a key of each, and what to do where a card wants other things.
+_KNOWN = (
+    (
+        "observation/joint_position",
+        "these are DROID's keys: 7 joint angles [rad] and a gripper from 0 open to 1 closed. Serve a card "
+        "that is driven by joints, or send `observation/state` with the values above",
+    ),
+    (
+        "observation/state",
+        "LIBERO's state has 8 values (tool place, axis-angle, two finger places) and its actions are steps. "
+        "Send tool place, rotation vector in the card's frame and one opening, and expect poses",
+    ),
+    (
+        "images/cam_high",
+        "ALOHA's simulation sends `images/cam_high` alone; render `images/cam_left_wrist` and "
+        "`images/cam_right_wrist` too",
+    ),
+    (
+        "joints",
+        "these are the keys of openpi's UR5 example: base_rgb, wrist_rgb, joints [rad], gripper; "
+        "ask for /?card=ur5e",
+    ),
 )
 
 
@@ -69,9 +98,24 @@ def keys_of(card: EmbodimentCard) -> OpenpiKeys:
 
 
 def observation_of(
-    message: Mapping[str, Any], card: EmbodimentCard, limits: Limits, *, time_s: float
+    message: Mapping[str, Any], card: EmbodimentCard, served: Served, limits: Limits, *, time_s: float
 ) -> Observation:
-    """The observation in an openpi message. Raises Refusal naming the part and the keys that were tried."""
+    """The observation in an openpi message. Raises Refusal naming the part and the keys that were tried.
+
+    Where the keys are those of one of openpi's own examples, it also says what that has to send.
+    """
+    try:
+        return _observation_of(message, card, served, limits, time_s)
+    except Refusal as refusal:
+        hint = next((hint for key, hint in _KNOWN if _look_up(message, key) is not None), None)
+        if hint is None or refusal.code != "bad_request" or not str(refusal).startswith(("state", "camera")):
+            raise
+        raise Refusal(refusal.code, f"{refusal} ({hint})") from None
+
+
+def _observation_of(
+    message: Mapping[str, Any], card: EmbodimentCard, served: Served, limits: Limits, time_s: float
+) -> Observation:
     keys = keys_of(card)
     found = {}
     for name, choices in keys.images.items():
@@ -80,12 +124,24 @@ def observation_of(
             raise _missing(f"camera {name!r} of {card.name}", choices, message)
         found[name] = _as_uint8_hwc(value)
     return checked_observation(
-        images=pictures(found, card.camera_names, limits),
+        images=found,
         state=_state(message, keys, card),
         instruction=message.get(keys.prompt),
         time_s=time_s,
         card=card,
+        served=served,
         limits=limits,
+    )
+
+
+def is_slow(message: Mapping[str, Any]) -> bool:
+    """Whether reading this message will take a while: a picture is not uint8, or must be decoded."""
+    return any(
+        isinstance(value, bytes)
+        or (isinstance(value, np.ndarray) and value.ndim == 3 and value.dtype != np.uint8)
+        for values in (message, message.get("images"))
+        if isinstance(values, Mapping)
+        for value in values.values()
     )
 
 
@@ -102,8 +158,17 @@ def _state(message: Mapping[str, Any], keys: OpenpiKeys, card: EmbodimentCard) -
     for group in keys.state:
         parts = [_look_up(message, key) for key in group]
         if all(part is not None for part in parts):
-            return np.concatenate([numbers(part, key).ravel() for part, key in zip(parts, group)])
-    raise _missing(f"the state of {card.name}", [" + ".join(group) for group in keys.state], message)
+            return np.concatenate([_vector(part, key) for part, key in zip(parts, group)])
+    raise _missing(f"state of {card.name}", [" + ".join(group) for group in keys.state], message)
+
+
+def _vector(found: Any, key: str) -> np.ndarray:
+    """(n,) of an array, a list of numbers or one number."""
+    try:
+        found = array_hook(np.ndarray, [found] if type(found) in (int, float) else found)
+    except (ValueError, WireError) as error:
+        raise Refusal("bad_request", f"state: {key} {error}") from None
+    return numbers(found, f"state: {key}").ravel()
 
 
 def _as_uint8_hwc(value: Any) -> Any:

@@ -10,26 +10,40 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from kinema.schema import KinemaError
-from kinema.serve.keys import Key
+from kinema.serve.keys import LOCAL, Key
 from kinema.serve.refusal import Refusal
 
 DAY_S = 86_400.0
 
 
-@dataclass(kw_only=True)
-class _Bucket:
-    tokens: float
-    filled_s: float
+class TokenBucket:
+    """A rate with a burst: `take` says how many seconds are missing, 0 when it may pass.
+
+    Its clock may go back and forth: that gives nothing.
+    """
+
+    def __init__(self, hz: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.hz, self._burst, self._clock = hz, burst, clock
+        self._tokens, self._filled_s = burst, clock()
+
+    def take(self, cost: float = 1.0) -> float:
+        now = self._clock()
+        self._tokens = min(self._burst, self._tokens + max(0.0, now - self._filled_s) * self.hz)
+        self._filled_s = max(now, self._filled_s)
+        cost = min(cost, self._burst)
+        if self._tokens < cost - 1e-9:  # a wait of exactly what is told must be enough
+            return (cost - self._tokens) / self.hz
+        self._tokens -= cost
+        return 0.0
 
 
 class RateLimiter:
     """Of one server process. Not thread-safe: it belongs to the event loop, and never blocks.
 
     spent:           actions already booked for (key id, time_s) on that time's day: `Usage.spent`
-    default_rate_hz: for keys without a rate of their own; None for no limit
+    default_rate_hz: for keys without a rate of their own; None for no limit. Who needs no key has none
     burst_s:         how long a silent key saves up what it may ask at once; one request is always allowed
     clock, wall:     seconds; the first only goes forwards, the second counts from 1970
     """
@@ -47,7 +61,7 @@ class RateLimiter:
             raise KinemaError(f"rate {default_rate_hz} Hz and burst {burst_s} s must be above 0")
         self._spent, self._default_rate_hz, self._burst_s = spent, default_rate_hz, burst_s
         self._clock, self._wall = clock, wall
-        self._buckets: dict[str, _Bucket] = {}
+        self._buckets: dict[str, TokenBucket] = {}
         self._in_flight: Counter[str] = Counter()
 
     def take(self, key: Key, actions: int) -> None:
@@ -67,20 +81,16 @@ class RateLimiter:
 
     def _take_token(self, key: Key) -> None:
         rate_hz = key.rate_hz if key.rate_hz is not None else self._default_rate_hz
-        if rate_hz is None:
+        if rate_hz is None or key.id == LOCAL.id:
             return
-        now, most = self._clock(), max(1.0, rate_hz * self._burst_s)
-        bucket = self._buckets.setdefault(key.id, _Bucket(tokens=most, filled_s=now))
-        bucket.tokens = min(most, bucket.tokens + rate_hz * max(0.0, now - bucket.filled_s))
-        bucket.filled_s = max(now, bucket.filled_s)
-        if bucket.tokens < 1.0 - 1e-9:  # a wait of exactly retry_after_s must be enough
-            wait_s = (1.0 - bucket.tokens) / rate_hz
+        bucket = self._buckets.get(key.id)
+        if bucket is None or bucket.hz != rate_hz:
+            bucket = TokenBucket(rate_hz, max(1.0, rate_hz * self._burst_s), self._clock)
+            self._buckets[key.id] = bucket
+        if wait_s := bucket.take():
             raise Refusal(
-                "rate_limited",
-                f"key {key.name!r} may ask {rate_hz:g} times a second",
-                retry_after_s=wait_s,
+                "rate_limited", f"key {key.name!r} may ask {rate_hz:g} times a second", retry_after_s=wait_s
             )
-        bucket.tokens -= 1.0
 
     def _check_quota(self, key: Key, actions: int) -> None:
         if key.quota_per_day is None:

@@ -10,60 +10,29 @@ import asyncio
 from functools import partial
 from typing import Annotated, Any
 
-import numpy as np
+import msgspec
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from kinema.runtime.messages import chunk_message, verdict_to_wire
+from kinema.runtime.messages import Asked, Packed, chunk_message, verdict_to_wire
 from kinema.runtime.wire import pack
-from kinema.schema import Question
 from kinema.serve import metrics
 from kinema.serve.auth import Authenticator
 from kinema.serve.booking import DayUsage, is_day
-from kinema.serve.decode import Decoder, message_of
+from kinema.serve.connection import address_of
+from kinema.serve.decode import asked_in_json, message_of
 from kinema.serve.describe import card_facts
-from kinema.serve.gateway import Gateway
+from kinema.serve.gateway import Asker, Gateway
 from kinema.serve.keys import Key
-from kinema.serve.question import question_of
+from kinema.serve.pictures import is_slow
+from kinema.serve.question import card_of, question_of
 from kinema.serve.refusal import Refusal
-from kinema.serve.service import Answer
-from kinema.serve.stream import deadline_of
 
 ROUTE = "act"
 MSGPACK = "application/msgpack"
-_Numbers = Annotated[list[float], Field(max_length=256)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class ActObservation(_Strict):
-    """What the body senses now."""
-
-    images: dict[str, Base64Bytes] = Field(description="base64 of PNG or JPEG, by camera name")
-    state: _Numbers = Field(description="native values in the order of the card's states")
-    instruction: str
-    time_s: float = 0.0
-
-
-class ActCommitted(_Strict):
-    """Actions that will be played whatever the answer is; the answer begins with them."""
-
-    values: Annotated[list[_Numbers], Field(max_length=256)]
-    times_s: _Numbers
-
-
-class ActBody(_Strict):
-    """One question."""
-
-    card: str = Field(description="the body, one of /v1/robots")
-    observation: ActObservation
-    noise_seed: int = Field(default=0, ge=0, lt=2**63, description="what decides the answer's randomness")
-    committed: ActCommitted | None = None
-    deadline_s: float | None = Field(default=None, gt=0, description="refuse rather than answer later")
+_NUMBERS = {"type": "array", "items": {"type": "number"}, "maxItems": 256}
 
 
 class ActVerdict(BaseModel):
@@ -118,14 +87,32 @@ _ACT_PROBLEMS = _PROBLEMS | {
 }
 
 
-def router(gateway: Gateway, auth: Authenticator, decoder: Decoder) -> APIRouter:
+def body_schemas() -> dict[str, Any]:
+    """What a body of /v1/act is, by name, for the OpenAPI document: it is read by hand to bound its size."""
+    _, found = msgspec.json.schema_components(
+        [Asked], schema_hook=lambda _: _NUMBERS, ref_template="#/components/schemas/{name}"
+    )
+    found["Observed"]["properties"]["images"] = {
+        "type": "object",
+        "description": "base64 of PNG or JPEG, by camera name",
+        "maxProperties": 8,
+        "additionalProperties": {"type": "string", "format": "byte"},
+    }
+    order = "native values, in the order of the card's states"
+    found["Observed"]["properties"]["state"] = {**_NUMBERS, "description": order}
+    found["Committed"]["properties"]["values"] = {"type": "array", "maxItems": 256, "items": _NUMBERS}
+    return found
+
+
+def router(gateway: Gateway, auth: Authenticator) -> APIRouter:
     """All HTTP routes but the console's."""
     api = APIRouter()
 
     async def entered(request: Request) -> Key:
-        return await auth.key_of(request.headers)
+        request.state.key = await auth.key_of(request)
+        return request.state.key
 
-    body_schema = {"application/json": {"schema": {"$ref": "#/components/schemas/ActBody"}}}
+    body_schema = {"application/json": {"schema": {"$ref": "#/components/schemas/Asked"}}}
 
     @api.post(
         "/v1/act",
@@ -139,16 +126,27 @@ def router(gateway: Gateway, auth: Authenticator, decoder: Decoder) -> APIRouter
         if kind not in ("application/json", MSGPACK):
             raise Refusal("bad_type", f"content type {kind[:40]!r}; choices: application/json, {MSGPACK}")
         data = await _body(request, gateway)
+        asked = message_of(data, Packed) if kind == MSGPACK else asked_in_json(data)
+        answer = await gateway.ask(
+            partial(question_of, asked, gateway.served, gateway.limits),
+            card=card_of(asked.card, gateway.served.cards).name,
+            slow=is_slow(asked.observation.images),
+            asker=Asker(key=key, name=key.id, address=address_of(request)),
+            route=ROUTE,
+            deadline_s=asked.deadline_s,
+        )
+        timing = {"waited_ms": 1e3 * answer.waited_s, "infer_ms": 1e3 * answer.infer_s, "batch": answer.batch}
         if kind == MSGPACK:
-            message = message_of(data)
-            question = await decoder.question(message, gateway)
-        else:
-            message, question = await decoder.run(partial(_asked_in_json, data, gateway))
-        deadline_s = deadline_of(message.get("deadline_s"))
-        answer = await gateway.ask(question, key=key, route=ROUTE, deadline_s=deadline_s)
-        if kind == MSGPACK:
-            return Response(pack(chunk_message(0, answer.chunk, _timing(answer))), media_type=MSGPACK)
-        return Response(_answer_of(answer).model_dump_json(), media_type="application/json")
+            return Response(pack(chunk_message(0, answer.chunk, timing)), media_type=MSGPACK)
+        chunk = answer.chunk
+        told = ActAnswer(
+            card=chunk.card,
+            values=chunk.values.tolist(),
+            times_s=chunk.times_s.tolist(),
+            verdict=None if chunk.verdict is None else ActVerdict(**verdict_to_wire(chunk.verdict)),
+            timing=ActTiming(**timing),  # type: ignore[arg-type]
+        )
+        return Response(told.model_dump_json(), media_type="application/json")
 
     @api.get("/v1/robots", responses=_PROBLEMS, summary="The bodies served: what to send, what comes back")
     async def robots(key: Key = Depends(entered)) -> dict[str, Any]:
@@ -203,57 +201,3 @@ async def _body(request: Request, gateway: Gateway) -> bytes:
     except TimeoutError:
         raise Refusal("too_slow", f"the body did not arrive within {limits.handshake_s:g} s") from None
     return b"".join(parts)
-
-
-def _asked_in_json(data: bytes, gateway: Gateway) -> tuple[dict[str, Any], Question]:
-    message = _message_of_json(data)
-    return message, question_of(message, gateway.served.cards, gateway.limits)
-
-
-def _message_of_json(data: bytes) -> dict[str, Any]:
-    try:
-        body = ActBody.model_validate_json(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part)[:40] for part in first["loc"][:6])
-        raise Refusal("bad_request", f"{where or 'body'}: {first['msg'][:200]}") from None
-    seen = body.observation
-    message: dict[str, Any] = {
-        "card": body.card,
-        "noise_seed": body.noise_seed,
-        "deadline_s": body.deadline_s,
-        "observation": {
-            "images": seen.images,
-            "state": seen.state,
-            "instruction": seen.instruction,
-            "time_s": seen.time_s,
-        },
-    }
-    if body.committed is not None:
-        message["committed"] = {"values": _matrix(body.committed.values), "times_s": body.committed.times_s}
-    return message
-
-
-def _matrix(rows: list[list[float]]) -> np.ndarray:
-    if len({len(row) for row in rows}) > 1:
-        raise Refusal("bad_request", "committed values must be rows of the same length")
-    return np.array(rows, np.float64).reshape(len(rows), len(rows[0]) if rows else 0)
-
-
-def _timing(answer: Answer) -> dict[str, float]:
-    return {
-        "waited_ms": 1e3 * answer.waited_s,
-        "infer_ms": 1e3 * answer.infer_s,
-        "batch": answer.batch,
-    }
-
-
-def _answer_of(answer: Answer) -> ActAnswer:
-    chunk = answer.chunk
-    return ActAnswer(
-        card=chunk.card,
-        values=chunk.values.tolist(),
-        times_s=chunk.times_s.tolist(),
-        verdict=None if chunk.verdict is None else ActVerdict(**verdict_to_wire(chunk.verdict)),
-        timing=ActTiming(**_timing(answer)),  # type: ignore[arg-type]
-    )

@@ -2,7 +2,8 @@
 
 A lone client is answered at once. While a batch is being answered the next questions wait, so batches form
 by themselves; a short window collects the clients that were asking together a moment ago. What cannot be
-answered in time is refused when it arrives, not after it has waited.
+answered in time is refused when it arrives, not after it has waited. Askers take turns, and no batch is made
+longer than `longest_batch_s`: whatever one asker sends, another waits for one such batch and its own.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import asyncio
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -19,6 +19,7 @@ from typing import Protocol
 from kinema.card.card import EmbodimentCard
 from kinema.schema import ActionChunk, KinemaError, Question
 from kinema.serve.refusal import Refusal
+from kinema.serve.turns import Turns
 
 log = logging.getLogger("kinema.serve")
 
@@ -31,12 +32,17 @@ class Answerer(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """What is served: a policy under a name and the bodies it knows."""
+    """What is served: a policy under a name and the bodies it knows.
+
+    check_instruction: told a card's name and an instruction; raises KinemaError for one that the policy
+                       cannot read, such as one of too many tokens
+    """
 
     name: str
     cards: Mapping[str, EmbodimentCard]
     policy: Answerer
     provenance: Mapping[str, object] = field(default_factory=dict)
+    check_instruction: Callable[[str, str], None] = lambda card, instruction: None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,17 +51,21 @@ class Queueing:
 
     window_s:      how long a batch waits for clients that asked together with it the last time
     largest_batch: questions answered together
-    largest_queue: questions that may wait; one more is refused
+    longest_batch_s: how long a batch of several may take, by what questions have cost so far
+    largest_queue: questions that may wait; one more takes the place of the newest of whom most wait, or is
+                   refused where that is its own asker
     deadline_s:    how long an answer may take from arrival, unless a question asks for less
     """
 
     window_s: float = 0.002
     largest_batch: int = 16
+    longest_batch_s: float = 0.25
     largest_queue: int = 64
     deadline_s: float = 5.0
 
     def __post_init__(self) -> None:
-        if min(self.largest_batch, self.largest_queue) < 1 or self.deadline_s <= 0 or self.window_s < 0:
+        times_s = (self.deadline_s, self.longest_batch_s)
+        if min(self.largest_batch, self.largest_queue) < 1 or min(times_s) <= 0 or self.window_s < 0:
             raise KinemaError(f"queueing needs sizes of at least 1 and times above 0; got {self}")
 
 
@@ -63,6 +73,7 @@ class Queueing:
 class Answer:
     """A chunk and how long it took: waiting, being answered (the whole batch), and with how many others."""
 
+    question: Question
     chunk: ActionChunk
     waited_s: float
     infer_s: float
@@ -72,7 +83,7 @@ class Answer:
 @dataclass(eq=False)
 class _Job:
     question: Question
-    asker: str
+    key_id: str
     arrived_s: float
     due_s: float
     loop: asyncio.AbstractEventLoop
@@ -86,7 +97,7 @@ Meter = Callable[[str, Answer], None]
 class Service:
     """Owns the inference thread. `ask` is for the event loop; everything else runs on the thread.
 
-    meter: told (asker, answer) before the answer is handed out, on the inference thread; when it raises, the
+    meter: told (key id, answer) before the answer is handed out, on the inference thread; when it raises, the
            asker is refused: what was not written down is not delivered.
     """
 
@@ -100,9 +111,10 @@ class Service:
     ) -> None:
         self.served, self.queueing = served, queueing or Queueing()
         self._meter, self._clock = meter, clock
-        self._waiting: deque[_Job] = deque()
+        self._waiting: Turns[_Job] = Turns()
         self._changed = threading.Condition()
         self._answering = 0
+        self._began_s: float | None = None  # of the batch under way
         self._last_batch = 0
         self._per_question_s = 0.0  # running mean of what one more question in a batch costs
         self._stopping = False
@@ -115,8 +127,7 @@ class Service:
         """Refuse what waits, finish what is being answered."""
         with self._changed:
             self._stopping = True
-            left = list(self._waiting)
-            self._waiting.clear()
+            left = self._waiting.clear()
             self._changed.notify_all()
         _hand_out([(job, Refusal("stopping", "the server is stopping")) for job in left])
         if self._thread.ident is not None:
@@ -135,15 +146,30 @@ class Service:
         """Questions in the batch under way."""
         return self._answering
 
-    async def ask(self, question: Question, *, asker: str = "", deadline_s: float | None = None) -> Answer:
-        """The answer. Raises Refusal: overloaded, late, bad_request, policy_failed, metering_failed."""
+    @property
+    def busy_s(self) -> float:
+        """For how long the batch under way has been answered; 0 where there is none."""
+        began_s = self._began_s
+        return 0.0 if began_s is None else self._clock() - began_s
+
+    async def ask(
+        self, question: Question, *, asker: str = "", key_id: str | None = None,
+        deadline_s: float | None = None,
+    ) -> Answer:  # fmt: skip
+        """The answer. Raises Refusal: overloaded, late, bad_request, policy_failed, metering_failed.
+
+        asker: who takes turns with the others; key_id: who is charged, the asker if None
+        """
         loop, now = asyncio.get_running_loop(), self._clock()
         allowed_s = min(deadline_s or self.queueing.deadline_s, self.queueing.deadline_s)
-        job = _Job(question, asker, now, now + allowed_s, loop, loop.create_future())
+        whose = asker if key_id is None else key_id
+        job = _Job(question, whose, now, now + allowed_s, loop, loop.create_future())
         with self._changed:
-            self._admit(allowed_s)
-            self._waiting.append(job)
+            displaced = self._admit(asker, allowed_s)
+            self._waiting.add(asker, job)
             self._changed.notify()
+        if displaced is not None:
+            _hand_out([(displaced, self._overloaded())])
         try:
             # The thread drops late questions before it answers them; this is for the one it is answering.
             return await asyncio.wait_for(job.answered, allowed_s)
@@ -152,23 +178,29 @@ class Service:
         finally:
             job.given_up = True
 
-    def _admit(self, allowed_s: float) -> None:
+    def _admit(self, asker: str, allowed_s: float) -> _Job | None:
+        """Raises Refusal where there is no room, or no hope; else perhaps a question that made room."""
         if self._stopping:
             raise Refusal("stopping", "the server is stopping", retry_after_s=5.0)
-        waiting = len(self._waiting)
         # An idle service takes any question: else one slow answer would shut it for good.
-        too_slow = waiting + self._answering > 0 and self._wait_s() > allowed_s
-        if waiting >= self.queueing.largest_queue or too_slow:
-            raise Refusal("overloaded", f"{waiting} questions are waiting", retry_after_s=self.retry_s)
+        before = self._waiting.before(asker) + self._answering
+        if before > 0 and (before + 1) * self._per_question_s > allowed_s:
+            raise self._overloaded()
+        if len(self._waiting) < self.queueing.largest_queue:
+            return None
+        displaced = self._waiting.displace(asker)
+        if displaced is None:
+            raise self._overloaded()
+        return displaced
+
+    def _overloaded(self) -> Refusal:
+        waiting = len(self._waiting)
+        return Refusal("overloaded", f"{waiting} questions are waiting", retry_after_s=self.retry_s)
 
     @property
     def retry_s(self) -> float:
         """When asking again makes sense: once what waits now is answered, as far as that is known."""
-        return self._wait_s() or 1.0
-
-    def _wait_s(self) -> float:
-        """How long a question that arrives now would take."""
-        return (len(self._waiting) + self._answering + 1) * self._per_question_s
+        return (len(self._waiting) + self._answering + 1) * self._per_question_s or 1.0
 
     # On the inference thread.
 
@@ -198,29 +230,32 @@ class Service:
         return batch
 
     def _taken(self) -> tuple[list[_Job], list[_Job]]:
-        """As many as can be answered together in time, and those before them that are too late already."""
+        """As many as can be answered together in time, by turns, and those that are too late already."""
         batch: list[_Job] = []
         too_late: list[_Job] = []
         now = self._clock()
+        due_s = now + self.queueing.longest_batch_s
         while self._waiting and len(batch) < self.queueing.largest_batch:
-            job = self._waiting[0]
-            in_time = now + (len(batch) + 1) * self._per_question_s < job.due_s
-            if batch and not in_time:
-                break
-            self._waiting.popleft()
+            job, done_s = self._waiting.peek(), now + (len(batch) + 1) * self._per_question_s
+            in_time = done_s < job.due_s
+            if batch and not (in_time and done_s < due_s):
+                break  # it would come too late, or bring those before it too late
+            self._waiting.take()
             last = not self._waiting  # it is tried whatever the estimate says, which is corrected by that
             if job.given_up:
                 continue
             if in_time or (last and now < job.due_s):
                 batch.append(job)
+                due_s = min(due_s, job.due_s)
             else:
                 too_late.append(job)
         return batch, too_late
 
     def _answer(self, batch: list[_Job]) -> None:
-        began = self._clock()
+        began = self._began_s = self._clock()
         chunks = self._chunks([job.question for job in batch])
         took_s = self._clock() - began
+        self._began_s = None
         each_s = took_s / len(batch)
         self._per_question_s = 0.8 * self._per_question_s + 0.2 * each_s if self._per_question_s else each_s
         results: list[tuple[_Job, Answer | Refusal]] = []
@@ -229,8 +264,10 @@ class Service:
                 results.append((job, chunk))
             elif not job.given_up and self._clock() < job.due_s:  # else it is told that it is late
                 waited_s = began - job.arrived_s
-                answer = Answer(chunk=chunk, waited_s=waited_s, infer_s=took_s, batch=len(batch))
-                results.append((job, self._metered(job.asker, answer)))
+                answer = Answer(
+                    question=job.question, chunk=chunk, waited_s=waited_s, infer_s=took_s, batch=len(batch)
+                )
+                results.append((job, self._metered(job.key_id, answer)))
         _hand_out(results)
 
     def _chunks(self, questions: list[Question]) -> list[ActionChunk | Refusal]:
@@ -248,13 +285,13 @@ class Service:
                 ]
         return [self._chunks([question])[0] for question in questions]
 
-    def _metered(self, asker: str, answer: Answer) -> Answer | Refusal:
+    def _metered(self, key_id: str, answer: Answer) -> Answer | Refusal:
         try:
             if self._meter is not None:
-                self._meter(asker, answer)
+                self._meter(key_id, answer)
             return answer
         except Exception:  # the request border: without a record there is no answer, but the server lives
-            log.exception("an answer for %s could not be written down", asker)
+            log.exception("an answer for %s could not be written down", key_id)
             return Refusal("metering_failed", "the answer could not be accounted for", retry_after_s=1.0)
 
 

@@ -16,7 +16,7 @@ from typing import Literal
 from starlette.concurrency import run_in_threadpool
 
 from kinema.serve.connection import ConnectionLimiter
-from kinema.serve.console import ConsoleData, Health, KeyRow
+from kinema.serve.console import ConsoleData, Health, KeyRow, RobotRow
 from kinema.serve.describe import VERSION
 from kinema.serve.gateway import Gateway
 from kinema.serve.keys import Keys
@@ -47,6 +47,8 @@ class Snapshot:
             allowed=activity.allowed,
             stopped=activity.stopped,
             usage=self._usage,
+            robots=self._robots(),
+            refusals=activity.refusals(),
         )
 
     def _health(self) -> Health:
@@ -69,9 +71,26 @@ class Snapshot:
             models=(gateway.served.name,),
             waiting=service.waiting,
             running=service.answering,
-            connections=self._connections.open,
+            connections=len(self._connections.open),
             backlog=usage.backlog if usage is not None else 0,
             memory_mb=memory_mb(),
+        )
+
+    def _robots(self) -> tuple[RobotRow, ...]:
+        now = self._gateway.clock()
+        return tuple(
+            RobotRow(
+                key_id=each.key.id,
+                key_name=each.key.name,
+                address=each.address,
+                route=each.route,
+                body=each.robot.card,
+                mode=each.robot.mode,
+                last=each.robot.last,
+                last_age_s=now - each.robot.spoke_s,
+                age_s=each.age_s,
+            )
+            for each in sorted(self._connections.open, key=lambda each: each.began_s)
         )
 
     async def _read_usage(self) -> None:
