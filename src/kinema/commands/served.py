@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from kinema.card.load import card_names, load_card
-from kinema.card.prompt import prompt
 from kinema.commands import policies
 from kinema.data.picture import resize
 from kinema.schema import ActionChunk, Policy, Question
@@ -37,6 +36,7 @@ def served(artifact: str, *, gate: bool = False, threads: int = 1, device: str =
         cards = getattr(policy, "cards", None) or {name: load_card(name) for name in card_names()}
         return Served(name=artifact, cards=cards, policy=answering)
 
+    from kinema.data.sample import prompt_tokens
     from kinema.model.act import LocalPolicy
 
     folder = Path(str(factory.arguments["folder"]))
@@ -44,7 +44,8 @@ def served(artifact: str, *, gate: bool = False, threads: int = 1, device: str =
 
     @lru_cache(maxsize=4096)
     def check_instruction(card: str, instruction: str) -> None:
-        local.artifact.tokenizer.encode(prompt(local.artifact.codec(card).card, instruction))
+        made = local.artifact
+        prompt_tokens(made.tokenizer, made.codec(card).card, instruction, made.policy.config.decoder.horizon)
 
     return Served(
         name=folder.name,
