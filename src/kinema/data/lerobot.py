@@ -35,7 +35,7 @@ from kinema.data.metadata import (
 )
 from kinema.data.scan import Scan, gathered, scan
 from kinema.data.verify import first_fault
-from kinema.data.verify_clips import READ_WITHIN
+from kinema.data.verify_clips import OFF_GRID, READ_WITHIN, in_order, laid_end_to_end, placed
 from kinema.data.video import Decoders
 from kinema.schema import KinemaError
 
@@ -69,6 +69,8 @@ class Dataset:
         self.frame_index = self._columns["frame_index"][:, 0]  # int64 (N,)
         self.task_index = self._columns["task_index"][:, 0]  # int64 (N,)
         self._decoders = Decoders()
+        self._settled: set[str] = set()  # video files whose clips are not where they should be
+        self._starts_s: dict[tuple[str, int], float] = {}  # where they are instead, by file and episode
         self._embedded = Embedded(found.root)
 
     @classmethod
@@ -201,8 +203,8 @@ class Dataset:
         if self._found.info["features"][key]["dtype"] == "image":
             return self._embedded_frames(key, indices)
         pictures: np.ndarray | None = None
-        for path, chosen, times_s in self._by_video(key, indices):
-            found = self._decoders[self.root / path].at(times_s, tolerance_s=READ_WITHIN / self.fps)
+        for path, chosen in self._by_video(key, indices):
+            found = self._decoded(path, key, indices[chosen])
             if pictures is None:
                 pictures = np.empty((len(indices), *found.shape[1:]), np.uint8)
             if found.shape[1:] != pictures.shape[1:]:
@@ -213,19 +215,41 @@ class Dataset:
         assert pictures is not None
         return pictures
 
-    def _by_video(self, key: str, indices: np.ndarray) -> list[tuple[str, np.ndarray, np.ndarray]]:
-        """Per video file: positions in `indices` in the order of time, and their times in the file."""
-        paths, times_s = [], np.empty(len(indices))
-        for position, i in enumerate(indices):
-            clip = self._records[int(self.episode_index[i])].clips[key]
-            paths.append(clip.path)
-            times_s[position] = clip.start_s + self.frame_index[i] / self.fps
+    def _by_video(self, key: str, indices: np.ndarray) -> list[tuple[str, np.ndarray]]:
+        """Per video file: positions in `indices`, in the order of time."""
+        paths = [self._records[int(self.episode_index[i])].clips[key].path for i in indices]
         groups = []
         for path in dict.fromkeys(paths):
             chosen = np.array([position for position, p in enumerate(paths) if p == path])
-            chosen = chosen[np.argsort(times_s[chosen], kind="stable")]
-            groups.append((path, chosen, times_s[chosen]))
+            order = np.argsort(self._times_s(key, indices[chosen]), kind="stable")
+            groups.append((path, chosen[order]))
         return groups
+
+    def _times_s(self, key: str, indices: np.ndarray) -> np.ndarray:
+        """Where these frames are in their video files."""
+        clips = [self._records[int(self.episode_index[i])].clips[key] for i in indices]
+        starts_s = [
+            self._starts_s.get((c.path, int(self.episode_index[i])), c.start_s)
+            for c, i in zip(clips, indices)
+        ]
+        return np.array(starts_s) + self.frame_index[indices] / self.fps
+
+    def _decoded(self, path: str, key: str, indices: np.ndarray) -> np.ndarray:
+        """The pictures of frames of one file, in the order of time.
+
+        When one is not where its row says, the clips of the file are laid end to end where that fits the
+        file exactly: offsets that are sums of many rounded ones drift. Otherwise the nearest picture serves.
+        """
+        decoder = self._decoders[self.root / path]
+        if path not in self._settled:
+            try:
+                return decoder.at(self._times_s(key, indices), tolerance_s=OFF_GRID / self.fps)
+            except KinemaError:
+                self._settled.add(path)
+                clips = placed(self._found).get(path, [])
+                for p, clip in zip(in_order(clips), laid_end_to_end(self._found, path, clips) or ()):
+                    self._starts_s[path, p.record.index] = clip.start_s
+        return decoder.at(self._times_s(key, indices), tolerance_s=READ_WITHIN / self.fps)
 
     def _embedded_frames(self, key: str, indices: np.ndarray) -> np.ndarray:
         """Pictures stored in the parquet files (dtype "image") rather than in videos."""

@@ -15,7 +15,7 @@ from kinema.data.columns import read_table, write_table
 from kinema.data.info import read_json
 from kinema.data.journal import HIDDEN, Transaction, WriterLock, disk_errors
 from kinema.data.lerobot import Dataset
-from kinema.data.metadata import STATS, camera_keys, number_keys
+from kinema.data.metadata import STATS, camera_keys
 from kinema.data.statistics import Accumulator, ImageAccumulator, Statistics
 from kinema.schema import KinemaError
 
@@ -35,7 +35,7 @@ def measure(dataset: Dataset) -> dict[str, Statistics]:
     running = _accumulators(dataset)
     for _ in _episodes(dataset, running):
         pass
-    return _results(dataset, running)
+    return _results(running, dataset.num_frames)
 
 
 def write_statistics(root: Path) -> dict[str, Statistics]:
@@ -68,7 +68,7 @@ def stage_statistics(dataset: Dataset, change: Transaction) -> dict[str, Statist
     """Measure a data set and add its statistics to a change. Returns them."""
     running = _accumulators(dataset)
     per_episode = list(_episodes(dataset, running))
-    statistics = _results(dataset, running)
+    statistics = _results(running, dataset.num_frames)
     stated: dict[str, Any] = {}
     if (dataset.root / STATS).is_file():
         try:
@@ -88,46 +88,46 @@ def stage_statistics(dataset: Dataset, change: Transaction) -> dict[str, Statist
 
 
 def _accumulators(dataset: Dataset) -> Accumulators:
-    features = dataset.metadata.features
     found: Accumulators = {}
-    for key in camera_keys(features):
+    for key in camera_keys(dataset.metadata.features):
         if not dataset.is_depth(key):
             found[key] = ImageAccumulator()
     for name in dataset.own_columns():
-        found[name] = Accumulator(dataset.column(name).shape[1])
+        found[name] = Accumulator(_channels(dataset, name))
     return found
+
+
+def _channels(dataset: Dataset, name: str) -> int:
+    """A feature of several axes is measured along its last one, as lerobot does."""
+    shape = dataset.metadata.features[name]["shape"]
+    return int(shape[-1]) if shape else 1
 
 
 def _episodes(dataset: Dataset, running: Accumulators) -> Iterator[dict[str, Statistics]]:
     """Statistics of one episode after the other; `running` takes them all in."""
     if not dataset.num_frames:
         raise KinemaError(f"{dataset.root} holds no frame; there is nothing to measure")
-    columns = {name: dataset.column(name) for name, a in running.items() if isinstance(a, Accumulator)}
+    columns = {name: dataset.column(name) for name in dataset.own_columns()}
     for first, end in tqdm(dataset.episode_bounds, desc="statistics", unit="episode", leave=False):
-        own = {
-            name: Accumulator(columns[name].shape[1]) if name in columns else ImageAccumulator()
-            for name in running
-        }
+        own = _accumulators(dataset)
         for name in own:
             if name in columns:
-                values = columns[name][first:end]
+                values = columns[name][first:end].reshape(-1, _channels(dataset, name))
             else:
                 values = dataset.frames(name, first + spread(int(end - first)))
+                if values.dtype != np.uint8:
+                    raise KinemaError(
+                        f"{dataset.root}: camera {name} holds distances, info.json says colours"
+                    )
             own[name].add(values)
             running[name].add(values)
-        yield _results(dataset, own)
+        yield _results(own, int(end - first))
 
 
-def _results(dataset: Dataset, accumulators: Accumulators) -> dict[str, Statistics]:
-    """What was measured; features of several axes get their axes back."""
-    results = {}
-    for name, accumulator in accumulators.items():
-        result = accumulator.result()
-        shape = dataset.metadata.features[name]["shape"]
-        if name in number_keys(dataset.metadata.features) and len(shape) > 1:
-            result = {
-                key: value if key == "count" else np.reshape(value, shape).tolist()
-                for key, value in result.items()
-            }
-        results[name] = result
-    return results
+def _results(accumulators: Accumulators, frames: int) -> dict[str, Statistics]:
+    """What was measured in so many frames, as lerobot counts them."""
+    counted = {name: [frames] for name, a in accumulators.items() if isinstance(a, Accumulator)}
+    return {
+        name: accumulator.result() | ({"count": counted[name]} if name in counted else {})
+        for name, accumulator in accumulators.items()
+    }

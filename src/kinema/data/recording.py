@@ -13,7 +13,7 @@ from kinema.data import schema_v30 as v30
 from kinema.data.fits import compare
 from kinema.data.metadata import ACTION, EXECUTED, IMAGE_PREFIX, POINTS, STATE, SUCCESS, Metadata
 from kinema.data.set_map import AS_IT_IS
-from kinema.schema import KinemaError
+from kinema.schema import KinemaError, check_instruction
 
 Features = dict[str, dict[str, Any]]
 ImageSize = int | tuple[int, int] | Mapping[str, int | tuple[int, int]]
@@ -39,8 +39,7 @@ class Recording:
         self, images: Mapping[str, np.ndarray], vectors: Mapping[str, np.ndarray], task: str
     ) -> dict[str, np.ndarray]:
         """The vector columns as float32 (T, n) (success as bool), after checking that everything fits."""
-        if not task.strip():
-            raise KinemaError("an episode needs an instruction; task is empty")
+        check_instruction(task)  # training refuses the same, and then it would be too late
         length = len(vectors[STATE])
         if not length:
             raise KinemaError("an episode needs at least one frame")

@@ -34,7 +34,7 @@ from kinema.data.metadata import INFO, Clip, EpisodeRecord
 from kinema.data.repaired import Kept, NewState
 from kinema.data.scan import Scan, scan
 from kinema.data.verify import faults_of
-from kinema.data.verify_clips import READ_WITHIN, laid_end_to_end, pictures_of, placed
+from kinema.data.verify_clips import OFF_GRID, READ_WITHIN, in_order, laid_end_to_end, pictures_of, placed
 from kinema.data.verify_rows import mended_rows
 from kinema.schema import KinemaError
 
@@ -163,14 +163,13 @@ def _mended_clips(found: Scan) -> dict[tuple[str, int], Clip]:
         if stream is None or path in found.errors:
             continue
         laid = laid_end_to_end(found, path, clips)
-        in_order = sorted(clips, key=lambda p: p.record.index)
-        for number, p in enumerate(in_order):
+        for number, p in enumerate(in_order(clips)):
             key = found.camera_of[path]
             start_s = p.clip.start_s
             nearest, off_s = pictures_of(stream, p.clip, min(p.length, len(stream.times_s)), found.fps)
             if laid is not None:
                 start_s = laid[number].start_s
-            elif len(nearest) and 0.1 / found.fps < off_s.max() < READ_WITHIN / found.fps:
+            elif len(nearest) and OFF_GRID / found.fps < off_s.max() < READ_WITHIN / found.fps:
                 start_s = float(stream.times_s[nearest[0]])
             mended[key, p.record.index] = replace(
                 p.clip, start_s=start_s, end_s=start_s + p.length / found.fps
@@ -223,7 +222,7 @@ def _next_clip(found: Scan, key: str, before: Clip | None, length: int) -> Clip 
 
 def _has_pictures(found: Scan, clip: Clip, length: int) -> bool:
     nearest, off_s = pictures_of(found.videos[clip.path], clip, length, found.fps)
-    return len(nearest) == length and bool((off_s < 0.1 / found.fps).all())
+    return len(nearest) == length and bool((off_s < OFF_GRID / found.fps).all())
 
 
 def _set_aside(found: Scan, kept: list[Kept]) -> list[Action]:

@@ -282,9 +282,10 @@ def with_statistics(table: pa.Table, statistics: Sequence[Mapping[str, Statistic
 
 
 def _as_it_was(old: pa.DataType, new: pa.DataType) -> pa.DataType:
-    """The old type where it can hold what the new one does (whole numbers may be lists of int64)."""
+    """The old type where it can hold what the new one does (the least of a flag is true or false)."""
     depths = [str(kind).count("list") for kind in (old, new)]
-    fits = pa.types.is_integer(leaf_type(old)) or pa.types.is_floating(leaf_type(old))
+    leaf = leaf_type(old)
+    fits = pa.types.is_integer(leaf) or pa.types.is_floating(leaf) or pa.types.is_boolean(leaf)
     return old if depths[0] == depths[1] and fits else new
 
 

@@ -17,9 +17,9 @@ from kinema.data.metadata import Clip, EpisodeRecord, is_depth, picture_shape
 from kinema.data.scan import Scan
 from kinema.data.video import Stream, is_deep
 
-# Of a frame's duration: how far a picture's time may be from its row's before it is refused when reading.
-READ_WITHIN = 0.3
-_OFF_GRID = 0.1
+# Of a frame's duration: how far a picture's time may be from its row's before it is a fault, and before it
+# is refused when reading.
+OFF_GRID, READ_WITHIN = 0.1, 0.3
 _REFUSED_BY_LEROBOT_S = 1e-4
 
 
@@ -43,6 +43,11 @@ def placed(found: Scan) -> dict[str, list[Placed]]:
     return {path: sorted(clips, key=lambda p: p.clip.start_s) for path, clips in by_path.items()}
 
 
+def in_order(clips: list[Placed]) -> list[Placed]:
+    """The clips of a file in the order of their episodes."""
+    return sorted(clips, key=lambda p: p.record.index)
+
+
 def laid_end_to_end(found: Scan, path: str, clips: list[Placed]) -> list[Clip] | None:
     """The clips of a file one behind the other in the order of their episodes, when that fills it exactly."""
     stream = found.videos.get(path)
@@ -51,7 +56,7 @@ def laid_end_to_end(found: Scan, path: str, clips: list[Placed]) -> list[Clip] |
     if sum(p.length for p in clips) != len(stream.times_s):
         return None
     laid, at = [], 0
-    for p in sorted(clips, key=lambda p: p.record.index):
+    for p in in_order(clips):
         start_s = float(stream.times_s[at])
         laid.append(replace(p.clip, start_s=start_s, end_s=start_s + p.length / found.fps))
         at += p.length
@@ -106,10 +111,12 @@ def picture_faults(found: Scan) -> Iterator[Fault]:
     for path, stream in found.videos.items():
         yield from stream_faults(found, path)
         if path in laid and path not in found.errors:
-            yield from _file_faults(found, path, stream, laid[path])
+            told = any(True for _ in _layout_faults(found, path, laid[path]))
+            yield from _file_faults(found, path, stream, laid[path], told)
 
 
-def _file_faults(found: Scan, path: str, stream: Stream, clips: list[Placed]) -> Iterator[Fault]:
+def _file_faults(found: Scan, path: str, stream: Stream, clips: list[Placed], told: bool) -> Iterator[Fault]:
+    """`told`: that the clips overlap or are of the wrong length is said already."""
     used = np.zeros(len(stream.times_s), bool)
     mendable = laid_end_to_end(found, path, clips) is not None
     complete = True
@@ -121,25 +128,26 @@ def _file_faults(found: Scan, path: str, stream: Stream, clips: list[Placed]) ->
         if within < p.length or not len(used):
             complete = False
             detail = f"{within} of {p.length} frames from {p.clip.start_s:g} s on"
-            yield _fault(Kind.SHORT_VIDEO, path, p.record, detail, False)
-        elif off_s > _OFF_GRID / found.fps:
+            yield _fault(Kind.SHORT_VIDEO, path, p.record, detail, mendable)
+        elif off_s > OFF_GRID / found.fps:
             share = off_s * found.fps
             detail = f"its offset is {share:.2g} frames off the pictures' times"
             yield _fault(Kind.CLIP, path, p.record, detail, mendable or share < READ_WITHIN)
         elif twice:
             complete = False
-            detail = "a picture of it is shown twice, or is another episode's"
-            yield _fault(Kind.CLIP, path, p.record, detail, mendable)
+            if not told:
+                detail = "a picture of it is shown twice, or is another episode's"
+                yield _fault(Kind.CLIP, path, p.record, detail, mendable)
         elif off_s > _REFUSED_BY_LEROBOT_S:
-            told = f"its pictures are {1000 * off_s:.2g} ms off their rows; lerobot refuses that"
-            yield remark(f"{path}, episode {p.record.index}", told)
+            detail = f"its pictures are {1000 * off_s:.2g} ms off their rows; lerobot refuses that"
+            yield remark(f"{path}, episode {p.record.index}", detail)
         used[nearest] = True
     if not _same_rate(stream, found.fps):
-        told = f"{stream.fps:g} frames/s, info.json says {found.fps:g}"
+        detail = f"{stream.fps:g} frames/s, info.json says {found.fps:g}"
         if complete and stream.fps > found.fps:
-            yield remark(path, f"{told}; every row has its picture")
+            yield remark(path, f"{detail}; every row has its picture")
         else:
-            yield Fault(kind=Kind.FPS, where=path, detail=told, repairable=False)
+            yield Fault(kind=Kind.FPS, where=path, detail=detail, repairable=False)
         return
     used |= set_aside.pictures(found.root, path, len(used))
     if not used.all():

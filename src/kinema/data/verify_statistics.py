@@ -22,7 +22,7 @@ from kinema.schema import KinemaError
 
 _EXACT = ("min", "max", "mean", "std")
 # lerobot's tools leave these as they were when episodes are deleted, split or converted.
-_OFTEN_STALE = ("episode_index", "index")
+_OFTEN_STALE = ("episode_index", "index", "task_index")
 _Stated = Mapping[str, Mapping[str, Any]]
 
 
