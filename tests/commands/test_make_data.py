@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,6 +70,38 @@ def test_a_stopped_recording_goes_on_to_the_same_data(tmp_path: Path, world: lis
     assert _recorded_seeds(tmp_path / "in_two" / "panda") == _recorded_seeds(tmp_path / "at_once" / "panda")
     assert len(set(world[before:])) == len(world[before:])
     assert make([TASK], tmp_path / "in_two", episodes=6, workers=1) == {"panda": 6}
+
+
+@pytest.mark.parametrize("lost", ["the last line", "half of it", "all but its end"])
+def test_an_episode_whose_line_was_lost_is_not_recorded_twice(tmp_path: Path, lost: str) -> None:
+    """Killed, or out of space, between the episode and its line."""
+    make([TASK], tmp_path / "at_once", episodes=6, workers=1)
+    make([TASK], tmp_path / "killed", episodes=3, workers=1)
+    made = tmp_path / "killed/made.jsonl"
+    *lines, last = made.read_text().splitlines(keepends=True)
+    made.write_text(
+        "".join(lines) + {"the last line": "", "half of it": last[: len(last) // 2]}.get(lost, last[:-1])
+    )
+    make([TASK], tmp_path / "killed", episodes=6, workers=1)
+    assert _recorded_seeds(tmp_path / "killed/panda") == _recorded_seeds(tmp_path / "at_once/panda")
+    assert made.read_text() == (tmp_path / "at_once/made.jsonl").read_text()
+
+
+def test_a_line_that_is_none_is_named(tmp_path: Path) -> None:
+    make([TASK], tmp_path, episodes=1, workers=1)
+    with (tmp_path / "made.jsonl").open("a") as file:
+        file.write("{\n{}\n")
+    with pytest.raises(KinemaError, match=r"made\.jsonl, line \d+: not a line of a recording"):
+        make([TASK], tmp_path, episodes=2, workers=1)
+
+
+def test_workers_never_see_ctrl_c() -> None:
+    """Whatever they are doing, importing included: the signal is blocked before they exist."""
+    script = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+    with make_data.without_ctrl_c():
+        child = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert child.stdout.strip() == "True"
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_bodies_go_to_folders_of_their_own(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 Episodes are played in worker processes and written in the order of their seeds, so the data set does not
 depend on how many workers there were. A stopped recording goes on where it was: every tried seed is a line
-of `made.jsonl`, written after its episode is on the disk. Captions in five layers are kept beside every
-episode (`data/captions.py`): from the true events at the tabletop, from the recorded numbers elsewhere.
+of `made.jsonl`, and the last episode's is in the data set too, written in the same change. Captions in five
+layers are kept beside every episode (`data/captions.py`): from the true events at the tabletop, from the
+recorded numbers elsewhere.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from multiprocessing import get_context
@@ -75,14 +77,17 @@ def make(tasks: list[Task], out: Path, *, episodes: int, workers: int) -> dict[s
     for task in tasks:
         by_card.setdefault(task.card, []).append(task)
     counts = {}
+    with without_ctrl_c():
+        started = get_context("spawn").Pool(workers)
     with (
-        get_context("spawn").Pool(workers, initializer=_leave_ctrl_c_to_the_parent) as pool,
+        started as pool,
         tqdm(total=episodes * len(tasks), initial=made.done(tasks, episodes), unit="episode") as bar,
     ):
         for card, group in by_card.items():
             writer = Writer(
                 out / card, card=_body(group[0]), image_size=group[0].image_size, resume=(out / card).exists()
             )
+            made.settle(writer.last_label)
             with writer, CaptionFile(out / card).writing() as captions:
                 for task in group:
                     _record(pool, task, writer, captions, made, episodes, bar)
@@ -106,24 +111,51 @@ def _record(
         seeds = range(task.first_seed + tried, task.first_seed + tried + episodes - given)
         bar.set_postfix_str(f"{task.card} {task.name}")
         for seed, recorded in zip(seeds, pool.imap(_play, [(task, seed) for seed in seeds])):
+            line = _line(task, seed, recorded.success)
             if recorded.success:
-                writer.add_episode(**recorded.arrays)
+                writer.add_episode(**recorded.arrays, label=line)
                 if recorded.captions:
                     captions.add(writer.num_episodes - 1, recorded.captions)
                 given += 1
                 bar.update()
             tried += 1
-            made.add(task, seed, recorded.success)
+            made.add(line)
         if not task.policy and tried >= _ENOUGH_TRIED and given < _FEWEST_SUCCESSES * tried:
             raise KinemaError(f"the expert of {task.card} solved {given} of {tried} episodes of {task.name}")
 
 
+def _line(task: Task, seed: int, success: bool) -> dict[str, Any]:
+    return {**asdict(task), "seed": seed, "success": success}
+
+
 class _Made:
-    """Which seeds were tried: one JSON line each."""
+    """Which seeds were tried: one JSON line each.
+
+    A last line that was cut (a full disk, a power cut) is dropped; its seed is tried again, or known from the
+    data set. Raises KinemaError for any other line that cannot be read.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        text = path.read_text(errors="replace") if path.exists() else ""
+        whole = text[: text.rfind("\n") + 1]
+        self._lines = [self._read(number, line) for number, line in enumerate(whole.splitlines(), 1)]
+        if whole != text:
+            path.write_text(whole)
+
+    def _read(self, number: int, line: str) -> Mapping[str, Any]:
+        try:
+            read = json.loads(line)
+        except ValueError:
+            read = None
+        if not isinstance(read, dict) or not {"card", "name", "noise", "image_size", "success"} <= set(read):
+            raise KinemaError(f"{self._path}, line {number}: not a line of a recording: {line[:80]!r}")
+        return read
+
+    def settle(self, last: Mapping[str, Any] | None) -> None:
+        """Take in the last episode of a data set, when the recorder was killed before it wrote its line."""
+        if last is not None and last not in self._lines:
+            self.add(last)
 
     def progress(self, task: Task) -> tuple[int, int]:
         """How many seeds of a task were tried and how many succeeded."""
@@ -137,15 +169,23 @@ class _Made:
     def done(self, tasks: list[Task], episodes: int) -> int:
         return sum(min(episodes, self.progress(task)[1]) for task in tasks)
 
-    def add(self, task: Task, seed: int, success: bool) -> None:
-        line = {**asdict(task), "seed": seed, "success": success}
+    def add(self, line: Mapping[str, Any]) -> None:
         self._lines.append(line)
         with self._path.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
 
-def _leave_ctrl_c_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def without_ctrl_c() -> Iterator[None]:
+    """Processes that are started in here never see Ctrl-C, not even while they import; it waits for the end.
+
+    A signal mask is inherited, so there is no moment in which a child could be interrupted.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _play(job: tuple[Task, int]) -> Recorded:

@@ -19,7 +19,7 @@ from kinema.data import schema_v30 as v30
 from kinema.data.columns import write_table
 from kinema.data.consolidate import consolidate
 from kinema.data.info import read_json
-from kinema.data.journal import Transaction, WriterLock, disk_errors, recover
+from kinema.data.journal import HIDDEN, Transaction, WriterLock, disk_errors, recover
 from kinema.data.lerobot import Dataset
 from kinema.data.measure import IMAGE_COUNTS, spread
 from kinema.data.metadata import (
@@ -36,6 +36,8 @@ from kinema.data.recording import Features, ImageSize, Recording, check_fits, ve
 from kinema.data.statistics import Accumulator, ImageAccumulator, Statistics
 from kinema.data.video import FAITHFUL, Encoding, encode, probe
 from kinema.schema import KinemaError
+
+_LAST_LABEL = f"{HIDDEN}/last_label.json"
 
 
 class Writer:
@@ -79,6 +81,15 @@ class Writer:
         """Episodes that are on the disk."""
         return self._episodes
 
+    @property
+    def last_label(self) -> Mapping[str, Any] | None:
+        """What was told of the last episode that had a label, also by an earlier writer of this data set.
+
+        It is on the disk exactly when its episode is: so a killed recorder knows how far it got.
+        """
+        path = self.root / _LAST_LABEL
+        return read_json(path) if path.is_file() else None
+
     def add_episode(
         self,
         *,
@@ -90,6 +101,7 @@ class Writer:
         points: np.ndarray | None = None,
         success: np.ndarray | None = None,
         extra: Mapping[str, np.ndarray] | None = None,
+        label: Mapping[str, Any] | None = None,
     ) -> None:
         """Record one episode of T frames; it survives a kill or power cut from the moment this returns.
 
@@ -98,6 +110,7 @@ class Writer:
         action:   (T, D) in the order of the card's actions; `executed` (T, D) what was really sent
         points:   (T, V, P, 3): u, v in [0, 1] and visible, for every camera in the card's order
         success:  bool (T,)
+        label:    where the episode comes from, for the recorder itself; see `last_label`
 
         Raises KinemaError for arrays that do not fit, non-finite values or a full disk; what was recorded
         before stays.
@@ -114,6 +127,8 @@ class Writer:
             change = Transaction(self.root)
             try:
                 self._stage(change, images, columns, task)
+                if label is not None:
+                    change.path(_LAST_LABEL).write_text(json.dumps(label))
                 change.commit()
             except BaseException:  # the running counts are ahead of the disk now: only resuming is safe
                 change.abandon()
