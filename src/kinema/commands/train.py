@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -61,6 +62,16 @@ def train(
         typer.Option(help="Scales the recipe's learning rates; below 1 to go on from --init.", min=1e-4),
     ] = 1.0,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order and noise.", min=0)] = None,
+    most_clipped: Annotated[
+        float,
+        typer.Option(
+            help="Share of a channel's targets that the statistics of --init may clip.", min=0, max=1
+        ),
+    ] = 0.1,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder of decoded pictures. Default: KINEMA_CACHE, else in the data sets."),
+    ] = None,
     evaluate_every: Annotated[
         int, typer.Option(help="Act in the worlds every so many steps, and log the success; 0 never.", min=0)
     ] = 0,
@@ -76,6 +87,8 @@ def train(
         if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
     folder = out or Path("runs") / recipe
+    if cache is not None:
+        os.environ["KINEMA_CACHE"] = str(cache)
     options = Options(
         steps=steps, minutes=minutes, device=device, precision=precision, resume=resume, threads=threads,
         processes=processes,
@@ -96,7 +109,8 @@ def train(
     chosen = recipes.get(recipe)
     config = _config(chosen, options, seed=seed)
     optim = config.loop.optim.scaled(lr_scale)
-    config = replace(config, loop=replace(config.loop, evaluate_every=evaluate_every, optim=optim))
+    loop = replace(config.loop, evaluate_every=evaluate_every, optim=optim)
+    config = replace(config, loop=loop, most_clipped=most_clipped)
     print(f"recipe {chosen.name}: {chosen.summary}")
     sources = chosen.sources(data)
     with saved_on_interrupt(lambda: f"The checkpoint is in {folder}; --resume goes on from there."):

@@ -146,6 +146,6 @@ def measure_stats(
         actions.append(frame.enter(chunk, source.state[starts])[valid])
         states.append(source.state[source.starts])
     return (
-        ChannelStats.measure(tuple(c.name for c in card.actions), np.concatenate(actions)),
-        ChannelStats.measure(tuple(c.name for c in card.states), np.concatenate(states)),
+        ChannelStats.of_channels(card.actions, np.concatenate(actions)),
+        ChannelStats.of_channels(card.states, np.concatenate(states)),
     )

@@ -46,6 +46,10 @@ class Codec:
         scaled = np.clip(unified[..., self._slots].astype(np.float64), -1.0, 1.0)
         return self._frame.leave(scaled * self.action_stats.half_width + self.action_stats.center, state)
 
+    def beyond(self, actions: np.ndarray, state: np.ndarray) -> np.ndarray:
+        """How far actions (..., T, D) lie outside the statistics, in half widths; `encode` clips these."""
+        return self.action_stats.beyond(self._frame.enter(actions, state))
+
     def encode_state(self, state: np.ndarray) -> np.ndarray:
         """Native state (S,) or (N, S) to float32 (..., K), clipped to [-1, 1]."""
         scaled = (state - self.state_stats.center) / self.state_stats.half_width

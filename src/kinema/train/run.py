@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from kinema.card.prompt import prompt
+from kinema.data.clipping import MOST_CLIPPED, check_clipping
 from kinema.data.mixture import Mixture
 from kinema.data.source import Source, measure_stats
 from kinema.data.text import TextTokenizer
@@ -41,6 +42,8 @@ class TrainConfig:
     vocab_size: int = 1024
     threads: int = 1
     processes: int = 1
+    # most of a channel's targets that statistics from elsewhere (an artifact's, a checkpoint's) may clip
+    most_clipped: float = MOST_CLIPPED
 
     def __post_init__(self) -> None:
         if self.processes < 1 or self.batch_size % self.processes:
@@ -81,6 +84,14 @@ class Training:
             _check_bodies(sources, self.codecs)
         else:  # a body the artifact knows keeps the statistics its weights were trained with
             self.codecs = _codecs(sources, horizon, dict(start.codecs) if start else {})
+        elsewhere = stored is not None or start is not None
+        self.clipped = check_clipping(
+            sources, self.codecs, horizon, config.most_clipped if elsewhere else 1.0
+        )
+        if not group.rank:
+            for one in self.clipped:
+                if one.notable:
+                    print(one, flush=True)
         self._parent = json.loads(stored[_PARENT]) if stored else dict(start.provenance) if start else None
         self.policy = Policy(policy_config)
         if start:
@@ -134,6 +145,10 @@ class Training:
             "threads": config.threads,
             "started_from": self._parent,
             "data": [_described(source) for source in self.sources],
+            "clipped_share": {
+                source.name: {c.channel: round(c.share, 4) for c in self.clipped if c.source == source.name}
+                for source in self.sources
+            },
         }
 
 

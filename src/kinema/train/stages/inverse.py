@@ -81,8 +81,8 @@ def codec_of(group: Sequence[Footage]) -> Codec:
     relative = [frame.enter(f.actions, f.state).reshape(-1, len(card.actions)) for f in group]
     return Codec(
         card,
-        ChannelStats.measure(tuple(c.name for c in card.actions), np.concatenate(relative)),
-        ChannelStats.measure(tuple(c.name for c in card.states), np.concatenate([f.state for f in group])),
+        ChannelStats.of_channels(card.actions, np.concatenate(relative)),
+        ChannelStats.of_channels(card.states, np.concatenate([f.state for f in group])),
     )
 
 
