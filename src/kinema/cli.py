@@ -23,6 +23,7 @@ except ModuleNotFoundError:  # earlier releases of typer leave these to click
 
 from kinema.commands import (
     bench,
+    bench_hostile,
     bench_serve,
     client,
     data,
@@ -62,6 +63,7 @@ data.app.command("convert", epilog=fits.CONVERT_EXAMPLES)(fits.convert)
 app.add_typer(data.app, name="data")
 app.add_typer(robots.app, name="robots")
 bench.app.command("serve", epilog=bench_serve.EXAMPLES)(bench_serve.serve)
+bench.app.command("hostile", epilog=bench_hostile.EXAMPLES)(bench_hostile.hostile)
 app.add_typer(bench.app, name="bench")
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.command("client", epilog=client.EXAMPLES)(client.client)

@@ -16,6 +16,7 @@ from toy import PANDA, observation, running
 
 from kinema.cli import exit_code
 from kinema.commands.bench_serve import LoadReport, made_up, server
+from kinema.commands.hostile import ATTACKS
 from kinema.commands.serve_load import Outcome
 from kinema.commands.served import served
 from kinema.runtime.client import RemotePolicy
@@ -153,3 +154,12 @@ def test_what_is_made_up_fits_the_card() -> None:
     seen = made_up(PANDA, 32)
     assert set(seen.images) == set(PANDA.camera_names)
     assert seen.state.shape == (len(PANDA.states),)
+
+
+@pytest.mark.slow
+def test_a_hostile_client_of_any_kind_costs_a_robot_no_answer(capsys):
+    """How long the answers take is for a quiet machine to say: `kinema bench hostile`."""
+    exit_code(["bench", "hostile", "hold", "--seconds", "1"])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
+    assert len(rows) == 1 + len(ATTACKS)
+    assert {row[-1] for row in rows} == {"0"}

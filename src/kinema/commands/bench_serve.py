@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,10 +68,11 @@ def serve(
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """A server process and where it is."""
+    """A server process and where it is. secrets: of the keys that were asked for, in their order."""
 
     process: subprocess.Popen[str]
     host: str
+    secrets: tuple[str, ...] = ()
 
     def memory_mb(self) -> float:
         """What the process holds now (Linux), else NaN."""
@@ -91,11 +92,17 @@ class Running:
 
 
 @contextmanager
-def server(artifact: str, folder: Path) -> Iterator[Running]:
-    """`kinema serve` on a free port of this machine, with its accounts in `folder`."""
+def server(artifact: str, folder: Path, *, keys: Sequence[str] = ()) -> Iterator[Running]:
+    """`kinema serve` on a free port of this machine, with its accounts in `folder`.
+
+    keys: names of keys to make; then every client is asked for one, and the limits are those of a server
+    that is told nothing. Without, one client may ask as fast as it can.
+    """
     code = "from kinema.cli import main; main()"
-    arguments = ["serve", artifact, "--port", "0", "--message-rate", "100000", "--no-gate"]
-    arguments += ["--database", f"sqlite:///{folder / 'serve.sqlite'}"]
+    database = f"sqlite:///{folder / 'serve.sqlite'}"
+    arguments = ["serve", artifact, "--port", "0", "--no-gate", "--database", database]
+    arguments += ["--keys"] if keys else ["--message-rate", "100000"]
+    secrets = _make_keys(keys, database)
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         env={**os.environ, "KINEMA_HOME": str(folder)},
@@ -110,10 +117,20 @@ def server(artifact: str, folder: Path) -> Iterator[Running]:
             raise typer.Exit(process.wait())
         host = found[1]
         _wait_until_healthy(host)
-        yield Running(process=process, host=host)
+        yield Running(process=process, host=host, secrets=secrets)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
+
+
+def _make_keys(names: Sequence[str], database: str) -> tuple[str, ...]:
+    from kinema.serve.keys import Keys
+    from kinema.serve.store import open_store
+
+    if not names:
+        return ()
+    keys = Keys(open_store(database))
+    return tuple(keys.make(name, rate_hz=None, quota_per_day=None, admin=False)[1] for name in names)
 
 
 def _wait_until_healthy(host: str) -> None:
