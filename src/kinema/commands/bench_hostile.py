@@ -1,4 +1,4 @@
-"""`kinema bench hostile`: a robot's answers beside one hostile client of each kind, against its answers alone."""
+"""`kinema bench hostile`: a robot's answers beside one hostile client of each kind, and alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hostile clients, one of each kind, for `kinema bench hostile`: each does its worst until it is told to stop.
+"""Hostile clients, one of each kind, for `kinema bench hostile`: each does its worst until its time is over.
 
 They speak to a server on this machine alone, and each stops by itself. A client on another computer would
 take nothing of the server's processor; so these run at the lowest priority there is.
