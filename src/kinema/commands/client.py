@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kinema.commands.driver import DriverConfig, Settings
+from kinema.commands.stopping import Stopping
 from kinema.commands.terminal import examples
 
 if TYPE_CHECKING:
     from kinema.card.card import EmbodimentCard
-    from kinema.commands.recorder import EpisodeRecorder
+    from kinema.commands.recorder import EpisodeRecorder, Kept
     from kinema.runtime.client import RemotePolicy
     from kinema.runtime.clock import Clock
     from kinema.runtime.loop import ControlLoop
     from kinema.runtime.record import Recorder
     from kinema.runtime.robot import Robot
     from kinema.runtime.watchdog import Mode
+    from kinema.runtime.wiring import Wiring
 
 EXAMPLES = examples(
     'kinema client "put the red block in the blue bowl"',
     'kinema client "stack the green block on the yellow block" --server wss://robots.example:8000 --seed 3',
-    'kinema client "pick up the cup" --robot so101 --driver my_robots:follower_arm',
+    'kinema client "lift the tray with both arms" --robot aloha --driver my_robots:two_arms --wiring w.yaml',
+    'kinema client "stand still" --robot so101 --driver lerobot:so101_follower --driver-config arm.yaml',
 )
 KEY_VARIABLE = "KINEMA_API_KEY"
 
@@ -40,7 +43,16 @@ def client(
     driver: Annotated[
         str | None,
         typer.Option(
-            help="module:callable that makes a robot of lerobot's interface. Default: the simulated tabletop."
+            help="lerobot:TYPE, or module:callable that makes a robot of lerobot's interface. "
+            "Default: the simulated tabletop."
+        ),
+    ] = None,
+    driver_config: DriverConfig = None,
+    settings: Settings = None,
+    wiring: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML with keys, units, signs and zeros; `kinema robots wiring` writes a first one."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides the scene and the policy's noise.", min=0)] = 0,
@@ -52,35 +64,106 @@ def client(
     record: Annotated[
         Path | None, typer.Option(help="LeRobot data set to add the episode to (needs the extra `data`).")
     ] = None,
+    record_px: Annotated[
+        int | None,
+        typer.Option(help="Side of the recorded pictures. Default: as the cameras give them.", min=16),
+    ] = None,
+    success: Annotated[
+        bool | None,
+        typer.Option(
+            "--success/--no-success",
+            help="What to record of an episode that ends by itself. Default: unknown.",
+        ),
+    ] = None,
     ca: Annotated[Path | None, typer.Option(help="Certificates to trust, PEM, for a server's own.")] = None,
 ) -> None:
     """Let a policy on a server move a robot here. The key, if one is needed, is read from $KINEMA_API_KEY.
 
-    When the server is lost the robot holds, and after its card's time it is stopped.
+    When the server is lost the robot holds, and after its card's time it is stopped. Ctrl-C and SIGTERM end
+    the run: the card's hold action is sent, and what was recorded is kept.
     """
     from kinema.card.load import load_card
+    from kinema.commands.driver import make_driver
     from kinema.runtime.clock import RealClock
     from kinema.runtime.watchdog import Mode
+    from kinema.runtime.wiring import wiring_for
 
     card, clock = load_card(robot), RealClock()
-    with connected(server, card, timeout_s=timeout, ca=ca) as policy:
-        policy.reset(seed)
-        body = _driver(driver) if driver else simulated(instruction, card, seed, clock)
-        with recording(record, card) as recorder:
-            loop, mode, success = drive(policy, card, body, clock, instruction, strategy, seconds, recorder)
-            if recorder is not None:
-                recorder.finish(instruction, bool(success))
+    with Stopping() as stopping:
+        if driver:
+            body = make_driver(driver, driver_config, settings or ())
+        else:
+            body = simulated(instruction, card, seed, clock)
+        wires = wiring_for(card, body, _told(wiring, card))
+        with connected(server, card, timeout_s=timeout, ca=ca) as policy:
+            policy.reset(seed)
+            with recording(record, card, _picture_size(record_px, body, wires)) as recorder:
+                ended: bool | None = None
+                try:
+                    loop, mode, knows = drive(
+                        policy, card, body, clock, instruction, strategy, seconds, recorder,
+                        wiring=wires, stopping=stopping,
+                    )  # fmt: skip
+                    if not stopping.asked and mode != Mode.STOPPED:
+                        ended = success if success is not None else knows
+                finally:
+                    if recorder is not None:
+                        with stopping.gently("writing what was recorded; once more gives it up"):
+                            _finish(recorder, instruction, False if success is False else ended)
+    _tell(loop, mode, knows, instruction)
+    if stopping.asked:
+        raise typer.Exit(stopping.exit_code)
+    if mode == Mode.STOPPED:
+        print(f"the robot was stopped: {loop.reason}")
+        raise typer.Exit(1)
+
+
+def _tell(loop: ControlLoop, mode: Mode, knows: bool | None, instruction: str) -> None:
     counts = loop.counts
     latency_ms = sorted(1e3 * s for s in counts.latency_s)
     middle = f", median {latency_ms[len(latency_ms) // 2]:.0f} ms" if latency_ms else ""
     print(
         f"{counts.asked} questions, {counts.answered} answers{middle}, {counts.refused} refused by the gate"
     )
-    if success is not None:
-        print(f"{'success' if success else 'failure'}: {instruction}")
-    if mode == Mode.STOPPED:
-        print(f"the robot was stopped: {loop.reason}")
-        raise typer.Exit(1)
+    if knows is not None:
+        print(f"{'success' if knows else 'failure'}: {instruction}")
+
+
+def _told(path: Path | None, card: EmbodimentCard) -> Any:
+    if path is None:
+        return None
+    from kinema.runtime.wiring_file import read_wiring
+
+    return read_wiring(path, card)
+
+
+def _picture_size(record_px: int | None, robot: Robot, wires: Wiring) -> Any:
+    """Of the recorded pictures: a side for all, or (height, width) by camera."""
+    if record_px is not None:
+        return record_px
+    sizes = {}
+    for name, key in wires.cameras.items():
+        height, width = robot.observation_features[key][:2]
+        if not (isinstance(height, int) and isinstance(width, int)):
+            from kinema.schema import KinemaError
+
+            raise KinemaError(f"robot {robot.name!r} does not say how large {key!r} is; say --record-px")
+        sizes[name] = (height, width)
+    return sizes
+
+
+def _finish(recorder: EpisodeRecorder, instruction: str, success: bool | None) -> None:
+    fault = recorder.fault
+    if not recorder.steps:
+        print("recorded nothing: no step was made")
+        return
+    kept: Kept = recorder.finish(instruction, success)
+    word = {True: "a success", False: "a failure", None: "unknown"}[success]
+    print(f"recorded {kept.steps} steps as {kept.frames} frames; how it ended: {word}")
+    if kept.frames > 1.05 * kept.steps:
+        print(f"the body made {kept.measured_hz:.3g} steps a second; frames repeat where it was late")
+    if fault:
+        print(fault)
 
 
 def connected(server: str, card: EmbodimentCard, *, timeout_s: float, ca: Path | None) -> RemotePolicy:
@@ -99,9 +182,10 @@ def connected(server: str, card: EmbodimentCard, *, timeout_s: float, ca: Path |
 
 def drive(
     policy: RemotePolicy, card: EmbodimentCard, robot: Robot, clock: Clock, instruction: str, strategy: str,
-    seconds: float, recorder: Recorder | None = None,
+    seconds: float, recorder: Recorder | None = None, *, wiring: Wiring | None = None,
+    stopping: Stopping | None = None,
 ) -> tuple[ControlLoop, Mode, bool | None]:  # fmt: skip
-    """The control loop until the goal holds, the time is over or the robot is stopped.
+    """The control loop until the goal holds, the time is over, somebody stops it or the robot is stopped.
 
     The last value says whether the goal holds at the end, None for a robot that cannot know.
     """
@@ -111,28 +195,31 @@ def drive(
     from kinema.runtime.strategy import strategy as strategy_of
 
     inference = ThreadedInference(policy)
-    knows = getattr(robot, "success", None)
-    with Body(card, robot) as body:
+    knows: Callable[[], bool] | None = getattr(robot, "success", None)
+    stopping = stopping or Stopping()
+
+    def done() -> bool:
+        return stopping.asked or (knows is not None and knows())
+
+    with Body(card, robot, wiring) as body:
         loop = ControlLoop(body, inference, clock, strategy_of(strategy, card), recorder=recorder)
         try:
-            mode = loop.run(
-                instruction, max_steps=round(seconds * card.control_hz), done=knows or (lambda: False)
-            )
+            with stopping.gently("stopping: the robot holds; once more breaks off"):
+                mode = loop.run(instruction, max_steps=round(seconds * card.control_hz), done=done)
             return loop, mode, knows() if knows else None
         finally:
             inference.close()
 
 
 @contextmanager
-def recording(root: Path | None, card: EmbodimentCard) -> Iterator[EpisodeRecorder | None]:
+def recording(root: Path | None, card: EmbodimentCard, size: Any) -> Iterator[EpisodeRecorder | None]:
     """A recorder that adds to the data set at `root`; None without one."""
     if root is None:
         yield None
         return
     from kinema.card.harm import HAZARDS
-    from kinema.commands.recorder import IMAGE_SIZE_PX, EpisodeRecorder
+    from kinema.commands.recorder import EpisodeRecorder
 
-    size = IMAGE_SIZE_PX
     with EpisodeRecorder(root, card, image_size=size, hazards=tuple(HAZARDS), resume=True) as recorder:
         yield recorder
 
@@ -147,17 +234,6 @@ def simulated(instruction: str, card: EmbodimentCard, seed: int, clock: Clock) -
     world = TabletopEnv(card=card, family=request.family)
     world.reset(seed, request)
     return SimulatedRobot(world, clock.now_s)
-
-
-def _driver(name: str) -> Robot:
-    from kinema.schema import KinemaError
-
-    module, _, attribute = name.partition(":")
-    try:
-        make = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise KinemaError(f"no driver {name!r} ({error}); write module:callable") from None
-    return make()
 
 
 def _trusting(ca: Path | None) -> Any:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kinema.commands.driver import DriverConfig, Settings
 from kinema.commands.terminal import examples, table
 from kinema.schema import KinemaError
 
@@ -64,6 +66,42 @@ def check(name: Name) -> None:
         print(f"{'ok' if row.ok else 'FAULT':6}{row.name:10}{row.detail}")
     if not report.ok:
         raise typer.Exit(1)
+
+
+@app.command(
+    "wiring",
+    epilog=examples(
+        "kinema robots wiring so101 my_robots:follower_arm --out wiring.yaml",
+        "kinema robots wiring so101 lerobot:so101_follower --driver-config arm.yaml --out wiring.yaml",
+    ),
+)
+def wiring(
+    name: Name,
+    driver: Annotated[str, typer.Argument(help="lerobot:TYPE, or module:callable that makes a robot.")],
+    driver_config: DriverConfig = None,
+    settings: Settings = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write it. Default: printed.")] = None,
+) -> None:
+    """Connect to a robot, read it once, and write a first wiring file with what is likely and why.
+
+    Nothing is moved. Bring the body into a pose away from its zero first, within its ranges.
+    """
+    from kinema.card.load import load_card
+    from kinema.commands.driver import make_driver
+    from kinema.runtime.robot import read_once
+    from kinema.runtime.wiring_guess import first_wiring
+
+    if out is not None and out.exists():
+        raise KinemaError(f"{out} exists already; name another file")
+    card = load_card(name)
+    robot = make_driver(driver, driver_config, settings or ())
+    text = first_wiring(card, robot, read_once(card, robot))
+    if out is None:
+        print(text, end="")
+        return
+    out.write_text(text)
+    marks = sum(line.count("?") for line in text.splitlines() if not line.lstrip().startswith("#"))
+    print(f"{out}: {marks} question marks to settle before `kinema client --wiring {out}` takes it")
 
 
 def _print_channels(what: str, channels: tuple[Channel, ...]) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from kinema.commands import policies
 from kinema.commands.rendering import require_rendering
+from kinema.commands.stopping import Stopping
 from kinema.commands.terminal import examples, writable
 
 if TYPE_CHECKING:
@@ -56,22 +57,23 @@ def run(
     session = prepare(instruction, robot=robot, scene=scene, seed=seed, policy_name=policy, gate=gate)
     writable(out)
     print(f"prompt: {session.prompt}")
-    film = play(session, replan_steps=replan)
-    trace = film.trace
-    if not len(trace.actions):
-        raise KeyboardInterrupt  # stopped before the first step: there is nothing to write
-    pictures, trace = _with_imagined(film, session)
-    write_video(out / "run.mp4", pictures, session.card.control_hz)
-    write_report(out / "report.html", trace, out / "run.mp4")
-    write_rerun(out / "run.rrd", trace, film.frames)
-    print(f"{trace.outcome.result.value}: {trace.outcome.cause}")
-    if trace.verdicts:
-        refused = sum(not verdict.allowed for _, verdict in trace.verdicts)
-        print(f"gate:   {len(trace.verdicts)} verdicts, {refused} refusals")
-    for what, name in (("video", "run.mp4"), ("report", "report.html"), ("rerun", "run.rrd")):
-        print(f"{what + ':':8}{out / name}")
-    if film.interrupted:
-        raise typer.Exit(130)
+    with Stopping() as stopping:
+        film = play(session, replan_steps=replan)
+        trace = film.trace
+        if not len(trace.actions):
+            raise typer.Exit(stopping.exit_code)  # before the first step: there is nothing to write
+        pictures, trace = _with_imagined(film, session)
+        write_video(out / "run.mp4", pictures, session.card.control_hz)
+        write_report(out / "report.html", trace, out / "run.mp4")
+        write_rerun(out / "run.rrd", trace, film.frames)
+        print(f"{trace.outcome.result.value}: {trace.outcome.cause}")
+        if trace.verdicts:
+            refused = sum(not verdict.allowed for _, verdict in trace.verdicts)
+            print(f"gate:   {len(trace.verdicts)} verdicts, {refused} refusals")
+        for what, name in (("video", "run.mp4"), ("report", "report.html"), ("rerun", "run.rrd")):
+            print(f"{what + ':':8}{out / name}")
+        if film.interrupted:
+            raise typer.Exit(stopping.exit_code)
 
 
 def _with_imagined(film: Film, session: Session) -> tuple[np.ndarray, RunTrace]:

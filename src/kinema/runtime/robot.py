@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from kinema.runtime.wiring import Wire, Wiring, joint_names, wiring_for
 from kinema.schema import KinemaError, Observation
 
 FIRST_READS = 3  # tries for the first reading: one failed read of a bus is nothing
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -80,9 +81,9 @@ class Body:
 
     def __enter__(self) -> Body:
         self._say_torque()
-        if not self.robot.is_connected:
-            self.robot.connect()
         try:
+            if not self.robot.is_connected:
+                self.robot.connect()
             self.greet()
         except BaseException:
             self._leave()
@@ -105,13 +106,7 @@ class Body:
 
         Raises KinemaError, or the driver's OSError when it cannot be read.
         """
-        for tries_left in reversed(range(FIRST_READS)):
-            try:
-                seen = self.observe("", 0.0)
-                break
-            except OSError:
-                if not tries_left:
-                    raise
+        seen = _tried(lambda: self.observe("", 0.0))
         self._within_reach(seen)
         rest = hold_action(self.card, seen.state)
         if np.isfinite(rest).all():
@@ -222,6 +217,27 @@ class Body:
             self.robot.disconnect()
 
 
+def read_once(card: EmbodimentCard, robot: Robot) -> Mapping[str, Any]:
+    """What a robot reports, raw. It is connected for it where it is not, and nothing is sent.
+
+    Raises KinemaError when it reports no mapping, or the driver's OSError when it cannot be read.
+    """
+    say_torque(robot, card.hold.torque_on_exit == "hold")
+    connected = robot.is_connected
+    if not connected:
+        robot.connect()
+    try:
+        seen = _tried(robot.get_observation)
+    finally:
+        if not connected and robot.is_connected:
+            robot.disconnect()
+    if not isinstance(seen, Mapping):
+        raise KinemaError(
+            f"robot {robot.name!r}: get_observation must return a mapping; it is {_shown(seen)}"
+        )
+    return seen
+
+
 def say_torque(robot: Any, keep: bool) -> None:
     """Tell a driver whether its motors keep their torque when it lets go, if it can choose."""
     if hasattr(robot, "keep_torque"):
@@ -237,6 +253,14 @@ def parts_of(robot: Any) -> list[tuple[str, Any]]:
     """A robot of lerobot's with the prefix of its keys: itself, or its two arms."""
     arms = [(f"{side}_", getattr(robot, f"{side}_arm", None)) for side in ("left", "right")]
     return arms if all(arm is not None for _, arm in arms) else [("", robot)]
+
+
+def _tried(read: Callable[[], T]) -> T:
+    """A first reading: one that fails is tried again."""
+    for _ in range(FIRST_READS - 1):
+        with contextlib.suppress(OSError):
+            return read()
+    return read()
 
 
 def _shown(value: object) -> str:

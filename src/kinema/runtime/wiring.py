@@ -44,15 +44,13 @@ class Wire:
 class Line:
     """What is told about one channel or torque; None where nothing is told.
 
-    unit:       of the robot's number: a name of UNITS; None takes the driver's word for it
-    reversed:   whether the robot counts the other way round than the card
-    zero:       the robot's number, in its own unit, where the card's channel is 0
-    wire:       scale and offset outright, in place of unit, reversed and zero
-    action_key: where commands go by another key than readings
+    unit:     of the robot's number: a name of UNITS; None takes the driver's word for it
+    reversed: whether the robot counts the other way round than the card
+    zero:     the robot's number, in its own unit, where the card's channel is 0
+    wire:     scale and offset outright, in place of unit, reversed and zero
     """
 
     key: str | None = None
-    action_key: str | None = None
     unit: str | None = None
     reversed: bool = False
     zero: float = 0.0
@@ -63,13 +61,16 @@ class Line:
 class Plan:
     """What a wiring file tells, before it is compared with a robot.
 
-    cameras: the robot's keys by the card's names
-    also:    the channel whose command a further key of the robot is given, by that key (shadow motors)
-    fixed:   commands that never change, by the robot's key (a base that stays where it is)
-    where:   the file, for messages
+    channels: lines by the card's names, for readings and commands alike
+    actions:  lines for commands alone, where they go by another key or unit
+    cameras:  the robot's keys by the card's names
+    also:     the channel whose command a further key of the robot is given, by that key (shadow motors)
+    fixed:    commands that never change, by the robot's key (a base that stays where it is)
+    where:    the file, for messages
     """
 
     channels: Mapping[str, Line] = field(default_factory=dict)
+    actions: Mapping[str, Line] = field(default_factory=dict)
     cameras: Mapping[str, str] = field(default_factory=dict)
     torques: Mapping[str, Line] = field(default_factory=dict)
     also: Mapping[str, str] = field(default_factory=dict)
@@ -169,8 +170,9 @@ class _Finder:
 
     def wire(self, channel: Channel, features: Mapping[str, Any], what: str) -> Wire:
         line = self.plan.channels.get(channel.name, Line())
-        key = line.action_key if what == "action" and line.action_key else line.key
-        names = [key] if key else [f"{channel.name}.pos", channel.name]
+        if what == "action":
+            line = self.plan.actions.get(channel.name, line)
+        names = [line.key] if line.key else [f"{channel.name}.pos", channel.name]
         for name in names:
             if name in features:
                 self._is_number(name, features[name])
@@ -254,6 +256,7 @@ def _names_exist(card: EmbodimentCard, robot: Robot, plan: Plan, seen: set[str],
     channels = {channel.name for channel in (*card.actions, *card.states)}
     for what, names, choices in (
         ("wires for", plan.channels, channels),
+        ("actions", plan.actions, {c.name for c in card.actions}),
         ("cameras", plan.cameras, set(card.camera_names)),
         ("torques of", plan.torques, set(joint_names(card))),
         ("also: followers of", plan.also.values(), {c.name for c in card.actions}),

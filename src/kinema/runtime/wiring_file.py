@@ -7,7 +7,8 @@
       gripper: {key: gripper.pos, unit: percent}
     cameras: {front: front, wrist: wrist}
 
-What somebody guessed carries a question mark (`unit: deg?`) and is refused until a person has taken it away.
+`actions` has lines for commands that go by another key or unit than the readings of the same name. What was
+guessed carries a question mark (`unit: "deg?"`) and is refused until a person has taken it away.
 """
 
 from __future__ import annotations
@@ -51,7 +52,6 @@ class _Strict(BaseModel):
 
 class _Line(_Strict):
     key: Key | None = None
-    action_key: Key | None = None
     unit: Annotated[str, AfterValidator(_known_unit)] | None = None
     reversed: bool = False
     zero: float = 0.0
@@ -72,7 +72,6 @@ class _Line(_Strict):
         wire = None if self.scale is None else Wire(key="", scale=self.scale, offset=self.offset or 0.0)
         return Line(
             key=self.key,
-            action_key=self.action_key,
             unit=None if self.unit == DRIVERS else self.unit,
             reversed=self.reversed,
             zero=self.zero,
@@ -84,6 +83,7 @@ class _File(_Strict):
     version: Literal[1]
     card: str
     channels: dict[str, _Line] = Field(default_factory=dict)
+    actions: dict[str, _Line] = Field(default_factory=dict)
     cameras: dict[str, Key] = Field(default_factory=dict)
     torques: dict[str, _Line] = Field(default_factory=dict)
     also: dict[str, Key] = Field(default_factory=dict)
@@ -104,6 +104,7 @@ def read_wiring(path: Path, card: EmbodimentCard) -> Plan:
         raise KinemaError(f"{path}: card: it is for {told.card!r}, not for {card.name!r}")
     return Plan(
         channels={name: each.line() for name, each in told.channels.items()},
+        actions={name: each.line() for name, each in told.actions.items()},
         cameras=told.cameras,
         torques={name: each.line() for name, each in told.torques.items()},
         also=told.also,

@@ -22,8 +22,7 @@ HEAD = """\
 # Wiring of {robot} for the card {card}, written from one observation. Before it is used:
 # 1. What ends with a question mark is a guess: compare it with the robot, correct it, take the mark away.
 # 2. zero: the robot's own number where the card's channel is 0. Move the joint there by hand and read it off.
-# 3. reversed: true where the robot counts the other way. Move the joint by hand: the card's number must grow
-#    the way the card's axis says (`kinema robots show {card}`; the home pose is drawn by the simulator).
+# 3. reversed: true where the robot counts the other way than the card. Move the joint by hand and compare.
 version: 1
 card: {card}
 """
@@ -34,47 +33,55 @@ def first_wiring(card: EmbodimentCard, robot: Robot, seen: Mapping[str, Any]) ->
     units = declared_units(robot)
     numbers = {k: float(v) for k, v in seen.items() if isinstance(v, float | int | np.number)}
     pictures = sorted(k for k, v in seen.items() if np.ndim(v) == 3)
-    channels = {channel.name: channel for channel in (*card.states, *card.actions)}
+    channels = {channel.name: channel for channel in (*card.actions, *card.states)}
     keys = {name: _key_of(name, list(numbers)) for name in channels}
-    guesses = _guessed_units(channels, {n: numbers[k] for n, k in keys.items() if k in numbers})
+    unknown = {n: numbers[k] for n, k in keys.items() if k in numbers and k not in units}
+    guesses = _guessed_units(channels, unknown)
     lines = [HEAD.format(robot=robot.name, card=card.name), "channels:"]
+    if not all(keys.values()):
+        lines.append(f"  # the robot's numbers: {', '.join(f'{k} {v:.4g}' for k, v in numbers.items())}")
+    lines += [f"  # {reason}" for reason in dict.fromkeys(reason for _, reason in guesses.values())]
     for name, channel in channels.items():
-        lines += _channel_lines(channel, keys[name], numbers, units, guesses, sorted(robot.action_features))
+        line, note = _channel_line(channel, keys[name], units, guesses)
+        reads = f"reads {numbers[keys[name]]:.4g}" if keys[name] else "no key of the robot has this name"
+        low, high = channel.range
+        lines.append(f"  {name}: {line}  # {reads}{note}; {low:g} to {high:g} {channel.unit} on the card")
+    apart = [
+        c
+        for c in card.actions
+        if c.unit != channels[c.name].unit or keys[c.name] not in robot.action_features
+    ]
+    if apart:
+        lines += ["# commands that go by another key or unit than the readings of the same name", "actions:"]
+        lines += [
+            f'  {c.name}: {{key: "?", unit: "?"}}  # {c.range[0]:g} to {c.range[1]:g} {c.unit}' for c in apart
+        ]
     lines += ["cameras:", *_camera_lines(card.camera_names, pictures)]
     lines += _more_lines(card, robot, set(keys.values()))
     return "\n".join(lines) + "\n"
 
 
-def _channel_lines(
+def _channel_line(
     channel: Channel,
     key: str,
-    numbers: Mapping[str, float],
     units: Mapping[str, Unit],
     guesses: Mapping[str, tuple[str, str]],
-    driven: Sequence[str],
-) -> list[str]:
-    name, (low, high) = channel.name, channel.range
-    here = f"{low:g} to {high:g} {channel.unit} on the card"
-    if key not in numbers:
-        return [
-            f"  # {name}: {here}; no key of the robot has this name. Its numbers: {', '.join(numbers)}",
-            f'  {name}: {{key: "?", unit: "?"}}',
-        ]
-    note = f"  # {name}: {key} reads {numbers[key]:.4g}; {here}. "
-    if key in units:
-        unit = units[key]
-        if unit.of == channel.unit:
-            note += f"The driver declares {unit.name}: {unit.scale * numbers[key]:.4g} {channel.unit}"
-            return [note, f"  {name}: {{key: {key}, unit: driver, reversed: false, zero: 0}}"]
-        note += f"The driver declares {unit.name}, which is no {channel.unit}: give scale and offset"
-        return [note, f'  {name}: {{key: {key}, unit: "?"}}']
-    unit_name, reason = guesses[name]
-    shown = f"{unit_name}?" if unit_name else '"?"'
-    action = "" if key in driven else ', action_key: "?"'
-    return [
-        f"{note}{reason}",
-        f"  {name}: {{key: {key}{action}, unit: {shown}, reversed: false, zero: 0}}",
-    ]
+) -> tuple[str, str]:
+    """The line of a channel, and what is to be said of its unit."""
+    if not key:
+        return '{key: "?", unit: "?"}', ""
+    if key not in units:
+        guess, _ = guesses[channel.name]
+        unit = f'"{guess}?"'
+        return f"{{key: {key}, unit: {unit}, reversed: false, zero: 0}}", ""
+    declared = units[key]
+    if declared.of != channel.unit:
+        note = f" {declared.name}, which is no {channel.unit}: give scale and offset"
+        return f'{{key: {key}, unit: "?"}}', note
+    return (
+        f"{{key: {key}, unit: driver, reversed: false, zero: 0}}",
+        f" {declared.name}, as the driver declares",
+    )
 
 
 def _guessed_units(
@@ -82,7 +89,7 @@ def _guessed_units(
 ) -> dict[str, tuple[str, str]]:
     """A unit and its reason by channel, "" where none is likely; channels of one unit are judged together."""
     guesses: dict[str, tuple[str, str]] = {}
-    for of in {channels[name].unit for name in values}:
+    for of in dict.fromkeys(channels[name].unit for name in values):
         group = {name: value for name, value in values.items() if channels[name].unit == of}
         unit, reason = _likely(of, {n: (v, channels[n].range) for n, v in group.items()})
         guesses |= dict.fromkeys(group, (unit, reason))
@@ -145,7 +152,7 @@ def _key_of(name: str, keys: Sequence[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    for part in (".pos", ".position", "_joint", "joint_", "right_"):
+    for part in (".pos", ".position", "_joint", "joint_"):
         text = text.lower().replace(part, "")
     return text.replace("_", "").replace(".", "")
 
@@ -157,7 +164,7 @@ def _camera_lines(names: Sequence[str], pictures: Sequence[str]) -> list[str]:
             lines.append(f"  {name}: {name}")
             continue
         near = [key for key in pictures if name in key or key in name]
-        guess = f"{near[0]}?" if len(near) == 1 else '"?"'
+        guess = f'"{near[0]}?"' if len(near) == 1 else '"?"'
         lines += [
             f"  # {name}: the robot's pictures are {', '.join(pictures) or 'none'}",
             f"  {name}: {guess}",
