@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
@@ -73,8 +74,9 @@ def _called(name: str, make: Any, given: Mapping[str, Any]) -> Any:
     if not callable(make):
         raise KinemaError(f"driver {name!r} is a {type(make).__name__}, nothing that makes a robot")
     try:
-        signature(make).bind(**given)
-    except (TypeError, ValueError) as error:
+        with suppress(ValueError):  # what is built in may have no signature
+            signature(make).bind(**given)
+    except TypeError as error:
         raise KinemaError(
             f"driver {name!r} cannot be made with the settings {dict(given)}: {error}"
         ) from None

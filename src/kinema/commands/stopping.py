@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 
+import typer
+
 HANDLED = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -55,7 +57,7 @@ class Stopping:
         for each, handler in self._before.items():
             signal.signal(each, handler)  # type: ignore[arg-type]
         if isinstance(error, KeyboardInterrupt) and self.signal == signal.SIGTERM:
-            raise SystemExit(self.exit_code) from None
+            raise typer.Exit(self.exit_code) from None
 
     def _came(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
