@@ -135,6 +135,7 @@ class AnyRobot:
 
     def __init__(self, card: EmbodimentCard, clock: SimulatedClock) -> None:
         self.card, self.obeys, self.is_connected, self._clock = card, True, False, clock
+        self.units = card_units(card)
         self.told_s: list[float] = []
         self.state = _standing(card)
         self.seen_first: np.ndarray | None = None
