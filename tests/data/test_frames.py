@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from kinema.card.load import load_card
 from kinema.data import frames
 from kinema.data.frames import FrameCache, resize
 from kinema.data.lerobot import Dataset
+from kinema.data.lerobot_write import Writer
 from kinema.schema import KinemaError
 
 
@@ -112,3 +116,112 @@ def test_resizing_averages_and_keeps_equal_sizes():
     assert small.shape == (2, 3, 16, 16, 3)
     assert abs(small.mean() - image.mean()) < 1.5
     assert small.std() < image.std() / 2  # antialiased: noise averages out
+
+
+def _long(tmp_path, length=150):
+    card = load_card("panda")
+    with Writer(tmp_path / "long", card=card, image_size=32) as writer:
+        for steps in (3, length):
+            number = np.arange(steps, dtype=np.uint8)[:, None, None, None]
+            images = {c: np.broadcast_to(number, (steps, 32, 32, 3)).copy() for c in card.camera_names}
+            state = np.zeros((steps, 7), np.float32)
+            writer.add_episode(images=images, state=state, action=state, task="push it")
+    return Dataset.open(tmp_path / "long")
+
+
+def test_building_holds_a_few_pictures_however_long_an_episode_is(tmp_path, monkeypatch):
+    dataset, asked, decode = _long(tmp_path), [], Dataset.frames
+
+    def counted(self, camera, indices):
+        asked.append(len(indices))
+        return decode(self, camera, indices)
+
+    monkeypatch.setattr(Dataset, "frames", counted)
+    cache = FrameCache(dataset, size=32)
+    assert max(asked) <= 64
+    assert sum(asked) == 2 * dataset.num_frames
+    monkeypatch.undo()
+    whole = dataset.frames("front", np.arange(dataset.num_frames))
+    np.testing.assert_array_equal(cache[np.arange(dataset.num_frames)][:, 0], whole)
+
+
+def test_the_user_names_the_place_and_the_set_is_not_written_to(dataset, tmp_path, monkeypatch):
+    before = sorted(dataset.root.rglob("*"))
+    monkeypatch.setenv("KINEMA_CACHE", str(tmp_path / "elsewhere"))
+    cache = FrameCache(dataset, size=16)
+    assert cache.path.parent == tmp_path / "elsewhere"
+    assert FrameCache(dataset, size=16, directory=tmp_path / "named").path.parent == tmp_path / "named"
+    assert sorted(dataset.root.rglob("*")) == before
+
+
+@pytest.mark.parametrize("error", [errno.EACCES, errno.EROFS, errno.EPERM])
+def test_a_set_that_may_only_be_read_names_how_to_put_the_cache_elsewhere(dataset, monkeypatch, error):
+    def refused(self, *_, **__):
+        raise OSError(error, os.strerror(error), str(self))
+
+    monkeypatch.setattr(type(dataset.root), "mkdir", refused)
+    with pytest.raises(KinemaError, match=r"cannot be kept in .*frames: .*KINEMA_CACHE"):
+        FrameCache(dataset, size=16)
+
+
+def test_a_finished_cache_is_only_read(dataset, monkeypatch):
+    first = FrameCache(dataset, size=16)[np.arange(5)]
+
+    def refused(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    for name in ("mkdir", "write_text", "rename", "replace", "touch"):
+        monkeypatch.setattr(type(dataset.root), name, refused)
+    monkeypatch.setattr(frames, "_locked", refused)
+    np.testing.assert_array_equal(FrameCache(dataset, size=16)[np.arange(5)], first)
+
+
+def test_what_is_needed_is_refused_before_anything_is_decoded(dataset, monkeypatch):
+    monkeypatch.setattr(Dataset, "frames", None)
+    monkeypatch.setattr(frames.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(KinemaError, match=r"needs .* GB: No space left.*KINEMA_CACHE"):
+        FrameCache(dataset, size=32)
+
+
+def test_what_it_needs_is_said_before_it_begins(dataset, monkeypatch):
+    said = []
+
+    class Bar(frames.tqdm):
+        def __init__(self, *args, desc, **options):
+            said.append(desc)
+            monkeypatch.setattr(Dataset, "frames", decode)
+            super().__init__(*args, desc=desc, **options)
+
+    decode = Dataset.frames
+    monkeypatch.setattr(Dataset, "frames", None)
+    monkeypatch.setattr(frames, "tqdm", Bar)
+    FrameCache(dataset, size=32)
+    assert said == [f"decoding set into {25 * 2 * 32 * 32 * 3 / 1e9:.3g} GB"]
+
+
+def test_videos_are_read_for_their_digest_once_and_again_when_they_change(dataset, monkeypatch):
+    read, digest = [], frames._file_digest
+    monkeypatch.setattr(frames, "_file_digest", lambda path: (read.append(path), digest(path))[1])
+    FrameCache(dataset, size=16)
+    assert len(read) == 2
+    FrameCache(dataset, size=16)
+    FrameCache(dataset, size=24)
+    assert len(read) == 2
+    os.utime(read[0], ns=(1, 1))
+    assert FrameCache(dataset, size=16).path == FrameCache(dataset, size=16).path
+    assert len(read) == 3
+
+
+def test_pictures_stay_on_the_disk_where_memory_would_not_hold_them(dataset, monkeypatch, caplog):
+    cache = FrameCache(dataset, size=16)
+    assert isinstance(cache.in_memory(), np.ndarray)
+    np.testing.assert_array_equal(cache.in_memory()[3:5], cache[np.arange(3, 5)])
+    monkeypatch.setattr(frames, "free_memory_bytes", lambda: 1000)
+    assert cache.in_memory() is cache
+    assert "stay on the disk" in caplog.text
+
+
+def test_what_is_not_colours_is_never_kept(dataset, monkeypatch):
+    monkeypatch.setattr(Dataset, "frames", lambda *_: np.zeros((2, 32, 32, 1), np.uint16))
+    with pytest.raises(KinemaError, match=r"camera 'front' gives uint16 \(32, 32, 1\), not colours"):
+        FrameCache(dataset, size=32)

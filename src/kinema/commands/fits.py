@@ -28,14 +28,14 @@ def fits(
 ) -> None:
     """Compare a set with a card: rate, channels, units, values, cameras. Exit code 1 if it does not fit."""
     from kinema.card.load import load_card
-    from kinema.data.fits import findings
-    from kinema.data.lerobot import Dataset
-    from kinema.data.set_map import read_set_map
+    from kinema.data.fits import findings, open_set
+    from kinema.data.set_map import read_set_map, set_map_of
     from kinema.recipes.sources import card_of
 
-    dataset = Dataset.open(folder)
-    body = load_card(card) if card else card_of(dataset)
-    found = findings(dataset, body, None if told is None else read_set_map(told))
+    said = read_set_map(told) if told is not None else set_map_of(folder)
+    dataset = open_set(folder, said)
+    body = load_card(card) if card else card_of(dataset, said)
+    found = findings(dataset, body, said)
     print(f"{folder} and card {body.name}")
     for finding in found:
         print(f"{finding.verdict:>10}  {finding}")
@@ -56,12 +56,12 @@ def convert(
     """Write a data set anew as a card's: its rate, channels, units and camera names."""
     from kinema.card.load import load_card
     from kinema.data import convert as conversion
-    from kinema.data.lerobot import Dataset
-    from kinema.data.set_map import read_set_map
+    from kinema.data.fits import open_set
+    from kinema.data.set_map import read_set_map, set_map_of
     from kinema.recipes.sources import card_of
 
-    dataset = Dataset.open(folder)
-    body = load_card(card) if card else card_of(dataset)
-    said = None if told is None else read_set_map(told)
+    said = read_set_map(told) if told is not None else set_map_of(folder)
+    dataset = open_set(folder, said)
+    body = load_card(card) if card else card_of(dataset, said)
     conversion.convert(dataset, body, out, image_size=image_size, told=said)
     print(f"{out}: {dataset.num_episodes} episodes for card {body.name} at {body.control_hz:g} Hz")

@@ -16,9 +16,10 @@ import numpy as np
 
 from kinema.card.card import EmbodimentCard
 from kinema.data.captions import read_captions
-from kinema.data.fits import films_fit
+from kinema.data.fits import films_fit, open_set
 from kinema.data.frames import FrameCache
 from kinema.data.lerobot import Dataset
+from kinema.data.set_map import set_map_of
 from kinema.schema import Captions, Film, KinemaError
 from kinema.space.clip_shape import ClipShape
 
@@ -129,9 +130,10 @@ def open_clips(
     """Clips of several data sets. `cards` names the bodies wanted; data sets of others are left out."""
     sources = []
     for folder in folders:
-        dataset = Dataset.open(folder)
-        if dataset.card_name in cards:
-            sources.append(ClipSource(dataset, cards[dataset.card_name], shape, part=part))
+        dataset = open_set(folder)
+        name = set_map_of(folder).card or dataset.card_name
+        if name in cards:
+            sources.append(ClipSource(dataset, cards[name], shape, part=part))
     if not sources:
         raise KinemaError(f"no clips of {sorted(cards)} in {[str(folder) for folder in folders]}")
     return sources

@@ -14,7 +14,7 @@ import numpy as np
 from kinema.card.card import Channel
 from kinema.data.finding import Finding
 from kinema.data.lerobot import Dataset
-from kinema.data.metadata import STATE, Metadata
+from kinema.data.metadata import STATE, Metadata, channel_names, width_of
 from kinema.data.set_map import FILE, ChannelMap, Scale, SetMap, scale_of
 from kinema.schema import KinemaError
 from kinema.space.units import UNITS
@@ -46,9 +46,11 @@ def columns_of(
     if feature is None:
         if not channels:
             return Columns(order=(), scales=()), []
-        return None, [Finding(what=f"{what} channels", found=f"no column {feature_name!r}",
-                              wanted=str([c.name for c in channels]), verdict="refused")]  # fmt: skip
-    names, units = _names(feature), _units(feature)
+        how = f"`columns: {{{feature_name}: ...}}` in {there.root / FILE} says which it is"
+        has = f"no column {feature_name!r}, but {list(there.features)}"
+        wanted = str([channel.name for channel in channels])
+        return None, [Finding(what=f"{what} channels", found=has, wanted=wanted, verdict="refused", how=how)]
+    names, units = channel_names(feature), _units(feature)
     order: list[int] = []
     scales: list[Scale] = []
     found: list[Finding] = []
@@ -63,19 +65,19 @@ def columns_of(
         scales.append(scale)
         if finding is not None:
             found.append(finding)
-    wanted = [channel.name for channel in channels]
+    own = [channel.name for channel in channels]
     extra = [name for i, name in enumerate(names) if i not in order]
     if extra and not any(f.verdict == "refused" for f in found):
         found.append(_extra(what, extra, told))
     if len(set(order)) < len(order):
-        found.append(Finding(what=f"{what} channels", found=f"{names} for several", wanted=str(wanted),
+        found.append(Finding(what=f"{what} channels", found=f"{names} for several", wanted=str(own),
                              verdict="refused", how="each channel of the card needs its own"))  # fmt: skip
     if any(f.verdict == "refused" for f in found):
         return None, found
     moved = order != sorted(order)
     return Columns(order=tuple(order), scales=tuple(scales)), [
-        Finding(what=f"{what} channels", found=str(names), wanted=str(wanted),
-                verdict="converted" if moved or [names[i] for i in order] != wanted else "same",
+        Finding(what=f"{what} channels", found=str(names), wanted=str(own),
+                verdict="converted" if moved or [names[i] for i in order] != own else "same",
                 how="taken by name" if moved else ""),
         *found,
     ]  # fmt: skip
@@ -208,31 +210,12 @@ def _mend(channel: Channel, line: str) -> str:
     return f"say `channels: {{{channel.name}: {line}}}`"
 
 
-def _names(feature: Mapping[str, Any]) -> list[str]:
-    """Names of a feature's channels, however nested; their numbers where it names none."""
-    width = int(np.prod(feature["shape"], dtype=int))
-    names = list(_leaves(feature.get("names")))
-    return names if len(names) == width else [str(i) for i in range(width)]
-
-
-def _leaves(names: Any) -> Iterator[str]:
-    if isinstance(names, str):
-        yield names
-    elif isinstance(names, Mapping):
-        for name, below in names.items():
-            inner = list(_leaves(below))
-            yield from inner or [str(name)]
-    elif isinstance(names, list | tuple):
-        for below in names:
-            yield from _leaves(below)
-
-
 def _units(feature: Mapping[str, Any]) -> dict[int | str, str]:
     """What a feature says of its channels' units, by place or by name; mostly nothing."""
     info = feature.get("info") or {}
     for said in (feature.get("units"), feature.get("unit"), info.get("units"), info.get("unit")):
         if isinstance(said, str):
-            return dict.fromkeys(range(int(np.prod(feature["shape"], dtype=int))), said)
+            return dict.fromkeys(range(width_of(feature)), said)
         if isinstance(said, Mapping):
             return {str(name): str(unit) for name, unit in said.items() if unit}
         if isinstance(said, list | tuple):

@@ -21,7 +21,7 @@ from kinema.card.card import EmbodimentCard
 from kinema.data.finding import Finding, Verdict
 from kinema.data.fit_channels import Columns, columns_of, values_outside
 from kinema.data.lerobot import Dataset
-from kinema.data.metadata import ACTION, IMAGE_PREFIX, STATE, Metadata
+from kinema.data.metadata import ACTION, STATE, Metadata, camera_names, is_depth, picture_shape
 from kinema.data.resample import kind_of
 from kinema.data.set_map import FILE, SetMap, set_map_of
 from kinema.schema import KinemaError, check_instruction
@@ -59,7 +59,7 @@ def fit(dataset: Dataset, card: EmbodimentCard, told: SetMap | None = None) -> F
     told: what the user says of the set; None reads `kinema.yaml` in its folder
     """
     told = set_map_of(dataset.root) if told is None else told
-    declared = compare(dataset.metadata, card, told)
+    declared = compare(dataset.metadata, card, told, _cameras(dataset))
     refuse(dataset, card, declared.findings)
     assert declared.states is not None
     assert declared.actions is not None
@@ -95,7 +95,7 @@ def films_fit(
         shown = dict(cameras)
     else:
         told = set_map_of(dataset.root)
-        names, found = compare_cameras(dataset.metadata, card, told.cameras)
+        names, found = compare_cameras(dataset.metadata, card, told.cameras, _cameras(dataset))
         found = [_robot(dataset.metadata, card, told), *found]
         shown = dict(zip(card.camera_names, names))
     refuse(dataset, card, found)
@@ -106,7 +106,7 @@ def films_fit(
 def findings(dataset: Dataset, card: EmbodimentCard, told: SetMap | None = None) -> tuple[Finding, ...]:
     """All that the comparison says, refusals included; values of channels that could be told apart."""
     told = set_map_of(dataset.root) if told is None else told
-    declared = compare(dataset.metadata, card, told)
+    declared = compare(dataset.metadata, card, told, _cameras(dataset))
     found = [*declared.findings, *_tasks(dataset)]
     for what, columns, values, channels in (
         ("state", declared.states, dataset.state, card.states),
@@ -132,18 +132,34 @@ def refuse(dataset: Dataset, card: EmbodimentCard, found: Sequence[Finding]) -> 
         )
 
 
-def compare(there: Metadata, card: EmbodimentCard, told: SetMap) -> Declared:
-    """What a data set says of itself against a card: robot, rate, cameras, channels and their units."""
+def open_set(root: Path | str, told: SetMap | None = None) -> Dataset:
+    """A data set with its columns under the names they are asked for here; None reads its `kinema.yaml`."""
+    told = set_map_of(Path(root)) if told is None else told
+    return Dataset.open(root, columns=told.columns)
+
+
+def _cameras(dataset: Dataset) -> dict[str, str]:
+    """The feature of each camera by its name."""
+    return {name: dataset.camera_key(name) for name in dataset.camera_names}
+
+
+def compare(
+    there: Metadata, card: EmbodimentCard, told: SetMap, cameras: Mapping[str, str] | None = None
+) -> Declared:
+    """What a data set says of itself against a card: robot, rate, cameras, channels and their units.
+
+    cameras: the set's features by their names; None: as info.json names them
+    """
     found = [_robot(there, card, told), *_unknown(card, told)]
     ratio = there.fps / card.control_hz
     states, of_states = columns_of(there, STATE, card.states, told)
     actions, of_actions = columns_of(there, ACTION, card.actions, told)
-    cameras, of_cameras = compare_cameras(there, card, told.cameras)
+    chosen, of_cameras = compare_cameras(there, card, told.cameras, cameras)
     found += [_rate(there, card), *of_states, *of_actions, *of_cameras]
     return Declared(
         findings=tuple(found),
         ratio=1.0 if _is_same_rate(there, card) else ratio,
-        cameras=cameras,
+        cameras=chosen,
         states=states,
         actions=actions,
     )
@@ -194,10 +210,12 @@ def _rate(there: Metadata, card: EmbodimentCard) -> Finding:
 
 
 def compare_cameras(
-    there: Metadata, card: EmbodimentCard, told: Mapping[str, str]
+    there: Metadata, card: EmbodimentCard, told: Mapping[str, str], cameras: Mapping[str, str] | None = None
 ) -> tuple[tuple[str, ...], list[Finding]]:
     """The set's cameras in the card's order, and what was found; `told`: the set's names by the card's."""
-    features = {key.removeprefix(IMAGE_PREFIX): there.features[key] for key in there.camera_keys}
+    if cameras is None:
+        cameras = {name: key for key, name in camera_names(there.features).items()}
+    features = {name: there.features[key] for name, key in cameras.items()}
     chosen, found = [], []
     for name in card.camera_names:
         own = told.get(name, name)
@@ -220,14 +238,9 @@ def compare_cameras(
 
 def _picture(what: str, own: str, name: str, feature: Mapping[str, Any]) -> Finding:
     info = feature.get("info") or {}
-    axes, shape = feature.get("names"), list(feature["shape"])
-    at = next((i for i, a in enumerate(axes or ()) if str(a).lower() in ("channel", "channels", "c")), None)
-    if at is None or shape[at] not in (1, 3, 4):
-        at = 0 if len(shape) == 3 and shape[0] in (1, 3) and shape[2] not in (1, 3) else len(shape) - 1
     kind = str(info.get("video.pix_fmt", info.get("pix_fmt", "")))
-    depth = any(info.get(key) is True for key in ("is_depth_map", "video.is_depth_map"))
-    found = f"{own!r}, {shape}{f', {kind}' if kind else ''}"
-    if depth or shape[at] != 3 or kind.startswith("gray"):
+    found = f"{own!r}, {list(feature['shape'])}{f', {kind}' if kind else ''}"
+    if is_depth(feature) or picture_shape(feature)[2] != 3 or kind.startswith("gray"):
         return Finding(what=what, found=f"{found}: distances or grey, not colours", wanted="colours (RGB)",
                        verdict="refused", how=f"map another: `cameras: {{{name}: ...}}`")  # fmt: skip
     verdict: Verdict = "same" if own == name else "converted"

@@ -1,6 +1,7 @@
 """What a user says of a data set that calls or counts things otherwise than a card: names, units, cameras.
 
     card: so101                           # whose data these are, where the set's robot_type does not say it
+    columns: {action: actions}            # other columns than action and observation.state; several are one
     cameras: {front: top, wrist: hand}    # the set's cameras by the card's
     channels:
       shoulder_pan: {key: pan.pos, unit: deg}
@@ -91,6 +92,7 @@ class SetMap(_Strict):
     """All that a user says of one data set. See the module."""
 
     card: str | None = None
+    columns: Mapping[str, str | tuple[str, ...]] = {}
     cameras: Mapping[str, str] = {}
     channels: Mapping[str, ChannelMap] = {}
     leave_out: tuple[str, ...] = ()

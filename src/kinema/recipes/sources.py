@@ -9,8 +9,9 @@ import numpy as np
 
 from kinema.card.card import EmbodimentCard
 from kinema.card.load import CardError, load_card
+from kinema.data.fits import open_set
 from kinema.data.lerobot import Dataset
-from kinema.data.set_map import FILE, set_map_of
+from kinema.data.set_map import FILE, SetMap, set_map_of
 from kinema.data.source import Source, from_dataset
 from kinema.schema import KinemaError
 
@@ -80,16 +81,16 @@ def _made_by(command: str, data: Path, which: str) -> list[Path]:
 
 
 def _open(root: Path, image_size: int, stride: int = 1) -> Source:
-    dataset = Dataset.open(root)
+    dataset = open_set(root)
     return from_dataset(dataset, card_of(dataset), image_size=image_size, stride=stride)
 
 
-def card_of(dataset: Dataset) -> EmbodimentCard:
-    """The card of the body that a data set is of: as its `kinema.yaml` says, else its robot_type.
+def card_of(dataset: Dataset, told: SetMap | None = None) -> EmbodimentCard:
+    """The card of the body that a data set is of: as the map says (None: its `kinema.yaml`), else robot_type.
 
     Raises KinemaError naming the folder where neither is a card.
     """
-    told = set_map_of(dataset.root)
+    told = set_map_of(dataset.root) if told is None else told
     name = told.card or dataset.card_name
     try:
         return load_card(name)
