@@ -18,7 +18,7 @@ from kinema.schema import KinemaError
 from kinema.space.rotation import matrix_from_rotvec, rotvec_from_matrix
 from kinema.worlds.robots import BANDWIDTH_RAD_S, ArmHandle, Robot, add_robot, finger_targets, new_spec
 
-SEGMENTS = 5  # pieces of the straight line between two joint targets within one control step
+SEGMENTS = 5  # pieces of the straight line between two joint targets within one control step, at most
 
 
 class Kinematics:
@@ -129,8 +129,14 @@ class Controller:
         self.home_rotation: dict[str, np.ndarray] = {arm.side: home_rotation(arm) for arm in card.arms}
         self._low = np.array([channel.range[0] for channel in card.actions])
         self._high = np.array([channel.range[1] for channel in card.actions])
-        self._substeps = round(1.0 / (card.control_hz * model.opt.timestep))
-        self._chunks = np.array_split(np.arange(self._substeps), SEGMENTS)
+        substeps = round(1.0 / (card.control_hz * model.opt.timestep))
+        if abs(substeps * model.opt.timestep * card.control_hz - 1.0) > 1e-9:
+            raise KinemaError(
+                f"a control period of {card.name} is no whole number of {model.opt.timestep:g} s of physics"
+            )
+        pieces = min(SEGMENTS, substeps)
+        self._pieces = [len(piece) for piece in np.array_split(np.arange(substeps), pieces)]
+        self.piece_s = 1.0 / (card.control_hz * pieces)
         self.last_targets: dict[str, np.ndarray] = {}
         # Called several times within a control step, after pieces of physics: to watch, or to move things.
         self.between: list[Callable[[], None]] = []
@@ -169,12 +175,12 @@ class Controller:
             starts[handle.side], speeds[handle.side] = start, (goal - start) / period_s
             self.last_targets[handle.side] = goal
         done = 0
-        for chunk in self._chunks:
-            middle = done + len(chunk) / 2
-            done += len(chunk)
+        for piece in self._pieces:
+            middle = done + piece / 2
+            done += piece
             for handle in self.robot.arms:
                 self._drive(handle, starts[handle.side], speeds[handle.side], middle, targets[handle.side][1])
-            mujoco.mj_step(self.model, self.data, nstep=len(chunk))
+            mujoco.mj_step(self.model, self.data, nstep=piece)
             for look in self.between:
                 look()
 
@@ -185,7 +191,7 @@ class Controller:
         # leading the target by that time cancels it.
         time_s = done * self.model.opt.timestep
         self.data.ctrl[handle.actuator] = start + speed * (time_s + 2.0 / BANDWIDTH_RAD_S)
-        limit = handle.finger_velocity * self.model.opt.timestep * self._substeps / SEGMENTS
+        limit = handle.finger_velocity * self.piece_s
         last = self.data.ctrl[handle.finger_actuator]
         measured = self.data.qpos[handle.finger_qpos]
         travel = handle.finger_windup

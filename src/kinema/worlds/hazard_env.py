@@ -1,4 +1,4 @@
-"""The tabletop with intruders in it, with every link of the arms solid, that can be asked "what if".
+"""The tabletop with intruders in it, that can be asked "what if".
 
 `what_if` plays a chunk from the present state and puts everything back, so that any number of chunks can be
 labelled from one state.
@@ -18,13 +18,11 @@ from kinema.card.workspace import table_area
 from kinema.schema import Observation
 from kinema.worlds.hazards import Watch
 from kinema.worlds.intruders import INTRUDER_GROUP, Intruders, Stage
-from kinema.worlds.robots import ROBOT_GROUP
 from kinema.worlds.snapshot import Snapshot, restore, snapshot
 from kinema.worlds.tabletop.env import TabletopEnv
 from kinema.worlds.variation import SEEN, Variation
 
-_ROBOT_DRAWN = 1  # geom group of the robot's own geoms: drawn, but not met by the rays of the height map
-_OTHER_ARM = 4  # collision group of the second arm, which the first meets
+_ROBOT_DRAWN = 1  # geom group
 _ABOVE_M = np.array([0.0, 0.0, 0.08])  # where the way down to a thing begins
 CELLS = 24  # of the height map, along each side
 _EYE_M = 40.0  # the height from which the rays of the height map come down, nearly parallel
@@ -57,7 +55,7 @@ class HazardEnv:
         self.card, self.family = card, family
         model = self.env.scene.model
         self.intruders.bind(model)
-        _make_links_solid(model, card)
+        _draw_robot_apart(model, card)
         self.watch = Watch(self.env, self.intruders.bodies)
         self.env.scene.controller.between.append(self._between)
         self._outlines: mujoco.Renderer | None = None
@@ -209,25 +207,12 @@ def _standing(model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
     return data.xpos[mine]
 
 
-def _make_links_solid(model: mujoco.MjModel, card: EmbodimentCard) -> None:
-    """Every geom that its card calls solid meets the table, intruders and the other arm.
-
-    The tasks leave the upper links and the other arm out, because contacts are dear; harm is not to be
-    overlooked for that.
-    """
-    for number, arm in enumerate(card.arms):
+def _draw_robot_apart(model: mujoco.MjModel, card: EmbodimentCard) -> None:
+    """Put the robot's geoms into a group of their own: drawn, but not met by the rays of the height map."""
+    for arm in card.arms:
         for link in arm.links:
-            body = model.body(f"{arm.side}/{link.name}").id
-            first = model.body_geomadr[body]
-            for i, geom in enumerate(link.geoms):
-                model.geom_group[first + i] = _ROBOT_DRAWN
-                if geom.collide:
-                    model.geom_contype[first + i] = ROBOT_GROUP | (_OTHER_ARM if number else 0)
-                    model.geom_conaffinity[first + i] = 0 if number else _OTHER_ARM
-            # the broad phase looks at whole bodies, whose bits were joined when the model was compiled
-            mine = slice(first, first + model.body_geomnum[body])
-            model.body_contype[body] = np.bitwise_or.reduce(model.geom_contype[mine], initial=0)
-            model.body_conaffinity[body] = np.bitwise_or.reduce(model.geom_conaffinity[mine], initial=0)
+            first = model.body_geomadr[model.body(f"{arm.side}/{link.name}").id]
+            model.geom_group[first : first + len(link.geoms)] = _ROBOT_DRAWN
 
 
 def _ray_grid(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

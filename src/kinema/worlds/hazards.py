@@ -36,7 +36,7 @@ class Watch:
         self._fingers = {b: h.side for h in arms for b in h.gripper_bodies}
         self._free = _free_bodies(model)
         self._velocity, self._force = np.zeros(6), np.zeros(6)
-        self._piece_s = 1.0 / (env.card.control_hz * 5)
+        self._piece_s = scene.controller.piece_s
 
     def begin(self) -> None:
         """Look from here on, in an episode that was reset: the reference for shifts and tilts."""

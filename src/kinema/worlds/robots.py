@@ -5,20 +5,22 @@ Names in the model are `<side>/<link>`, `<side>/<joint>`, `<side>/tool`; the rob
 Choices that the cards leave open, with their reasons:
 - gravity compensation is on for robot links: the makers' controllers do the same, so a position target
   is reached without a steady error;
-- links of robots do not collide with each other, and only the wrist and the gripper collide with objects:
-  the tasks are done by the gripper, and contacts are the dearest part of a step;
-- rotor inertia (armature) is 0.2 % of the effort limit [kg m²], within the spread of makers' figures,
-  so that light distal joints stay stable at 250 Hz.
+- every geom that the card calls solid meets the table, things and the other arm, but not its own arm;
+- where a card gives no inertia the link is a compact body of its mass, and where it gives none of the drive
+  (armature) that is 0.2 % of the effort limit [kg m²], within the spread of makers' figures;
+- a gripper holds with GRIP_LIMIT_N at most, whatever its maker allows.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import mujoco
 import numpy as np
 
-from kinema.card.card import Arm, EmbodimentCard, Geom
+from kinema.card.card import Arm, EmbodimentCard, Geom, Link
+from kinema.schema import KinemaError
 
 GEOM_TYPES = {
     "box": mujoco.mjtGeom.mjGEOM_BOX,
@@ -28,12 +30,17 @@ GEOM_TYPES = {
 }
 
 # Collision groups: a pair collides when one's `contype` meets the other's `conaffinity`.
-ROBOT_GROUP, OBJECT_GROUP = 1, 2
-ROBOT_COLLIDES = {"contype": ROBOT_GROUP, "conaffinity": 0}
+ROBOT_GROUP, OBJECT_GROUP, SECOND_ARM_GROUP = 1, 2, 4
+ARMS_COLLIDE = (
+    {"contype": ROBOT_GROUP, "conaffinity": SECOND_ARM_GROUP},
+    {"contype": ROBOT_GROUP | SECOND_ARM_GROUP, "conaffinity": 0},
+)
 OBJECT_COLLIDES = {"contype": OBJECT_GROUP, "conaffinity": ROBOT_GROUP | OBJECT_GROUP}
 FIXED_COLLIDES = {"contype": 0, "conaffinity": ROBOT_GROUP | OBJECT_GROUP}
 NEVER_COLLIDES = {"contype": 0, "conaffinity": 0}
 
+TIMESTEP_S = 0.004  # at most, see `timestep_s`
+CONTROL_HZ = (5.0, 100.0)  # the control rates that the worlds can play
 ARMATURE_PER_EFFORT = 0.002
 BANDWIDTH_RAD_S = 40.0  # of the joint position loops: 6 Hz, what industrial arms reach
 FINGER_ARMATURE_KG = 0.15
@@ -45,17 +52,31 @@ def new_spec() -> mujoco.MjSpec:
     """An empty specification in radians with the solver settings of all our worlds."""
     spec = mujoco.MjSpec()
     spec.compiler.degree = False
-    spec.option.timestep = 0.004
+    spec.option.timestep = TIMESTEP_S
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
     spec.option.impratio = 10.0  # stiff friction: a held block must not creep out of the fingers
     return spec
 
 
+def timestep_s(control_hz: float) -> float:
+    """The longest step of physics, of 4 ms at most, of which a control period is a whole number.
+
+    Raises KinemaError for a rate that the worlds cannot play.
+    """
+    low, high = CONTROL_HZ
+    if not low <= control_hz <= high:
+        raise KinemaError(
+            f"control_hz {control_hz:g} is not within {low:g} ... {high:g}, which the worlds can play"
+        )
+    period_s = 1.0 / control_hz
+    return period_s / math.ceil(period_s / TIMESTEP_S - 1e-9)
+
+
 def add_robot(spec: mujoco.MjSpec, card: EmbodimentCard) -> None:
     """Add every arm of the card, its actuators and the cameras on its links."""
-    for arm in card.arms:
-        _add_arm(spec, arm)
+    for arm, collides in zip(card.arms, ARMS_COLLIDE):
+        _add_arm(spec, arm, collides)
     for camera in card.cameras:
         parent = spec.worldbody if camera.mount == "world" else spec.body(camera.mount.replace(":", "/"))
         parent.add_camera(
@@ -66,24 +87,25 @@ def add_robot(spec: mujoco.MjSpec, card: EmbodimentCard) -> None:
         )
 
 
-def _add_arm(spec: mujoco.MjSpec, arm: Arm) -> None:
+def _add_arm(spec: mujoco.MjSpec, arm: Arm, collides: dict[str, int]) -> None:
     base = spec.worldbody.add_body(
         name=f"{arm.side}/base", pos=arm.base_pos_m, quat=arm.base_quat_wxyz, gravcomp=1
     )
     bodies = {"base": base}
-    colliding = _colliding_links(arm)
     fingers = set(arm.gripper.fingers)
     for link in arm.links:
         body = bodies[link.parent].add_body(
             name=f"{arm.side}/{link.name}", pos=link.pos_m, quat=link.quat_wxyz, gravcomp=1
         )
         bodies[link.name] = body
-        # A compact body of the link's mass: cards state masses and centres, rarely full inertia tensors.
-        radius_m = 0.02 + 0.02 * link.mass_kg ** (1 / 3)
         body.explicitinertial = True
         body.mass = link.mass_kg
         body.ipos = link.com_m
-        body.inertia = [0.4 * link.mass_kg * radius_m**2] * 3
+        if link.inertia_kgm2 is not None:
+            body.fullinertia = link.inertia_kgm2
+        else:
+            radius_m = 0.02 + 0.02 * link.mass_kg ** (1 / 3)
+            body.inertia = [0.4 * link.mass_kg * radius_m**2] * 3
         if link.joint is not None:
             finger = link.joint.name in fingers
             body.add_joint(
@@ -94,21 +116,24 @@ def _add_arm(spec: mujoco.MjSpec, arm: Arm) -> None:
                 axis=link.joint.axis,
                 range=link.joint.range,
                 limited=True,
-                armature=_finger_armature(arm) if finger else ARMATURE_PER_EFFORT * link.joint.effort,
+                armature=_finger_armature(arm) if finger else _armature(link),
             )
             _add_actuator(spec, f"{arm.side}/{link.joint.name}")
         for geom in link.geoms:
-            _add_geom(
-                body,
-                geom,
-                collides=geom.collide and link.name in colliding,
-                finger=_is_finger(arm, link.name),
-            )
+            finger = _is_finger(arm, link.name)
+            _add_geom(body, geom, collides if geom.collide else NEVER_COLLIDES, finger=finger)
     tool = arm.tool
     bodies[tool.link].add_site(
         name=f"{arm.side}/tool", pos=tool.pos_m, quat=tool.quat_wxyz, group=4, size=[0.005] * 3
     )
     _couple_fingers(spec, arm)
+
+
+def _armature(link: Link) -> float:
+    """Of an arm's joint: kg m² for a hinge, kg for a slide."""
+    if link.armature_kgm2 is not None:
+        return link.armature_kgm2
+    return ARMATURE_PER_EFFORT * link.joint.effort if link.joint else 0.0
 
 
 def _finger_armature(arm: Arm) -> float:
@@ -124,7 +149,7 @@ def _is_finger(arm: Arm, link_name: str) -> bool:
     )
 
 
-def _colliding_links(arm: Arm) -> set[str]:
+def _hand_links(arm: Arm) -> set[str]:
     """The last moving link of the arm and everything after it."""
     last = max(
         i for i, link in enumerate(arm.links) if link.joint and link.joint.name not in arm.gripper.fingers
@@ -136,7 +161,7 @@ def _colliding_links(arm: Arm) -> set[str]:
     return names
 
 
-def _add_geom(body: mujoco.MjsBody, geom: Geom, *, collides: bool, finger: bool) -> None:
+def _add_geom(body: mujoco.MjsBody, geom: Geom, collides: dict[str, int], *, finger: bool) -> None:
     size = [*geom.size_m, 0.0, 0.0][:3]
     body.add_geom(
         type=GEOM_TYPES[geom.type],
@@ -147,7 +172,7 @@ def _add_geom(body: mujoco.MjsBody, geom: Geom, *, collides: bool, finger: bool)
         friction=[1.6, 0.02, 0.0001] if finger else [0.6, 0.005, 0.0001],
         condim=4 if finger else 3,
         solref=[0.008, 1.0],
-        **(ROBOT_COLLIDES if collides else NEVER_COLLIDES),
+        **collides,
     )
 
 
@@ -286,7 +311,7 @@ def _handle(model: mujoco.MjModel, arm: Arm) -> ArmHandle:
         finger_qpos=np.array([j.qposadr[0] for j in fingers]),
         finger_actuator=np.array([model.actuator(f"{side}/{name}").id for name in arm.gripper.fingers]),
         finger_bodies=finger_bodies,
-        gripper_bodies=frozenset(bodies[name] for name in _colliding_links(arm)),
+        gripper_bodies=frozenset(bodies[name] for name in _hand_links(arm)),
         tool_site=model.site(f"{side}/tool").id,
         lower=np.array([j.range[0] for j in arm.joints]),
         upper=np.array([j.range[1] for j in arm.joints]),

@@ -9,7 +9,6 @@ import numpy as np
 
 from kinema.card.card import EmbodimentCard
 from kinema.schema import KinemaError, Observation
-from kinema.worlds.control import SEGMENTS
 from kinema.worlds.tabletop.families.button import PressButton
 from kinema.worlds.tabletop.families.drawer import Drawer
 from kinema.worlds.tabletop.families.lift import LiftTwoArms
@@ -26,7 +25,7 @@ _FAMILIES: dict[str, type[Family]] = {
 }
 FAMILIES: tuple[str, ...] = tuple(_FAMILIES)
 
-_SETTLE_STEPS = 25  # physics steps after a reset: 0.1 s, while things come to rest
+_SETTLE_S = 0.1  # of physics after a reset, while things come to rest
 _HOME_JITTER_RAD = 0.03
 
 
@@ -104,7 +103,7 @@ class TabletopEnv:
         if request is not None:
             self.instruction = request.text
         scene.controller.reset()
-        mujoco.mj_step(scene.model, scene.data, nstep=_SETTLE_STEPS)
+        mujoco.mj_step(scene.model, scene.data, nstep=round(_SETTLE_S / scene.model.opt.timestep))
         self.task.begin()
         scene.data.time = 0.0
         mujoco.mj_forward(scene.model, scene.data)
@@ -127,7 +126,7 @@ class TabletopEnv:
         self.task.count(self.scene, self._period_s)
 
     def _glance(self) -> None:
-        self.task.glance(self.scene, self._period_s / SEGMENTS)
+        self.task.glance(self.scene, self.scene.controller.piece_s)
 
     def observe(self, render: bool = True) -> Observation:
         """What the body senses now; without `render`, no images."""

@@ -11,7 +11,15 @@ import numpy as np
 from kinema.card.card import EmbodimentCard
 from kinema.card.kinematics import home_joints, home_rotation, tool_pose
 from kinema.worlds.control import Controller
-from kinema.worlds.robots import FIXED_COLLIDES, NEVER_COLLIDES, ArmHandle, Robot, add_robot, new_spec
+from kinema.worlds.robots import (
+    FIXED_COLLIDES,
+    NEVER_COLLIDES,
+    ArmHandle,
+    Robot,
+    add_robot,
+    new_spec,
+    timestep_s,
+)
 from kinema.worlds.tabletop.props import Block
 from kinema.worlds.variation import Backdrop
 
@@ -64,6 +72,7 @@ def work_area(card: EmbodimentCard) -> WorkArea:
 def tabletop_spec(card: EmbodimentCard) -> mujoco.MjSpec:
     """The robot on its table, without objects. Rendering is set for speed: no shadows, no multisampling."""
     spec = new_spec()
+    spec.option.timestep = timestep_s(card.control_hz)
     spec.visual.quality.shadowsize = 0
     spec.visual.quality.offsamples = 0
     spec.visual.map.znear = 0.005
