@@ -1,9 +1,9 @@
-"""Recompute tests/card/inertia_reference.json: the diagonal of the makers' models' mass matrices at a card's home.
+"""Recompute tests/card/inertia_reference.json: the makers' models' mass matrices (diagonal) at the cards' home.
 
     python scripts/make_inertia_reference.py DIR
 
-DIR holds the models under the names in `_MODELS`. Only the arm's own moving links count: bases never move, and the
-grippers are often not the model's. A model that is not there is left as it is in the file.
+DIR holds the models under the names in `_MODELS`. Only the arm's own moving links count: bases never move, and
+the grippers are often not the model's. A model that is not there is left as it is in the file.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ _MODELS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "yam.urdf", "i2rt-robotics/i2rt, robot_models/arm/yam/yam.urdf (links 1 to 5)",
         tuple(f"link{i}" for i in range(1, 6)),
     ),
-    "xarm7": ("xarm7.xml", "robots/xarm7/robot.xml of robosuite 1.5.2", tuple(f"link{i}" for i in range(1, 8))),
+    "xarm7": (
+        "xarm7.xml", "robots/xarm7/robot.xml of robosuite 1.5.2",
+        tuple(f"link{i}" for i in range(1, 8)),
+    ),
     "sawyer": (
         "sawyer.xml", "robots/sawyer/robot.xml of robosuite 1.5.2",
         tuple(f"right_l{i}" for i in range(7)),
