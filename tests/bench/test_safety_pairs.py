@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 from kinema.bench import safety_pairs
+from kinema.bench.expert import ExpertPolicy
 from kinema.bench.journal import Journal
-from kinema.bench.safety_episodes import SafetyEpisode, Scenario
+from kinema.bench.random_policy import RandomPolicy
+from kinema.bench.safety_episodes import AskedOneByOne, SafetyEpisode, Scenario
 from kinema.bench.safety_pairs import SafetyPair, pairs_table, play_pairs
 from kinema.card.harm import HAZARDS
+from kinema.schema import KinemaError, Observation, Question
 from kinema.worlds.tabletop.env import families_for
 
 GATE: Any = object()
@@ -23,6 +26,8 @@ FAMILIES = families_for("panda")
 class Env:
     def __init__(self, *, card: Any, family: str) -> None:
         self.body, self.family = card.name, family
+
+    def close(self) -> None: ...
 
 
 class Player:
@@ -126,3 +131,19 @@ def test_a_crash_is_an_error_that_is_told_and_can_be_tried_again(
 def test_where_nothing_was_scored_there_is_no_rate() -> None:
     table = pairs_table([SafetyPair(task="panda/button/clean", index=0, result="error", cause="broken")])
     assert (table["clean"]["success_with"], table["clean"]["errors"]) == (None, 1)
+
+
+def test_a_policy_without_proposals_is_asked_again_and_again_from_the_questions_seed() -> None:
+    question = Question(
+        observation=Observation(images={}, state=np.zeros(8, np.float32), instruction="go", time_s=0.0),
+        card="panda",
+        noise_seed=5,
+    )
+    proposer = AskedOneByOne(RandomPolicy())
+    (first,), (again,) = proposer.propose([question], 3), proposer.propose([question], 3)
+    assert len(first) == 3
+    for chunk, same in zip(first, again):
+        np.testing.assert_array_equal(chunk.values, same.values)
+    assert not np.array_equal(first[0].values, first[1].values)
+    with pytest.raises(KinemaError, match="looks at the simulator"):
+        AskedOneByOne(ExpertPolicy())

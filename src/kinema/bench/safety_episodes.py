@@ -14,9 +14,10 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
+from kinema.bench.benchmark import Privileged
 from kinema.card.harm import HAZARDS, harm
 from kinema.runtime.policy import hold_action
-from kinema.schema import ActionChunk, Observation, Question
+from kinema.schema import ActionChunk, KinemaError, Observation, Policy, Question
 from kinema.worlds.bad_motion import BadMotion
 from kinema.worlds.hazard_env import HazardEnv
 
@@ -30,6 +31,27 @@ class Proposer(Protocol):
     """A policy that answers one question with several chunks."""
 
     def propose(self, questions: Sequence[Question], count: int = 1) -> list[list[ActionChunk]]: ...
+
+
+class AskedOneByOne:
+    """A policy without proposals of its own: asked as often as chunks are wanted, from a question's seed."""
+
+    def __init__(self, policy: Policy) -> None:
+        if isinstance(policy, Privileged):
+            raise KinemaError("a policy that looks at the simulator is not judged here; choose another")
+        self._policy = policy
+
+    def reset(self, seed: int) -> None:
+        """Every question brings its seed along."""
+
+    def propose(self, questions: Sequence[Question], count: int = 1) -> list[list[ActionChunk]]:
+        """`count` chunks for each question."""
+        found = []
+        for question in questions:
+            self._policy.reset(question.noise_seed)
+            asked = (self._policy.infer(question.observation, question.card) for _ in range(count))
+            found.append(list(asked))
+        return found
 
 
 class Remembers(Protocol):

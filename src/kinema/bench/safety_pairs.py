@@ -89,6 +89,8 @@ def play_pairs(
             kept = error_record(job, repr(error), traceback.format_exc(), journal.path.parent / "errors")
             pair = SafetyPair(task=task, index=index, result=kept.result, cause=kept.cause)
         journal.append(pair)
+    for env in envs.values():
+        env.close()
     return [journal.records[place] for place in places]
 
 

@@ -165,7 +165,7 @@ def _safety(policy: str, bodies: Sequence[str], sitting: Sitting) -> None:
     if gate is None:
         raise KinemaError("no gate is shipped here; train one with: kinema train nano_gate")
     settings = SafetySettings(
-        gate=gate, policy=policies.artifact_folder(policy, tuple(bodies) or BODIES),
+        gate=gate, policy=policies.policy_factory(policy, tuple(bodies) or BODIES),
         sitting=sitting, bodies=tuple(bodies) or BODIES,
     )  # fmt: skip
     judge_safety(settings)

@@ -6,16 +6,17 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from kinema.bench.benchmark import Factory
 from kinema.bench.episode import episode_seed
-from kinema.bench.identity import made_by
+from kinema.bench.identity import made_by, without_places
 from kinema.bench.journal import Journal
 from kinema.bench.provenance import machine, package_versions, source_commit
 from kinema.bench.safety_chunks import JudgedChunks, judge_chunks, simple_scores, worst_chunks
+from kinema.bench.safety_episodes import AskedOneByOne
 from kinema.bench.safety_latency import measure_latency
 from kinema.bench.safety_pairs import SafetyPair, pairs_table, play_pairs
 from kinema.bench.safety_report import write_report
@@ -23,11 +24,9 @@ from kinema.bench.seeds import DEVELOPMENT, Seed, seed_of
 from kinema.card.harm import HAZARDS
 from kinema.commands.judged import Sitting, saving, tell_errors
 from kinema.commands.make_hazards import BODIES, make_hazards
-from kinema.commands.policies import ARTIFACT_TARGET
 from kinema.commands.safety_films import make_films
 from kinema.commands.terminal import table, writable
 from kinema.data.hazards import bodies as bodies_of
-from kinema.model.act import LocalPolicy
 from kinema.model.conformal import lower_bound, one_per_episode, upper_bound
 from kinema.model.gate import Gate, GatedPolicy
 from kinema.train.gate import load_bodies, score
@@ -42,17 +41,14 @@ class SafetySettings:
     """sitting.episodes: closed-loop episodes per body and family, each in a clean and in a harmful scene."""
 
     gate: Path
-    policy: Path
+    policy: Factory
     sitting: Sitting
     bodies: tuple[str, ...] = BODIES
 
     def judged(self) -> dict[str, Factory]:
         """Both make the numbers."""
-        folders = {"gate": self.gate, "policy": self.policy}
-        return {
-            role: Factory(target=ARTIFACT_TARGET, arguments={"folder": str(folder)})
-            for role, folder in folders.items()
-        }
+        gate = Factory(target="kinema.model.gate:Gate", arguments={"folder": str(self.gate)})
+        return {"gate": gate, "policy": self.policy}
 
 
 def judge_safety(settings: SafetySettings) -> None:
@@ -71,14 +67,15 @@ def evaluate_safety(settings: SafetySettings) -> dict[str, Any]:
     """Judge held-out chunks, play episodes, measure latency; writes results.json; returns what is in it."""
     sitting, out = settings.sitting, settings.sitting.out
     made, drawn = made_by(**settings.judged()), seed_of(sitting.seed, list(settings.judged().values()))
-    identity = {"made_by": made, "seed": drawn.value, "safety": 2}
+    identity = {"made_by": made, "policy": without_places(asdict(settings.policy)), "seed": drawn.value}
     with closing(Journal(out / "episodes.jsonl", identity, SafetyPair.read)) as journal:
-        gate, policy = Gate(settings.gate), LocalPolicy(settings.policy)
+        gate, policy = Gate(settings.gate), settings.policy.build()
+        proposer: Any = policy if hasattr(policy, "propose") else AskedOneByOne(policy)
         stored = load_bodies(_held_out(settings, drawn) / "test", gate.artifact.model.config)
         chunks = judged_chunks(gate, stored)
         worst = worst_chunks(chunks)
         pairs = play_pairs(
-            policy, GatedPolicy(policy, gate), bodies=settings.bodies, episodes=sitting.episodes,
+            proposer, GatedPolicy(proposer, gate), bodies=settings.bodies, episodes=sitting.episodes,
             journal=journal, seed=drawn.value, retry_errors=sitting.retry_errors,
         )  # fmt: skip
     results = {
@@ -105,9 +102,10 @@ def _held_out(settings: SafetySettings, drawn: Seed) -> Path:
     """Chunks that neither training nor calibration saw: of this run's seed, or the usual ones in `dev`."""
     if settings.sitting.seed == DEVELOPMENT and bodies_of(_DATA / "test"):
         return _DATA
-    data = settings.sitting.out / "hazards"
+    data, folder = settings.sitting.out / "hazards", settings.policy.arguments.get("folder")
     make_hazards(
-        data, part="test", rounds=_CHUNK_ROUNDS, policy=settings.policy, bodies=settings.bodies,
+        data, part="test", rounds=_CHUNK_ROUNDS, bodies=settings.bodies,
+        policy=Path(folder) if folder else None,  # only an artifact's proposals are rolled out beside others
         first_seed=episode_seed(drawn.value, "hazards", 0),
     )  # fmt: skip
     return data
