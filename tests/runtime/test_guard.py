@@ -184,7 +184,7 @@ def inner(guard: Guard) -> tuple[np.ndarray, np.ndarray]:
 
 def walk_there(guard: Guard, goal: np.ndarray, state: np.ndarray) -> np.ndarray:
     at = start_of(guard, state)
-    for k in range(50):
+    for k in range(25):
         at = guard.check(goal, now_s=k / guard.card.control_hz, state=as_state(guard.card, at, state)).action
     guard.check(None, now_s=90.0, state=as_state(guard.card, at, state))  # and come to rest
     return guard.check(goal, now_s=91.0, state=as_state(guard.card, at, state)).action
@@ -358,3 +358,193 @@ def test_limits_are_those_of_the_card() -> None:
     np.testing.assert_array_equal(limits.effort, [joint.effort for joint in arm.joints])
     panda = limits_of(load_card("panda"))
     np.testing.assert_array_equal(panda.low[:3], [0.20, -0.36, 0.0])
+
+
+DRIVEN = [name for name in BODIES if load_card(name).hold.action == "position"]
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_every_joint_of_a_shipped_arm_says_how_it_accelerates_and_follows(body: str) -> None:
+    card = load_card(body)
+    for arm in card.arms:
+        for joint in arm.joints:
+            assert joint.acceleration is not None
+            assert joint.tracking is not None
+            # a control period at full speed passes, with room for the drive's lag
+            assert joint.tracking >= 1.4 * joint.velocity / card.control_hz
+    assert "cceleration" in card.motion.source
+    assert "racking" in card.motion.source
+    assert card.hold.torque_on_exit == "hold"
+
+
+@pytest.mark.parametrize("body", DRIVEN)
+def test_full_speed_behind_a_drives_lag_is_not_held_back(body: str) -> None:
+    # A drive that is nine tenths of a period late, and asked for the full speed of the slowest joint.
+    card = load_card(body)
+    guard, state = guard_of(card)
+    period_s = guard.period_s
+    motion = guard.limits.motions[0]
+    action = start_of(guard, state)
+    told = [action, action]
+    reason = ""
+    for k in range(12):
+        asked = action.copy()
+        per_channel = np.abs(motion.joints_per[:, 0])
+        asked[motion.columns[0]] += (
+            motion.speed[per_channel > 1e-6] / per_channel[per_channel > 1e-6]
+        ).min() * period_s
+        lagging = as_state(card, 0.9 * told[-2] + 0.1 * told[-1], state)
+        guarded = guard.check(asked, now_s=k * period_s, state=lagging)
+        reason += " ".join(guarded.changes)
+        action = guarded.action
+        told.append(action)
+    assert "ahead" not in reason
+    assert "follow" not in reason
+
+
+@pytest.mark.parametrize("body", BODIES)
+@given(data=st.data())
+@settings(max_examples=20)
+def test_a_run_begins_within_the_ranges_and_not_outside(body: str, data: Any) -> None:
+    card = load_card(body)
+    state = home_state(card)
+    low, high = np.array([channel.range for channel in card.states]).T
+    if card.hold.action == "position":
+        low, high = limits_of(card).low, limits_of(card).high
+    at = data.draw(st.integers(0, len(state) - 1))
+    beyond = data.draw(
+        st.one_of(st.floats(-0.019, 0.019), st.floats(0.06, 1e6), st.sampled_from([np.nan, np.inf]))
+    )
+    end = data.draw(st.booleans())
+    state[at] = high[at] + beyond * (high - low)[at] if end else low[at] - beyond * (high - low)[at]
+    guard = Guard(card)
+    if abs(beyond) < 0.02:  # noise at an end stop
+        np.testing.assert_array_equal(guard.anchor(state), hold_action(card, state))
+        before = hold_action(card, state)
+        for k in range(3):
+            after = guard.check(None, now_s=k / card.control_hz, state=state).action
+            np.testing.assert_array_equal(after, before)  # who holds, holds where it stands
+        return
+    with pytest.raises(KinemaError) as told:
+        guard.anchor(state)
+    assert card.states[at].name in str(told.value)
+    if np.isfinite(beyond):
+        assert f"{state[at]:.4g}" in str(told.value)
+        assert f"[{low[at]:.4g}, {high[at]:.4g}] {card.states[at].unit}" in str(told.value)
+        assert f"`{card.states[at].name}: {{key: ..., unit: " in str(told.value)
+
+
+def test_a_state_in_degrees_is_told_to_be_in_degrees() -> None:
+    card = load_card("so101")
+    with pytest.raises(
+        KinemaError, match=r"shoulder_lift is -60, .*in deg, .*`shoulder_lift: {key: ..., unit: deg}`"
+    ):
+        Guard(card).anchor(np.array([10.0, -60.0, 70.0, 40.0, 5.0, 50.0]))
+
+
+@pytest.mark.parametrize("body", DRIVEN)
+def test_a_body_that_stands_a_little_outside_moves_in_without_a_jump(body: str) -> None:
+    card = load_card(body)
+    limits = limits_of(card)
+    state, period_s = home_state(card), 1.0 / card.control_hz
+    slots = [channel.slot for channel in card.states]
+    joints = limits.motions[0].columns  # the last joint, which turns the tool about itself, or the tool's x
+    column = joints[-1] if card.control == "joint_position" else joints[0]
+    place = slots.index(card.actions[column].slot)
+    state[place] = limits.high[column] + 0.015 * (limits.high - limits.low)[column]
+    guard = Guard(card)
+    before = guard.anchor(state)
+    outside = before[column]
+    asked = before.copy()
+    asked[column] = limits.high[column] - 0.1 * (limits.high - limits.low)[column]
+    for k in range(40):
+        sent = guard.check(asked, now_s=k * period_s, state=as_state(card, before, state)).action
+        motion = limits.motions[0]
+        assert (np.abs(_step(motion, before, sent)) <= motion.speed * period_s * (1 + 1e-6)).all()
+        assert sent[column] <= outside + 1e-9
+        before = sent
+    assert before[column] <= limits.high[column] + 1e-9
+
+
+@pytest.mark.parametrize("body", [name for name in DRIVEN if load_card(name).control == "joint_position"])
+@given(data=st.data())
+@settings(max_examples=10)
+def test_a_driver_that_wraps_moves_nothing(body: str, data: Any) -> None:
+    card = load_card(body)
+    guard, state = guard_of(card)
+    start = guard.check(None, now_s=0.0, state=state).action
+    joints = [i for i, channel in enumerate(card.states) if ".joint." in channel.slot]
+    for k in range(1, 12):
+        wrapped = state.copy()
+        wrapped[data.draw(st.sampled_from(joints))] += data.draw(st.sampled_from([2, -2, 0])) * np.pi
+        asked = start.copy()
+        guarded = guard.check(asked, now_s=k * guard.period_s, state=wrapped)
+        np.testing.assert_allclose(guarded.action, start, atol=1e-12)
+        assert guarded.fresh == np.array_equal(wrapped, state)
+
+
+@pytest.mark.parametrize("body", DRIVEN)
+def test_an_arm_that_is_blocked_and_comes_free_does_not_snap(body: str) -> None:
+    card = load_card(body)
+    guard, state = guard_of(card)
+    motion, low, high = guard.limits.motions[0], guard.limits.low, guard.limits.high
+    start = start_of(guard, state)
+    said, furthest = [], 0.0
+    rest = hold_action(card, state)
+    column = motion.columns[0]
+    goal = start.copy()
+    for k in range(60):  # stuck, while it is asked to go on for six seconds
+        goal[column] = np.clip(start[column] + 0.02 * k * (high - low)[column], low[column], high[column])
+        guarded = guard.check(goal, now_s=k * guard.period_s, state=state)
+        said += guarded.changes
+        ahead = np.abs(_step(motion, rest, guarded.action))
+        assert (ahead <= motion.tracking * (1 + 1e-6)).all()
+        furthest = max(furthest, float((ahead / motion.tracking).max()))
+    if furthest >= 0.999:
+        assert any("does not follow" in each for each in said)
+    before = guarded.action
+    for k in range(60, 75):  # free: it follows its commands
+        state = as_state(card, before, state)
+        sent = guard.check(None, now_s=k * guard.period_s, state=state).action
+        before = sent
+    assert guard.at_rest
+
+
+@pytest.mark.parametrize("now_s", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("body", BODIES)
+def test_a_clock_that_is_no_clock_moves_nothing(body: str, now_s: float) -> None:
+    guard, state = guard_of(load_card(body))
+    start = start_of(guard, state)
+    for due_s in (None, 1.0, float("nan")):
+        guarded = guard.check(guard.limits.high, now_s=now_s, state=state, due_s=due_s)
+        assert not guarded.fresh
+        assert "the clock says" in guarded.changes[0]
+        for motion in guard.limits.motions:
+            np.testing.assert_allclose(_step(motion, start, guarded.action), 0.0, atol=1e-9)
+
+
+def test_a_card_may_allow_an_action_to_be_late() -> None:
+    card = load_card("panda")
+    card = card.model_copy(update={"motion": card.motion.model_copy(update={"late_s": 0.05})})
+    guard, state = guard_of(card)
+    asked = start_of(guard, state)
+    assert guard.check(asked, now_s=1.0, due_s=0.96, state=state).fresh
+    assert not guard.check(asked, now_s=1.1, due_s=1.04, state=state).fresh
+
+
+def test_a_card_that_says_nothing_of_acceleration_gets_what_its_key_promises() -> None:
+    card = load_card("so101")
+    arm = card.arms[0]
+    links = tuple(
+        link.model_copy(
+            update={"joint": link.joint.model_copy(update={"acceleration": None, "tracking": None})}
+        )
+        if link.joint
+        else link
+        for link in arm.links
+    )
+    motion = limits_of(card.model_copy(update={"arms": (arm.model_copy(update={"links": links}),)})).motions[
+        0
+    ]
+    np.testing.assert_allclose(motion.acceleration, motion.speed / 0.3)
+    np.testing.assert_allclose(motion.tracking, motion.speed * 0.2)

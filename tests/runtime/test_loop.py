@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_body import Drifting, Rig, ToyRobot
 
@@ -252,6 +252,7 @@ def test_a_fault_of_ours_is_not_swallowed() -> None:
 @given(
     jumps=st.lists(st.tuples(st.integers(0, 39), st.sampled_from([-100.0, -0.35, 0.35, 3600.0])), max_size=3)
 )
+@settings(max_examples=30)
 def test_a_clock_that_jumps_moves_nothing_suddenly(jumps: list[tuple[int, float]]) -> None:
     rig = Rig(latency_s=0.1)
     rig.loop.begin("move")

@@ -198,16 +198,21 @@ class StraightOn:
         return ActionChunk(values=values, times_s=observation.time_s + after_s, card=card_name)
 
 
-def rig_of(card: EmbodimentCard, latency_s: float = 0.0, **options: Any) -> Rig:
+def rig_of(
+    card: EmbodimentCard,
+    latency_s: float | Callable[[int], float] = 0.0,
+    how: str = "blend",
+    **options: Any,
+) -> Rig:
     """A rig around any card's body, driven straight on."""
+    latency = latency_s if callable(latency_s) else lambda _: float(latency_s)
     rig = Rig.__new__(Rig)
     rig.clock, rig.log = SimulatedClock(), Log()
     rig.robot = AnyRobot(card, rig.clock)
     rig.policy = StraightOn(card)
-    inference = SimulatedInference(rig.policy, lambda _: latency_s)
+    inference = SimulatedInference(rig.policy, latency)
     body = Body(card, rig.robot)
-    how = strategy("blend", card)
-    rig.loop = ControlLoop(body, inference, rig.clock, how, recorder=rig.log, **options)
+    rig.loop = ControlLoop(body, inference, rig.clock, strategy(how, card), recorder=rig.log, **options)
     rig.robot.connect()
     return rig
 

@@ -25,8 +25,8 @@ from kinema.card.kinematics import tool_pose
 from kinema.runtime.limits import Limits, Motion
 
 _ROUNDING = 1e-9
-_BISECTIONS = 16
-_ON_THE_WAY_TO_A_STAND = (1.0, 2 / 3, 1 / 3)  # where the tool is looked at; the end of the stride as well
+_BISECTIONS = 14
+_ON_THE_WAY_TO_A_STAND = (1.0, 0.5)  # where the tool is looked at; the end of the step as well
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,8 @@ Two signs count, each for longer than the card's `motion.frozen_after_s`:
 
 - the driver says when each picture was taken (`PICTURE_TIMES` among the sensors), and that time stands still;
 - it does not say so, the picture is the same in every byte, and meanwhile the body has moved by a share of
-  some channel's range. A camera has noise, and a body that moves is seen by its cameras; a scene in which
-  nothing moves may look the same for ever, in a simulation in every byte.
+  some channel's range, or an angle by a tenth of a radian. A camera has noise, and a body that moves is seen
+  by its cameras; a scene in which nothing moves may look the same for ever, in a simulation in every byte.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from kinema.schema import Observation
 
 PICTURE_TIMES = "picture_time_s"  # sensor (C,): when the cameras' pictures were taken, in the card's order
 MOVED_SHARE = 0.05  # of a channel's range; grippers and hands do not count, a camera may not see them
+MOVED_RAD = 0.1  # enough for an angle, however wide its range
 
 
 class StillCameras:
@@ -28,7 +29,8 @@ class StillCameras:
         self._names, self._after_s = card.camera_names, card.motion.frozen_after_s
         spans = np.array([channel.range[1] - channel.range[0] for channel in card.states])
         hands = [channel.slot.split(".")[1] in ("gripper", "hand") for channel in card.states]
-        self._moved = MOVED_SHARE * np.where(hands, np.inf, spans)
+        enough = [MOVED_RAD if channel.unit == "rad" else np.inf for channel in card.states]
+        self._moved = np.where(hands, np.inf, np.minimum(MOVED_SHARE * spans, enough))
         self.reset()
 
     def reset(self) -> None:

@@ -30,8 +30,8 @@ OPENING_TOLERANCE = 0.05  # the same for grippers and hands, whose zero is where
 _ROUNDING = 1e-9
 _AT_THE_LIMIT = 0.999
 _STOOD_PERIODS = 1.5  # without a command for longer, the body has come to where it was told to go
-# What a driver says instead of the card's unit, and the scale that mends it.
-_USUAL_UNITS = {"rad": ("degrees", np.pi / 180), "m": ("millimetres", 1e-3), "fraction": ("per cent", 1e-2)}
+# What a driver most often says instead of a card's unit.
+_USUAL_UNITS = {"rad": ("deg", np.pi / 180), "m": ("mm", 1e-3), "fraction": ("percent", 1e-2)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,8 +262,11 @@ def _outside(channel: Channel, value: float, low: float, high: float, margin: fl
     said = f"{channel.name} is {value:.4g}, its range [{low:.4g}, {high:.4g}] {channel.unit}"
     other, scale = _USUAL_UNITS.get(channel.unit, ("", 0.0))
     if other and low - margin <= value * scale <= high + margin:
-        return f"{said} (in {other}? then wire it with scale {scale:.7g}: Wire(key=..., scale={scale:.7g}))"
-    return f"{said} (move it in by hand, or wire its scale and offset: Wire(key=..., scale=..., offset=...))"
+        return f"{said}; in {other}, a wiring file says so: `{channel.name}: {{key: ..., unit: {other}}}`"
+    return (
+        f"{said}; move it in by hand, or if its zero is another, a wiring file says so: "
+        f"`{channel.name}: {{key: ..., unit: ..., zero: ...}}`"
+    )
 
 
 def _step(motion: Motion, start: np.ndarray, end: np.ndarray) -> np.ndarray:
