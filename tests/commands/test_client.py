@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
+import shlex
 import signal
 import sys
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import pytest
 
 pytest.importorskip("av")
 
-from kinema.card.load import load_card
+from kinema.card.load import card_names, load_card
 from kinema.cli import exit_code
 from kinema.commands import client
 from kinema.commands.driver import make_driver
@@ -247,6 +250,23 @@ def test_robots_wiring_writes_a_first_file_that_must_be_settled(
     assert "exists already" in capsys.readouterr().err
     assert exit_code(command) == 0
     assert capsys.readouterr().out == text
+
+
+def test_the_first_run_needs_no_server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kinema.runtime.clock.RealClock", SimulatedClock)
+    code, log = run(folder, "--server", "hold", "--seconds", "1")
+    assert code == 0
+    assert log[-1]["disconnected"]
+
+
+def test_the_examples_name_bodies_that_a_shipped_policy_drives() -> None:
+    trained = {path.stem for path in (files("kinema") / "artifacts/nano/cards").iterdir()}  # type: ignore[attr-defined]
+    lines = [shlex.split(line) for line in re.findall(r"kinema client .*", client.EXAMPLES)]
+    assert len(lines) >= 3
+    for words in lines:
+        robot = words[words.index("--robot") + 1] if "--robot" in words else "panda"
+        assert robot in trained or words[words.index("--server") + 1] == "hold", words
+        assert robot in card_names()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import av
@@ -59,19 +60,20 @@ def test_a_policy_that_does_nothing_fails_and_says_so() -> None:
     assert "does not hold after" in film.trace.outcome.cause
 
 
-def test_ctrl_c_keeps_what_was_filmed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_keeps_what_was_filmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
 ) -> None:
     step, calls = TabletopEnv.step, []
 
     def stops(self: TabletopEnv, action: np.ndarray) -> None:
         calls.append(1)
         if len(calls) > 4:
-            raise KeyboardInterrupt
+            signal.raise_signal(number)
         step(self, action)
 
     monkeypatch.setattr(TabletopEnv, "step", stops)
-    assert cli.exit_code(["run", SENTENCE, "--policy", "expert", "--out", str(tmp_path)]) == 130
+    assert cli.exit_code(["run", SENTENCE, "--policy", "expert", "--out", str(tmp_path)]) == 128 + number
     assert "stopped with Ctrl-C" in capsys.readouterr().out
     with av.open(str(tmp_path / "run.mp4")) as film:
         assert len(list(film.decode(video=0))) == 4

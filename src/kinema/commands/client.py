@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,28 +17,33 @@ from kinema.commands.terminal import examples
 if TYPE_CHECKING:
     from kinema.card.card import EmbodimentCard
     from kinema.commands.recorder import EpisodeRecorder, Kept
-    from kinema.runtime.client import RemotePolicy
     from kinema.runtime.clock import Clock
     from kinema.runtime.loop import ControlLoop
     from kinema.runtime.record import Recorder
     from kinema.runtime.robot import Robot
     from kinema.runtime.watchdog import Mode
     from kinema.runtime.wiring import Wiring
+    from kinema.schema import Policy
 
 EXAMPLES = examples(
     'kinema client "put the red block in the blue bowl"',
     'kinema client "stack the green block on the yellow block" --server wss://robots.example:8000 --seed 3',
     'kinema client "lift the tray with both arms" --robot aloha --driver my_robots:two_arms --wiring w.yaml',
-    'kinema client "stand still" --robot so101 --driver lerobot:so101_follower --driver-config arm.yaml',
+    'kinema client "stand still" --server hold --robot so101 --driver lerobot:so101_follower '
+    "--driver-config arm.yaml",
 )
+HOLD = "hold"
 KEY_VARIABLE = "KINEMA_API_KEY"
 
 
 def client(
     instruction: Annotated[str, typer.Argument(help="What the robot should do, in English.")],
-    server: Annotated[str, typer.Option(help="The server: ws://host:port or wss://host:port.")] = (
-        "ws://127.0.0.1:8000"
-    ),
+    server: Annotated[
+        str,
+        typer.Option(
+            help="The server: ws://host:port or wss://host:port. Or hold: do nothing, which needs no server."
+        ),
+    ] = "ws://127.0.0.1:8000",
     robot: Annotated[str, typer.Option(help="The body: a shipped card, or the path of one.")] = "panda",
     driver: Annotated[
         str | None,
@@ -166,8 +171,14 @@ def _finish(recorder: EpisodeRecorder, instruction: str, success: bool | None) -
         print(fault)
 
 
-def connected(server: str, card: EmbodimentCard, *, timeout_s: float, ca: Path | None) -> RemotePolicy:
-    """A policy on a server that knows this body. Raises KinemaError."""
+def connected(
+    server: str, card: EmbodimentCard, *, timeout_s: float, ca: Path | None
+) -> AbstractContextManager[Policy]:
+    """A policy on a server that knows this body, or the one that does nothing. Raises KinemaError."""
+    if server == HOLD:
+        from kinema.runtime.policy import HoldPolicy
+
+        return nullcontext(HoldPolicy(card))
     from kinema.runtime.client import RemotePolicy
     from kinema.schema import KinemaError
 
@@ -181,7 +192,7 @@ def connected(server: str, card: EmbodimentCard, *, timeout_s: float, ca: Path |
 
 
 def drive(
-    policy: RemotePolicy, card: EmbodimentCard, robot: Robot, clock: Clock, instruction: str, strategy: str,
+    policy: Policy, card: EmbodimentCard, robot: Robot, clock: Clock, instruction: str, strategy: str,
     seconds: float, recorder: Recorder | None = None, *, wiring: Wiring | None = None,
     stopping: Stopping | None = None,
 ) -> tuple[ControlLoop, Mode, bool | None]:  # fmt: skip
