@@ -65,6 +65,22 @@ def test_ten_random_starts_move_less_than_one_per_cent(use_degrees: bool) -> Non
 
 
 @pytest.mark.parametrize("use_degrees", MODES)
+@pytest.mark.parametrize("drive_mode", [0, 1])
+def test_an_arm_that_is_told_to_stay_does_not_creep(use_degrees: bool, drive_mode: int) -> None:
+    limits = calibrations()
+    for each in limits.values():
+        each.drive_mode = drive_mode
+    for seed in range(3):
+        inner = StandIn(random_ticks(seed), Config(use_degrees=use_degrees), limits)
+        before = dict(inner.ticks)
+        with Body(SO101, LerobotRobot(inner)) as body:
+            for _ in range(100):
+                stay = body.observe("", 0.0).state
+                np.testing.assert_allclose(body.send(stay.astype(float)), stay, atol=1e-6)
+        assert inner.ticks == before
+
+
+@pytest.mark.parametrize("use_degrees", MODES)
 def test_what_is_read_is_what_the_servos_stand_at(use_degrees: bool) -> None:
     inner = StandIn(random_ticks(3), Config(use_degrees=use_degrees))
     limits = calibrations()

@@ -38,6 +38,7 @@ class LerobotRobot:
                     "its numbers have no meaning; `lerobot-calibrate` with this robot's type, port and id "
                     "writes it"
                 )
+        self._half_ticks = _half_ticks(inner)
         self.units = {key: unit for key, unit in _units(inner).items() if key in self.observation_features}
 
     @property
@@ -82,8 +83,11 @@ class LerobotRobot:
             return dict(self.inner.get_observation())
 
     def send_action(self, action: dict[str, Any]) -> dict[str, Any]:
+        """Send goals, each to the motor's nearest tick; without that an arm that is told to stay creeps."""
+        half = {key: tick for key, tick in self._half_ticks.items() if key in action}
         with _faults(ConnectionError):
-            return dict(self.inner.send_action(action))
+            taken = dict(self.inner.send_action(action | {k: action[k] + h for k, h in half.items()}))
+        return taken | {key: taken[key] - tick for key, tick in half.items() if key in taken}
 
     def disconnect(self) -> None:
         self.inner.disconnect()
@@ -148,6 +152,24 @@ def _unit(part: Any, motor: str, description: Any) -> Unit:
     half_rad = (limits.range_max - limits.range_min) / 2 * 2 * pi / turn
     backwards = part.bus.apply_drive_mode and limits.drive_mode
     return Unit(name=mode, of="rad", scale=(-half_rad if backwards else half_rad) / 100)
+
+
+def _half_ticks(inner: Any) -> dict[str, float]:
+    """Half a tick of each motor in its own number: lerobot's buses cut goals down to whole ticks."""
+    halves = {}
+    for prefix, part in parts_of(inner):
+        bus: Any = getattr(part, "bus", None)
+        if not hasattr(bus, "apply_drive_mode"):  # a bus whose motors take any number
+            continue
+        for motor, description in bus.motors.items():
+            limits, mode = part.calibration[motor], str(getattr(description.norm_mode, "value", ""))
+            if mode == "degrees":
+                half = 180 / (bus.model_resolution_table[description.model] - 1)
+            else:
+                half = (100 if mode == "range_m100_100" else 50) / (limits.range_max - limits.range_min)
+                half = -half if bus.apply_drive_mode and limits.drive_mode else half
+            halves[f"{prefix}{motor}.pos"] = half
+    return halves
 
 
 def _register() -> list[str]:
