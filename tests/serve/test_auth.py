@@ -16,6 +16,7 @@ from websockets.sync.client import connect
 from kinema.schema import KinemaError
 from kinema.serve.app import FORCE_FLAG, Accounts, Listening, make_app
 from kinema.serve.keys import Keys
+from kinema.serve.limits import Limits
 from kinema.serve.store import open_store
 from kinema.serve.usage import Usage
 
@@ -23,14 +24,17 @@ ROUTES = ("/v1/robots", "/v1/models", "/v1/usage", "/metrics")
 
 
 @contextmanager
-def with_keys(folder: Path, policy: Any = None, **key: Any) -> Iterator[tuple[Running, str]]:
+def with_keys(
+    folder: Path, policy: Any = None, limits: Limits | None = None, **key: Any
+) -> Iterator[tuple[Running, str]]:
     """A server that asks for keys, and the secret of one."""
     store = open_store(f"sqlite:///{folder / 'serve.sqlite'}")
     accounts = Accounts(keys=Keys(store), usage=Usage(store, journal=folder / "journal"))
     _, secret = accounts.keys.make("test", **key)
     listening = Listening(port=0, needs_key=True)
-    app = make_app(toy_served(policy), listening=listening, accounts=accounts)
+    app = make_app(toy_served(policy), listening=listening, accounts=accounts, limits=limits)
     with running(app, listening) as server:
+        server.accounts = accounts
         yield server, secret
     store.close()
 

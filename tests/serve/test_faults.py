@@ -18,10 +18,14 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from test_service import Gated
 from toy import PANDA, Running, ToyPolicy, observation, running, toy_served
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
+from kinema.runtime import client
 from kinema.runtime.client import RemotePolicy, ServerError
 from kinema.runtime.clock import SimulatedClock
 from kinema.runtime.loop import ControlLoop
@@ -113,25 +117,31 @@ def chunk(card: str = "panda", value: float = 0.0) -> ActionChunk:
     return ActionChunk(values=np.full((4, 7), value), times_s=np.arange(4) / 10, card=card)
 
 
-def test_a_server_that_is_not_there_is_told_at_once() -> None:
+def test_a_server_that_is_not_there_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is not tried again with each question, but after a while."""
+    tried, now = [], [0.0]
+    real = client.connect
+
+    def connecting(*arguments: Any, **options: Any) -> Any:
+        tried.append(now[0])
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(client, "connect", connecting)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    policy = RemotePolicy(f"ws://127.0.0.1:{port}", timeout_s=5.0)
-    began = time.monotonic()
-    for _ in range(3):
+    policy = RemotePolicy(f"ws://127.0.0.1:{port}", timeout_s=60.0, retry_s=0.5, clock=lambda: now[0])
+    for now[0] in (0.0, 0.1, 0.4, 0.6):
         with pytest.raises(ServerError, match="lost") as lost:
             policy.infer(SEEN, "panda")
         assert lost.value.code == "lost"
-    assert time.monotonic() - began < 1.0
+    assert tried == [0.0, 0.6]
 
 
 def test_a_server_that_accepts_but_never_speaks_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         policy = RemotePolicy(f"ws://127.0.0.1:{mute.getsockname()[1]}", timeout_s=0.2)
-        began = time.monotonic()
         with pytest.raises(ServerError, match="within"):
             policy.infer(SEEN, "panda")
-        assert time.monotonic() - began < 2.0
 
 
 def test_after_a_cut_the_next_question_finds_the_way_again() -> None:
@@ -147,14 +157,14 @@ def test_after_a_cut_the_next_question_finds_the_way_again() -> None:
 def test_a_network_that_takes_nothing_does_not_block_for_ever() -> None:
     """Neither cut nor flowing: sending itself must time out, not only waiting for the answer."""
     large = observation(PANDA, px=1000)  # more than the sockets' buffers on the way hold
-    with running() as server, wired(server) as wire, RemotePolicy(wire.url, timeout_s=0.5) as policy:
+    with running() as server, wired(server) as wire, RemotePolicy(wire.url, timeout_s=20.0) as policy:
         policy.infer(SEEN, "panda")
+        policy._timeout_s = 0.5
+        client._bound_sending(policy._connection, 0.5)  # type: ignore[arg-type]
         wire.flowing.clear()
-        for _ in range(3):
-            began = time.monotonic()
+        for _ in range(3):  # without an end this would run into the test's time limit
             with pytest.raises(ServerError):
                 policy.infer(large, "panda")
-            assert time.monotonic() - began < 5.0
 
 
 def test_what_comes_after_the_time_limit_is_never_played() -> None:
@@ -164,16 +174,21 @@ def test_what_comes_after_the_time_limit_is_never_played() -> None:
 
     def answer(connection: ServerConnection, message: dict[str, Any]) -> None:
         asked.append(message["id"])
-        if len(asked) == 1:
-            release.wait(10)
-        connection.send(pack(chunk_message(message["id"], chunk(value=len(asked)), {})))
+        number = len(asked)
+        if number == 2:
+            assert release.wait(20)
+        with contextlib.suppress(ConnectionClosed):
+            connection.send(pack(chunk_message(message["id"], chunk(value=number), {})))
 
-    with scripted(answer) as url, RemotePolicy(url, timeout_s=0.2) as policy:
+    with scripted(answer) as url, RemotePolicy(url, timeout_s=20.0) as policy:
+        assert policy.infer(SEEN, "panda").values[0, 0] == 1
+        policy._timeout_s = 0.2  # however slow this machine is: the second answer does not come
         with pytest.raises(ServerError, match="within"):
             policy.infer(SEEN, "panda")
+        policy._timeout_s = 20.0
         release.set()
-        assert policy.infer(SEEN, "panda").values[0, 0] == 2
-    assert len(set(asked)) == 2
+        assert policy.infer(SEEN, "panda").values[0, 0] == 3
+    assert len(set(asked)) == 3
 
 
 @pytest.mark.parametrize(
@@ -202,6 +217,89 @@ def test_a_false_answer_ends_the_session(false: dict[str, Any]) -> None:
             policy.infer(SEEN, "panda")
         good[0] = True
         assert policy.infer(SEEN, "panda").card == "panda"
+
+
+class Mute:
+    """A connection whose other end is whatever the test says."""
+
+    socket = type("Socket", (), {"shutdown": lambda *_: None, "setsockopt": lambda *_: None})()
+
+    def __init__(self, answers: list[bytes | str]) -> None:
+        self.answers = answers
+
+    def __enter__(self) -> Mute:
+        return self
+
+    def send(self, message: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+    def recv(self, timeout: float) -> bytes | str:
+        return self.answers.pop(0)
+
+
+ODD = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**63), 2**64 - 1), st.floats(), st.text(max_size=5),
+    st.binary(max_size=5), st.just([]), st.just({}), st.just({"a": 1}),
+    st.sampled_from([np.zeros(3), np.zeros((0,)), np.zeros((4, 7)), np.full((4, 7), np.nan), np.float64(2)]),
+    st.sampled_from(["chunk", "error", "hello", "reset", "pong"]),
+)  # fmt: skip
+
+
+@given(
+    kind=st.sampled_from(["chunk", "error", "reset"]),
+    changes=st.dictionaries(
+        st.sampled_from(["type", "id", "card", "values", "times_s", "verdict", "timing", "code", "message",
+                         "retry_after_s", "protocol", "cards", "limits"]), ODD, max_size=3),
+    in_verdict=st.dictionaries(st.sampled_from(["allowed", "risk", "limit", "horizon_s", "reason"]), ODD),
+    hello=st.booleans(),
+    cut=st.none() | st.tuples(st.integers(0, 300), st.integers(0, 255)),
+)  # fmt: skip
+@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+def test_whatever_a_server_says_is_a_chunk_or_a_server_error(
+    monkeypatch: pytest.MonkeyPatch, kind: str, changes: dict[str, Any], in_verdict: dict[str, Any],
+    hello: bool, cut: tuple[int, int] | None,
+) -> None:  # fmt: skip
+    """Anything else would end the control loop, and with it the torque of the arm."""
+    verdict = {"allowed": True, "risk": {}, "limit": {}, "horizon_s": 1.0, "reason": ""} | in_verdict
+    first = {"type": "hello", "protocol": PROTOCOL, "cards": {}} | (changes if hello else {})
+    message = chunk_message(1, chunk(), {}) | {
+        "code": "late",
+        "message": "x",
+        "type": kind,
+        "verdict": verdict,
+    }
+    answer = bytearray(pack(message if hello else message | changes))
+    if cut:
+        answer[cut[0] % len(answer)] = cut[1]
+    answers: list[bytes | str] = [pack(first), bytes(answer), "text"]
+    monkeypatch.setattr(client, "connect", lambda *_, **__: Mute(answers))
+    policy = RemotePolicy("ws://nowhere:1", retry_s=0.0)
+    told: ActionChunk | ServerError
+    try:
+        told = policy.infer(SEEN, "panda")
+    except ServerError as error:
+        told = error
+    if isinstance(told, ServerError):
+        assert isinstance(told.code, str)
+        assert told.retry_after_s is None or isinstance(told.retry_after_s, float)
+
+
+def test_a_reset_begins_a_session_at_the_server() -> None:
+    sessions: list[str] = []
+
+    class Noting(ToyPolicy):
+        def answer(self, questions: Any) -> Any:
+            sessions.extend(each.session for each in questions)
+            return super().answer(questions)
+
+    with running(make_app(toy_served(Noting()))) as server, RemotePolicy(server.ws, timeout_s=20.0) as policy:
+        for seed in range(3):
+            policy.reset(seed)
+            policy.infer(SEEN, "panda")
+            policy.infer(SEEN, "panda")
+    assert sessions[0::2] == sessions[1::2]
+    assert len(set(sessions)) == 3
 
 
 @pytest.mark.parametrize("hello", [{"protocol": 2}, {"type": "welcome"}, {"protocol": None}])
@@ -243,19 +341,17 @@ def test_a_client_that_is_killed_leaves_nothing_behind() -> None:
 
 def test_a_slow_client_does_not_slow_the_others() -> None:
     with running() as server, wired(server) as wire:
-        slow, quick = RemotePolicy(wire.url, timeout_s=20.0), RemotePolicy(server.ws)
+        slow, quick = RemotePolicy(wire.url, timeout_s=60.0), RemotePolicy(server.ws, timeout_s=20.0)
         slow.infer(SEEN, "panda")
         quick.infer(SEEN, "panda")
         wire.flowing.clear()
         stuck = threading.Thread(target=slow.infer, args=(observation(PANDA, px=600), "panda"))
         stuck.start()
-        began = time.monotonic()
         for _ in range(20):
             quick.infer(SEEN, "panda")
-        assert time.monotonic() - began < 5.0
         assert stuck.is_alive()
         wire.flowing.set()
-        stuck.join(10)
+        stuck.join(20)
         quick.close(), slow.close()
 
 

@@ -267,22 +267,34 @@ def test_no_more_connections_than_allowed() -> None:
 
 def test_messages_that_come_too_fast_only_slow_their_sender() -> None:
     with (
-        strict(message_hz=20, burst=2) as server,
-        connect(server.ws + PATH) as fast,
+        strict(message_hz=0.01, burst=2) as server,
+        connect(server.ws + PATH, close_timeout=0.1) as fast,
         connect(server.ws + PATH) as other,
     ):
         fast.recv(), other.recv()
-        began = time.monotonic()
-        for number in range(12):
+        for number in range(4):
             fast.send(pack({"type": "ping", "id": number}))
-        other.send(pack({"type": "ping", "id": 0}))
-        other.recv(timeout=5)
-        quick_s = time.monotonic() - began
-        numbers = [unpack(fast.recv(timeout=5))["id"] for _ in range(12)]
-        slow_s = time.monotonic() - began
-    assert numbers == list(range(12))  # none is lost
-    assert slow_s > 9 / 20
-    assert quick_s < slow_s / 2
+        assert [unpack(fast.recv(timeout=10))["id"] for _ in range(2)] == [0, 1]
+        for number in range(2):
+            other.send(pack({"type": "ping", "id": number}))
+            assert unpack(other.recv(timeout=10))["id"] == number
+        with pytest.raises(TimeoutError):
+            fast.recv(timeout=0.05)  # the third is read after 100 s
+
+
+def test_large_messages_count_for_more() -> None:
+    with (
+        strict(message_hz=0.01, burst=8) as server,
+        connect(server.ws + PATH, compression=None, close_timeout=0.1) as one,
+    ):
+        one.recv()
+        one.send(pack({"type": "ping", "id": 1, "x": bytes(7 * 2**20)}))
+        assert unpack(one.recv(timeout=20))["code"] == "bad_request"
+        one.send(pack({"type": "ping", "id": 2}))
+        assert unpack(one.recv(timeout=10))["id"] == 2
+        one.send(pack({"type": "ping", "id": 3}))
+        with pytest.raises(TimeoutError):
+            one.recv(timeout=0.05)
 
 
 class Wordy(ToyPolicy):
@@ -305,20 +317,17 @@ def test_a_client_that_does_not_read_is_cut_off_and_slows_nobody() -> None:
     ):
         good.recv()
         deaf.sendall(upgrade(PATH))
-        slowest_s, until = 0.0, time.monotonic() + 20
+        until = time.monotonic() + 60
         for number in itertools.count():
-            assert time.monotonic() < until, "for 20 s a client was answered that read nothing"
+            assert time.monotonic() < until, "for 60 s a client was answered that read nothing"
             try:
                 deaf.sendall(frame(number))
             except TimeoutError:
                 pytest.fail("the connection was left open")
             except OSError:
                 break
-            began = time.monotonic()
-            good.send(pack({"type": "ping", "id": 1}))
-            good.recv(timeout=5)
-            slowest_s = max(slowest_s, time.monotonic() - began)
-    assert slowest_s < 2
+            good.send(pack({"type": "ping", "id": number}))
+            assert unpack(good.recv(timeout=20))["id"] == number
 
 
 def test_a_flood_of_pings_that_nobody_reads_is_cut_off() -> None:

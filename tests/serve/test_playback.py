@@ -14,12 +14,12 @@ from websockets.sync.client import connect
 
 from kinema.card.load import card_names, load_card
 from kinema.runtime.limits import limits_of
+from kinema.runtime.playback import Playback
 from kinema.runtime.policy import hold_action
 from kinema.runtime.wire import pack, unpack
 from kinema.schema import ActionChunk, KinemaError, Observation, Question
 from kinema.serve.app import make_app
 from kinema.serve.openpi import OpenpiOptions
-from kinema.serve.playback import Playback
 
 CARDS = [card for card in map(load_card, card_names()) if card.actions and card.control != "hand"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -35,9 +36,23 @@ def question(seed: int = 0, instruction: str = "lift", card: str = "panda") -> Q
     return Question(observation=observation(seed=seed, instruction=instruction), card=card, noise_seed=seed)
 
 
+class Costing(ToyPolicy):
+    """Each question costs so many seconds on a clock of the test's, which nothing else moves."""
+
+    def __init__(self, cost_s: float) -> None:
+        super().__init__()
+        self.cost_s, self.now_s = cost_s, 0.0
+
+    def answer(self, questions: Any) -> Any:
+        answers = super().answer(questions)
+        self.now_s += self.cost_s * len(questions)
+        return answers
+
+
 @contextmanager
 def service(policy: Any = None, meter: Any = None, **queueing: Any) -> Iterator[Service]:
-    made = Service(toy_served(policy), Queueing(**queueing), meter=meter)
+    clock = (lambda: policy.now_s) if isinstance(policy, Costing) else time.monotonic
+    made = Service(toy_served(policy), Queueing(**queueing), meter=meter, clock=clock)
     made.start()
     try:
         yield made
@@ -111,8 +126,8 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None:
 
 
 def test_a_question_that_would_wait_too_long_is_refused_before_it_waits() -> None:
-    policy = ToyPolicy(sleep_s=0.05)
-    with service(policy, largest_batch=1, deadline_s=0.3) as made:
+    policy = Costing(50.0)
+    with service(policy, largest_batch=1, deadline_s=300.0) as made:
         gathered(made.ask, [question()])  # now the service knows what an answer costs
         results = gathered(made.ask, [question(seed) for seed in range(30)])
     answered = [r for r in results if isinstance(r, Answer)]
@@ -231,24 +246,18 @@ def test_refusing_a_chunk_is_not_charged() -> None:
 
 
 def test_one_slow_answer_does_not_shut_the_service() -> None:
-    policy = ToyPolicy(sleep_s=0.3)
-    with service(policy, deadline_s=1.0) as made:
+    policy = Costing(300.0)
+    with service(policy, deadline_s=1000.0) as made:
         gathered(made.ask, [question()])  # such as the first one, which compiles
-        policy.sleep_s = 0.0
-        results = gathered(lambda q: made.ask(q, deadline_s=0.1), [question()])  # by the estimate hopeless
+        policy.cost_s = 0.0
+        results = gathered(lambda q: made.ask(q, deadline_s=100.0), [question()])  # by the estimate hopeless
         assert isinstance(results[0], Answer)
 
 
 def test_a_batch_is_no_larger_than_what_can_be_answered_in_time() -> None:
-    """Each question costs 40 ms and may take 0.5 s; a batch of 16 would bring all 16 too late."""
-
-    class Linear(ToyPolicy):
-        def answer(self, questions: Any) -> Any:
-            self.sleep_s = 0.04 * len(questions)
-            return super().answer(questions)
-
-    policy = Linear()
-    with service(policy, deadline_s=0.5, largest_batch=16, largest_queue=64) as made:
+    """Each question costs 40 s and may take 500 s; a batch of 16 would bring all 16 too late."""
+    policy = Costing(40.0)
+    with service(policy, deadline_s=500.0, largest_batch=16, largest_queue=64, longest_batch_s=1e6) as made:
         gathered(made.ask, [question()])
 
         async def run() -> list[Any]:
@@ -256,7 +265,7 @@ def test_a_batch_is_no_larger_than_what_can_be_answered_in_time() -> None:
                 results = []
                 for _ in range(6):
                     results += await asyncio.gather(made.ask(question(number)), return_exceptions=True)
-                    await asyncio.sleep(0.01)
+                    await asyncio.sleep(0.001)
                 return results
 
             of_clients = await asyncio.gather(*map(client, range(40)))
@@ -267,3 +276,4 @@ def test_a_batch_is_no_larger_than_what_can_be_answered_in_time() -> None:
     late = sum(isinstance(r, Refusal) and r.code == "late" for r in results)
     assert answered >= 10
     assert late <= answered  # the rest was refused on arrival
+    assert max(policy.batches) < 16

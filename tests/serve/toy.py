@@ -80,6 +80,7 @@ class Running:
 
     def __init__(self, app: FastAPI, port: int, server: uvicorn.Server) -> None:
         self.app, self.port, self.server = app, port, server
+        self.accounts: Any = None
         self.host = f"127.0.0.1:{port}"
         self.http, self.ws = f"http://{self.host}", f"ws://{self.host}"
 

@@ -134,8 +134,7 @@ class ConsoleData:
 
 
 def console_router(
-    snapshot: Callable[[], Awaitable[ConsoleData]],
-    authorise: Callable[[Request], Awaitable[Key | None]],
+    snapshot: Callable[[], Awaitable[ConsoleData]], authorise: Callable[[Request], Awaitable[Key | None]]
 ) -> APIRouter:
     """`/console` and `/console/data`.
 

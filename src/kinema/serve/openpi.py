@@ -22,13 +22,13 @@ from starlette.websockets import WebSocket
 
 from kinema.card.card import EmbodimentCard
 from kinema.runtime.messages import verdict_to_wire
+from kinema.runtime.playback import LEAST_HZ, MOST_HZ, Playback
 from kinema.runtime.wire import WireError, pack, unpack
 from kinema.schema import KinemaError, Observation, Question, noise_seed
 from kinema.serve.connection import Connection, ConnectionLimiter, Disconnected
 from kinema.serve.describe import VERSION, card_facts
 from kinema.serve.gateway import Gateway
 from kinema.serve.openpi_keys import is_slow, observation_of
-from kinema.serve.playback import LEAST_HZ, MOST_HZ, Playback
 from kinema.serve.question import card_of
 from kinema.serve.refusal import Refusal
 from kinema.serve.service import Answer

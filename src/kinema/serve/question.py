@@ -11,7 +11,7 @@ import numpy as np
 from kinema.card.card import EmbodimentCard
 from kinema.card.prompt import check_instruction
 from kinema.runtime.messages import Asked, Committed
-from kinema.schema import ActionChunk, Observation, Question
+from kinema.schema import ActionChunk, KinemaError, Observation, Question
 from kinema.serve.limits import Limits
 from kinema.serve.pictures import pictures
 from kinema.serve.refusal import Refusal
@@ -54,7 +54,7 @@ def checked_observation(
     """An observation of the card's channels. Raises Refusal naming what is missing or wrong."""
     try:
         served.check_instruction(card.name, check_instruction(instruction))
-    except ValueError as error:
+    except (ValueError, KinemaError) as error:
         raise Refusal("bad_request", str(error)) from None
     if not math.isfinite(time_s):
         raise Refusal("bad_request", "time_s must be a finite number of seconds")

@@ -262,7 +262,9 @@ class Service:
         for job, chunk in zip(batch, chunks):
             if isinstance(chunk, Refusal):
                 results.append((job, chunk))
-            elif not job.given_up and self._clock() < job.due_s:  # else it is told that it is late
+            elif self._clock() >= job.due_s:
+                results.append((job, Refusal("late", "the answer came too late", retry_after_s=self.retry_s)))
+            elif not job.given_up:
                 waited_s = began - job.arrived_s
                 answer = Answer(
                     question=job.question, chunk=chunk, waited_s=waited_s, infer_s=took_s, batch=len(batch)

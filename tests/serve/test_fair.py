@@ -1,0 +1,189 @@
+"""Who asks much waits for itself: answers go round, and no asker loses one because of another."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_auth import with_keys
+from test_service import Gated, question
+from toy import toy_served
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from kinema.runtime.messages import PATH
+from kinema.runtime.wire import pack, unpack
+from kinema.serve.connection import _FAULTS
+from kinema.serve.refusal import Refusal
+from kinema.serve.service import Answer, Queueing, Service
+from kinema.serve.turns import Turns
+
+
+class OneByOne(Gated):
+    """Answers a batch each time the test lets it; notes whose questions were in which batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[list[int]] = []
+
+    def answer(self, questions: Any) -> Any:
+        self.entered.release()
+        assert self.gate.wait(20)
+        self.gate.clear()
+        self.asked.append([each.noise_seed for each in questions])
+        self.batches.append(len(questions))
+        return [self._chunk(each) for each in questions]
+
+
+def test_one_key_with_64_questions_under_way_costs_another_no_answer() -> None:
+    policy = OneByOne()
+    made = Service(toy_served(policy), Queueing(largest_queue=64, largest_batch=4, deadline_s=1e6))
+    made.start()
+
+    async def run() -> tuple[list[Any], list[Any]]:
+        greedy: set[asyncio.Task[Any]] = set()
+        refused: list[Any] = []
+        lone: list[Any] = []
+
+        def flood() -> None:
+            while len(greedy) < 80:  # 64 wait, the others are under way or refused
+                task = asyncio.create_task(made.ask(question(1), asker="greedy"))
+                greedy.add(task)
+                task.add_done_callback(greedy.discard)
+                task.add_done_callback(lambda done: done.cancelled() or refused.append(done.exception()))
+
+        flood()
+        await asyncio.to_thread(policy.entered.acquire)
+        for _ in range(20):  # the other asks while the queue is full and a batch of the first is under way
+            flood()
+            await asyncio.sleep(0)
+            asked = asyncio.create_task(made.ask(question(2), asker="lone"))
+            await asyncio.sleep(0)
+            for _ in range(2):  # the batch under way, and the next one
+                policy.gate.set()
+                await asyncio.to_thread(policy.entered.acquire)
+            lone += await asyncio.gather(asked, return_exceptions=True)
+        for task in greedy:
+            task.cancel()
+        return lone, refused
+
+    lone, refused = asyncio.run(run())
+    policy.gate.set()
+    made.stop()
+    assert all(isinstance(each, Answer) for each in lone)
+    assert len(lone) == 20
+    assert any(isinstance(each, Refusal) for each in refused)  # the queue was full: its own gave way
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 99)), max_size=60))
+def test_turns_go_round_and_keep_each_askers_order(items: list[tuple[str, int]]) -> None:
+    turns: Turns[tuple[str, int]] = Turns()
+    for asker, item in items:
+        before, waiting = turns.before(asker), turns.of(asker)
+        turns.add(asker, (asker, item))
+        assert waiting <= before < len(turns)
+    assert len(turns) == len(items)
+    taken = []
+    while turns:
+        peeked = turns.peek()
+        taken.append(turns.take())
+        assert taken[-1] == peeked
+    for asker in "abc":
+        assert [each for each in taken if each[0] == asker] == [each for each in items if each[0] == asker]
+    for place in range(len(taken) - 1):  # nobody is served twice while another one waits
+        here, after = taken[place][0], taken[place + 1 :]
+        assert after[0][0] != here or {each[0] for each in after} == {here}
+
+
+@given(st.dictionaries(st.sampled_from("abcd"), st.integers(1, 20), min_size=1), st.sampled_from("abcd"))
+def test_room_is_made_by_who_has_most(counts: dict[str, int], newcomer: str) -> None:
+    turns: Turns[tuple[str, int]] = Turns()
+    for asker, count in counts.items():
+        for item in range(count):
+            turns.add(asker, (asker, item))
+    most, mine = max(counts.values()), counts.get(newcomer, 0)
+    displaced = turns.displace(newcomer)
+    if displaced is None:
+        assert most <= mine + 1
+    else:
+        assert counts[displaced[0]] == most
+        assert displaced[1] == most - 1  # its newest
+        assert len(turns) == sum(counts.values()) - 1
+
+
+def test_a_batch_is_no_longer_than_it_may_be() -> None:
+    """By what questions have cost: one asker's many do not delay another's one by more than that."""
+    now = [0.0]
+
+    class Costly(Gated):
+        def answer(self, questions: Any) -> Any:
+            answers = super().answer(questions)
+            now[0] += 0.1 * len(questions)
+            return answers
+
+    policy = Costly()
+    queueing = Queueing(largest_batch=16, longest_batch_s=0.25, deadline_s=1e6)
+    made = Service(toy_served(policy), queueing, clock=lambda: now[0])
+    made.start()
+
+    async def run() -> None:
+        first = asyncio.create_task(made.ask(question(0)))
+        await asyncio.to_thread(policy.entered.acquire)
+        policy.gate.set()
+        await first
+        policy.gate.clear()
+        under_way = asyncio.create_task(made.ask(question(0)))
+        await asyncio.to_thread(policy.entered.acquire)
+        rest = [asyncio.create_task(made.ask(question(i), asker=str(i % 2))) for i in range(9)]
+        await asyncio.sleep(0.01)
+        policy.gate.set()
+        await asyncio.gather(under_way, *rest)
+
+    asyncio.run(run())
+    made.stop()
+    assert max(policy.batches) == 2
+
+
+def test_a_key_holds_so_many_connections_and_no_more(tmp_path: Path) -> None:
+    from kinema.serve.limits import Limits
+
+    with with_keys(tmp_path, limits=Limits(key_connections=2)) as (server, secret):
+        _, other = server.accounts.keys.make("other")
+        headers = {"Authorization": f"Api-Key {secret}"}
+        with (
+            connect(server.ws + PATH, additional_headers=headers) as first,
+            connect(server.ws, additional_headers=headers) as second,
+        ):
+            first.recv(), second.recv()
+            with pytest.raises(InvalidStatus) as refused:
+                connect(server.ws + PATH, additional_headers=headers)
+            assert refused.value.response.status_code == 503
+            assert "2 connections" in refused.value.response.body.decode()
+            theirs = {"Authorization": f"Api-Key {other}"}
+            with connect(server.ws + PATH, additional_headers=theirs) as another:
+                assert another.recv()
+
+
+def test_a_keys_faults_outlive_its_connections(tmp_path: Path) -> None:
+    with with_keys(tmp_path) as (server, secret):
+        headers, faults = {"Authorization": f"Api-Key {secret}"}, 0
+
+        def fail_again_and_again() -> None:
+            nonlocal faults
+            for _ in range(_FAULTS + 10):
+                with connect(server.ws + PATH, additional_headers=headers, compression=None) as socket:
+                    socket.recv()
+                    socket.send(b"\xc1")
+                    faults += unpack(socket.recv(timeout=10))["code"] == "bad_request"
+                    socket.send(pack({"type": "ping", "id": 1}))
+                    socket.recv(timeout=10)
+
+        with pytest.raises(ConnectionClosed) as closed:
+            fail_again_and_again()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1008
+        assert _FAULTS < faults <= _FAULTS + 9
