@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.testclient import TestClient
 from toy import Running, running, toy_served
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
@@ -89,6 +90,27 @@ def test_a_page_in_a_browser_cannot_move_the_robot(headers: dict[str, str]) -> N
             with pytest.raises(InvalidStatus) as refused:
                 connect(server.ws, additional_headers=headers)
             assert refused.value.response.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "status"),
+    [
+        (None, "robot.lab:8000", 200),  # no page: a program
+        ("http://evil.example", "10.0.0.5:8000", 403),
+        ("http://evil.example", "evil.example", 403),  # a name that its owner pointed here
+        ("null", "10.0.0.5:8000", 403),
+        ("http://10.0.0.6:8000", "10.0.0.5:8000", 403),
+        ("http://10.0.0.5:8000", "10.0.0.5:8000", 200),  # the console's own page
+        ("http://localhost:8000", "10.0.0.5:8000", 200),
+    ],
+)
+def test_forced_beyond_this_machine_foreign_pages_stay_out(
+    origin: str | None, host: str, status: int
+) -> None:
+    listening = Listening(host="0.0.0.0", port=0, forced=True)
+    headers = {"Host": host} | ({"Origin": origin} if origin else {})
+    with TestClient(make_app(toy_served(), listening=listening)) as client:
+        assert client.get("/v1/robots", headers=headers).status_code == status
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.0.0.2"])

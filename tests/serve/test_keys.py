@@ -255,6 +255,15 @@ def test_a_database_of_another_version_or_kind_is_refused(store: Store, tmp_path
     ]:
         with pytest.raises(StoreError, match=told):
             open_store(url)
+    for url in (
+        "postgresql:/admin:hunter2@db/x",
+        "x:hunter2@",
+        "hunter2@db",
+        "postgresql://a:hunter2/@h:x/d",
+    ):
+        with pytest.raises(StoreError) as refused:
+            open_store(url)
+        assert "hunter2" not in str(refused.value)
     (tmp_path / "text.sqlite").write_text("this is no database, it is a text that is long enough" * 20)
     with pytest.raises(StoreError, match="not a database"):
         open_store(f"sqlite:///{tmp_path / 'text.sqlite'}")
@@ -324,4 +333,12 @@ def test_the_commands_make_list_and_revoke(
     assert exit_code(["keys", "revoke", "arm"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert exit_code(["keys", "make", "arm", "--rate", "0"]) == 2
+    out = tmp_path / "arm.key"
+    assert exit_code(["keys", "make", "arm", "--rate", "0", "--out", str(out)]) == 2
+    assert not out.exists()
+    assert exit_code(["keys", "make", "arm", "--out", str(out)]) == 0
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    assert Keys(open_store()).check(out.read_text().strip()) is not None
+    assert exit_code(["keys", "make", "leg", "--out", str(out)]) == 2  # nothing is overwritten
+    assert [key.name for key in keys.list() if key.revoked_s is None] == ["arm"]
     assert os.listdir(tmp_path / "home")

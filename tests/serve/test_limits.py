@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import socket
@@ -25,6 +26,7 @@ from websockets.sync.client import connect
 from kinema.runtime.messages import PATH, infer_message
 from kinema.runtime.wire import pack, unpack
 from kinema.schema import ActionChunk, KinemaError, Question
+from kinema.serve import protocols
 from kinema.serve.app import make_app
 from kinema.serve.limits import Limits
 from kinema.serve.pictures import pictures
@@ -239,6 +241,49 @@ def test_a_head_that_is_too_large_is_refused() -> None:
         except OSError:
             pass  # it hung up on us
         assert b"200 OK" not in closed_within(raw, 5)
+
+
+@pytest.mark.parametrize("lines", [[b"X-%d: 1" % i for i in range(5000)], [b"X: " + b"x" * 100_000]])
+def test_headers_that_come_all_at_once_are_bounded_too(lines: list[bytes]) -> None:
+    with strict() as server, server.connect_raw() as raw:
+        with contextlib.suppress(OSError):  # it hung up on us
+            raw.sendall(b"\r\n".join([b"GET /healthz HTTP/1.1", b"Host: localhost", *lines, b"", b""]))
+        assert b"200 OK" not in closed_within(raw, 20)
+
+
+@pytest.mark.parametrize("method", ["POST /v1/robots", "POST /nowhere", "GET /healthz"])
+def test_a_body_that_nobody_reads_holds_no_connection(method: str) -> None:
+    head = f"{method} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n".encode()
+    with strict() as server, server.connect_raw() as raw:
+        raw.sendall(head + b"x")
+        assert closed_within(raw, 20).startswith(b"HTTP/1.1")  # answered, and closed without the rest
+
+
+def test_one_address_holds_so_many_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocols, "is_this_machine", lambda _: False)
+    with strict(address_connections=3) as server:
+        held = [server.connect_raw() for _ in range(3)]
+        for one in held:
+            one.sendall(b"GET / HTTP/1.1\r\n")
+        until = time.monotonic() + 20
+        while server.addresses["127.0.0.1"] < 3:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        with server.connect_raw() as another:
+            assert closed_within(another, 20) == b""
+        held.pop().close()
+        while server.addresses["127.0.0.1"] > 2:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert httpx.get(server.http + "/healthz").text == "OK\n"
+        with connect(server.ws) as socket:  # which began as HTTP: counted once, and given back once
+            assert socket.recv()
+            assert server.addresses["127.0.0.1"] >= 3
+        for one in held:
+            one.close()
+        while server.addresses:
+            assert time.monotonic() < until
+            time.sleep(0.01)
 
 
 def test_a_body_that_never_comes_is_given_up() -> None:

@@ -108,6 +108,29 @@ def test_what_cannot_be_served_is_told_in_one_line(
     assert error.count("\n") == 1
 
 
+def test_without_keys_no_database_is_needed(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.write_text("this is no folder")
+    with (
+        server("hold", tmp_path, home=home, kept=False) as found,
+        RemotePolicy(f"ws://{found.host}", timeout_s=30.0) as policy,
+    ):
+        assert policy.infer(observation(PANDA, px=16), "panda").card == "panda"
+    assert home.read_text() == "this is no folder"
+
+
+def test_what_cannot_begin_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KINEMA_HOME", str(tmp_path))
+    (tmp_path / "usage").write_text("where the journal should be")
+    assert exit_code(["serve", "hold", "--port", "0", "--keys"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert "cannot begin" in captured.err
+    assert "kinema serves" not in captured.out  # which is said when it listens
+
+
 def test_a_port_in_use_is_told_before_the_policy_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -84,6 +84,11 @@ class Running:
         self.host = f"127.0.0.1:{port}"
         self.http, self.ws = f"http://{self.host}", f"ws://{self.host}"
 
+    @property
+    def addresses(self) -> Any:
+        """Open connections by address, as the server counts them."""
+        return self.server.config.http_protocol_class.addresses  # type: ignore[union-attr]
+
     def connect_raw(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=5)
 
@@ -95,7 +100,9 @@ def running(
     """The app (default: one around a toy policy) on a free port of this machine."""
     listening = listening or Listening(port=0)
     app = app or make_app(toy_served(), listening=listening, **options)
-    server = Server(uvicorn_config(app, listening))
+    config = uvicorn_config(app, listening)
+    config.timeout_graceful_shutdown = 1  # some tests leave connections that wait
+    server = Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     until = time.monotonic() + 20

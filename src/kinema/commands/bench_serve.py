@@ -92,20 +92,23 @@ class Running:
 
 
 @contextmanager
-def server(artifact: str, folder: Path, *, keys: Sequence[str] = ()) -> Iterator[Running]:
-    """`kinema serve` on a free port of this machine, with its accounts in `folder`.
+def server(
+    artifact: str, folder: Path, *, keys: Sequence[str] = (), home: Path | None = None, kept: bool = True
+) -> Iterator[Running]:
+    """`kinema serve` on a free port of this machine, with its accounts in `folder`, if any are kept.
 
     keys: names of keys to make; then every client is asked for one, and the limits are those of a server
     that is told nothing. Without, one client may ask as fast as it can.
     """
     code = "from kinema.cli import main; main()"
     database = f"sqlite:///{folder / 'serve.sqlite'}"
-    arguments = ["serve", artifact, "--port", "0", "--no-gate", "--database", database]
+    arguments = ["serve", artifact, "--port", "0", "--no-gate"]
+    arguments += ["--database", database] if kept else []
     arguments += ["--keys"] if keys else ["--message-rate", "100000"]
     secrets = _make_keys(keys, database)
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
-        env={**os.environ, "KINEMA_HOME": str(folder)},
+        env={**os.environ, "KINEMA_HOME": str(home or folder)},
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -18,15 +18,15 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.responses import HTMLResponse, JSONResponse
 from starlette.websockets import WebSocket
 
 from kinema.schema import KinemaError
-from kinema.serve import rest
+from kinema.serve import docs, rest
 from kinema.serve.activity import Activity
 from kinema.serve.auth import Authenticator, is_this_machine
 from kinema.serve.connection import ConnectionLimiter, address_of
-from kinema.serve.console import console_router
+from kinema.serve.console import console_router, headers_of
 from kinema.serve.describe import VERSION
 from kinema.serve.gateway import Asker, Gateway, metered_by
 from kinema.serve.keys import Key, Keys
@@ -134,11 +134,17 @@ def make_app(
                 accounts.usage.close()
 
     app = FastAPI(
-        title="kinema", version=VERSION, lifespan=lifespan, description=rest.__doc__ or "", redoc_url=None
-    )
+        title="kinema", version=VERSION, lifespan=lifespan, description=rest.__doc__ or "",
+        redoc_url=None, docs_url=None,
+    )  # fmt: skip
     app.include_router(rest.router(gateway, auth))
     snapshot = Snapshot(gateway, connections, accounts.keys if accounts else None)
     app.include_router(console_router(snapshot.take, auth.key_of))
+
+    @app.get("/docs", include_in_schema=False)
+    async def _docs() -> HTMLResponse:
+        page = docs.page(app.openapi())
+        return HTMLResponse(page, headers=headers_of(page))
 
     @app.websocket("/")
     async def _openpi(websocket: WebSocket) -> None:

@@ -175,17 +175,23 @@ def _sources(page: str, tag: str) -> str:
     """The Content-Security-Policy's words for the page's own blocks of this tag, and no others."""
     blocks = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
     hashes = (base64.b64encode(hashlib.sha256(block.encode()).digest()).decode() for block in blocks)
-    return " ".join(f"'sha256-{value}'" for value in hashes)
+    return " ".join(f"'sha256-{value}'" for value in hashes) or "'none'"
+
+
+def headers_of(page: str) -> dict[str, str]:
+    """What keeps a page to itself: its own blocks run, its own server is asked, and nothing else."""
+    return {
+        "Content-Security-Policy": (
+            f"default-src 'none'; script-src {_sources(page, 'script')}; "
+            f"style-src {_sources(page, 'style')}; connect-src 'self'; img-src data:; base-uri 'none'; "
+            "form-action 'none'; frame-ancestors 'none'"
+        ),
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cache-Control": "no-cache",
+    }
 
 
 _PAGE = (files("kinema.serve") / "console.html").read_text(encoding="utf-8")
-_HEADERS = {
-    "Content-Security-Policy": (
-        f"default-src 'none'; script-src {_sources(_PAGE, 'script')}; style-src {_sources(_PAGE, 'style')}; "
-        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-cache",
-}
+_HEADERS = headers_of(_PAGE)

@@ -116,6 +116,21 @@ class Gateway:
             if self.rates is not None:
                 self.rates.give_back(asker.key, actions)
 
+    def troubles(self) -> tuple[list[str], list[str]]:
+        """Why questions are not answered now, and what else is wrong; sentences, empty where all is well."""
+        service, usage = self.service, self.usage
+        refusing = [] if service.alive else ["the inference thread has ended"]
+        if service.busy_s > service.queueing.deadline_s:
+            refusing.append(f"the policy has been at one batch for {service.busy_s:.0f} s")
+        degraded = []
+        if service.waiting >= service.queueing.largest_queue:
+            degraded.append(f"{service.waiting} questions are waiting: who asks most is refused")
+        if usage is not None and usage.fault:
+            refusing.append(usage.fault)
+        if usage is not None and usage.trouble:
+            degraded.append(f"{usage.backlog} rows of usage wait to be booked: {usage.trouble}")
+        return refusing, degraded
+
     def record_refusal(self, route: str, refusal: Refusal, asker: Asker) -> None:
         """Every route calls this for every refusal it passes on; who was not let in has a key without id."""
         self.metrics.refused(route, refusal)

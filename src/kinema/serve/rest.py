@@ -167,11 +167,16 @@ def router(gateway: Gateway, auth: Authenticator) -> APIRouter:
             return []
         return await run_in_threadpool(gateway.usage.report, None if key.admin else key.id, day)
 
-    @api.get("/healthz", response_class=PlainTextResponse, summary="OK while questions can be answered")
+    @api.get(
+        "/healthz",
+        response_class=PlainTextResponse,
+        summary="OK, or what is wrong; 503 while questions are not answered",
+        responses={503: {"content": {"text/plain": {}}, "description": "questions are not answered now"}},
+    )
     async def healthz() -> Response:
-        if not gateway.service.alive:
-            return PlainTextResponse("the inference thread has ended\n", 503)
-        return PlainTextResponse("OK\n")
+        refusing, degraded = gateway.troubles()
+        told = "".join(f"{reason}\n" for reason in (*refusing, *degraded))
+        return PlainTextResponse(told or "OK\n", 503 if refusing else 200)
 
     @api.get("/metrics", response_class=PlainTextResponse, responses=_PROBLEMS, summary="For Prometheus")
     async def prometheus(key: Key = Depends(entered)) -> Response:

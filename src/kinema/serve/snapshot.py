@@ -52,14 +52,10 @@ class Snapshot:
         )
 
     def _health(self) -> Health:
-        gateway, usage = self._gateway, self._gateway.usage
-        service = gateway.service
-        refusing = [] if service.alive else ["the inference thread has ended"]
-        if usage is not None and usage.fault:
-            refusing.append(usage.fault)
-        degraded = [self._database_fault] if self._database_fault else []
-        if service.waiting >= service.queueing.largest_queue:
-            degraded.append(f"{service.waiting} questions are waiting: new ones are refused")
+        gateway, usage, service = self._gateway, self._gateway.usage, self._gateway.service
+        refusing, degraded = gateway.troubles()
+        if self._database_fault and not degraded:
+            degraded.append(self._database_fault)
         state: Literal["ok", "degraded", "refusing"] = (
             "refusing" if refusing else "degraded" if degraded else "ok"
         )

@@ -8,6 +8,7 @@ WAL mode, so that readers never wait for the writer; a writer waits at most `bus
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -143,14 +144,19 @@ def open_store(url: str | None = None, *, busy_s: float = 5.0) -> Store:
     """
     try:
         parsed = make_url(url or default_url())
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise StoreError(
-            f"database {url!r} is no URL; write sqlite:///path/to/file or postgresql://user@host/database"
+            f"database {without_password(url or '')!r} is no URL; write sqlite:///path/to/file or postgresql://user@host/database"
         ) from None
     engine = _sqlite(parsed, busy_s) if parsed.get_backend_name() == "sqlite" else _postgres(parsed, busy_s)
     store = Store(engine)
     _lay_out(store)
     return store
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown, also where it is none: nothing before its last @."""
+    return re.sub(r"^([A-Za-z0-9+]+:/*|).*@", r"\1***@", url, flags=re.DOTALL)
 
 
 def state_folder() -> Path:
@@ -180,7 +186,8 @@ def _sqlite(url: URL, busy_s: float) -> Engine:
         private_folder(path.parent)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:
-        raise StoreError(f"database {path}: {error.strerror}") from None
+        where = "set KINEMA_HOME, or name another with --database"
+        raise StoreError(f"database {path}: {error.strerror}; {where}") from None
     engine = create_engine(url, connect_args={"timeout": busy_s})
 
     @event.listens_for(engine, "connect")

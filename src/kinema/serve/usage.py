@@ -76,6 +76,7 @@ class Usage:
         self._pending: Counter[tuple[str, str]] = Counter()  # actions in the journal by day and key id
         self._booked: dict[str, dict[str, int]] = {}  # actions in the database by day and key id
         self._backlog = 0
+        self.trouble = ""  # why the journal is not booked now
         self._refreshed_s = -math.inf
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -191,7 +192,9 @@ class Usage:
             self._book_all()
             if time.monotonic() - self._refreshed_s >= REFRESH_S:
                 self._read_sums({day_of(self._wall())})
+            self.trouble = ""
         except StoreError as error:
+            self.trouble = str(error)
             log.warning("%d rows of usage wait in the journal: %s", self._backlog, error)
 
     def _prune_quietly(self) -> None:
