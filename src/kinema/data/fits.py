@@ -26,7 +26,7 @@ from kinema.data.resample import kind_of
 from kinema.data.set_map import FILE, SetMap, set_map_of
 from kinema.schema import KinemaError, check_instruction
 
-_SAME_RATE = 1e-3  # relative: 29.97 and 30 are two rates, rounding is not
+_SAME_RATE = 2e-3  # relative: 29.97 and 30 are one rate, a chunk of either is as long
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -230,11 +230,11 @@ def _cache_errors(path: Path, shape: tuple[int, ...]) -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise KinemaError(
                 f"decoded pictures ({size_gb:.3g} GB) cannot be kept in {path.parent}: {error.strerror}; "
-                f"name another place with the environment variable {PLACE}"
+                f"name another place with --cache or the environment variable {PLACE}"
             ) from error
         if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
             raise
         shutil.rmtree(path, ignore_errors=True)
         raise KinemaError(
-            f"the frame cache {path} needs {size_gb:.3g} GB: {error.strerror}; {PLACE} names another place"
+            f"the frame cache {path} needs {size_gb:.3g} GB: {error.strerror}; --cache or {PLACE} names another place"
         ) from error

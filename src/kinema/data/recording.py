@@ -95,6 +95,10 @@ class Recording:
         for finding in compare(there, self.card, AS_IT_IS).findings:
             if finding.verdict != "same":  # what is recorded goes beside what is there, as it is
                 raise KinemaError(f"{there.root} cannot be resumed: {finding}")
+        if there.fps != self.card.control_hz:
+            raise KinemaError(
+                f"{there.root} cannot be resumed: it has {there.fps:g} frames/s, not {self.card.control_hz:g}"
+            )
         cameras = [IMAGE_PREFIX + name for name in self.card.camera_names]
         expected: dict[str, tuple[object, object]] = {
             "extra features": (
