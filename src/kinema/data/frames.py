@@ -236,5 +236,6 @@ def _cache_errors(path: Path, shape: tuple[int, ...]) -> Iterator[None]:
             raise
         shutil.rmtree(path, ignore_errors=True)
         raise KinemaError(
-            f"the frame cache {path} needs {size_gb:.3g} GB: {error.strerror}; --cache or {PLACE} names another place"
+            f"the frame cache {path} needs {size_gb:.3g} GB: {error.strerror}; "
+            f"--cache or {PLACE} names another place"
         ) from error
