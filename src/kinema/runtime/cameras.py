@@ -3,9 +3,12 @@
 Two signs count, each for longer than the card's `motion.frozen_after_s`:
 
 - the driver says when each picture was taken (`PICTURE_TIMES` among the sensors), and that time stands still;
-- it does not say so, the picture is the same in every byte, and meanwhile the body has moved by a share of
-  some channel's range, or an angle by a tenth of a radian. A camera has noise, and a body that moves is seen
-  by its cameras; a scene in which nothing moves may look the same for ever, in a simulation in every byte.
+- it does not say so, the picture is the same in every byte, and meanwhile what the camera is mounted on has
+  moved: the arm whose link carries it, or the base. A camera that is fixed in the world sees less of a
+  motion, so the body must have moved further.
+
+A real camera has noise and never takes the same picture twice. A simulated one does, of a scene in which
+nothing moves, and of a body that moves outside its view; hence the distances.
 """
 
 from __future__ import annotations
@@ -14,12 +17,12 @@ from zlib import crc32
 
 import numpy as np
 
-from kinema.card.card import EmbodimentCard
+from kinema.card.card import Camera, EmbodimentCard
 from kinema.schema import Observation
 
 PICTURE_TIMES = "picture_time_s"  # sensor (C,): when the cameras' pictures were taken, in the card's order
-MOVED_SHARE = 0.05  # of a channel's range; grippers and hands do not count, a camera may not see them
-MOVED_RAD = 0.1  # enough for an angle, however wide its range
+MOVED_SHARE, MOVED_RAD = 0.05, 0.1  # of a channel's range, and of an angle however wide its range
+FIXED_TIMES = 4.0  # as far, for a camera that is fixed in the world
 
 
 class StillCameras:
@@ -27,10 +30,7 @@ class StillCameras:
 
     def __init__(self, card: EmbodimentCard) -> None:
         self._names, self._after_s = card.camera_names, card.motion.frozen_after_s
-        spans = np.array([channel.range[1] - channel.range[0] for channel in card.states])
-        hands = [channel.slot.split(".")[1] in ("gripper", "hand") for channel in card.states]
-        enough = [MOVED_RAD if channel.unit == "rad" else np.inf for channel in card.states]
-        self._moved = np.where(hands, np.inf, np.minimum(MOVED_SHARE * spans, enough))
+        self._far = {camera.name: _far_enough(card, camera) for camera in card.cameras}
         self.reset()
 
     def reset(self) -> None:
@@ -58,6 +58,22 @@ class StillCameras:
         if sign != before:
             self._same[name] = (sign, now_s, state.copy(), False)
             return False
-        moved = moved or bool((np.abs(state - where) > self._moved).any())
+        moved = moved or bool((np.abs(state - where) > self._far[name]).any())
         self._same[name] = (before, since_s, where, moved)
         return (stamped or moved) and now_s - since_s > self._after_s
+
+
+def _far_enough(card: EmbodimentCard, camera: Camera) -> np.ndarray:
+    """By how much each state (S,) must change for the camera to see it; infinite where it need not see it.
+
+    Grippers and hands need not be in view.
+    """
+    carrier = camera.mount.split(":")[0]  # "world", "base", "left" or "right"
+    far = []
+    for channel in card.states:
+        part, kind = channel.slot.split(".")[:2]
+        share = MOVED_SHARE * (channel.range[1] - channel.range[0])
+        enough = min(share, MOVED_RAD) if channel.unit == "rad" else share
+        unseen = kind in ("gripper", "hand") or carrier not in ("world", part)
+        far.append(np.inf if unseen else enough * (FIXED_TIMES if carrier == "world" else 1.0))
+    return np.array(far)
