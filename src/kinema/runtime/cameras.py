@@ -20,6 +20,7 @@ import numpy as np
 from kinema.card.card import Camera, EmbodimentCard
 from kinema.schema import Observation
 
+TAKEN = "taken_s"  # what a robot adds to a camera's key to say when its picture was taken
 PICTURE_TIMES = "picture_time_s"  # sensor (C,): when the cameras' pictures were taken, in the card's order
 MOVED_SHARE, MOVED_RAD = 0.05, 0.1  # of a channel's range, and of an angle however wide its range
 FIXED_TIMES = 4.0  # as far, for a camera that is fixed in the world

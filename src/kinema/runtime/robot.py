@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from kinema.card.card import EmbodimentCard
+from kinema.runtime.cameras import PICTURE_TIMES, TAKEN
 from kinema.runtime.policy import hold_action
 from kinema.runtime.wiring import Wire, Wiring, joint_names, wiring_for
 from kinema.schema import KinemaError, Observation
@@ -31,6 +32,7 @@ class Robot(Protocol):
 
     units:          the unit of each key (a name of `wiring.UNITS` or a `Unit`); without it a wiring file is
                     needed
+    command_hz:     how often it takes a target, where that is more often than the card's control rate
     keep_torque: set before the robot connects and again before it disconnects, to what the card says:
                     whether the motors keep their torque when the driver lets go
     """
@@ -51,7 +53,11 @@ class Robot(Protocol):
     def connect(self, calibrate: bool = True) -> None: ...
 
     def get_observation(self) -> dict[str, Any]:
-        """A reading. OSError (ConnectionError, TimeoutError) when it failed: the next one is tried."""
+        """A reading. OSError (ConnectionError, TimeoutError) when it failed: the next one is tried.
+
+        "<camera>.taken_s", when a picture was taken on any clock, lets a camera that has stopped be noticed;
+        without it, only one whose picture stays the same while the body moves is.
+        """
         ...
 
     def send_action(self, action: dict[str, Any]) -> dict[str, Any]:
@@ -130,6 +136,9 @@ class Body:
         sensors = {}
         if self.wiring.torques:
             sensors["torque"] = np.array([self._torque(raw, joint) for joint in joint_names(self.card)])
+        taken_s = [raw.get(f"{self.wiring.cameras[name]}.{TAKEN}") for name in self.card.camera_names]
+        if any(time_s is not None for time_s in taken_s):
+            sensors[PICTURE_TIMES] = np.array([np.nan if t is None else float(t) for t in taken_s])
         return Observation(
             images={name: self._picture(raw[key], name, key) for name, key in self.wiring.cameras.items()},
             state=state,

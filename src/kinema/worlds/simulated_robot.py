@@ -19,7 +19,11 @@ _MOST_PERIODS = 600  # a clock that jumps is not made up for by more than this
 
 
 class SimulatedRobot:
-    """One tabletop world as one robot. Numbers are "<channel>.pos" and "<side>.<joint>.torque"."""
+    """One tabletop world as one robot. Numbers are "<channel>.pos" and "<side>.<joint>.torque".
+
+    Each reading takes its pictures anew and says when ("<camera>.taken_s"): a scene that looks the same is no
+    camera that has stopped.
+    """
 
     def __init__(self, world: TabletopEnv, now_s: Callable[[], float]) -> None:
         self.world, self.name = world, f"simulated_{world.card.name}"
@@ -31,13 +35,14 @@ class SimulatedRobot:
         card = world.card
         self._states = [f"{channel.name}.pos" for channel in card.states]
         self._actions = [f"{channel.name}.pos" for channel in card.actions]
+        self._taken_s = [f"{name}.taken_s" for name in card.camera_names]
         self._torques = [f"{arm.side}.{joint.name}.torque" for arm in card.arms for joint in arm.joints]
 
     @property
     def observation_features(self) -> dict[str, Any]:
         side = self.world.image_size
         pictures = {name: (side, side, 3) for name in self.world.card.camera_names}
-        return dict.fromkeys([*self._states, *self._torques], float) | pictures
+        return dict.fromkeys([*self._states, *self._torques, *self._taken_s], float) | pictures
 
     @property
     def action_features(self) -> dict[str, Any]:
@@ -87,7 +92,7 @@ class SimulatedRobot:
         torques = [data.qfrc_actuator[handle.dof] for handle in self.world.scene.robot.arms]
         numbers = dict(zip(self._states, map(float, seen.state)))
         numbers |= dict(zip(self._torques, map(float, np.concatenate(torques))))
-        return {**numbers, **seen.images}
+        return {**numbers, **dict.fromkeys(self._taken_s, self._now_s()), **seen.images}
 
     def send_action(self, action: dict[str, Any]) -> dict[str, Any]:
         """Follow this action from now on; what is returned lies within the card's ranges."""
