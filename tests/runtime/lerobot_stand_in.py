@@ -82,6 +82,8 @@ class StandIn:
     name = "so_follower"
     calibration_fpath = "so_follower/my_arm.json"
 
+    apply_drive_mode = True  # Feetech; Dynamixel motors turn round by themselves
+
     def __init__(
         self, ticks: dict[str, int], config: Config | None = None, calibration: Any = None, reach: int = TICKS
     ) -> None:
@@ -90,8 +92,9 @@ class StandIn:
         self.bus = Bus(
             {
                 name: Motor(i + 1, "sts3215", NormMode.RANGE_0_100 if name == "gripper" else body)
-                for i, name in enumerate(MOTORS)
-            }
+                for i, name in enumerate(ticks)
+            },
+            apply_drive_mode=self.apply_drive_mode,
         )
         self.calibration = calibrations() if calibration is None else calibration
         self.is_calibrated = True
@@ -168,11 +171,28 @@ class StandIn:
 
     def _limits(self, motor: str) -> tuple[int, int, bool]:
         calibration = self.calibration[motor]
-        return calibration.range_min, calibration.range_max, bool(calibration.drive_mode)
+        backwards = self.apply_drive_mode and bool(calibration.drive_mode)
+        return calibration.range_min, calibration.range_max, backwards
 
     def _require(self) -> None:
         if not self._open:
             raise DeviceNotConnectedError("SOFollower is not connected. Run `.connect()` first.")
+
+
+class ViperX(StandIn):
+    """lerobot 0.3's ViperX, which that release cannot make: two joints with a second motor, -100 to 100."""
+
+    name = "viperx"
+    apply_drive_mode = False
+    JOINTS = (
+        "waist", "shoulder", "shoulder_shadow", "elbow", "elbow_shadow", "forearm_roll", "wrist_angle",
+        "wrist_rotate", "gripper",
+    )  # fmt: skip
+
+    def __init__(self, share: float, cameras: tuple[str, ...] = ()) -> None:
+        limits = {n: Calibration(i + 1, 700 + 10 * i, 3300, drive_mode=1) for i, n in enumerate(self.JOINTS)}
+        ticks = {n: int(c.range_min + share * (c.range_max - c.range_min)) for n, c in limits.items()}
+        super().__init__(ticks, Config(use_degrees=False, cameras=cameras), limits)
 
 
 class TwoArms:

@@ -240,6 +240,27 @@ def test_what_cannot_be_made_is_said(tmp_path: Path, kind: str, settings: Any, s
         make(kind, {**settings, **({"calibration_dir": str(tmp_path)} if "id" in settings else {})})
 
 
+@pytest.mark.parametrize("kind", ["omx_follower", "lekiwi"])
+def test_units_of_followers_with_other_motors(tmp_path: Path, kind: str) -> None:
+    prefix = "arm_" if kind == "lekiwi" else ""
+    (tmp_path / "arm.json").write_text(
+        json.dumps({f"{prefix}{n}": vars(c) for n, c in calibrations().items()})
+    )
+    settings = {"id": "arm", "port": "/dev/null", "calibration_dir": str(tmp_path), "cameras": {}}
+    robot = make(kind, settings)
+    assert set(robot.units) == set(robot.action_features)
+    assert robot.units[f"{prefix}gripper.pos"].name == "percent"
+    if kind == "lekiwi":
+        assert {k: u.name for k, u in robot.units.items() if "vel" in k} == {
+            "x.vel": "m/s",
+            "y.vel": "m/s",
+            "theta.vel": "deg/s",
+        }
+    (tmp_path / "arm.json").write_text(json.dumps({"motor": vars(calibrations()["gripper"])}))
+    with pytest.raises(KinemaError, match=r"arm\.json lacks"):
+        make(kind, settings)
+
+
 @pytest.mark.parametrize("kind", ["so100_follower", "koch_follower", "bi_so_follower"])
 def test_units_of_the_other_followers(tmp_path: Path, kind: str) -> None:
     arm = {name: vars(c) for name, c in calibrations().items()}

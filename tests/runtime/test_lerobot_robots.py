@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from lerobot_stand_in import MOTORS, Config, StandIn, TwoArms, calibrations
+from lerobot_stand_in import MOTORS, Config, StandIn, TwoArms, ViperX, calibrations
 
 from kinema.card.load import load_card
 from kinema.runtime.clock import SimulatedClock
@@ -16,9 +17,11 @@ from kinema.runtime.lerobot_robots import LerobotRobot
 from kinema.runtime.loop import ControlLoop
 from kinema.runtime.policy import HoldPolicy
 from kinema.runtime.record import Log
-from kinema.runtime.robot import Body
+from kinema.runtime.robot import Body, read_once
 from kinema.runtime.strategy import strategy
 from kinema.runtime.wiring import Line, Plan, wiring_for
+from kinema.runtime.wiring_file import read_wiring
+from kinema.runtime.wiring_guess import first_wiring
 from kinema.schema import KinemaError
 
 SO101 = load_card("so101")
@@ -166,6 +169,26 @@ def test_motors_that_count_backwards_stay_where_they_are() -> None:
         mid = [(limits[m].range_min + limits[m].range_max) / 2 for m in MOTORS]
         expected = [(before[m] - mid[i]) * 2 * np.pi / 4095 for i, m in enumerate(MOTORS[:5])]
         np.testing.assert_allclose(seen[:5], expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("body", ["viperx", "aloha"])
+def test_arms_with_second_motors_are_wired_and_stay(tmp_path: Path, body: str) -> None:
+    card = load_card(body)
+    arms = [ViperX(0.55, card.camera_names if body == "viperx" else ()), ViperX(0.6)]
+    robot = LerobotRobot(arms[0] if body == "viperx" else TwoArms(*arms, cameras=card.camera_names))
+    with pytest.raises(KinemaError, match=r"wants commands for .*shoulder_shadow\.pos"):
+        wiring_for(card, robot)
+    path = tmp_path / "wiring.yaml"
+    path.write_text(first_wiring(card, robot, read_once(card, robot)))
+    before = [arm.now() for arm in arms]
+    with Body(card, robot, wiring_for(card, robot, read_wiring(path, card))) as body_:
+        state = body_.observe("", 0.0).state
+        body_.send(state.astype(float))
+    moved = [abs(arm.ticks[n] - was) for arm, ticks in zip(arms, before) for n, was in ticks.items()]
+    assert max(moved) <= 1, "a second motor has the angle of the first, and a middle of its own"
+    assert set(arms[0].goals[-1]) == set(ViperX.JOINTS)
+    turn = (3300 - 700) / 2 * 2 * np.pi / 4095
+    assert state[0] == pytest.approx(0.1 * turn, abs=2e-3), "an angle from the middle of the calibrated range"
 
 
 def test_two_arms_have_their_keys_units_and_torque() -> None:

@@ -90,6 +90,7 @@ def client(
     from kinema.card.load import load_card
     from kinema.commands.driver import make_driver
     from kinema.runtime.clock import RealClock
+    from kinema.runtime.robot import say_torque
     from kinema.runtime.watchdog import Mode
     from kinema.runtime.wiring import wiring_for
 
@@ -97,6 +98,8 @@ def client(
     with Stopping() as stopping:
         if driver:
             body = make_driver(driver, driver_config, settings or ())
+            if not say_torque(body, card.hold.torque_on_exit == "hold"):
+                print(f"{body.name} does not say whether its motors stay on at the end; see `keep_torque`")
         else:
             body = simulated(instruction, card, seed, clock)
         wires = wiring_for(card, body, _told(wiring, card))

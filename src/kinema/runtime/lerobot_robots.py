@@ -38,8 +38,8 @@ class LerobotRobot:
                     "its numbers have no meaning; `lerobot-calibrate` with this robot's type, port and id "
                     "writes it"
                 )
+        self.units = _units(inner)
         self._half_ticks = _half_ticks(inner)
-        self.units = {key: unit for key, unit in _units(inner).items() if key in self.observation_features}
 
     @property
     def observation_features(self) -> Mapping[str, Any]:
@@ -127,14 +127,26 @@ def _units(inner: Any) -> dict[str, Unit]:
     """What lerobot's classes say, key by key; nothing where they say nothing."""
     units: dict[str, Unit] = {}
     for prefix, part in parts_of(inner):
-        name = getattr(part, "name", "")
+        name, features = getattr(part, "name", ""), part.observation_features
         if name in _IN_DEGREES:
             units |= dict.fromkeys((f"{prefix}{key}" for key in part.action_features), UNITS["deg"])
-        for motor, model in getattr(getattr(part, "bus", None), "motors", {}).items():
-            units[f"{prefix}{motor}.pos"] = _unit(part, motor, model)
-            units[f"{prefix}{motor}.vel"], units[f"{prefix}{motor}.torque"] = UNITS["deg/s"], UNITS["N m"]
+        for motor, description in _motors(part):
+            units[f"{prefix}{motor}.pos"] = _unit(part, motor, description)
+            for key, unit in ((f"{motor}.vel", "deg/s"), (f"{motor}.torque", "N m")):
+                units |= {f"{prefix}{key}": UNITS[unit]} if key in features else {}
         units |= {f"{prefix}{key}": UNITS[unit] for key, unit in _SPEEDS.get(name, {}).items()}
     return units
+
+
+def _motors(part: Any) -> list[tuple[str, Any]]:
+    """The motors of a robot's bus whose positions are among its keys, each known to its calibration."""
+    motors = getattr(getattr(part, "bus", None), "motors", {})
+    shown = [(m, description) for m, description in motors.items() if f"{m}.pos" in part.observation_features]
+    if lacking := sorted(motor for motor, _ in shown if motor not in part.calibration):
+        raise KinemaError(
+            f"{part.name}: {getattr(part, 'calibration_fpath', 'its calibration')} lacks {lacking}"
+        )
+    return shown
 
 
 def _unit(part: Any, motor: str, description: Any) -> Unit:
@@ -161,7 +173,7 @@ def _half_ticks(inner: Any) -> dict[str, float]:
         bus: Any = getattr(part, "bus", None)
         if not hasattr(bus, "apply_drive_mode"):  # a bus whose motors take any number
             continue
-        for motor, description in bus.motors.items():
+        for motor, description in _motors(part):
             limits, mode = part.calibration[motor], str(getattr(description.norm_mode, "value", ""))
             if mode == "degrees":
                 half = 180 / (bus.model_resolution_table[description.model] - 1)
@@ -201,6 +213,6 @@ def _faults(as_error: type[Exception], what: str = "") -> Iterator[None]:
     """lerobot raises RuntimeError and ValueError for motors, cameras and settings alike."""
     try:
         yield
-    except (RuntimeError, ValueError, NotImplementedError) as error:
+    except (RuntimeError, ValueError, NotImplementedError, ImportError) as error:
         words = " ".join(str(error).split()) or type(error).__name__
         raise as_error(f"{what}{words}") from error

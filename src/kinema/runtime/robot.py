@@ -247,15 +247,18 @@ def read_once(card: EmbodimentCard, robot: Robot) -> Mapping[str, Any]:
     return seen
 
 
-def say_torque(robot: Any, keep: bool) -> None:
-    """Tell a driver whether its motors keep their torque when it lets go, if it can choose."""
+def say_torque(robot: Any, keep: bool) -> bool:
+    """Tell a driver whether its motors keep their torque when it lets go. Returns whether it can choose."""
     if hasattr(robot, "keep_torque"):
         robot.keep_torque = keep
-        return
+        return True
+    told = False
     for _, part in parts_of(robot):
         config: Any = getattr(part, "config", None)
         if hasattr(config, "disable_torque_on_disconnect"):  # one of lerobot's, handed over as it is
             config.disable_torque_on_disconnect = not keep
+            told = True
+    return told
 
 
 def parts_of(robot: Any) -> list[tuple[str, Any]]:
