@@ -47,6 +47,14 @@ class Rendering:
 
 
 RENDERING = Rendering()
+# Tasks, groups, camera, randomisation, step limit and what counts as success are as in lerobot; these are not.
+DIFFERENCES = (
+    "sentences: one of our own for every task, all different and more telling than lerobot's, which gives two "
+    "tasks the same one; a policy trained with lerobot's sentences is not judged fairly here",
+    "pictures: rendered at another size and with other settings, see `rendering`; the background is black",
+    "demonstrations of the shipped policy: our own, by the package's experts with disturbances, and pointing "
+    "labels from the simulator; not lerobot/metaworld_mt50",
+)
 
 
 def _package() -> Any:
@@ -225,4 +233,5 @@ class MetaworldBenchmark:
             "protocol": "MT50 v3, corner2, random goals, image + 4-d state + instruction, 500 steps, "
             "an episode ends at its first success",
             "rendering": asdict(RENDERING),
+            "not_as_lerobot": DIFFERENCES,
         }

@@ -24,9 +24,10 @@ def perceptual_distance(maps: Maps, true: Maps) -> float:
 
 
 def scene_consistency(maps: np.ndarray) -> float:
-    """EWMBench's: the cosine of each place's features with the frame before and with the first frame, mean.
+    """The cosine of each place's features with the frame before and with the first frame, mean.
 
-    maps (F, h, w, C) of one film's frames; 1 when nothing changes.
+    maps (F, h, w, C) of one film's frames; 1 when nothing changes. After EWMBench, but not its number: that
+    code takes the cosine over places, channel by channel, of another encoder's features.
     """
     if len(maps) < 2:
         raise KinemaError("scene consistency needs at least two frames")

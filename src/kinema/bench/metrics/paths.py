@@ -2,8 +2,10 @@
 
 A path is (F, 2), column and row as fractions of the picture, one point per frame. Definitions and constants
 are those of the benchmark's published code (AgibotTech/EWMBench, commit 839409c): each raw score is divided
-by a constant and cut at 1. Two things differ, and change no score of unequal paths: identical paths score 1
-(there: a division by zero, or 0 for DYN), and time warping is exact instead of approximate.
+by a constant and cut at 1. Two things differ. Identical paths score 1 (there: a division by zero, or 0 for
+DYN). And time warping is exact, where that code approximates it (fastdtw): HSD and DYN of unequal paths are
+the published ones, nDTW is of smooth paths but not of jagged ones, where it can be a tenth higher or lower.
+So compare nDTW with other numbers of this code only.
 """
 
 from __future__ import annotations
