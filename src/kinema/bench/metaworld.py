@@ -49,8 +49,8 @@ class Rendering:
 RENDERING = Rendering()
 # Tasks, groups, camera, randomisation, step limit and what counts as success are as in lerobot; these are not.
 DIFFERENCES = (
-    "sentences: one of our own for every task, all different and more telling than lerobot's, which gives two "
-    "tasks the same one; a policy trained with lerobot's sentences is not judged fairly here",
+    "sentences: one of our own for every task, all different and more telling than lerobot's, of which two "
+    "are the same; a policy trained with lerobot's sentences is not judged fairly here",
     "pictures: rendered at another size and with other settings, see `rendering`; the background is black",
     "demonstrations of the shipped policy: our own, by the package's experts with disturbances, and pointing "
     "labels from the simulator; not lerobot/metaworld_mt50",
