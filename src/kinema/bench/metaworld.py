@@ -47,7 +47,7 @@ class Rendering:
 
 
 RENDERING = Rendering()
-# Tasks, groups, camera, randomisation, step limit and what counts as success are as in lerobot; these are not.
+# Tasks, groups, camera, randomisation, step limit and what counts as success are as in lerobot, but not:
 DIFFERENCES = (
     "sentences: one of our own for every task, all different and more telling than lerobot's, of which two "
     "are the same; a policy trained with lerobot's sentences is not judged fairly here",

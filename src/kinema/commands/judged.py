@@ -68,7 +68,7 @@ def tell_errors(out: Path, errors: int, first: str) -> NoReturn:
     """One line about episodes that crashed, and exit code 1."""
     count = f"{errors} episode was an error" if errors == 1 else f"{errors} episodes were errors"
     say_error(
-        f"{count}, counted as failures in the published rate; the first: {first}. "
+        f"{count}, no success in any published rate; the first: {first}. "
         f"More in {out / 'errors'}; --retry-errors plays them again"
     )
     raise typer.Exit(1)
