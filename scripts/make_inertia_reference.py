@@ -1,9 +1,9 @@
-"""Recompute tests/card/inertia_reference.json: the makers' models' mass matrices (diagonal) at the cards' home.
+"""Recompute tests/card/inertia_reference.json: the diagonals of the makers' mass matrices at home.
 
     python scripts/make_inertia_reference.py DIR
 
-DIR holds the models under the names in `_MODELS`. Only the arm's own moving links count: bases never move, and
-the grippers are often not the model's. A model that is not there is left as it is in the file.
+DIR holds the models under the names in `_MODELS`. Only the arm's own moving links count: bases never move,
+and the grippers are often not the model's. A model that is not there is left as it is in the file.
 """
 
 from __future__ import annotations

@@ -25,19 +25,19 @@ class Noise:
 
     scale: 0 for none, 1 for the standard size: 1.5 cm, 0.05 rad (tool rotation), 0.04 rad (joints)
     share: the share of steps that lie in noisy stretches, on average
-    stretch: mean length of a noisy stretch in control steps
-    correlation: of the disturbance between neighbouring steps, in [0, 1)
+    stretch_s: mean length of a noisy stretch
+    correlation: of the disturbance over 0.1 s, in [0, 1)
     gripper_flip: probability per noisy stretch that the gripper's command is turned round for it
     """
 
     scale: float = 1.0
     share: float = 0.4
-    stretch: float = 6.0
+    stretch_s: float = 0.6
     correlation: float = 0.8
     gripper_flip: float = 0.05
 
     def __post_init__(self) -> None:
-        if not (self.scale >= 0 and 0 <= self.share < 1 and self.stretch >= 1 and 0 <= self.correlation < 1):
+        if not (self.scale >= 0 and 0 <= self.share < 1 and self.stretch_s > 0 and 0 <= self.correlation < 1):
             raise KinemaError(f"noise out of range: {self}")
 
 
@@ -66,20 +66,22 @@ class Disturbance:
         self._fraction = np.array([channel.unit == "fraction" for channel in card.actions])
         self._value = np.zeros(len(card.actions))
         self._left, self._flip = 0, False
+        self._stretch = max(1.0, noise.stretch_s * card.control_hz)  # in control steps
+        self._keep = noise.correlation ** (10.0 / card.control_hz)
 
     def apply(self, action: np.ndarray) -> np.ndarray:
         """The action to execute (D,) instead of the clean one."""
         noise, rng = self._noise, self._rng
         if self._left == 0:
-            calm = noise.stretch * (1 - noise.share) / max(noise.share, 1e-9)
+            calm = self._stretch * (1 - noise.share) / max(noise.share, 1e-9)
             if noise.share > 0 and rng.random() < 1.0 / max(calm, 1.0):
-                self._left = 1 + int(rng.geometric(1.0 / noise.stretch))
+                self._left = 1 + int(rng.geometric(1.0 / self._stretch))
                 self._flip = bool(rng.random() < noise.gripper_flip)
                 self._value = rng.standard_normal(len(action))
         if self._left == 0:
             return action
         self._left -= 1
-        keep = noise.correlation
+        keep = self._keep
         self._value = keep * self._value + np.sqrt(1 - keep**2) * rng.standard_normal(len(action))
         noisy = action + self._scale * self._value
         if self._flip:

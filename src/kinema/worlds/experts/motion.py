@@ -13,7 +13,7 @@ import numpy as np
 from kinema.worlds.tabletop.props import Block
 from kinema.worlds.tabletop.scene import Scene
 
-STEP_M = 0.05  # per control step of 0.1 s
+STEP_M = 0.05  # in 0.1 s, and in one control step at most
 SECURE_N = 4.0  # a squeeze that holds a block of 60 g many times over
 
 
@@ -26,7 +26,13 @@ class ToolTarget:
 
 
 def funnel(
-    tool: np.ndarray, goal: np.ndarray, *, rise_m: float = 0.09, near_m: float = 0.008, wide_m: float = 0.05
+    tool: np.ndarray,
+    goal: np.ndarray,
+    *,
+    step_m: float = STEP_M,
+    rise_m: float = 0.09,
+    near_m: float = 0.008,
+    wide_m: float = 0.05,
 ) -> np.ndarray:
     """One step towards a goal that must be entered from above.
 
@@ -40,13 +46,13 @@ def funnel(
         return float(goal[2] + rise_m * np.clip((distance_m - near_m) / wide_m, 0.0, 1.0))
 
     below = max(0.0, height(distance) - tool[2])
-    sideways = min(distance, STEP_M) * float(np.clip(1.2 - below / 0.04, 0.0, 1.0))
+    sideways = min(distance, step_m) * float(np.clip(1.2 - below / 0.04, 0.0, 1.0))
     target = tool.copy()
     if distance > 1e-6:
         target[:2] += delta / distance * sideways
     # Into a steep funnel the tool goes down only after it has arrived over the goal.
     then = distance - sideways if wide_m > 0.0175 else distance
-    target[2] += np.clip(height(then) - tool[2], -STEP_M, STEP_M)
+    target[2] += np.clip(height(then) - tool[2], -step_m, step_m)
     return target
 
 
@@ -57,6 +63,16 @@ def straight(tool: np.ndarray, goal: np.ndarray, step_m: float = STEP_M) -> np.n
     if step_m <= 0.0:
         return tool.copy()
     return goal.copy() if distance <= step_m else tool + delta * (step_m / distance)
+
+
+def step_m(scene: Scene) -> float:
+    """How far a tool moves in one control step."""
+    return STEP_M * scene.pace
+
+
+def share(scene: Scene, of_tenth_s: float) -> float:
+    """The share of an error to make good in one control step, from that in 0.1 s."""
+    return of_tenth_s if scene.pace == 1.0 else 1.0 - (1.0 - of_tenth_s) ** scene.pace
 
 
 def carried(scene: Scene, block: Block, side: str) -> bool:
@@ -76,7 +92,8 @@ def grasp_at(scene: Scene, goal: np.ndarray, side: str) -> ToolTarget:
     around = np.linalg.norm(goal[:2] - tool[:2]) < 0.012 and abs(goal[2] - tool[2]) < 0.012
     if around:
         return ToolTarget(position_m=goal, opening=0.0)
-    return ToolTarget(position_m=funnel(tool, goal, rise_m=scene.rise_m, wide_m=scene.funnel_m), opening=1.0)
+    way = funnel(tool, goal, step_m=step_m(scene), rise_m=scene.rise_m, wide_m=scene.funnel_m)
+    return ToolTarget(position_m=way, opening=1.0)
 
 
 def shut_first(scene: Scene, side: str, goal: np.ndarray) -> np.ndarray:
@@ -93,16 +110,14 @@ def carry(scene: Scene, block: Block, side: str, goal: np.ndarray) -> ToolTarget
     above = tool[2] - tool_goal[2]
     low = above < 0.010 or (above < 0.035 and scene.supported(block.body))
     there = np.linalg.norm(tool_goal[:2] - tool[:2]) < 0.015 and low
-    return ToolTarget(
-        position_m=funnel(tool, tool_goal, rise_m=scene.rise_m, wide_m=scene.funnel_m),
-        opening=1.0 if there else 0.0,
-    )
+    way = funnel(tool, tool_goal, step_m=step_m(scene), rise_m=scene.rise_m, wide_m=scene.funnel_m)
+    return ToolTarget(position_m=way, opening=1.0 if there else 0.0)
 
 
 def retreat(scene: Scene, side: str, block: Block | None = None, height_m: float = 0.20) -> ToolTarget:
     """Let go and rise, no faster than the jaws clear the block."""
     tool = scene.tool(side)
-    step = STEP_M
+    step = step_m(scene)
     if block is not None and np.linalg.norm(block.position(scene.data) - tool) < 0.05:
         step *= float(np.clip((scene.gap_m(side) - block.shape.half_m[1] * 2 - 0.006) / 0.010, 0.0, 1.0))
     goal = np.array([tool[0], tool[1], max(height_m, tool[2])])

@@ -9,7 +9,6 @@ import numpy as np
 
 from kinema.worlds.experts.motion import (
     SECURE_N,
-    STEP_M,
     ToolTarget,
     carried,
     carry,
@@ -18,10 +17,12 @@ from kinema.worlds.experts.motion import (
     grasp_at,
     pick_and_place,
     retreat,
+    share,
     shut_first,
+    step_m,
 )
 from kinema.worlds.tabletop.families.button import TRAVEL_M, PressButton
-from kinema.worlds.tabletop.families.drawer import Drawer
+from kinema.worlds.tabletop.families.drawer import HANDLE_WIDTH_M, Drawer
 from kinema.worlds.tabletop.families.lift import LiftTwoArms
 from kinema.worlds.tabletop.families.pick_place import PickPlace
 from kinema.worlds.tabletop.families.push import Push
@@ -31,6 +32,8 @@ from kinema.worlds.tabletop.props import Block
 from kinema.worlds.tabletop.scene import Scene
 
 Targets = Mapping[str, ToolTarget]
+
+_TO_THE_END_M = 0.008  # how much farther than asked a drawer is moved before it is let go
 
 
 def plan_pick_place(scene: Scene, task: PickPlace) -> Targets:
@@ -71,24 +74,28 @@ def plan_button(scene: Scene, task: PressButton) -> Targets:
     goal = shut_first(scene, "right", goal)
     return {
         "right": ToolTarget(
-            position_m=funnel(tool, goal, rise_m=scene.rise_m - 0.02, near_m=0.012), opening=0.0
+            position_m=funnel(tool, goal, step_m=step_m(scene), rise_m=scene.rise_m - 0.02, near_m=0.012),
+            opening=0.0,
         )
     }
 
 
 def plan_drawer(scene: Scene, task: Drawer) -> Targets:
-    """Grasp the handle, then pull or push along the drawer's axis."""
+    """Grasp the handle, pull or push along the drawer's axis to the end, and let go before rising."""
     cabinet, side = task.cabinet, "right"
-    if task.moved(scene):
+    held = scene.pinch_n(cabinet.drawer, side) >= SECURE_N
+    tool, handle = scene.tool(side), cabinet.handle(scene.data)
+    if task.moved(scene, spare_m=_TO_THE_END_M) or (task.moved(scene) and not held):
+        if np.linalg.norm(handle - tool) < 0.05 and scene.gap_m(side) < HANDLE_WIDTH_M + 0.01:
+            return {side: ToolTarget(position_m=tool, opening=1.0)}
         return {side: retreat(scene, side)}
-    handle = cabinet.handle(scene.data)
-    if scene.pinch_n(cabinet.drawer, side) < SECURE_N:
+    if not held:
         return {side: grasp_at(scene, handle, side)}
     direction = cabinet.outwards(scene.data) * (1.0 if task.opening else -1.0)
-    tool = scene.tool(side)
     offset = handle - tool
     across = offset - direction * (offset @ direction)
-    return {side: ToolTarget(position_m=tool + direction * STEP_M + 0.5 * across, opening=0.0)}
+    step = direction * step_m(scene) + share(scene, 0.5) * across
+    return {side: ToolTarget(position_m=tool + step, opening=0.0)}
 
 
 def plan_push(scene: Scene, task: Push) -> Targets:
@@ -106,17 +113,14 @@ def plan_push(scene: Scene, task: Push) -> Targets:
     behind = -float(offset @ direction)
     lateral = offset + behind * direction
     if tool[2] < low + 0.02 and behind > 0.6 * reach and np.linalg.norm(lateral) < 0.35 * behind:
-        step = min(0.7 * STEP_M, left + max(0.0, behind - reach))
-        goal = tool[:2] + direction * step - 0.6 * lateral
+        step = min(0.7 * step_m(scene), left + max(0.0, behind - reach))
+        goal = tool[:2] + direction * step - share(scene, 0.6) * lateral
         return {side: ToolTarget(position_m=np.array([*goal, low]), opening=0.0)}
     room = 0.022 if scene.tip_half_m(side) < 0.025 else 0.012  # a broad fixed jaw needs no more
     start = block[:2] - direction * (reach + room)
     goal = shut_first(scene, side, np.array([*start, low]))
-    return {
-        side: ToolTarget(
-            position_m=funnel(tool, goal, rise_m=scene.rise_m, wide_m=min(0.018, scene.funnel_m)), opening=0.0
-        )
-    }
+    way = funnel(tool, goal, step_m=step_m(scene), rise_m=scene.rise_m, wide_m=min(0.018, scene.funnel_m))
+    return {side: ToolTarget(position_m=way, opening=0.0)}
 
 
 def plan_lift(scene: Scene, task: LiftTwoArms) -> Targets:
@@ -126,7 +130,7 @@ def plan_lift(scene: Scene, task: LiftTwoArms) -> Targets:
     if not all(held.values()):
         return {side: grasp_at(scene, task.tray.handle(scene.data, side), side) for side in sides}
     # The lower arm leads: the tray stays level and neither arm pulls it from the other.
-    height = min(scene.tool(side)[2] for side in sides) + 0.5 * STEP_M
+    height = min(scene.tool(side)[2] for side in sides) + 0.5 * step_m(scene)
     targets = {}
     for side in sides:
         handle = task.tray.handle(scene.data, side)

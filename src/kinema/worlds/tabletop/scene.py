@@ -135,6 +135,9 @@ class Scene:
         self.block_scale = 1.0 if len(right.gripper.fingers) > 1 else 0.8
         # An arm of five joints cannot look straight down from high up: it stays low and comes down steeply.
         self.rise_m, self.funnel_m = (0.09, 0.05) if len(right.joints) > 5 else (0.065, 0.017)
+        # What an expert moves in one control step, and which share of an error it makes good in it, against
+        # what it does in 0.1 s.
+        self.pace = min(1.0, 10.0 / card.control_hz)
         self._owner = {body: handle.side for handle in self.robot.arms for body in handle.gripper_bodies}
 
     def dress(self, backdrop: Backdrop) -> None:

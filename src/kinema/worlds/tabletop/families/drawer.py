@@ -15,10 +15,11 @@ from kinema.worlds.variation import COLORS, UNNAMED_COLORS
 
 TRAVEL_M = 0.12
 _OPEN_M, _CLOSED_M = 0.095, 0.015
-_GUIDED_M = 0.03  # of its way between the jaws: it was moved by its handle
+_GUIDED_M = 0.06  # of its way between the jaws: it was moved by its handle
 _FLUNG_M_S = 0.6  # faster than a hand would move a drawer
 _HALF_WIDTH_M, _HALF_DEPTH_M, _HEIGHT_M = 0.085, 0.07, 0.085
 _HANDLE_Z_M, _HANDLE_LENGTH_M = 0.055, 0.060
+HANDLE_WIDTH_M = 0.03  # the broader of the two
 
 
 class Cabinet(Fixture):
@@ -159,10 +160,10 @@ class Drawer(Family):
         if any(scene.pinch_n(self.cabinet.drawer, handle.side) > 0.0 for handle in scene.robot.arms):
             progress.guided_m += speed * piece_s
 
-    def moved(self, scene: Scene) -> bool:
-        """It is as far open, or shut, as was asked for."""
+    def moved(self, scene: Scene, spare_m: float = 0.0) -> bool:
+        """It is as far open, or shut, as was asked for, and `spare_m` farther."""
         opened = self.cabinet.opened_m(scene.data)
-        return opened > _OPEN_M if self.opening else opened < _CLOSED_M
+        return opened > _OPEN_M + spare_m if self.opening else opened < _CLOSED_M - spare_m
 
     def holds(self, scene: Scene) -> bool:
         """It was moved there by its handle, or gently; knocked there, it was flung."""
@@ -178,4 +179,9 @@ class Drawer(Family):
         return handle, handle + left * self.cabinet.outwards(scene.data)
 
     def measures(self, scene: Scene) -> dict[str, float]:
-        return {"opened_m": self.cabinet.opened_m(scene.data)}
+        progress = self.progress
+        return {
+            "opened_m": self.cabinet.opened_m(scene.data),
+            "fastest_m_s": progress.fastest_m_s,
+            "guided_m": progress.guided_m,
+        }

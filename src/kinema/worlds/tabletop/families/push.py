@@ -5,7 +5,6 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from kinema.schema import KinemaError
 from kinema.worlds.tabletop.family import Episode, Family
 from kinema.worlds.tabletop.language import phrase
 from kinema.worlds.tabletop.layout import Footprint, scatter
@@ -67,16 +66,18 @@ class Push(Family):
             Footprint(radius_m=0.06, u=(0.35, 1.0), in_ring=ring),
             Footprint(radius_m=0.06, u=(0.35, 1.0)),
         ]
-        for _ in range(200):
-            spots = scatter(episode.rng, scene.area, footprints)
-            start, goal = spots[0], spots[2]
-            along = (goal - start) / np.linalg.norm(goal - start)
-            offset = spots[1] - start
-            ahead = float(np.clip(offset @ along, -0.08, np.linalg.norm(goal - start)))
-            clear = np.linalg.norm(offset - ahead * along) > 0.08
-            if clear and along @ scene.area.turn(1.0, 0.0) > 0.7:  # at most 45 degrees from straight ahead
-                return spots
-        raise KinemaError("push: no layout with a free way was found")
+        clear_m, straight, tries = 0.08, 0.7, 200  # beside the way; at most 45 degrees from straight ahead
+        while True:
+            for _ in range(tries):
+                spots = scatter(episode.rng, scene.area, footprints)
+                start, goal = spots[0], spots[2]
+                along = (goal - start) / np.linalg.norm(goal - start)
+                offset = spots[1] - start
+                ahead = float(np.clip(offset @ along, -0.08, np.linalg.norm(goal - start)))
+                clear = np.linalg.norm(offset - ahead * along) > clear_m
+                if clear and along @ scene.area.turn(1.0, 0.0) > straight:
+                    return spots
+            clear_m, straight, tries = 0.8 * clear_m, straight - 0.1, 5  # there is a layout for every seed
 
     def inside(self, scene: Scene) -> bool:
         offset = self.target.position(scene.data) - self.region.position(scene.data)
