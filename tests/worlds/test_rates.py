@@ -1,4 +1,4 @@
-"""A card's control rate is honoured: a period of simulated time is the card's, and experts act as fast in it."""
+"""A control rate is honoured: a period of simulated time is the card's, and experts act as fast in it."""
 
 from __future__ import annotations
 
