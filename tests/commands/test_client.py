@@ -252,6 +252,17 @@ def test_robots_wiring_writes_a_first_file_that_must_be_settled(
     assert capsys.readouterr().out == text
 
 
+@pytest.mark.parametrize("instruction", ["", " ", "a\0b", "x" * 5000])
+def test_an_instruction_that_could_not_be_recorded_moves_nothing(
+    folder: Path, near: Near, instruction: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "arm_of_words.py").write_text(DRIVER)
+    driver = ["--driver", "arm_of_words:Arm", "--set", f"log={folder / 'log'}"]
+    assert exit_code(["client", instruction, "--robot", "so101", *driver, "--record", "set"]) == 2
+    assert "instruction" in capsys.readouterr().err
+    assert not (folder / "log").exists()
+
+
 def test_the_first_run_needs_no_server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kinema.runtime.clock.RealClock", SimulatedClock)
     code, log = run(folder, "--server", "hold", "--seconds", "1")

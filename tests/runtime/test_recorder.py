@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("av")
@@ -189,6 +190,30 @@ def test_a_slow_body_is_not_stamped_fast_and_a_leap_is_not_filled(tmp_path: Path
     state = data.column("observation.state")[:, 0]
     assert (state[-1] - state[0]) / stamped_s[-1] == pytest.approx(0.04, rel=0.05)
     assert len(shown_steps(np.array([0.0, 1e9]), 10.0)) == 10 * LONGEST_PAUSE_S + 1
+
+
+ODD = st.sampled_from([0.0, 1.0, np.nan, np.inf, -np.inf])
+
+
+@settings(max_examples=25)
+@given(st.lists(st.tuples(ODD, ODD, ODD, ODD, ODD), min_size=1, max_size=4))
+def test_nothing_that_is_not_finite_costs_the_episode(
+    tmp_path_factory: pytest.TempPathFactory, odd: list[tuple[float, ...]]
+) -> None:
+    root = tmp_path_factory.mktemp("odd")
+    with EpisodeRecorder(root, load_card("panda"), image_size=16, hazards=["collision"]) as recorder:
+        for k, (time_s, state, asked, sent, risk) in enumerate(odd):
+            plain = step(0.1 * k + time_s, state=state)
+            verdict = Verdict(
+                allowed=True, risk={"collision": risk}, limit={"collision": 1.0}, horizon_s=risk
+            )
+            recorder(
+                replace(
+                    plain, asked=np.full(7, asked), sent=np.full(7, sent), verdict=verdict, latency_s=risk
+                )
+            )
+        assert recorder.finish("move", success=None).steps == len(odd)
+    assert Dataset.open(root).num_episodes == 1
 
 
 def test_a_full_disk_ends_the_recording_and_not_the_run(

@@ -93,8 +93,10 @@ def client(
     from kinema.runtime.robot import say_torque
     from kinema.runtime.watchdog import Mode
     from kinema.runtime.wiring import wiring_for
+    from kinema.schema import check_instruction
 
     card, clock = load_card(robot), RealClock()
+    check_instruction(instruction)
     with Stopping() as stopping:
         if driver:
             body = make_driver(driver, driver_config, settings or ())

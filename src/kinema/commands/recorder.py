@@ -105,7 +105,7 @@ class EpisodeRecorder:
             _Row(
                 time_s=step.time_s,
                 state=np.array(step.observation.state, np.float32),
-                asked=np.array(step.sent if step.asked is None else step.asked, float),
+                asked=np.array(step.sent if _unusable(step.asked) else step.asked, float),
                 sent=np.array(step.sent, float),
                 step=_step_row(step),
                 verdict=self._verdict_row(step),
@@ -118,7 +118,7 @@ class EpisodeRecorder:
 
         success: None where nobody knows
         """
-        steps, self._rows = self._rows, []
+        steps = self._rows
         if not steps:
             raise KinemaError("nothing was sent in this episode; there is nothing to record")
         times_s = np.array([row.time_s for row in steps]) - steps[0].time_s
@@ -126,6 +126,7 @@ class EpisodeRecorder:
         rows = [steps[i] for i in shown]
         repeated = np.concatenate([[False], np.diff(shown) == 0])
         step = np.array([(*row.step, t, again) for row, t, again in zip(rows, times_s[shown], repeated)])
+        verdict = np.array([row.verdict for row in rows])
         known = np.tile([float(success is not None), float(bool(success))], (len(rows), 1))
         pictures: dict[str, Any] = {
             name: self._spool.pictures(name, np.array([row.picture for row in rows]))
@@ -134,10 +135,10 @@ class EpisodeRecorder:
         self._writer.add_episode(
             images=pictures,
             state=_last_finite(np.stack([row.state for row in rows])),
-            action=np.stack([row.asked for row in rows]),
-            executed=np.stack([row.sent for row in rows]),
+            action=_last_finite(np.stack([row.asked for row in rows])),
+            executed=_last_finite(np.stack([row.sent for row in rows])),
             task=instruction,
-            extra={STEP: step, VERDICT: np.array([row.verdict for row in rows]), SUCCESS: known},
+            extra={STEP: _last_finite(step), VERDICT: _last_finite(verdict), SUCCESS: known},
         )
         self.discard()
         span_s = float(times_s[-1])
@@ -173,7 +174,7 @@ def shown_steps(times_s: np.ndarray, hz: float) -> np.ndarray:
     The nearest frame shows a step, and those up to the next step show it again; of several steps nearest to
     one frame the last is shown. A pause counts for no more than LONGEST_PAUSE_S.
     """
-    waits_s = np.clip(np.diff(times_s, prepend=times_s[:1]), 0.0, LONGEST_PAUSE_S)
+    waits_s = np.clip(np.nan_to_num(np.diff(times_s, prepend=times_s[:1])), 0.0, LONGEST_PAUSE_S)
     slots = np.rint(np.cumsum(waits_s) * hz).astype(int)
     return np.searchsorted(slots, np.arange(slots[-1] + 1), side="right") - 1
 
@@ -189,9 +190,16 @@ def _step_row(step: Step) -> tuple[float, ...]:
     )
 
 
-def _last_finite(states: np.ndarray) -> np.ndarray:
-    """States (T, S); a reading that is not finite becomes the last one before it, 0 where there is none."""
-    filled = states.copy()
+def _unusable(asked: np.ndarray | None) -> bool:
+    return asked is None or not np.isfinite(asked).all()
+
+
+def _last_finite(values: np.ndarray) -> np.ndarray:
+    """Values (T, n); one that is not finite becomes the last one before it, 0 where there is none.
+
+    What a sensor, a driver or a server said wrongly must not cost the episode.
+    """
+    filled = values.copy()
     for t in range(len(filled)):
         bad = ~np.isfinite(filled[t])
         filled[t, bad] = filled[t - 1, bad] if t else 0.0
