@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -59,16 +60,14 @@ def test_a_wrong_setting_is_named_before_a_package_is_advised(monkeypatch: pytes
     assert "apt-get" not in finding.remedy
 
 
-def draws_with(
-    monkeypatch: pytest.MonkeyPatch, platform: str, works: Callable[[dict[str, str]], bool]
-) -> None:
+def draws_with(monkeypatch: pytest.MonkeyPatch, on: str, works: Callable[[dict[str, str]], bool]) -> None:
     """A machine of this platform on which drawing works with such variables."""
 
     def run(command: list[str], *, env: dict[str, str], **_: object) -> subprocess.CompletedProcess[str]:
         code = 0 if works(env) else 1
         return subprocess.CompletedProcess(command, code, "drew", "Traceback\nRuntimeError: no such thing\n")
 
-    monkeypatch.setattr(doctor.sys, "platform", platform)
+    monkeypatch.setattr(doctor.sys, "platform", on)
     monkeypatch.setattr(doctor.subprocess, "run", run)
     monkeypatch.delenv("PYOPENGL_PLATFORM", raising=False)
 
@@ -82,7 +81,8 @@ def test_on_linux_the_setting_is_mended_first(
     monkeypatch.setenv("MUJOCO_GL", asked)
     finding = doctor.rendering()
     assert f"RuntimeError: no such thing (MUJOCO_GL is {asked!r})" == finding.detail
-    assert finding.remedy == "export MUJOCO_GL=egl" if driver else f"{doctor.GL_LINE} && export MUJOCO_GL=egl"
+    setting = "export MUJOCO_GL=egl"
+    assert finding.remedy == (setting if driver else f"{doctor.GL_LINE} && {setting}")
 
 
 def test_with_the_right_setting_the_packages_are_advised(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,14 +108,15 @@ def test_on_a_mac_nobody_is_sent_to_apt(monkeypatch: pytest.MonkeyPatch) -> None
     assert doctor.rendering().remedy == "run it in a session with a screen"
 
 
-@pytest.mark.parametrize("platform", ["darwin", "win32"])
-def test_nothing_asks_for_egl_away_from_linux(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("system", ["Darwin", "Windows"])
+def test_nothing_asks_for_egl_away_from_linux(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MUJOCO_GL")
-    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(sys, "platform", system.lower())
+    monkeypatch.setattr(platform, "system", lambda: system)
     prefer_egl()
     assert cli.exit_code(["--help"]) == 0
     assert "MUJOCO_GL" not in os.environ
-    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
     prefer_egl()
     assert os.environ["MUJOCO_GL"] == "egl"
 

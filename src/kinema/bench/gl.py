@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
+import platform
 
 
 def prefer_egl() -> None:
     """EGL unless the user said otherwise: MuJoCo's default needs a screen. Only Linux has it."""
-    if sys.platform == "linux":
+    if platform.system() == "Linux":  # asked as MuJoCo asks
         os.environ.setdefault("MUJOCO_GL", "egl")
