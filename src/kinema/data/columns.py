@@ -35,7 +35,9 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
             lacking = sorted(set(columns or ()) - set(file.schema_arrow.names))
             if lacking:
                 raise KinemaError(f"{path} lacks the columns {lacking}; it has {file.schema_arrow.names}")
-            return file.read(columns=None if columns is None else list(columns))
+            table = file.read(columns=None if columns is None else list(columns))
+            table.validate(full=True)  # texts that are none, lists that end before they begin
+            return table
     except FileNotFoundError:
         raise KinemaError(f"{path} is missing") from None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:

@@ -212,17 +212,13 @@ class NewState:
 
     def _unused_pictures(self) -> dict[str, np.ndarray]:
         """bool (pictures,) by video file, of files with pictures that no kept episode shows."""
-        left = {}
-        for path in self._videos:
-            stream = self._found.videos[path]
-            unused = np.ones(len(stream.times_s), bool)
-            for kept in self._kept:
-                for clip in kept.record.clips.values():
-                    if clip.path == path:
-                        unused[pictures_of(stream, clip, len(kept.rows), self._found.fps)[0]] = False
-            if unused.any():
-                left[path] = unused
-        return left
+        streams = {path: self._found.videos[path] for path in self._videos}
+        left = {path: np.ones(len(stream.times_s), bool) for path, stream in streams.items()}
+        for kept in self._kept:
+            for clip in kept.record.clips.values():
+                shown, _ = pictures_of(streams[clip.path], clip, len(kept.rows), self._found.fps)
+                left[clip.path][shown] = False
+        return {path: unused for path, unused in left.items() if unused.any()}
 
     def _old_files(self) -> list[str]:
         found, root = self._found, self._root

@@ -176,8 +176,12 @@ def read_tasks(root: Path) -> tuple[str, ...]:
 def _text_column(table: pa.Table) -> str:
     """The column of the instructions: pandas' index (lerobot's way), `task`, or the only one of texts."""
     texts = [f.name for f in table.schema if is_text(f.type)]
-    marked = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
-    for name in [*(m for m in marked if isinstance(m, str)), "task", *texts[: len(texts) == 1]]:
+    try:
+        marked = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}"))["index_columns"]
+    except (ValueError, KeyError, TypeError):
+        marked = []
+    named = [name for name in marked if isinstance(name, str)] if isinstance(marked, list) else []
+    for name in [*named, "task", *texts[: len(texts) == 1]]:
         if name in texts:
             return str(name)
     raise TypeError(f"must hold task_index and a column of texts; it has {table.column_names}")

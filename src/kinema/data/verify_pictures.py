@@ -11,7 +11,7 @@ from kinema.data.embedded import Embedded
 from kinema.data.fault import Fault, Kind, remark
 from kinema.data.metadata import STATE, EpisodeRecord, is_depth, picture_shape
 from kinema.data.scan import Scan
-from kinema.data.verify_clips import pictures_of
+from kinema.data.verify_clips import Placed, pictures_of, placed
 from kinema.data.video import decode_all
 from kinema.schema import KinemaError
 
@@ -28,6 +28,7 @@ def seen(found: Scan, *, decode: bool) -> list[Fault]:
     total = sum(len(stream.times_s) for stream in found.videos.values()) * decode
     total += sum(file.length for file in found.files.values()) * len(embedded)
     faults: list[Fault] = []
+    clips = placed(found)
     with tqdm(desc="decoding", unit="picture", total=total, leave=False, disable=not total) as bar:
         for path in list(found.videos) if decode else ():
             try:
@@ -35,22 +36,21 @@ def seen(found: Scan, *, decode: bool) -> list[Fault]:
             except KinemaError as error:
                 found.errors[path] = str(error)
                 continue
-            faults += _frozen(found, path, same)
+            faults += _frozen(found, path, same, clips.get(path, []))
         for key in embedded:
             faults += _embedded_faults(found, key, decode, bar.update)
     return faults
 
 
-def _frozen(found: Scan, path: str, same: np.ndarray) -> Iterator[Fault]:
+def _frozen(found: Scan, path: str, same: np.ndarray, clips: list[Placed]) -> Iterator[Fault]:
     """Remarks on episodes whose camera stood still for long while the body moved."""
-    key = found.camera_of.get(path)
-    if key is None or len(same) != len(found.videos[path].times_s):
+    if len(same) != len(found.videos[path].times_s):
         return
-    for record in found.records:
-        clip, rows = record.clips.get(key), found.rows_of(record)
-        if clip is None or clip.path != path or rows is None or len(rows) != record.length:
+    for p in clips:
+        record, rows = p.record, found.rows_of(p.record)
+        if rows is None or len(rows) != record.length:
             continue
-        nearest, _ = pictures_of(found.videos[path], clip, record.length, found.fps)
+        nearest, _ = pictures_of(found.videos[path], p.clip, record.length, found.fps)
         if len(nearest) < record.length or not same[nearest[1:]].any():
             continue
         start, length = _longest_run(same[nearest[1:]])
