@@ -24,7 +24,7 @@ from kinema.data import schema_v30 as v30
 from kinema.data.columns import numbers, read_table, whole_numbers
 from kinema.data.fault import Fault, Kind
 from kinema.data.info import read_info
-from kinema.data.metadata import EpisodeRecord, Metadata, number_keys, vector_keys, video_keys
+from kinema.data.metadata import NUMBERS, EpisodeRecord, Metadata, number_keys, vector_keys, video_keys
 from kinema.data.video import Stream, probe
 from kinema.schema import KinemaError
 
@@ -211,7 +211,8 @@ def read_data_file(path: Path, features: Mapping[str, Mapping[str, Any]]) -> Dat
             _take(
                 file, table, name, int(np.prod(features[name]["shape"], dtype=int)), features[name]["dtype"]
             )
-        elif name not in schema.names:
+    for name, feature in features.items():
+        if feature["dtype"] in (*NUMBERS, "string", "image") and name not in schema.names:
             file.wrong[name] = "is missing"
     if "timestamp" in file.wrong:
         raise KinemaError(f"{path}: timestamp {file.wrong['timestamp']}")
