@@ -14,6 +14,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from kinema.runtime.messages import Asked, Packed, chunk_message, verdict_to_wire
@@ -203,6 +204,8 @@ async def _body(request: Request, gateway: Gateway) -> bytes:
                 if size > limits.frame_bytes:
                     raise Refusal("too_large", f"the body has more than {limits.frame_bytes} bytes")
                 parts.append(part)
+    except ClientDisconnect:
+        raise Refusal("bad_request", "the body broke off") from None
     except TimeoutError:
         raise Refusal("too_slow", f"the body did not arrive within {limits.handshake_s:g} s") from None
     return b"".join(parts)

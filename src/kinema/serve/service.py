@@ -2,8 +2,9 @@
 
 A lone client is answered at once. While a batch is being answered the next questions wait, so batches form
 by themselves; a short window collects the clients that were asking together a moment ago. What cannot be
-answered in time is refused when it arrives, not after it has waited. Askers take turns, and no batch is made
-longer than `longest_batch_s`: whatever one asker sends, another waits for one such batch and its own.
+answered in time is refused when it arrives, not after it has waited. Askers take turns, no batch is made
+longer than `longest_batch_s`, and an asker has a second question in one only where that makes it hardly any
+longer: whatever one asker sends, another waits for one batch and its own.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from kinema.serve.refusal import Refusal
 from kinema.serve.turns import Turns
 
 log = logging.getLogger("kinema.serve")
+_HARDLY_S = 0.05
 
 
 class Answerer(Protocol):
@@ -83,6 +85,7 @@ class Answer:
 @dataclass(eq=False)
 class _Job:
     question: Question
+    asker: str
     key_id: str
     arrived_s: float
     due_s: float
@@ -163,7 +166,7 @@ class Service:
         loop, now = asyncio.get_running_loop(), self._clock()
         allowed_s = min(deadline_s or self.queueing.deadline_s, self.queueing.deadline_s)
         whose = asker if key_id is None else key_id
-        job = _Job(question, whose, now, now + allowed_s, loop, loop.create_future())
+        job = _Job(question, asker, whose, now, now + allowed_s, loop, loop.create_future())
         with self._changed:
             displaced = self._admit(asker, allowed_s)
             self._waiting.add(asker, job)
@@ -238,7 +241,8 @@ class Service:
         while self._waiting and len(batch) < self.queueing.largest_batch:
             job, done_s = self._waiting.peek(), now + (len(batch) + 1) * self._per_question_s
             in_time = done_s < job.due_s
-            if batch and not (in_time and done_s < due_s):
+            again = any(other.asker == job.asker for other in batch)
+            if batch and not (in_time and done_s < (min(due_s, now + _HARDLY_S) if again else due_s)):
                 break  # it would come too late, or bring those before it too late
             self._waiting.take()
             last = not self._waiting  # it is tried whatever the estimate says, which is corrected by that
