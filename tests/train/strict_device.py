@@ -13,12 +13,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
 NAME = "strict"
 aten = torch.ops.aten
+
+
+class _Module(_DummyBackendModule):
+    def get_amp_supported_dtype(self) -> list[torch.dtype]:
+        return [torch.bfloat16]
 
 
 class StrictTensor(Tensor):
@@ -36,51 +42,67 @@ class StrictTensor(Tensor):
         return made
 
     @classmethod
-    def __torch_dispatch__(
-        cls, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
-    ) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         return _run(func, args, kwargs or {})
 
 
 class _Mode(TorchDispatchMode):
     """Sees what no strict tensor takes part in: moving to the device, and making tensors on it."""
 
-    def __torch_dispatch__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None):
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         return _run(func, args, kwargs or {})
 
 
-# what may be handed a tensor of another device: copies, and what only asks
-_CROSSING = {aten._to_copy.default, aten.copy_.default}
+class _Literals(TorchFunctionMode):
+    """`torch.tensor` goes to a device below what a dispatch mode sees; here it goes by way of the CPU."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func in (torch.tensor, torch.as_tensor) and kwargs.get("device") is not None:
+            device = kwargs.pop("device")
+            return func(*args, **kwargs).to(device)
+        return func(*args, **kwargs)
+
+
+_MOVES = (aten._to_copy.default, aten.copy_.default)
 
 
 def _run(func: Any, args: tuple, kwargs: dict) -> Any:
-    wanted = kwargs.get("device")
-    wanted = None if wanted is None else torch.device(wanted).type
     tensors = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor)]
-    strict = [x for x in tensors if isinstance(x, StrictTensor)]
-    if not strict and wanted != NAME:
+    strict = any(isinstance(x, StrictTensor) for x in tensors)
+    wanted = kwargs.get("device")
+    onto = strict if wanted is None else torch.device(wanted).type == NAME
+    if not strict and not onto:
         return func(*args, **kwargs)
-    if func not in _CROSSING:
-        for other in tensors:
-            if not isinstance(other, StrictTensor) and other.ndim and strict:
-                raise RuntimeError(
-                    f"{func}: all tensors must be on the same device, but found {NAME}:0 and {other.device}"
-                )
-    stays = bool(strict) and wanted is None if func is aten._to_copy.default else True
-    held_args = tree_map_only(StrictTensor, lambda x: x.held, args)
-    held_kwargs = tree_map_only(StrictTensor, lambda x: x.held, kwargs)
+    if func is aten._fused_sdp_choice.default:
+        return 0  # the plain formula: the fused kernels are of devices that are not here
+    if func not in _MOVES and strict:
+        _check(func, args, kwargs)
+    if func is aten.copy_.default:
+        onto = isinstance(args[0], StrictTensor)
+    held = tree_map_only(StrictTensor, lambda x: x.held, (args, kwargs))
     if wanted is not None:
-        held_kwargs["device"] = torch.device("cpu")
-    if func is aten._to_copy.default:
-        held_kwargs.pop("device", None)
-        stays = wanted in (None, NAME)
-    out = func(*held_args, **held_kwargs)
-    if func is aten.copy_.default and not isinstance(args[0], StrictTensor):
-        return args[0]
-    if not stays:
-        return out
+        held[1]["device"] = torch.device("cpu")
+    out = func(*held[0], **held[1])
+    if func is aten._to_copy.default and wanted is not None and out is held[0][0]:
+        out = out.clone()
+    if not onto:
+        return args[0] if func is aten.copy_.default else out
     wrapped = tree_map(lambda x: StrictTensor(x) if isinstance(x, Tensor) else x, out)
     return return_and_correct_aliasing(func, args, kwargs, wrapped)
+
+
+def _check(func: Any, args: tuple, kwargs: dict) -> None:
+    """As torch does: a number on the CPU may stand beside tensors, but not in a list of them."""
+    for value in (*args, *kwargs.values()):
+        inside = isinstance(value, (list, tuple))
+        for tensor in value if inside else (value,):
+            foreign = isinstance(tensor, Tensor) and not isinstance(tensor, StrictTensor)
+            if foreign and (inside or tensor.ndim):
+                raise RuntimeError(
+                    f"{func}: expected all tensors to be on the same device, but found {NAME}:0 and "
+                    f"{tensor.device}"
+                )
 
 
 _registered = False
@@ -91,7 +113,13 @@ def strict_device() -> Iterator[str]:
     """The device's name, to be asked for as one asks for "cuda"."""
     global _registered
     if not _registered:
-        _setup_privateuseone_for_python_backend(NAME)
+        _setup_privateuseone_for_python_backend(NAME, _Module())
         _registered = True
-    with _Mode():
+    with _Mode(), _Literals():
         yield NAME
+
+
+def held(value: Callable[[], Tensor] | Tensor) -> Tensor:
+    """What a tensor holds, wherever it lies."""
+    tensor = value() if callable(value) else value
+    return tensor.held if isinstance(tensor, StrictTensor) else tensor

@@ -243,7 +243,8 @@ class Loop(Generic[B]):
         self.group.average([p.grad for p in self.model.parameters() if p.grad is not None])
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm)
         # the only place where the host waits for the device
-        mean_total, *means, previous_s, asked, grad_norm = [*torch.cat([shared, norm.float()[None]]).tolist()]
+        numbers = torch.cat([shared, norm.float()[None]]).cpu()
+        mean_total, *means, previous_s, asked, grad_norm = numbers.tolist()
         if not np.isfinite(mean_total):
             self.mixture.state = before
             self.optimizer.forget()
