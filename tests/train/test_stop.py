@@ -1,0 +1,184 @@
+"""A run that is stopped anywhere, by anything, goes on bit for bit as if it had never stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toy_stage import assert_same, toy_loop, watched, weights
+
+from kinema.train import checkpoint
+from kinema.train.parallel import Group, together
+from kinema.train.stop import STOPPING, StopRequest
+
+NUMBERS = st.sampled_from(STOPPING)
+
+
+@pytest.fixture(autouse=True)
+def _handlers() -> Iterator[None]:
+    """As `kinema train` sets them: outside of the loop a signal raises."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in STOPPING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """What an uninterrupted run ends with, and everything that happens in it."""
+    loop, events = toy_loop(tmp_path_factory.mktemp("whole")), []
+    with watched(loop, events.append):
+        loop.run()
+    return weights(loop), events
+
+
+def test_what_is_watched_holds_all_parts_of_a_step(whole: tuple[dict[str, torch.Tensor], list[str]]) -> None:
+    seen = set(whole[1])
+    assert {"before AdamW", "after AdamW", "before MuonInSinglePrecision", "after draw"} <= seen
+    assert {"before save_file", "before rename", "after average of weights"} <= seen
+
+
+@settings(max_examples=25)
+@given(data=st.data(), number=NUMBERS)
+def test_a_signal_at_any_moment_loses_nothing(
+    whole: tuple[dict[str, torch.Tensor], list[str]], data: st.DataObject, number: signal.Signals
+) -> None:
+    wanted, events = whole
+    moment = data.draw(st.integers(0, len(events) - 1))
+    with TemporaryDirectory() as folder:
+        first, seen = toy_loop(Path(folder)), []
+
+        def happens(name: str) -> None:
+            seen.append(name)
+            if len(seen) - 1 == moment:
+                signal.raise_signal(number)
+
+        with watched(first, happens), pytest.raises(KeyboardInterrupt):
+            first.run()
+        assert len(seen) > moment
+        rest = toy_loop(Path(folder))
+        rest.resume()
+        assert rest.step == first.step
+        rest.run()
+        assert_same(weights(rest), wanted)
+        assert rest.mixture.state.drawn == 6
+
+
+def _dies(folder: Path, moment: int, *numbers: signal.Signals) -> int:
+    """Run in a process of its own that is sent these signals at that moment; the signal it died of."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    try:
+        loop, count = toy_loop(folder, keep=1), 0
+
+        def happens(name: str) -> None:
+            nonlocal count
+            count += 1
+            if count == moment:
+                for number in numbers:
+                    os.kill(os.getpid(), number)
+
+        with watched(loop, happens):
+            loop.run()
+    finally:
+        os._exit(1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
+@pytest.mark.parametrize("numbers", [(signal.SIGKILL,), (signal.SIGINT, signal.SIGTERM)])
+def test_a_kill_and_a_second_signal_end_at_once_and_leave_the_last_checkpoint(
+    numbers: tuple[signal.Signals, ...], whole: tuple[dict[str, torch.Tensor], list[str]], tmp_path: Path
+) -> None:
+    wanted, events = whole
+    first_save = events.index("after rename")
+    rename = events.index("before rename", first_save + 1)  # of the second checkpoint; one is kept
+    moments = [first_save + 3, rename - 12, rename, rename + 1, rename + 3, len(events) - 2]
+    for moment in moments:
+        folder = tmp_path / str(moment)
+        assert _dies(folder, moment, *numbers) == -numbers[-1]
+        rest = toy_loop(folder, keep=1)
+        rest.resume()
+        assert rest.step in (2, 4, 6)
+        assert len(checkpoint.stored(folder / "checkpoint")) in (1, 2)
+        rest.run()
+        assert_same(weights(rest), wanted)
+
+
+def test_an_evaluation_is_stopped_at_once_and_nothing_of_the_run_is_lost(
+    whole: tuple[dict[str, torch.Tensor], list[str]], tmp_path: Path
+) -> None:
+    first = toy_loop(tmp_path, evaluate_every=3, save_every=100)
+
+    def evaluate(step: int) -> dict[str, float]:
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("goes on after the signal")
+
+    with pytest.raises(KeyboardInterrupt):
+        first.run(evaluate)
+    rest = toy_loop(tmp_path, save_every=100)
+    rest.resume()
+    assert rest.step == 3
+    rest.run()
+    assert_same(weights(rest), whole[0])
+
+
+def test_an_evaluation_that_fails_leaves_a_checkpoint(tmp_path: Path) -> None:
+    def evaluate(step: int) -> dict[str, float]:
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space"):
+        toy_loop(tmp_path, evaluate_every=3, save_every=100).run(evaluate)
+    assert checkpoint.newest(tmp_path / "checkpoint").name == "step_000000003"
+
+
+def test_what_is_ignored_stays_ignored_and_handlers_come_back() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    before = signal.getsignal(signal.SIGINT)
+    with StopRequest() as stop:
+        signal.raise_signal(signal.SIGHUP)
+        assert not stop.asked
+        signal.raise_signal(signal.SIGINT)
+        assert stop.asked
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # the next one ends the process
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
+@pytest.mark.parametrize("moment", ["before draw", "after AdamW", "before average of weights"])
+def test_all_processes_stop_after_the_same_step_and_go_on_bit_for_bit(moment: str, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+
+    def train(folder: Path, stopped: bool) -> dict[str, torch.Tensor]:
+        def work(group: Group) -> dict[str, torch.Tensor]:
+            loop, count = toy_loop(folder, group=group), 0
+
+            def happens(name: str) -> None:
+                nonlocal count
+                count += name == moment
+                if stopped and group.is_chief and name == moment and count == 3:
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+            if checkpoint.stored(folder / "checkpoint"):
+                loop.resume()
+            with watched(loop, happens):
+                loop.run()
+            return weights(loop)
+
+        with together(2, work) as group:
+            return work(group)
+
+    wanted = train(tmp_path / "whole", False)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "halves", True)
+    assert checkpoint.newest(tmp_path / "halves" / "checkpoint").name < "step_000000006"
+    assert_same(train(tmp_path / "halves", False), wanted)
