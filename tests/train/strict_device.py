@@ -3,11 +3,14 @@
 Its tensors are wrappers that say they lie on `strict:0`; every operation checks where its arguments lie, runs
 on the CPU on what they hold, and wraps the result. So a step of training runs with real numbers, and an
 operation that would fail on a GPU fails here.
+
+To import this changes the process for good (autograd gets a thread for the device, no fork may follow), so it
+is only used in a process of its own: `on_strict_device.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -105,21 +108,63 @@ def _check(func: Any, args: tuple, kwargs: dict) -> None:
                 )
 
 
-_registered = False
+def _register() -> torch.library.Library:
+    """Make the device known, and autocast on it. For good: whoever imports this lends his process to it."""
+    _setup_privateuseone_for_python_backend(NAME, _Module())
+    library = torch.library.Library("aten", "IMPL")
+    for name in (
+        "linear",
+        "matmul",
+        "mm",
+        "bmm",
+        "addmm",
+        "baddbmm",
+        "conv2d",
+        "scaled_dot_product_attention",
+    ):
+        library.impl(name, _lowered(getattr(aten, name).default), "AutocastPrivateUse1")
+    library.impl("grid_sampler", _widest(aten.grid_sampler.default), "AutocastPrivateUse1")
+    others = torch.library.Library("_", "IMPL")
+    others.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
+    _libraries.append(others)
+    return library
+
+
+def _lowered(operation: Any) -> Any:
+    """In bf16, as autocast has it for what multiplies matrices."""
+    return _cast(operation, lambda tensors: torch.bfloat16)
+
+
+def _widest(operation: Any) -> Any:
+    """In the widest type of its arguments."""
+    return _cast(operation, lambda tensors: torch.float32)
+
+
+def _cast(operation: Any, chosen: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        dtype = chosen(args)
+        args, kwargs = tree_map_only(
+            Tensor, lambda x: x.to(dtype) if x.dtype == torch.float32 or dtype == torch.float32 else x,
+            (args, kwargs),
+        )  # fmt: skip
+        with torch._C._ExcludeDispatchKeyGuard(_AUTOCAST):
+            return operation(*args, **kwargs)
+
+    return call
+
+
+_AUTOCAST = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastPrivateUse1)
+_libraries: list[torch.library.Library] = []
+_libraries.append(_register())
 
 
 @contextmanager
 def strict_device() -> Iterator[str]:
     """The device's name, to be asked for as one asks for "cuda"."""
-    global _registered
-    if not _registered:
-        _setup_privateuseone_for_python_backend(NAME, _Module())
-        _registered = True
     with _Mode(), _Literals():
         yield NAME
 
 
-def held(value: Callable[[], Tensor] | Tensor) -> Tensor:
+def held(tensor: Tensor) -> Tensor:
     """What a tensor holds, wherever it lies."""
-    tensor = value() if callable(value) else value
     return tensor.held if isinstance(tensor, StrictTensor) else tensor

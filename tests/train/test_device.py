@@ -2,211 +2,149 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import strict_device
 import torch
+from every_stage import STAGES, stage_loop
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
 
-from kinema import recipes
-from kinema.card.harm import SEVERITIES
-from kinema.card.load import load_card
-from kinema.data.looks import LabelledViews
-from kinema.data.mixture import Mixture
-from kinema.data.source import measure_stats
-from kinema.data.text import TextTokenizer
-from kinema.model import presets, world_presets
-from kinema.model.change_code import ChangeCode
-from kinema.model.film_detector import DetectorConfig, FilmDetector
-from kinema.model.gate_inputs import SceneReader
-from kinema.model.inverse_dynamics import InverseConfig, InverseDynamics
-from kinema.model.latent_dynamics import DynamicsConfig, LatentDynamics
-from kinema.model.policy import Policy
-from kinema.model.understanding import WORDS, Understood
-from kinema.model.world_model import WorldModel
-from kinema.space.codec import Codec
-from kinema.train.loop import Loop, LoopConfig, Stream
-from kinema.train.optim import OptimConfig
-from kinema.train.stages.detector import Detection, LookStream
-from kinema.train.stages.dynamics import BodySamples, BodyScenes, Dynamics, HazardStream
-from kinema.train.stages.inverse import FilmStream, Footage, Inverse, codec_of
-from kinema.train.stages.scene2robot import Pairs, PairStream
-from kinema.train.stages.sft import Sft, SftConfig
-from kinema.train.stages.vae import ClipStream, Reconstruction
-from kinema.train.stages.world import Imagining, Latents, LatentStream, Phase
-
-Stage = tuple[nn.Module, Any, Stream[Any]]
+from kinema.schema import KinemaError
+from kinema.train.loop import LoopConfig
+from kinema.train.optim import MuonInSinglePrecision, orthogonal
 
 
-def _policy(mask: str) -> Stage:
-    sources = recipes.get("debug").sources(Path())
-    tokenizer = TextTokenizer.train([task for source in sources for task in source.tasks], 400)
-    codecs = {source.card.name: Codec(source.card, *measure_stats([source], 16)) for source in sources}
-    config = presets.tiny(tokenizer.vocab_size)
-    policy = Policy(replace(config, decoder=replace(config.decoder, mask=mask)))
-    mixture = Mixture(
-        sources, codecs, tokenizer, batch_size=4, horizon=16, seed=0, misnamed=0.3, late_steps=2
-    )
-    return policy, Sft(policy, SftConfig(state_dropout=0.3)), mixture
-
-
-def _gate() -> Stage:
-    config = DynamicsConfig(
-        members=2, steps=4, image_size=32, channels=8, cells=6, latent=16, path_width=16, words=8
-    )
-    bodies, scenes = [], []
-    for number, name in enumerate(("panda", "aloha")):
-        card, rng, N, K, T = load_card(name), np.random.default_rng(number), 5, 3, 4
-        low, high = np.array([c.range for c in card.actions], np.float32).T
-        state_low, state_high = np.array([c.range for c in card.states], np.float32).T
-        arrays = {
-            "images": rng.integers(0, 256, (N, 2, 32, 32, 3), np.uint8),
-            "earlier": rng.integers(0, 256, (N, 32, 32, 3), np.uint8),
-            "state": rng.uniform(state_low, state_high, (N, len(state_low))).astype(np.float32),
-            "heights": rng.uniform(0, 0.1, (N, 2, 6, 6)),
-            "actions": rng.uniform(low, high, (N, K, T, len(low))).astype(np.float32),
-            "severity": rng.uniform(0, 1, (N, K, T, len(SEVERITIES))).astype(np.float32),
-            "tool_m": rng.uniform(0, 0.5, (N, K, T, len(card.arms), 3)),
-            "thing_m": rng.uniform(0, 0.5, (N, K, T, 3)),
-            "thing_now_m": rng.uniform(0, 0.5, (N, 3)).astype(np.float32),
-            "progress": rng.uniform(-0.1, 0.1, (N, K)),
-            "seed": np.arange(N),
-            "instruction": np.array(["push the red block"] * N),
-        }
-        reader = SceneReader(card, config)
-        bodies.append(BodySamples(reader, arrays))
-        scenes.append(BodyScenes(reader, arrays))
-    model = LatentDynamics(config)
-    return model, Dynamics(model), HazardStream(bodies, batch_size=4, seed=0, scenes=scenes)
-
-
-def _inverse() -> Stage:
-    config, card = InverseConfig(image_size=24, channels=8, width=16), load_card("panda")
-    rng = np.random.default_rng(0)
-    low, high = np.array([c.range for c in card.actions], np.float32).T
-    state_low, state_high = np.array([c.range for c in card.states], np.float32).T
-    source = Footage(
-        card=card,
-        pictures=rng.integers(0, 256, (9, 2, 24, 24, 3), np.uint8),
-        state=rng.uniform(state_low, state_high, (9, len(state_low))).astype(np.float32),
-        actions=rng.uniform(low, high, (9, 3, len(low))).astype(np.float32),
-        last=np.full(9, 8),
-    )
-    model = InverseDynamics(config)
-    stream = FilmStream([source], {"panda": codec_of([source])}, config, batch_size=4, pictures=3, seed=0)
-    return model, Inverse(model), stream
-
-
-def _detector() -> Stage:
-    rng = np.random.default_rng(0)
-    things = ("red block", "gripper")
-    points = rng.uniform(0, 1, (12, 2, 3)).astype(np.float32)
-    points[..., 2] = rng.integers(0, 2, (12, 2))
-    views = LabelledViews(
-        things=things, images=rng.integers(0, 256, (12, 32, 32, 3), np.uint8), points=points,
-        view=np.zeros(12, int), seed=np.arange(12),
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], str]:
+    """What became of every check on the strict device, in a process of its own: nothing, or the fault."""
+    script, out = Path(__file__).with_name("on_strict_device.py"), tmp_path_factory.mktemp("strict")
+    done = subprocess.run(
+        [sys.executable, str(script), str(out)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
     )  # fmt: skip
-    model = FilmDetector(DetectorConfig(things=things, image_size=32, widths=(8, 16, 16)))
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model, Detection(model), LookStream(views, batch_size=4, seed=0)
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    return {(check, name): fault for check, name, fault in lines}
 
 
-class _Clips:
-    """Noise in place of a data set's clips."""
-
-    name, views = "noise", 2
-
-    def __len__(self) -> int:
-        return 8
-
-    def frames(self, rows: np.ndarray) -> np.ndarray:
-        return np.random.default_rng(0).integers(0, 256, (len(rows), 5, 2, 32, 32, 3), np.uint8)
+@pytest.mark.timeout(900)  # the first of these waits for the process
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_trains_resumes_and_learns_the_same_on_a_device_that_refuses_mixed_tensors(
+    name: str, strict: dict[tuple[str, str], str]
+) -> None:
+    assert strict["trains", name] == ""
+    assert strict["trains_in_bf16", name] == ""
 
 
-def _code() -> Stage:
-    code = ChangeCode(**world_presets.CODE_TINY)
-    code.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return code, Reconstruction(code), ClipStream([_Clips()], batch_size=4, seed=0)  # type: ignore[list-item]
+@pytest.mark.parametrize("check", ["refuses", "is_a_choice"])
+def test_that_device_is_as_strict_as_a_gpu_and_can_be_asked_for(
+    check: str, strict: dict[tuple[str, str], str]
+) -> None:
+    assert strict[check, ""] == ""
 
 
-def _world() -> Stage:
-    g, clips = torch.Generator().manual_seed(0), 6
-    understood = Understood(
-        words=torch.randn(clips, WORDS, 192, generator=g).half(),
-        word_mask=torch.ones(clips, WORDS, dtype=torch.bool),
-        pictures=torch.randn(clips, 2, 36, 192, generator=g).half(),
-        where=torch.rand(clips, 2, 2, 39, generator=g).half(),
-        seen=torch.ones(clips, dtype=torch.bool),
-    )
-    latents = Latents(
-        films=torch.randn(clips, 2, 40, 4, 6, 6, generator=g).half(),
-        still=torch.randn(clips, 2, 40, 6, 6, generator=g).half(),
-        understood=understood, card=np.array(["panda"] * clips),
-    )  # fmt: skip
-    phase = Phase(name="both", steps=1, tasks={"image_to_video": 1.0}, views={"all": 1.0})
-    model = WorldModel(world_presets.tiny())
-    return model, Imagining(model), LatentStream(latents, (phase,), batch_size=2, seed=0)
+@pytest.mark.parametrize("name", ["cuda", "cuda:3", "mps", "xpu", "meta", "vulkan", "gpu", ""])
+def test_a_device_that_is_not_here_is_named_with_the_choices(name: str) -> None:
+    if name.startswith(("cuda", "mps", "xpu")) and torch.get_device_module(name.split(":")[0]).is_available():
+        pytest.skip("it is here")
+    with pytest.raises(KinemaError, match=rf"device '{name}'.*: cpu"):
+        LoopConfig(steps=1, device=name)
 
 
-def _scene2robot() -> Stage:
-    scene, alone, robot = torch.randn(3, 6, 40, 3, 2, 4, generator=torch.Generator().manual_seed(0)).half()
-    pairs = Pairs(scene=scene, alone=alone, robot=robot, card=np.array(["ur5e"] * 6), views=2)
-    model = WorldModel(world_presets.tiny_scene2robot())
-    return model, Imagining(model), PairStream(pairs, batch_size=2, seed=0)
+def _with(monkeypatch: pytest.MonkeyPatch, capability: str, **flags: bool) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags)
 
 
-STAGES: dict[str, Callable[[], Stage]] = {
-    "policy, read mask": lambda: _policy("read"),
-    "policy, cached mask": lambda: _policy("cached"),
-    "policy, joint mask": lambda: _policy("joint"),
-    "gate": _gate,
-    "inverse dynamics": _inverse,
-    "film detector": _detector,
-    "video code": _code,
-    "world model": _world,
-    "scene to robot": _scene2robot,
-}
+@pytest.mark.parametrize(
+    ("capability", "flags", "precision"),
+    [
+        ("AVX2", {}, "fp32"),
+        ("AVX512", {}, "fp32"),  # AVX-512 alone multiplies no bf16
+        ("AVX512", {"avx512_bf16": True}, "bf16"),
+        ("AVX512", {"amx_bf16": True}, "bf16"),
+        ("AVX2", {"avx512_bf16": True}, "fp32"),  # torch was told not to use it
+        ("DEFAULT", {"bf16": True}, "fp32"),
+    ],
+)
+def test_precision_follows_the_units_and_can_be_set(
+    capability: str, flags: dict[str, bool], precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _with(monkeypatch, capability, **flags)
+    assert LoopConfig(steps=1).computes_in == precision
+    assert LoopConfig(steps=1, precision="bf16").computes_in == "bf16"
+    assert LoopConfig(steps=1, precision="fp32").computes_in == "fp32"
 
 
-def _loop(name: str, out: Path, device: str, precision: Any = "fp32", steps: int = 3) -> Loop[Any]:
-    torch.manual_seed(0)
-    model, stage, stream = STAGES[name]()
-    optim = OptimConfig(lr=1e-4, matrix_lr=1e-4, warmup_steps=1)
-    config = LoopConfig(
-        steps=steps, device=device, precision=precision, log_every=1, save_every=2, optim=optim
-    )
-    return Loop(model, stage, stage.weights, stream, config, out)
+class _Bf16(TorchDispatchMode):
+    """Counts the operations that give or take bf16."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
 
-@pytest.fixture
-def strict() -> Iterator[str]:
-    with strict_device.strict_device() as name:
-        yield name
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        found = [x for x in tree_flatten((args, kwargs, out))[0] if isinstance(x, torch.Tensor)]
+        self.count += any(x.dtype == torch.bfloat16 for x in found)
+        return out
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_a_stage_trains_resumes_and_learns_the_same_on_a_device_that_refuses_mixed_tensors(
-    name: str, strict: str, tmp_path: Path
+def test_no_stage_computes_in_bf16_on_a_plain_avx2_processor(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    here = _loop(name, tmp_path / "cpu", "cpu")
-    here.run()
-    there = _loop(name, tmp_path / "strict", strict)
-    assert {type(p.data) for p in there.model.parameters()} == {strict_device.StrictTensor}
-    there.run(until=2)
-    again = _loop(name, tmp_path / "strict", strict)
-    again.resume()
-    again.run()
-    assert again.step == 3
-    for key, wanted in here.model.state_dict().items():
-        found = strict_device.held(again.model.state_dict()[key])
-        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=2e-5, msg=lambda m, k=key: f"{k}: {m}")
-    # and back: what was trained there goes on here
-    back = _loop(name, tmp_path / "strict", "cpu", steps=4)
-    back.resume()
-    back.run()
-    assert {p.device.type for p in back.model.parameters()} == {"cpu"}
+    _with(monkeypatch, "AVX2")
+    with _Bf16() as seen:
+        loop = stage_loop(name, tmp_path, "cpu", "auto", steps=1)
+        loop.run()
+    assert seen.count == 0
+    assert "computing in fp32 on cpu" in capsys.readouterr().err
+
+
+def test_bf16_is_taken_where_it_is_asked_for(tmp_path: Path) -> None:
+    with _Bf16() as seen:
+        loop = stage_loop("policy, read mask", tmp_path, "cpu", "bf16", steps=2)
+        loop.run()
+    assert seen.count > 0
+    assert any(type(part) is torch.optim.Muon for part in loop.optimizer.parts)
+
+
+def test_muon_in_single_precision_is_torchs_but_for_rounding() -> None:
+    torch.manual_seed(0)
+    begin = [torch.randn(12, 20), torch.randn(20, 12), torch.randn(8, 8)]
+    ours, theirs = ([nn.Parameter(matrix.clone()) for matrix in begin] for _ in range(2))
+    options: dict[str, Any] = {"lr": 0.05, "weight_decay": 0.1, "adjust_lr_fn": "match_rms_adamw"}
+    optimizers = MuonInSinglePrecision(ours, **options), torch.optim.Muon(theirs, **options)
+    for step in range(4):
+        for parameters in (ours, theirs):
+            generator = torch.Generator().manual_seed(step)
+            for parameter in parameters:
+                parameter.grad = torch.randn(parameter.shape, generator=generator)
+        for optimizer in optimizers:
+            optimizer.step()
+    for mine, other, first in zip(ours, theirs, begin):
+        moved = (other - first).norm()
+        assert (mine - other).norm() < 0.02 * moved
+    states = [optimizer.state_dict() for optimizer in optimizers]
+    for mine, other in zip(states[0]["state"].values(), states[1]["state"].values()):
+        torch.testing.assert_close(mine, other)
+
+
+@given(rows=st.integers(1, 40), columns=st.integers(1, 40), seed=st.integers(0, 99))
+def test_newton_schulz_brings_all_singular_values_near_one(rows: int, columns: int, seed: int) -> None:
+    matrix = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
+    found = orthogonal(matrix, (3.4445, -4.775, 2.0315), 5, 1e-7)
+    strong = torch.linalg.svdvals(matrix) > 0.02 * matrix.norm()
+    values = torch.linalg.svdvals(found)[: int(strong.sum())]
+    assert found.dtype == torch.float32
+    assert ((values > 0.5) & (values < 1.35)).all()
