@@ -142,6 +142,17 @@ def test_code_from_outside_is_known_by_its_file(tmp_path: Path, monkeypatch: pyt
     assert made_by(policy=Factory(target="nowhere.at.all:Policy")) == {}, "whoever builds it says so"
 
 
+def test_a_card_of_the_users_own_is_known_by_its_content(tmp_path: Path) -> None:
+    card = tmp_path / "mine.yaml"
+    card.write_text("name: mine\n")
+    arguments = {"bodies": ["panda", str(card)]}
+    factory = Factory(target="kinema.bench.tabletop:TabletopBenchmark", arguments=arguments)
+    before = made_by(benchmark=factory)
+    assert list(before["cards"]) == ["mine.yaml"]
+    card.write_text("name: other\n")
+    assert changed(before, made_by(benchmark=factory))
+
+
 def test_a_policy_whose_files_nobody_knows_must_say_the_same_of_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,14 @@ def test_the_printed_rate_counts_errors_as_failures_and_shows_the_other_beside()
     assert "of scored" not in evaluate.summary(results("success", "failure"))
 
 
+def test_a_headline_counts_crashes_and_names_its_seed() -> None:
+    told = judged.headline(results("success", "success", "success", "error"), "films follow")
+    assert told.startswith("75.0% of 4 films follow (95 % interval")
+    assert "1 crashed and count as not (100.0% of the others do)" in told
+    assert told.endswith("seed 5: given")
+    assert "crashed" not in judged.headline(results("success"), "films follow")
+
+
 COMMANDS = {
     "tabletop": ["tabletop", "--robots", "panda"],
     "metaworld": ["metaworld"],

@@ -67,9 +67,8 @@ def _files(role: str, factory: Factory) -> dict[str, dict[str, str]]:
     for which, target in _named("target", role, asdict(factory)):
         if code := _foreign_code(target):
             found[f"{which} code"] = {code.name: file_digest(code)}
-    cards = {
-        str(card): file_digest(card) for card in map(Path, factory.arguments.get("bodies", ())) if _file(card)
-    }
+    bodies = [Path(body) for body in factory.arguments.get("bodies", ()) if isinstance(body, str)]
+    cards = {path.name: file_digest(path) for path in bodies if _file(path)}
     return found | ({"cards": cards} if cards else {})
 
 

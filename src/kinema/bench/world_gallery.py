@@ -46,7 +46,8 @@ def page(
 ) -> str:
     """The whole page as text; films are read from `videos`."""
     errors = table["errors"]
-    warning = f'<p class="warn">{errors} scenes crashed and enter no number.</p>' if errors else ""
+    told = f"{errors} scenes crashed and enter no mean here; results.json counts them as failures."
+    warning = f'<p class="warn">{told}</p>' if errors else ""
     body = [
         f"<h1>Real and imagined: {table['films']} held-out scenes</h1>",
         "<p>Above in each film what truly happened, below what was imagined from the first frames and the "

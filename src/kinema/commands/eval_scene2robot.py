@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kinema.commands.compose import scene2robot_folder
-from kinema.commands.judged import Sitting, finish, play
+from kinema.commands.judged import Sitting, finish, headline, play
 from kinema.commands.terminal import table
 
 _PRINTED = (
@@ -50,6 +50,7 @@ def evaluate_scene2robot(
     numbers = measures_table(records, paired)
     (out / "scene2robot.json").write_text(json.dumps(numbers, indent=1) + "\n")
     print(summary(numbers))
+    print(headline(results, "films have the tool within a pixel"))
     print(f"measures: {out / 'scene2robot.json'}")
     print(f"report:   {out / 'report.html'}")
     finish(out, results)
@@ -63,5 +64,5 @@ def summary(numbers: Mapping[str, Mapping[str, Any]]) -> str:
     ]
     lines = [table(rows, ("bodies", "films", *_PRINTED))]
     if errors := sum(row["errors"] for row in numbers.values()):
-        lines.append(f"{errors} scenes crashed and enter no number")
+        lines.append(f"{errors} scenes crashed and enter no mean of this table")
     return "\n".join(lines)

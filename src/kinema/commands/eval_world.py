@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kinema.commands.imagine import world_folder
-from kinema.commands.judged import Sitting, finish, play
+from kinema.commands.judged import Sitting, finish, headline, play
 from kinema.commands.terminal import table
 from kinema.schema import KinemaError
 
@@ -53,6 +53,7 @@ def evaluate_world(model: str, *, bodies: Sequence[str], tasks: Sequence[str], s
     save_table(out, numbers)
     gallery = write_gallery(out, numbers, records, results.provenance)
     print(summary(numbers))
+    print(headline(results, "films follow the sentence"))
     print(f"measures: {out / 'world.json'}")
     print(f"gallery:  {gallery}")
     finish(out, results)
@@ -120,5 +121,5 @@ def summary(numbers: Mapping[str, Any]) -> str:
         rows.append((name, *cells))
     lines = [table(rows, ("film", *_PRINTED))]
     if numbers["errors"]:
-        lines.append(f"{numbers['errors']} scenes crashed and enter no number")
+        lines.append(f"{numbers['errors']} scenes crashed and enter no mean of this table")
     return "\n".join(lines)

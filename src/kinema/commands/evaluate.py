@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kinema.commands import policies
-from kinema.commands.judged import SEED_HELP, Sitting, finish, play, rates_table
+from kinema.commands.judged import SEED_HELP, Sitting, finish, play, rates_table, seed_line
 from kinema.commands.rendering import require_rendering
 from kinema.commands.terminal import choose, examples, table, words
 from kinema.schema import KinemaError
@@ -243,5 +243,5 @@ def summary(results: Results) -> str:
     ):
         if mean is not None and ends is not None:
             lines.append(f"mean of {what} {mean:.1%} (95 % interval {ends[0]:.1%} to {ends[1]:.1%})")
-    lines.append(f"seed {results.provenance['seed']}: {results.provenance['seed_rule']}")
+    lines.append(seed_line(results))
     return "\n".join(lines)

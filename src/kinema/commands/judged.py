@@ -86,6 +86,19 @@ def rate_cells(count: Mapping[str, Any]) -> tuple[str, ...]:
     )  # fmt: skip
 
 
+def headline(results: Results, what: str) -> str:
+    """The published rate in a sentence, with the seed it was measured on."""
+    rate, interval, episodes, errors, scored = rate_cells(results.overall)
+    beside = f", {errors} crashed and count as not ({scored} of the others do)" if int(errors) else ""
+    told = f"{rate} of {episodes} {what} (95 % interval {interval}){beside}"
+    return f"{told}\n{seed_line(results)}"
+
+
+def seed_line(results: Results) -> str:
+    """The run's seed and where it comes from."""
+    return f"seed {results.provenance['seed']}: {results.provenance['seed_rule']}"
+
+
 RATE_HEADER = ("success", "95 % interval", "episodes", "errors", "of scored")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from kinema.commands import policies
 from kinema.commands.dream import ORACLE
-from kinema.commands.judged import Sitting, finish, play, rates_table
+from kinema.commands.judged import Sitting, finish, play, rates_table, seed_line
 
 
 def evaluate_planning(
@@ -48,5 +48,6 @@ def evaluate_planning(
     for baseline, told in results.baselines.items():
         rows += [((f"{name}, {baseline}",), told["groups"][name]) for name in ways]
     print(rates_table(rows, ("way",)))
+    print(seed_line(results))
     print(f"results: {sitting.out / 'results.json'}")
     finish(sitting.out, results)
