@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,8 @@ def tools_outside_m(card: EmbodimentCard, action: np.ndarray) -> float:
 
 def as_state(card: EmbodimentCard, action: np.ndarray, state: np.ndarray) -> np.ndarray:
     """The state (S,) of a body that has come to where it was told to go."""
+    if card.hold.action == "zero":  # what it is told is no place
+        return state
     driven = {channel.slot: value for channel, value in zip(card.actions, action)}
     return np.array([driven.get(c.slot, value) for c, value in zip(card.states, state)])
 
@@ -142,7 +145,7 @@ def test_whatever_is_asked_what_is_sent_keeps_every_limit_and_can_stop(body: str
 
 @pytest.mark.parametrize("body", BODIES)
 @given(data=st.data())
-@settings(max_examples=8)
+@settings(max_examples=6)
 def test_a_command_never_runs_away_from_a_body_that_is_stuck(body: str, data: Any) -> None:
     watched = Watched(load_card(body), obeys=False)
     for asked in data.draw(st.lists(wild_actions(watched.card), min_size=1, max_size=6)):
@@ -152,14 +155,12 @@ def test_a_command_never_runs_away_from_a_body_that_is_stuck(body: str, data: An
 
 @pytest.mark.parametrize("body", BODIES)
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=20)
+@settings(max_examples=10)
 def test_safe_motion_passes_untouched(body: str, seed: int) -> None:
     card = load_card(body)
-    guard, state = guard_of(card)
-    rng = np.random.default_rng(seed)
-    action = np.clip(start_of(guard, state), *inner(guard))
-    action = walk_there(guard, action, state)
-    state = as_state(card, action, state)
+    guard, rng = Guard(card), np.random.default_rng(seed)
+    state = inner_state(body)
+    action = guard.anchor(state)
     period_s = 1.0 / card.control_hz
     for k in range(5):
         asked = action.copy()
@@ -177,17 +178,17 @@ def test_safe_motion_passes_untouched(body: str, seed: int) -> None:
         action, state = asked, as_state(card, asked, state)
 
 
-def inner(guard: Guard) -> tuple[np.ndarray, np.ndarray]:
+@cache
+def inner_state(body: str) -> np.ndarray:
+    """A state (S,) away from the ends of the ranges, where the guard can walk to from home."""
+    card = load_card(body)
+    guard, state = guard_of(card)
     span = guard.limits.high - guard.limits.low
-    return guard.limits.low + 0.05 * span, guard.limits.high - 0.05 * span
-
-
-def walk_there(guard: Guard, goal: np.ndarray, state: np.ndarray) -> np.ndarray:
     at = start_of(guard, state)
+    goal = np.clip(at, guard.limits.low + 0.05 * span, guard.limits.high - 0.05 * span)
     for k in range(25):
-        at = guard.check(goal, now_s=k / guard.card.control_hz, state=as_state(guard.card, at, state)).action
-    guard.check(None, now_s=90.0, state=as_state(guard.card, at, state))  # and come to rest
-    return guard.check(goal, now_s=91.0, state=as_state(guard.card, at, state)).action
+        at = guard.check(goal, now_s=k / card.control_hz, state=as_state(card, at, state)).action
+    return as_state(card, at, state)
 
 
 @pytest.mark.parametrize("body", ["panda", "ur5e"])
@@ -404,7 +405,7 @@ def test_full_speed_behind_a_drives_lag_is_not_held_back(body: str) -> None:
 
 @pytest.mark.parametrize("body", BODIES)
 @given(data=st.data())
-@settings(max_examples=20)
+@settings(max_examples=12)
 def test_a_run_begins_within_the_ranges_and_not_outside(body: str, data: Any) -> None:
     card = load_card(body)
     state = home_state(card)
