@@ -16,6 +16,7 @@ from typing import Any
 from kinema.bench.episode import EpisodeJob, EpisodeRecord, error_record
 from kinema.bench.settings import RunSettings
 from kinema.bench.worker import THREAD_LIMITS, WorkerSettings, work
+from kinema.card.load import own_cards
 from kinema.schema import KinemaError
 
 _SPAWN = get_context("spawn")
@@ -48,6 +49,7 @@ class Pool:
             replan_steps=settings.replan_steps,
             errors_dir=str(self._errors_dir),
             play=settings.play,
+            cards=own_cards(),
             made_by=made_by,
         )
         self._workers: list[_Worker] = []

@@ -37,13 +37,13 @@ class TabletopBenchmark:
         env, variation_of = _world("tabletop.env"), _world("variation").Variation.named
         self._variations = {name: variation_of(name) for name in variations}
         self._image_size = image_size
-        self._cards = {name: load_card(name) for name in tuple(bodies) or card_names()}
+        self._cards = {card.name: card for card in map(load_card, tuple(bodies) or card_names())}
         wanted = tuple(families)
         self._places: dict[str, tuple[str, str, str]] = {}
         for body, card in self._cards.items():
             if card.control == "metaworld":
                 continue
-            for family in env.families_for(body):
+            for family in env.families_for(card):
                 for variation in self._variations if not wanted or family in wanted else ():
                     name = f"{body}/{family}" + (f"/{variation}" if len(self._variations) > 1 else "")
                     self._places[name] = (body, family, variation)

@@ -12,6 +12,8 @@ from pathlib import Path
 from kinema.bench.benchmark import Benchmark, Environment, Factory
 from kinema.bench.episode import EpisodeJob, EpisodeRecord, Play, play_episode, try_episode
 from kinema.bench.identity import changed, made_by
+from kinema.card.card import EmbodimentCard
+from kinema.card.load import know
 from kinema.schema import KinemaError, Policy, Result
 
 THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -24,6 +26,7 @@ class WorkerSettings:
     replan_steps: int
     errors_dir: str
     play: Factory | None = None
+    cards: tuple[EmbodimentCard, ...] = ()  # of bodies that are not shipped
     made_by: Mapping[str, Mapping[str, str]] | None = None  # what must be on the disk; None: not compared
 
 
@@ -34,6 +37,7 @@ def work(connection: Connection, settings: WorkerSettings) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     try:
+        know(*settings.cards)
         benchmark: Benchmark = settings.benchmark.build()
         policy: Policy = settings.policy.build()
         player = _Player(benchmark, policy, settings)

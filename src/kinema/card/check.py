@@ -13,7 +13,7 @@ import numpy as np
 
 from kinema.card.card import Channel, EmbodimentCard
 from kinema.card.kinematics import home_joints, home_rotation, link_poses, tool_pose
-from kinema.card.load import CardError, load_card
+from kinema.card.load import CardError, load_card, read_card
 from kinema.card.prompt import prompt
 
 CardCheck = tuple[str, Callable[[EmbodimentCard], str]]
@@ -43,7 +43,10 @@ class CheckReport:
 def check_card(name_or_path: str | Path, more: Sequence[CardCheck] = ()) -> CheckReport:
     """Read a card and run every check of `CARD_CHECKS`, then those of `more`, whatever faults are found."""
     try:
-        card = load_card(name_or_path)
+        own = (
+            isinstance(name_or_path, Path) or name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path
+        )
+        card = read_card(name_or_path) if own else load_card(name_or_path)
     except CardError as error:
         return CheckReport(card=None, rows=(CheckRow(name="read", ok=False, detail=str(error)),))
     first = CheckRow(name="read", ok=True, detail=f"{card.name}: every key and value is valid")

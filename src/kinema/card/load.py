@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from kinema.card.card import EmbodimentCard
 from kinema.card.strict_yaml import MAX_BYTES, StrictYamlError, key_path, read_mapping
 
+FOLDERS = "KINEMA_CARDS"  # environment: folders of cards of one's own, as in PATH
 _KINDS = ("robots", "vehicles", "people")  # folders of cards; only robots are offered as bodies that act
 
 
@@ -22,9 +24,17 @@ class CardError(ValueError):
     """A card that cannot be read. The message names the file, the key path, the value and the choices."""
 
 
+_own: dict[str, EmbodimentCard] = {}
+
+
 def card_names() -> tuple[str, ...]:
     """Names of the robots' cards that come with the package, sorted."""
     return _names_in("robots")
+
+
+@cache
+def _all_shipped() -> frozenset[str]:
+    return frozenset((*card_names(), *vehicle_names(), *people_names()))
 
 
 def vehicle_names() -> tuple[str, ...]:
@@ -49,18 +59,51 @@ def _folder(kind: str) -> Traversable:
 def load_card(name_or_path: str | Path) -> EmbodimentCard:
     """The shipped card of this name, or the card in this YAML file.
 
-    A string that ends in .yaml or .yml, or holds a slash, is a path. Raises CardError.
+    A string that ends in .yaml or .yml, or holds a slash, is a path. A card that was read from a path is
+    known by its name from then on, in this process; those in the folders of KINEMA_CARDS always are. Raises
+    CardError.
     """
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or text.endswith((".yaml", ".yml")) or "/" in text:
-        return parse_card(_read(Path(name_or_path)), str(name_or_path))
-    if text not in (*card_names(), *vehicle_names(), *people_names()):
-        near = get_close_matches(text, card_names(), n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-        raise CardError(
-            f"unknown robot {text!r}: {hint}choices: {', '.join(card_names())}, or a path to a .yaml file"
-        )
-    return _shipped(text)
+        card = read_card(name_or_path)
+        know(card)
+        return card
+    if text in _own:
+        return _own[text]
+    if text in _all_shipped():
+        return _shipped(text)
+    for folder in filter(None, os.environ.get(FOLDERS, "").split(os.pathsep)):
+        if (path := Path(folder) / f"{text}.yaml").is_file():
+            return load_card(path)
+    near = get_close_matches(text, [*card_names(), *_own], n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    known = ", ".join([*card_names(), *sorted(_own)])
+    raise CardError(f"unknown robot {text!r}: {hint}choices: {known}, or a path to a .yaml file")
+
+
+def read_card(path: str | Path) -> EmbodimentCard:
+    """The card in a YAML file, which nobody else gets to know of. Raises CardError."""
+    return parse_card(_read(Path(path)), str(path))
+
+
+def know(*cards: EmbodimentCard) -> None:
+    """Let cards that are not shipped be found by their names, in this process.
+
+    Raises CardError for one that has a shipped card's name and is not that card.
+    """
+    for card in cards:
+        if card.name not in _all_shipped():
+            _own[card.name] = card
+        elif card != _shipped(card.name):
+            raise CardError(
+                f"{card.name!r} is the name of a shipped card, which says other things; give your card a "
+                "name of its own"
+            )
+
+
+def own_cards() -> tuple[EmbodimentCard, ...]:
+    """Those that are known and not shipped: for processes that are to know them too."""
+    return tuple(_own.values())
 
 
 @cache

@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from kinema.commands import policies
-from kinema.commands.terminal import examples, table, words
+from kinema.commands.policies import bodies_in
+from kinema.commands.terminal import examples, table
 
 app = typer.Typer(help="Speed and memory of the parts, measured here and now.", no_args_is_help=False)
 
@@ -29,8 +30,10 @@ def policy(
     threads: Threads = 2,
 ) -> None:
     """Time from one observation to one chunk, median and p95, for several numbers of Euler steps."""
+    from kinema.card.load import load_card
     from kinema.model.bench import LIMIT_S, measure_latency
 
+    robot = load_card(robot).name if robot else None
     found = measure_latency(policies.artifact_folder(policy), card=robot, repeats=rounds, threads=threads)
     rows = [
         (x.card, x.views, x.steps, f"{1e3 * x.median_s:.1f}", f"{1e3 * x.p95_s:.1f}", f"{x.of_limit:.2f}")
@@ -72,7 +75,7 @@ def world(
     from kinema.worlds.bench import measure_steps_per_s
 
     rows = []
-    for name in words(robots):
+    for name in bodies_in(robots):
         card = load_card(name)
         rate = measure_steps_per_s(card, seconds, image_size=size)
         rows.append((name, len(card.cameras), f"{rate:.0f}", f"{rate / 200:.2f}"))
@@ -87,11 +90,16 @@ def imagine(
     threads: Threads = 2,
 ) -> None:
     """Seconds of a two-view film, from first pictures to pixels, for several numbers of Euler steps."""
+    from kinema.card.load import load_card
     from kinema.commands.imagine import world_folder
     from kinema.model.world_bench import FEW_STEP_LIMIT_S, LIMIT_S, measure_speed
 
     found = measure_speed(
-        world_folder(world), card_name=robot, steps=(1, 2, 4, 16), threads=threads, rounds=rounds
+        world_folder(world),
+        card_name=load_card(robot).name,
+        steps=(1, 2, 4, 16),
+        threads=threads,
+        rounds=rounds,
     )
     rows = [
         (x.steps, x.frames, x.views, f"{x.wall_s:.2f}", f"{x.cpu_s:.2f}", f"{x.wall_s / limit:.2f}")

@@ -65,7 +65,7 @@ def prepare(
     """
     request = parse_instruction(instruction)
     card = load_card(robot or _first_body(request.family))
-    if request.family not in families_for(card.name):
+    if request.family not in families_for(card):
         able = [name for name in tabletop_bodies() if request.family in families_for(name)]
         raise KinemaError(
             f"{card.name} has not learnt {request.family!r}; bodies that have: {', '.join(able)}"

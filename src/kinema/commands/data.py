@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kinema.commands.policies import bodies_in
 from kinema.commands.rendering import require_rendering
 from kinema.commands.terminal import choose, examples, saved_on_interrupt, table, words
 from kinema.schema import KinemaError
@@ -71,13 +72,13 @@ def make(
     from kinema.commands.make_data import make as record
 
     if world == "hazards":
-        _make_hazards(out, episodes=episodes, bodies=words(robots), policy=policy)
+        _make_hazards(out, episodes=episodes, bodies=bodies_in(robots), policy=policy)
         return
     if world == "human":
-        _make_human(out, words(robots), words(families), episodes, image_size, first_seed)
+        _make_human(out, bodies_in(robots), words(families), episodes, image_size, first_seed)
         return
     if world == "looks":
-        _make_looks(out, episodes=episodes, bodies=words(robots))
+        _make_looks(out, episodes=episodes, bodies=bodies_in(robots))
         return
     names = words(families)
     if raw:
@@ -96,7 +97,7 @@ def make(
                 policy=str(policy) if policy else None,
                 latency_s=latency_ms / 1000,
             )
-            for task in _tabletop_tasks(words(robots), names, noise, image_size)
+            for task in _tabletop_tasks(bodies_in(robots), names, noise, image_size)
         ]
     else:
         tasks = _metaworld_tasks(names, noise)
@@ -193,13 +194,12 @@ def _make_raw(
 
 
 def _tabletop_tasks(robots: Sequence[str], names: Sequence[str], noise: float, image_size: int) -> list[Task]:
-    from kinema.card.load import load_card
     from kinema.commands.make_data import Task
     from kinema.worlds.tabletop.env import families_for
 
     tasks = []
     for robot in robots:
-        known = families_for(load_card(robot).name)
+        known = families_for(robot)
         wanted = [choose(f"family of {robot}", name, known) for name in names] or known
         tasks += [
             Task(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
+from kinema.commands.policies import bodies_in
 from kinema.commands.rendering import require_rendering
 from kinema.commands.terminal import examples, saved_on_interrupt, table, words
 from kinema.schema import KinemaError
@@ -56,7 +57,7 @@ def dream(
     from kinema.data.lerobot_write import Writer
 
     reads = film_reader(reader)
-    bodies = words(robots)
+    bodies = bodies_in(robots)
     for body in bodies:
         reads.codec(body)
         if (out / body).exists():

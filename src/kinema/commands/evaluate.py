@@ -82,28 +82,27 @@ def evaluate(
     )
     if baselines and benchmark in ("safety", "world", "scene2robot"):
         raise KinemaError(f"{benchmark} has baselines of its own; leave out --baselines")
+    bodies = policies.bodies_in(robots)
     make_play = None
     choose("benchmark", benchmark, BENCHMARKS)
     require_rendering()
     if benchmark == "safety":
-        _safety(policy, words(robots), sitting)
+        _safety(policy, bodies, sitting)
         return
     if benchmark == "world":
         from kinema.commands.eval_world import evaluate_world
 
-        evaluate_world(policy, bodies=words(robots), tasks=words(tasks), sitting=sitting)
+        evaluate_world(policy, bodies=bodies, tasks=words(tasks), sitting=sitting)
         return
     if benchmark == "scene2robot":
         from kinema.commands.eval_scene2robot import evaluate_scene2robot
 
-        evaluate_scene2robot(policy, bodies=words(robots), families=words(tasks), sitting=sitting)
+        evaluate_scene2robot(policy, bodies=bodies, families=words(tasks), sitting=sitting)
         return
     if benchmark == "planning":
         from kinema.commands.plan import evaluate_planning
 
-        evaluate_planning(
-            policy, imagines, bodies=words(robots), replan=replan or TABLETOP_REPLAN, sitting=sitting
-        )
+        evaluate_planning(policy, imagines, bodies=bodies, replan=replan or TABLETOP_REPLAN, sitting=sitting)
         return
     if choose("world", world, ("true", "imagined")) == "imagined":
         from kinema.commands.rank import RankSettings, judge_imagined
@@ -111,18 +110,18 @@ def evaluate(
         if benchmark != "tabletop" or variation != "seen":
             raise KinemaError("only the seen tabletop can be imagined; leave out --variation")
         ranked = RankSettings(
-            policies=words(policy), imagines=imagines, reader="shipped", bodies=words(robots),
+            policies=words(policy), imagines=imagines, reader="shipped", bodies=bodies,
             tasks=words(tasks), replan=replan or TABLETOP_REPLAN, sitting=sitting,
         )  # fmt: skip
         judge_imagined(ranked)
         return
     if benchmark == "latency":
-        wanted = words(robots) or LATENCY_BODIES
+        wanted = bodies or LATENCY_BODIES
         judged = _latency(wanted, variation)
         make_play = "kinema.bench.latency:LatencyPlayer"
     elif benchmark == "tabletop":
-        wanted = words(robots) or policies.tabletop_bodies()
-        judged = _tabletop(words(robots) or policies.trained_bodies(policy, wanted), variation)
+        wanted = bodies or policies.tabletop_bodies()
+        judged = _tabletop(bodies or policies.trained_bodies(policy, wanted), variation)
     else:
         wanted = ("sawyer_metaworld",)
         judged = _metaworld(robots, variation)

@@ -25,7 +25,7 @@ import numpy as np
 from tqdm import tqdm
 
 from kinema.card.card import EmbodimentCard
-from kinema.card.load import load_card
+from kinema.card.load import know, load_card, own_cards
 from kinema.commands.annotate import annotate, told_of
 from kinema.data.captions import CaptionFile
 from kinema.data.lerobot_write import Writer
@@ -78,7 +78,7 @@ def make(tasks: list[Task], out: Path, *, episodes: int, workers: int) -> dict[s
         by_card.setdefault(task.card, []).append(task)
     counts = {}
     with without_ctrl_c():
-        started = get_context("spawn").Pool(workers)
+        started = get_context("spawn").Pool(workers, know, own_cards())
     with (
         started as pool,
         tqdm(total=episodes * len(tasks), initial=made.done(tasks, episodes), unit="episode") as bar,

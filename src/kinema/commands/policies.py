@@ -8,7 +8,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from kinema.bench.benchmark import Factory
+from kinema.card.card import EmbodimentCard
 from kinema.card.load import card_names, load_card
+from kinema.commands.terminal import words
 from kinema.schema import KinemaError
 
 DEFAULT = "shipped"
@@ -69,6 +71,18 @@ def bodies_of(folder: Path) -> tuple[str, ...]:
         return tuple(json.loads(path.read_text()))
     except (FileNotFoundError, json.JSONDecodeError) as error:
         raise KinemaError(f"{folder} is not a whole artifact: {path.name}: {error}") from None
+
+
+def bodies_in(text: str) -> tuple[str, ...]:
+    """The names of bodies that are given by name or as files, with commas between.
+
+    Those in files are known by their names from then on. Raises KinemaError for two of one name.
+    """
+    cards: dict[str, EmbodimentCard] = {}
+    for card in map(load_card, words(text)):
+        if cards.setdefault(card.name, card) != card:
+            raise KinemaError(f"two cards are called {card.name!r}; give one another name")
+    return tuple(cards)
 
 
 def tabletop_bodies(names: Collection[str] = ()) -> tuple[str, ...]:

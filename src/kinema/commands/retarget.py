@@ -64,6 +64,7 @@ def retarget(
     hand of the shape that our hand world draws, away from every place for more than half of the film; any
     other film is refused. Nothing is replayed then: the data set holds it whether the task succeeds or not.
     """
+    robot = _body(robot).name
     if composed_by is not None:
         choose("composer", composed_by, COMPOSERS)
     if not video.exists():

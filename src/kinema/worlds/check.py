@@ -86,7 +86,12 @@ def check(
 
 
 def check_blind(
-    robot: str, family: str, policy: str, episodes: int, first_seed: int = BLIND_SEED, variation: str = "seen"
+    robot: str | EmbodimentCard,
+    family: str,
+    policy: str,
+    episodes: int,
+    first_seed: int = BLIND_SEED,
+    variation: str = "seen",
 ) -> Row:
     """How often motion that sees nothing reaches the goal, without pictures."""
     env = _world(robot, family, variation)
@@ -99,7 +104,7 @@ def check_blind(
             solved.append(steps)
     env.close()
     return Row(
-        robot=robot,
+        robot=env.card.name,
         family=family,
         variation=variation,
         episodes=episodes,
@@ -117,7 +122,7 @@ def play(env: TabletopEnv | RoadEnv, act: Callable[[], np.ndarray]) -> int:
     return env.max_steps
 
 
-def _world(robot: str, family: str, variation: str) -> TabletopEnv | RoadEnv:
+def _world(robot: str | EmbodimentCard, family: str, variation: str) -> TabletopEnv | RoadEnv:
     told = Variation.named(variation)
     if robot == "car":
         return RoadEnv(goal=family, variation=told, image_size=16)
@@ -125,7 +130,8 @@ def _world(robot: str, family: str, variation: str) -> TabletopEnv | RoadEnv:
         from kinema.worlds.stage import HandWorld
 
         return HandWorld(family=family, variation=told)
-    return TabletopEnv(card=load_card(robot), family=family, variation=told)
+    card = load_card(robot) if isinstance(robot, str) else robot
+    return TabletopEnv(card=card, family=family, variation=told)
 
 
 def tabletop_robots() -> tuple[str, ...]:
@@ -144,7 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--episodes", type=int, default=50)
-    parser.add_argument("--robot", choices=(*tabletop_robots(), *_OTHER_WORLDS), action="append")
+    parser.add_argument("--robot", action="append", help="a shipped body, car, human_hand, or a card's file")
     parser.add_argument("--family", action="append")
     parser.add_argument("--variation", default="seen", help="seen, all, or axes joined by +")
     parser.add_argument("--noise", type=float, default=0.0, help="scale of the disturbance; 1 is standard")
@@ -155,6 +161,7 @@ def main(arguments: list[str] | None = None) -> int:
     policies = ("uniform", "walk", "drift") if options.policy == "random" else (options.policy,)
     short = 0
     for robot in options.robot or tabletop_robots():
+        robot = robot if robot in _OTHER_WORLDS else load_card(robot).name
         for family in options.family or goals_of(robot):
             for policy in policies:
                 if policy == "expert":

@@ -8,6 +8,7 @@ import mujoco
 import numpy as np
 
 from kinema.card.card import EmbodimentCard
+from kinema.card.load import load_card
 from kinema.schema import KinemaError, Observation
 from kinema.worlds.tabletop.families.button import PressButton
 from kinema.worlds.tabletop.families.drawer import Drawer
@@ -30,26 +31,17 @@ _HOME_JITTER_RAD = 0.03
 
 
 _ONE_ARM = ("pick_place", "stack", "push", "drawer", "button", "tidy")
-# What each body's expert solves in at least 95 % of episodes (`python -m kinema.worlds.check`).
-_CLAIMED: dict[str, tuple[str, ...]] = {
-    "panda": _ONE_ARM,
-    "ur5e": _ONE_ARM,
-    "xarm7": _ONE_ARM,
-    "widowx": ("pick_place", "stack", "push", "drawer", "button"),
-    "so101": ("pick_place", "stack", "button"),
-    "aloha": (*_ONE_ARM, "lift_two_arms"),
-    "sawyer_metaworld": (),
-    **dict.fromkeys(
-        ("fr3", "kinova_gen3", "jaco", "ur10e", "viperx", "piper", "yam", "arx_l5"),
-        ("pick_place", "push", "button"),
-    ),
-    **dict.fromkeys(("iiwa14", "sawyer"), ("pick_place", "button")),
-}
 
 
-def families_for(card_name: str) -> tuple[str, ...]:
-    """The families a body is known to solve; for a card of your own, everything that one arm can do."""
-    return _CLAIMED.get(card_name, _ONE_ARM)
+def families_for(card: EmbodimentCard | str) -> tuple[str, ...]:
+    """The families a body is known to solve; where its card does not say, everything that one arm can do.
+
+    Raises CardError for an unknown name.
+    """
+    card = load_card(card) if isinstance(card, str) else card
+    if card.control not in ("ee_pose", "joint_position") or not card.arms:
+        return ()
+    return _ONE_ARM if card.tabletop.families is None else card.tabletop.families
 
 
 class TabletopEnv:
@@ -110,7 +102,7 @@ class TabletopEnv:
 
     def _choices(self, card: EmbodimentCard) -> tuple[str, ...]:
         """The families that may be asked for: those that the body's expert solves."""
-        return families_for(card.name)
+        return families_for(card)
 
     def _stand(self, rng: np.random.Generator) -> None:
         """Put the arms near home, grippers open."""

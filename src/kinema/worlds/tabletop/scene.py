@@ -45,18 +45,8 @@ class WorkArea:
         return np.array([cosine * along_m - sine * left_m, sine * along_m + cosine * left_m])
 
 
-# Where the working (right) arm reaches straight down with room to spare.
-_AREAS: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {
-    "panda": ((0.48, 0.0), (0.14, 0.17)),
-    "ur5e": ((0.48, 0.0), (0.14, 0.17)),
-    "aloha": ((0.45, -0.10), (0.12, 0.14)),
-    "xarm7": ((0.45, 0.0), (0.13, 0.17)),
-    "so101": ((0.238, 0.0), (0.06, 0.13)),
-}
-
-
 def work_area(card: EmbodimentCard) -> WorkArea:
-    """The card's work area: about 0.28 x 0.34 m, or the middle of a smaller workspace.
+    """The card's work area: the one it states, or the middle of its workspace, of 0.28 x 0.34 m at most.
 
     It runs from the right arm's base towards its tool at home.
     """
@@ -65,7 +55,8 @@ def work_area(card: EmbodimentCard) -> WorkArea:
     yaw = round(float(np.arctan2(forward[1], forward[0])) / (np.pi / 2)) * np.pi / 2  # to a quarter turn
     (x0, x1), (y0, y1), _ = card.workspace_m
     middle = ((x0 + x1) / 2, (y0 + y1) / 2), (min(0.14, 0.4 * (x1 - x0)), min(0.17, 0.4 * (y1 - y0)))
-    center, half = _AREAS.get(card.name, middle)
+    stated = card.tabletop
+    center, half = (stated.center_m, stated.half_m) if stated.center_m and stated.half_m else middle
     return WorkArea(center=center, half=half, yaw_rad=yaw)
 
 
