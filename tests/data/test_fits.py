@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kinema.card.load import card_names, load_card
 from kinema.data.clips import ClipSource
 from kinema.data.fit_channels import share_outside
-from kinema.data.fits import compare, findings, fit
+from kinema.data.fits import compare, findings, fit, open_set
 from kinema.data.lerobot import Dataset
 from kinema.data.lerobot_write import Writer
 from kinema.data.metadata import Metadata
@@ -374,6 +374,36 @@ def test_what_the_body_does_not_have_is_left_out_only_when_told(tmp_path):
         fit(dataset, arm, SetMap(card="arm"))
     fitting = fit(dataset, arm, SetMap(card="arm", leave_out=("gripper",)))
     assert fitting.action.shape[1] == 6
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_a_gripper_that_begins_closed_is_told_of_and_not_refused(tmp_path, caplog, opens):
+    state = path(12)
+    state[:, 6] = np.arange(12) > 6 if opens else 0
+    dataset = Dataset.open(record(tmp_path / "set", state=state))
+    fit(dataset, PANDA)
+    assert ("gripper: {ends: [1, 0]}" in caplog.text) == opens
+    caplog.clear()
+    turned = fit(dataset, PANDA, SetMap(channels={"gripper": ChannelMap(ends=(1, 0))}))
+    assert "other way" not in caplog.text
+    np.testing.assert_array_equal(turned.action[:12, 6], 1 - state[:, 6])
+
+
+def test_columns_of_other_names_are_opened_by_the_map(tmp_path):
+    root = tmp_path / "set"
+    names = [c.name for c in PANDA.actions]
+    commands = path(12)
+    commands[:, 0] += 0.01
+    with Writer(root, card=PANDA, image_size=SIZE, features={"commands": names}) as writer:
+        images = {c: np.full((12, SIZE, SIZE, 3), 90, np.uint8) for c in PANDA.camera_names}
+        writer.add_episode(
+            images=images, state=path(12), action=path(12), task="push it", extra={"commands": commands}
+        )
+    (root / "kinema.yaml").write_text("columns: {action: commands}")
+    fitting = fit(open_set(root), PANDA)
+    np.testing.assert_allclose(fitting.action, commands, atol=1e-6)
+    with pytest.raises(KinemaError, match="has no column 'command'"):
+        open_set(root, SetMap(columns={"action": "command"}))
 
 
 def test_everything_that_differs_is_shown_at_once(gripper_of_libero):

@@ -70,3 +70,16 @@ def test_missing_data_names_the_command_that_makes_it(name, tmp_path):
 def test_unknown_recipes_are_named_with_the_nearest():
     with pytest.raises(KinemaError, match="nano_tabletop"):
         recipes.get("nano_tabeltop")
+
+
+@pytest.mark.parametrize("robot", [None, "so101_follower", "", "nobody"])
+def test_a_set_of_an_unknown_robot_is_named_until_its_map_says_whose_it_is(tmp_path, robot):
+    root = tmp_path / "tabletop" / "mine"
+    _record(root, load_card("panda"))
+    info = json.loads((root / "meta/info.json").read_text())
+    (root / "meta/info.json").write_text(json.dumps(info | {"robot_type": robot}))
+    with pytest.raises(KinemaError, match=rf"{root}: .*unknown robot .*kinema.yaml: `card: "):
+        tabletop_sources(tmp_path, image_size=32)
+    (root / "kinema.yaml").write_text("card: panda\n")
+    (source,) = tabletop_sources(tmp_path, image_size=32)
+    assert source.card.name == "panda"

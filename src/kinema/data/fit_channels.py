@@ -172,6 +172,27 @@ def values_outside(
         )
 
 
+def begins_closed(
+    dataset: Dataset, what: str, values: np.ndarray, channels: Sequence[Channel]
+) -> Iterator[Finding]:
+    """Grippers that would begin nearly every episode closed and open later: perhaps the set counts otherwise.
+
+    Numbers alone cannot tell, so it is said and not refused.
+    """
+    first = dataset.episode_bounds[:, 0]
+    for channel, column in zip(channels, values.T):
+        if not channel.slot.endswith(".gripper") or not len(first):
+            continue
+        low, high = channel.range
+        opened = (column - low) / (high - low)
+        if np.mean(opened[first] < 0.25) > 0.8 and opened.max() > 0.75:
+            yield Finding(
+                what=f"{what} channel {channel.name!r}", found="nearly all episodes begin closed",
+                wanted=f"{low:g} closed, {high:g} open", verdict="note",
+                how=f"if the set counts the other way, {_mend(channel, f'{{ends: [{high:g}, {low:g}]}}')}",
+            )  # fmt: skip
+
+
 def share_outside(values: np.ndarray, channel: Channel) -> float:
     """Share of values outside a channel's range by more than a tenth of it."""
     low, high = channel.range

@@ -10,6 +10,7 @@ Axes: N frames, S state channels, D action channels, V cameras, P points.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +20,14 @@ import numpy as np
 
 from kinema.card.card import EmbodimentCard
 from kinema.data.finding import Finding, Verdict
-from kinema.data.fit_channels import Columns, columns_of, values_outside
+from kinema.data.fit_channels import Columns, begins_closed, columns_of, values_outside
 from kinema.data.lerobot import Dataset
 from kinema.data.metadata import ACTION, STATE, Metadata, camera_names, is_depth, picture_shape
 from kinema.data.resample import kind_of
 from kinema.data.set_map import FILE, SetMap, set_map_of
 from kinema.schema import KinemaError, check_instruction
 
+_log = logging.getLogger(__name__)
 _SAME_RATE = 2e-3  # relative: 29.97 and 30 are one rate, a chunk of either is as long
 
 
@@ -72,6 +74,10 @@ def fit(dataset: Dataset, card: EmbodimentCard, told: SetMap | None = None) -> F
         if values is not None:
             found += values_outside(dataset, what, values, channels, told)
     refuse(dataset, card, found)
+    found += begins_closed(dataset, "action", action, card.actions)
+    for finding in found:
+        if finding.verdict != "same":
+            _log.warning("%s: %s", dataset.root, finding)
     points = dataset.points
     if points is not None:
         points = points[:, [dataset.camera_names.index(name) for name in declared.cameras]]
@@ -114,6 +120,8 @@ def findings(dataset: Dataset, card: EmbodimentCard, told: SetMap | None = None)
     ):
         if columns is not None:
             found += values_outside(dataset, what, columns(values), channels, told)
+    if declared.actions is not None:
+        found += begins_closed(dataset, "action", declared.actions(dataset.action), card.actions)
     return tuple(found)
 
 
