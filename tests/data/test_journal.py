@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from edits import data_file, edit_column
 
 from kinema.data.lerobot import Dataset
 from kinema.data.repair import repair
@@ -82,6 +83,17 @@ def test_death_at_each_step_of_finalizing(tmp_path, new_writer, unfinished_once,
         writer = new_writer(root, resume=True)
         died = _killed_at(step, writer.finalize)
         writer.close()
+        assert _assert_holds(root, episodes, at_least=len(episodes)) == len(episodes)
+        if not died:
+            break
+    assert not died
+
+
+def test_death_at_each_step_of_a_repair(tmp_path, unfinished_once, episodes):
+    for step in range(0, 600, 41):
+        root = shutil.copytree(unfinished_once, tmp_path / str(step))
+        edit_column(data_file(root, 1), "index", lambda rows: [0] * len(rows))
+        died = _killed_at(step, lambda r=root: repair(r))
         assert _assert_holds(root, episodes, at_least=len(episodes)) == len(episodes)
         if not died:
             break

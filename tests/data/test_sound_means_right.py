@@ -272,6 +272,21 @@ def test_a_row_that_is_not_what_it_should_be_is_named_and_hides_nothing(
     assert Dataset.open(ours).num_episodes == 3
 
 
+def test_a_damaged_part_of_a_file_costs_only_the_episodes_in_it(ours: Path, recorded_once: Path) -> None:
+    path = data_file(ours)
+    column = pq.ParquetFile(path).metadata.row_group(1).column(0)
+    content = bytearray(path.read_bytes())
+    content[column.data_page_offset + column.total_compressed_size // 2] ^= 1
+    path.write_bytes(content)
+    assert {Kind.UNREADABLE, Kind.CHANGED} <= kinds(ours)
+    with pytest.raises(KinemaError, match="4 of 25 rows, first 7"):
+        Dataset.open(ours)
+    assert [a.where for a in repair(ours) if "set aside" in a.detail] == ["episode 1"]
+    assert verify(ours) == []
+    truth = Dataset.open(recorded_once)
+    np.testing.assert_array_equal(Dataset.open(ours).state, truth.state[truth.episode_index != 1])
+
+
 @pytest.mark.parametrize("stat", ["mean", "std", "q50", "min", "count"])
 def test_wrong_statistics_are_named_and_mended(ours: Path, stat: str) -> None:
     path = ours / "meta/stats.json"

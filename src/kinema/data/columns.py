@@ -44,6 +44,34 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise KinemaError(f"{path} is not a readable parquet file (truncated or damaged?): {error}") from None
 
 
+def read_what_is_left(path: Path, columns: Sequence[str] | None = None) -> tuple[pa.Table, np.ndarray]:
+    """A damaged file's columns, and bool (T,): rows of the row groups that cannot be read, null there.
+
+    Raises KinemaError when the file does not even say what it holds.
+    """
+    parts, lost = [], []
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            names = [n for n in file.schema_arrow.names if columns is None or n in columns]
+            schema = pa.schema([file.schema_arrow.field(name) for name in names])
+            for number in range(file.num_row_groups):
+                rows = file.metadata.row_group(number).num_rows
+                try:
+                    part = file.read_row_group(number, columns=names).select(names)
+                    part.validate(full=True)
+                except (pa.ArrowException, OSError, UnicodeDecodeError):
+                    part = pa.table([pa.nulls(rows, field.type) for field in schema], schema=schema)
+                    lost.append(np.ones(rows, bool))
+                else:
+                    lost.append(np.zeros(rows, bool))
+                parts.append(part)
+            return pa.concat_tables([schema.empty_table(), *parts]), np.concatenate(
+                [np.zeros(0, bool), *lost]
+            )
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise KinemaError(f"{path} is not a readable parquet file (truncated or damaged?): {error}") from None
+
+
 def write_table(table: pa.Table, path: Path, **options: Any) -> None:
     """A parquet file whose pages carry checksums."""
     pq.write_table(table, path, compression="snappy", write_page_checksum=True, **options)

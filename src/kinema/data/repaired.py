@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from kinema.data import captions, checksums, set_aside
 from kinema.data import schema_v30 as v30
-from kinema.data.columns import read_table, replaced, to_arrow, write_table, writer
+from kinema.data.columns import read_table, read_what_is_left, replaced, to_arrow, write_table, writer
 from kinema.data.fault import Fault, Kind
 from kinema.data.info import place_of
 from kinema.data.journal import Transaction
@@ -143,7 +143,9 @@ class NewState:
 
     def _table(self, path: str) -> pa.Table:
         if getattr(self, "_open", ("", None))[0] != path:
-            self._open = (path, read_table(self._root / path))
+            damaged = self._found.files[path].lost
+            read = read_what_is_left(self._root / path)[0] if damaged else read_table(self._root / path)
+            self._open = (path, read)
         return self._open[1]
 
     def _data_path(self, place: dict[str, int]) -> str:

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from kinema.data import schema_v21 as v21
 from kinema.data import schema_v30 as v30
-from kinema.data.columns import numbers, read_table, whole_numbers
+from kinema.data.columns import numbers, read_table, read_what_is_left, whole_numbers
 from kinema.data.fault import Fault, Kind
 from kinema.data.info import read_info
 from kinema.data.metadata import NUMBERS, EpisodeRecord, Metadata, number_keys, vector_keys, video_keys
@@ -42,6 +42,7 @@ class DataFile:
 
     columns: dict[str, np.ndarray]  # (T, n)
     rows: dict[int, np.ndarray]
+    lost: str = ""  # which rows are in damaged parts of the file, in words
     bad: dict[str, dict[int, str]] = field(default_factory=dict)
     wrong: dict[str, str] = field(default_factory=dict)
 
@@ -197,8 +198,15 @@ def read_data_file(path: Path, features: Mapping[str, Mapping[str, Any]]) -> Dat
     """The vectors of a data file. Raises KinemaError when it does not say which row is whose."""
     schema = v30.read_schema(path)
     there = [name for name in vector_keys(features) if name in schema.names]
-    table = read_table(path, there)
     file = DataFile(columns={}, rows={})
+    try:
+        table, lost = read_table(path, there), np.zeros(0, bool)
+    except KinemaError as error:
+        table, lost = read_what_is_left(path, there)
+        if lost.all():
+            raise
+        file.lost = f"{lost.sum()} of {len(lost)} rows, first {np.argmax(lost)}: {error}"
+        table = table.filter(pa.array(~lost))
     try:
         for name in EXACT:
             if name not in there:
@@ -217,6 +225,17 @@ def read_data_file(path: Path, features: Mapping[str, Mapping[str, Any]]) -> Dat
     if "timestamp" in file.wrong:
         raise KinemaError(f"{path}: timestamp {file.wrong['timestamp']}")
     file.rows = rows_by_episode(file.columns["episode_index"][:, 0])
+    return _spread_out(file, np.flatnonzero(~lost), len(lost)) if file.lost else file
+
+
+def _spread_out(file: DataFile, kept: np.ndarray, length: int) -> DataFile:
+    """Put what could be read where it stands in the file; the rows between belong to no episode."""
+    for name, values in file.columns.items():
+        whole = np.zeros((length, values.shape[1]), values.dtype)
+        whole[kept] = values
+        file.columns[name] = whole
+    file.rows = {number: kept[rows] for number, rows in file.rows.items()}
+    file.bad = {name: {int(kept[row]): why for row, why in bad.items()} for name, bad in file.bad.items()}
     return file
 
 

@@ -47,6 +47,8 @@ def row_faults(found: Scan) -> Iterator[Fault]:
         file = found.files.get(path)
         if file is None:
             continue
+        if file.lost:
+            yield Fault(kind=Kind.UNREADABLE, where=path, detail=file.lost, repairable=True)
         for name, detail in file.wrong.items():
             yield Fault(kind=Kind.SHAPE, where=path, detail=f"{name} {detail}", repairable=False)
         yield from _length_faults(found, file, path, records)
