@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kinema.runtime.watchdog import Mode
     from kinema.runtime.wiring import Wiring
     from kinema.schema import Policy
+    from kinema.worlds.simulated_robot import SimulatedRobot
 
 EXAMPLES = examples(
     'kinema client "put the red block in the blue bowl"',
@@ -97,13 +98,14 @@ def client(
 
     card, clock = load_card(robot), RealClock()
     check_instruction(instruction)
-    with Stopping() as stopping:
+    with Stopping() as stopping, ExitStack() as closing:
         if driver:
-            body = make_driver(driver, driver_config, settings or ())
+            body: Robot = make_driver(driver, driver_config, settings or ())
             if not say_torque(body, card.hold.torque_on_exit == "hold"):
                 print(f"{body.name} does not say whether its motors stay on at the end; see `keep_torque`")
         else:
-            body = simulated(instruction, card, seed, clock)
+            body = world = simulated(instruction, card, seed, clock)
+            closing.callback(world.world.close)
         wires = wiring_for(card, body, _told(wiring, card))
         with connected(server, card, timeout_s=timeout, ca=ca) as policy:
             policy.reset(seed)
@@ -240,7 +242,7 @@ def recording(root: Path | None, card: EmbodimentCard, size: Any) -> Iterator[Ep
         yield recorder
 
 
-def simulated(instruction: str, card: EmbodimentCard, seed: int, clock: Clock) -> Robot:
+def simulated(instruction: str, card: EmbodimentCard, seed: int, clock: Clock) -> SimulatedRobot:
     """The tabletop world with what the sentence needs, behind a robot's interface."""
     from kinema.worlds.simulated_robot import SimulatedRobot
     from kinema.worlds.tabletop.env import TabletopEnv
