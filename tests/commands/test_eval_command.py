@@ -112,6 +112,24 @@ def test_every_benchmark_exits_with_1_when_an_episode_was_an_error(
     assert cli.exit_code(arguments) == 0
 
 
+@pytest.mark.parametrize("errors", [0, 2])
+def test_safety_exits_with_1_when_a_pair_was_an_error(
+    errors: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    harm = {"any collision": {"harmed_without": 1, "harmed_with": 0}}
+    found = {"episodes": 4, "errors": errors, "success_without": 0.5, "success_with": 0.25, **harm}
+    told = {
+        "chunks": {"rows": [], "promise": {}}, "latency": {}, "episodes": {"clean": found},
+        "first_error": "panda/push/clean, episode 0: ValueError: broken",
+    }  # fmt: skip
+    monkeypatch.setattr("kinema.commands.safety.evaluate_safety", lambda settings: told)
+    code = cli.exit_code(["eval", "safety", "--policy", "hold", "--robots", "panda", "--out", str(tmp_path)])
+    said = capsys.readouterr()
+    assert code == (1 if errors else 0)
+    assert f"4 episodes ({errors} errors), success 50.0% ungated, 25.0% with it" in said.out
+    assert ("panda/push/clean, episode 0: ValueError: broken" in said.err) == bool(errors)
+
+
 def test_baselines_stand_beside_in_results_and_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
