@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kinema import cli, recipes
+from kinema.bench.benchmark import Factory
 from kinema.commands.budget import Options
-from kinema.commands.train import _config
+from kinema.commands.train import _closed_loop, _config, scalars
 
 
 def test_options_replace_what_they_name_and_nothing_else() -> None:
@@ -36,6 +41,10 @@ def one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["debug", "--steps", "3", "--minutes", "1"], "give one of them"),
         (["debug", "--steps", "0"], "--steps"),
         (["nano_gate", "--lr-scale", "2", "--seed", "1"], "--lr-scale, --seed: not for nano_gate"),
+        (["debug", "--precision", "fp16"], "--precision must be one of auto, fp32, bf16; got 'fp16'"),
+        (["debug", "--device", "gpu"], "unknown device 'gpu'; here: cpu"),
+        (["debug", "--device", "mps"], "device 'mps' is not here"),
+        (["debug", "--device", "cuda", "--processes", "2"], "--processes 2 share a CPU"),
         (["nano_scene2robot", "--init", "there"], "--init: not for nano_scene2robot"),
         (["nano_vae", "--init", "nowhere"], "no video code in nowhere"),
         (["nano_gate", "--processes", "2"], "--processes: not for nano_gate"),
@@ -74,6 +83,52 @@ def test_ctrl_c_says_where_the_checkpoint_is(
     said = capsys.readouterr().err
     assert str(tmp_path / "x") in said
     assert "--resume" in said
+
+
+@pytest.mark.parametrize(
+    "recipe", ["debug", *recipes.GATES, *recipes.INVERSES, *recipes.DETECTORS, "nano_vae"]
+)
+def test_device_and_precision_reach_every_kind_of_recipe(
+    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for option in (["--device", "nowhere"], ["--precision", "half"]):
+        assert option[1] in one_line([recipe, *option], capsys)
+
+
+def _group(successes: int, failures: int, errors: int) -> dict[str, Any]:
+    judged = successes + failures
+    return {
+        "successes": successes, "failures": failures, "errors": errors, "episodes": judged + errors,
+        "success_rate": successes / judged if judged else None,
+    }  # fmt: skip
+
+
+@given(st.tuples(*[st.integers(0, 5)] * 3))
+def test_an_error_is_never_logged_as_a_failure_nor_hidden(counts: tuple[int, int, int]) -> None:
+    successes, failures, errors = counts
+    logged = scalars({"panda": _group(*counts)})
+    assert logged["errors/panda"] == errors
+    assert ("success/panda" in logged) == (successes + failures > 0)
+    if successes + failures:
+        assert logged["success/panda"] == successes / (successes + failures)
+    assert ("success_with_errors/panda" in logged) == (errors > 0)
+    if errors:
+        assert logged["success_with_errors/panda"] == successes / sum(counts)
+
+
+def test_errors_of_an_evaluation_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import kinema.bench.run
+    import kinema.commands.policies
+
+    found = SimpleNamespace(tasks={"a": _group(0, 0, 3), "b": _group(1, 0, 1)}, groups={"x": _group(0, 0, 3)})
+    monkeypatch.setattr(kinema.bench.run, "run", lambda *_, **__: found)
+    monkeypatch.setattr(kinema.commands.policies, "bodies_of", lambda _: ["panda"])
+    monkeypatch.setattr(kinema.commands.policies, "policy_factory", lambda _: Factory(target="a:b"))
+    assert _closed_loop(tmp_path)(tmp_path) == {"errors/x": 3, "success_with_errors/x": 0.0}
+    assert "4 of 5 episodes" in capsys.readouterr().err
 
 
 @pytest.mark.slow

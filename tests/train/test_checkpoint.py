@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from toy_stage import assert_same, toy_loop, weights
+from toy_stage import assert_same, toy_loop, watched, weights
 
 from kinema import recipes
 from kinema.card.load import load_card
@@ -97,17 +97,34 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "checkpoint").iterdir()] == ["step_000000002"]
 
 
-def test_what_fails_in_a_step_leaves_the_last_checkpoint(tmp_path: Path) -> None:
-    loop = toy_loop(tmp_path, save_every=100)
-    loop.run(until=2)
+@pytest.mark.parametrize(
+    ("moment", "loses"),
+    [
+        ("before draw", False), ("after draw", False), ("after objective", False), ("after average", False),
+        ("before AdamW", True), ("before MuonInSinglePrecision", True), ("before average of weights", True),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_what_fails_before_an_update_loses_nothing_and_within_it_leaves_the_last_checkpoint(
+    moment: str, loses: bool, error: type[BaseException], tmp_path: Path
+) -> None:
+    whole = toy_loop(tmp_path / "whole", save_every=2)
+    whole.run()
+    loop, count = toy_loop(tmp_path / "failed", save_every=2), 0
 
-    def fails(batch: Any, generator: torch.Generator) -> Any:
-        raise OSError("the disk is gone")
+    def happens(name: str) -> None:
+        nonlocal count
+        count += name == moment
+        if count == (4 if moment != "after average" else 8) and name == moment:  # two averages a step
+            raise error("the disk is gone")
 
-    loop.objective = fails
-    with pytest.raises(OSError, match="disk"):
+    with watched(loop, happens), pytest.raises(error, match="disk"):
         loop.run()
-    assert checkpoint.newest(tmp_path / "checkpoint").name == "step_000000002"
+    rest = toy_loop(tmp_path / "failed", save_every=2)
+    rest.resume()
+    assert rest.step == (2 if loses else 3)
+    rest.run()
+    assert_same(weights(rest), weights(whole))
 
 
 @pytest.mark.parametrize("keep", [1, 2, 3])
@@ -196,7 +213,7 @@ def test_a_policy_goes_on_with_its_own_words_and_statistics_whatever_the_data_ha
     out, first = begun
     source = fake_source(load_card("panda"), image_size=64)
     grown = replace(
-        source, action=source.action * 1.5, tasks=["hand over the screwdriver", *list(source.tasks)[1:]]
+        source, action=source.action * 1.01, tasks=["hand over the screwdriver", *list(source.tasks)[1:]]
     )
     for anew in (grown, replace(source, tasks=grown.tasks)):  # statistics and words; words alone
         with pytest.raises(KinemaError, match=r"json was made anew|vocab_size was 371 and is 372"):

@@ -1,9 +1,9 @@
 """The vision-language backbone: transformers' Qwen3.5 classes, run over batches of fixed-size images.
 
-The modules and weights are transformers' own, so a released checkpoint loads unchanged; only the order of
-work differs. Stock code loops over images in Python and leaves attention to kernels whose CPU backward is
-slow; here all images of a batch go through the vision tower together and attention is plain matrix
-products. A test holds that both give the same numbers.
+The modules and the names of their weights are transformers' own; only the order of work differs. Stock code
+loops over images in Python and leaves attention to kernels whose CPU backward is slow; here all images of a
+batch go through the vision tower together and attention is plain matrix products. A test holds that both give
+the same numbers.
 
 The sequence is: text (left-padded), then per view <|tag_start|> image tokens <|tag_end|>. Text comes first
 so that, under the causal mask, image tokens know the instruction and can carry what it points at.

@@ -3,8 +3,9 @@
     Y_tau = (1 - tau) * data + tau * noise,   velocity = noise - data,   sampled from tau = 1 down to 0
 
 (Lipman et al. 2022, arXiv 2210.02747; the direction is Qwen-VLA's, arXiv 2605.30280.) The network predicts
-the data f(Y_tau, tau); its velocity is (Y_tau - f) / tau. That is the same objective with the copying of
-the noise done by arithmetic instead of learnt, which a small network has no capacity to spare for.
+the data f(Y_tau, tau); its velocity is (Y_tau - f) / tau. The loss is the velocity's; an error of the data
+weighs 1 / tau^2 in it, and the copying of the noise is done by arithmetic instead of learnt, which a small
+network has no capacity to spare for.
 
 Axes: B batch, H steps, K slots.
 """

@@ -8,7 +8,9 @@ first picture's latent is given (image and text to video); nothing (text to imag
 and a robot (Scene2Robot). The small model differs from the published one in three ways, because of size: it
 predicts the clean latents instead of the velocity (`model/flow.py` says why), as what they add to those of a
 film in which nothing moves; it is shown that film's latents beside the noisy ones; and every token gets the
-connector's guide. `full` has none of the three and is the stock architecture.
+connector's guide. `full` has the stock architecture, without still film and guide, and predicts the velocity;
+but it is trained here by the small model's loss, on the clean latents (a velocity's error times tau) and more
+where something moves, so not as published.
 
 Axes: B batch, C latent channels, T latent frames, h x w latents of the canvas, N video tokens, V views.
 """

@@ -93,6 +93,7 @@ class _Taken:
     losses: dict[str, float]
     grad_norm: float
     waited_s: float
+    previous_s: float  # of the step before this one
     stop: bool
 
 
@@ -125,6 +126,7 @@ class Loop(Generic[B]):
         self.ema = Ema(model, config.optim.ema_decay)
         self.step, self.elapsed_s, self._previous_s = 0, 0.0, 0.0
         self.skipped = 0  # steps in a row that were not taken
+        self._is_whole = True  # False while weights, averages and moments are being changed
         self._saved_at: int | None = None
 
     @property
@@ -170,7 +172,8 @@ class Loop(Generic[B]):
 
         Only the chief of the group logs, saves and evaluates. A signal (SIGINT, SIGTERM, SIGHUP), whenever it
         comes, ends all processes after the step that is being taken; the chief saves, and KeyboardInterrupt
-        is raised. Whatever else is raised leaves the last checkpoint as it was.
+        is raised. What is raised before a step has changed anything loses nothing either; after that, the
+        last checkpoint is left as it was.
         """
         self._check_new()
         self.model.train()
@@ -207,9 +210,9 @@ class Loop(Generic[B]):
                     self.save()  # nothing is lost if it is stopped, or fails, in there
                     with stop.at_once():
                         metrics.scalars(self.step, evaluate(self.step))
-        except NotFiniteError:
-            if self.step:
-                with suppress(KinemaError):  # weights that are not finite either are not kept
+        except BaseException:
+            if self._is_whole and self.step:  # whatever it was, it came between two steps' updates
+                with suppress(Exception):  # weights that are not finite are not kept; a full disk stays full
                     self.save()
             raise
         else:
@@ -228,8 +231,36 @@ class Loop(Generic[B]):
         return self.progress < 1 and (until is None or self.step < until)
 
     def _one_step(self, stop: StopRequest) -> _Taken:
+        begin, before = time.perf_counter(), self.mixture.state
+        try:
+            taken, batch = self._differentiated(stop)
+        except BaseException:
+            self.mixture.state = before
+            self.optimizer.forget()
+            raise
+        self._is_whole = False
+        if np.isfinite(taken.grad_norm):
+            self.optimizer.step(cosine(self.progress, self.step, self.config.optim))
+            self.skipped = 0
+        else:
+            self.optimizer.forget()
+            self.skipped += 1
+        self.step += 1
+        self.elapsed_s += taken.previous_s
+        if not self.skipped:
+            self.ema.update(self.model, self.step)
+        self._is_whole = True
+        if self.skipped >= self.config.most_skipped:
+            raise NotFiniteError(
+                f"the gradient is not finite at step {self.step - 1} and was not at the {self.skipped - 1} "
+                f"before it, though the losses are: {taken.losses}; {self._blame(batch)}"
+            )
+        self._previous_s = time.perf_counter() - begin
+        return taken
+
+    def _differentiated(self, stop: StopRequest) -> tuple[_Taken, B]:
+        """Draw a batch and find the gradients, averaged over the processes and clipped."""
         begin = time.perf_counter()
-        before = self.mixture.state
         batch = self.mixture.draw()
         waited_s = time.perf_counter() - begin
         with autocast(self.device, self.precision):
@@ -245,28 +276,13 @@ class Loop(Generic[B]):
         # the only place where the host waits for the device
         numbers = torch.cat([shared, norm.float()[None]]).cpu()
         mean_total, *means, previous_s, asked, grad_norm = numbers.tolist()
+        named = dict(zip(losses, means))
         if not np.isfinite(mean_total):
-            self.mixture.state = before
-            self.optimizer.forget()
-            named = dict(zip(losses, means))
             raise NotFiniteError(f"loss is not finite at step {self.step}: {named}; {self._blame(batch)}")
-        if np.isfinite(grad_norm):
-            self.optimizer.step(cosine(self.progress, self.step, self.config.optim))
-            self.skipped = 0
-        else:
-            self.optimizer.forget()
-            self.skipped += 1
-        self.step += 1
-        self.elapsed_s += previous_s
-        if self.skipped >= self.config.most_skipped:
-            raise NotFiniteError(
-                f"the gradient is not finite at step {self.step - 1} and was not at the {self.skipped - 1} "
-                f"before it, though the losses are: {dict(zip(losses, means))}; {self._blame(batch)}"
-            )
-        if not self.skipped:
-            self.ema.update(self.model, self.step)
-        self._previous_s = time.perf_counter() - begin
-        return _Taken(losses=dict(zip(losses, means)), grad_norm=grad_norm, waited_s=waited_s, stop=asked > 0)
+        taken = _Taken(
+            losses=named, grad_norm=grad_norm, waited_s=waited_s, previous_s=previous_s, stop=asked > 0
+        )
+        return taken, batch
 
     def _blame(self, batch: B) -> str:
         return "; ".join(dict.fromkeys(self.group.gather(blame(batch, self.mixture.origin()))))
