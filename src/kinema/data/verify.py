@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kinema.data import checksums
-from kinema.data.fault import Fault, Kind
+from kinema.data.fault import Fault, Kind, remark
 from kinema.data.info import is_known, read_info, read_json
 from kinema.data.journal import HIDDEN, has_leftovers, is_being_written, is_pending, read_quietly
 from kinema.data.metadata import INFO
@@ -16,7 +16,7 @@ from kinema.data.verify_clips import clip_faults, picture_faults
 from kinema.data.verify_pictures import seen
 from kinema.data.verify_rows import row_faults
 from kinema.data.verify_statistics import statistics_faults
-from kinema.schema import KinemaError
+from kinema.schema import KinemaError, check_instruction
 
 
 def verify(root: Path, *, decode: bool = True) -> list[Fault]:
@@ -128,6 +128,11 @@ def _table_faults(found: Scan) -> Iterator[Fault]:
             yield Fault(kind=Kind.INDEX_GAP, where=where, detail=detail, repairable=True)
             break
         expected += record.length
+    for number, task in enumerate(found.tasks or ()):
+        try:
+            check_instruction(task)
+        except KinemaError as error:
+            yield remark(found.tasks_path, f"task {number}: {error}; no policy can be told it")
     held: dict[str, set[int]] = {}
     for record in found.records:
         held.setdefault(record.data_path, set()).add(record.index)
