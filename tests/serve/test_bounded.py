@@ -93,7 +93,7 @@ VALUES = st.recursive(
 
 
 @given(VALUES, st.integers(-3, 3))
-@settings(max_examples=200)
+@settings(max_examples=60)
 def test_exactly_so_many_items_are_taken(value: Any, more: int) -> None:
     most = max(1, items_of(value) + more)
     if more >= 0:
