@@ -13,7 +13,8 @@ import numpy as np
 
 from kinema.card.card import Channel, EmbodimentCard
 from kinema.card.kinematics import home_joints, home_rotation, link_poses, tool_pose
-from kinema.card.load import CardError, load_card, read_card
+from kinema.card.load import CardError, know, load_card, read_card
+from kinema.card.plausible import check_gripper, check_numbers, check_views, check_workspace
 from kinema.card.prompt import prompt
 
 CardCheck = tuple[str, Callable[[EmbodimentCard], str]]
@@ -59,6 +60,15 @@ def _run(check: CardCheck, card: EmbodimentCard) -> CheckRow:
         return CheckRow(name=name, ok=True, detail=function(card))
     except ValueError as error:
         return CheckRow(name=name, ok=False, detail=str(error))
+    except Exception as error:  # a card that breaks a check has a fault, whatever the check thought of
+        told = f"could not be checked: {type(error).__name__}: {error}".splitlines()[0]
+        return CheckRow(name=name, ok=False, detail=told)
+
+
+def check_name(card: EmbodimentCard) -> str:
+    """A shipped name belongs to the shipped card."""
+    know(card)
+    return f"known as {card.name!r}"
 
 
 def check_limits(card: EmbodimentCard) -> str:
@@ -160,9 +170,14 @@ def check_prompt(card: EmbodimentCard) -> str:
 
 
 CARD_CHECKS: tuple[CardCheck, ...] = (
+    ("name", check_name),
+    ("numbers", check_numbers),
     ("limits", check_limits),
     ("home", check_home),
+    ("gripper", check_gripper),
     ("cameras", check_cameras),
+    ("views", check_views),
+    ("workspace", check_workspace),
     ("channels", check_channels),
     ("prompt", check_prompt),
 )

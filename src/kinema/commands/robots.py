@@ -57,9 +57,9 @@ def show(name: Name) -> None:
 def check(name: Name) -> None:
     """Read a card strictly, check what its numbers mean together, compile its body, try its codec."""
     from kinema.card.check import check_card
-    from kinema.commands.card_check import compile_body, fill_slots, round_trip
+    from kinema.commands.card_check import MORE_CHECKS
 
-    report = check_card(name, (("body", compile_body), ("codec", round_trip), ("slots", fill_slots)))
+    report = check_card(name, MORE_CHECKS)
     if report.card is None:
         raise KinemaError(report.rows[0].detail)
     for row in report.rows:
