@@ -69,6 +69,45 @@ def check(name: Name) -> None:
 
 
 @app.command(
+    "from-urdf",
+    epilog=examples("kinema robots from-urdf my_arm.urdf --name my_arm --out my_arm.yaml"),
+)
+def from_urdf(
+    urdf: Annotated[Path, typer.Argument(help="The maker's URDF; expand xacro first.")],
+    name: Annotated[str, typer.Option(help="What the body shall be called: small letters, digits, _.")],
+    out: Annotated[Path, typer.Option(help="The card to write.")],
+    tip: Annotated[
+        str, typer.Option(help="The link that carries the gripper. Default: the arm's last.")
+    ] = "",
+) -> None:
+    """Write a first card: what the URDF says, and TODO behind what it does not."""
+    from kinema.commands.urdf_card import card_from_urdf
+
+    if out.exists():
+        raise KinemaError(f"{out} exists already; give another --out")
+    text = card_from_urdf(urdf, name, tip)
+    out.write_text(text)
+    print(f"{out}: {text.count('TODO')} lines to look at (TODO); then: kinema robots check {out}")
+
+
+@app.command("home", epilog=examples("kinema robots home my_robot.yaml --at 0.4 0 0.3"))
+def home(
+    name: Name,
+    at: Annotated[tuple[float, float, float], typer.Option(help="Where the tool shall be, x y z [m].")],
+    side: Annotated[str, typer.Option(help="Which arm: right or left.")] = "right",
+) -> None:
+    """Print the joints' `home` that points the tool straight down at a place in the robot's frame."""
+    from kinema.card.load import card_names, load_card, read_card
+    from kinema.commands.terminal import choose
+    from kinema.commands.urdf_card import home_lines
+
+    card = load_card(name) if name in card_names() else read_card(name)
+    choose("side", side, [arm.side for arm in card.arms])
+    for joint, value in home_lines(card, at, side).items():
+        print(f"{joint}: home: {value:.5f}")
+
+
+@app.command(
     "wiring",
     epilog=examples(
         "kinema robots wiring so101 my_robots:follower_arm --out wiring.yaml",

@@ -1,0 +1,95 @@
+"""A URDF becomes a card that holds up; what a card cannot hold is refused by name; `home` looks down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kinema import cli
+from kinema.card.check import check_card
+from kinema.card.kinematics import arm_of, home_joints, home_rotation, tool_pose
+from kinema.card.load import load_card, read_card
+from kinema.commands.card_check import MORE_CHECKS
+from kinema.commands.urdf_card import card_from_urdf, home_lines
+from kinema.schema import KinemaError
+
+_AXES = ("0 0 1", "0 1 0", "0 1 0", "0 0 1", "0 1 0", "0 0 1")
+_PLACES = ("0 0 0.15", "0 0 0.1", "0 0 0.28", "0 0 0.25", "0 0 0.06", "0 0 0.05")
+
+
+def urdf() -> str:
+    """An arm of six joints, with a box, a cylinder, and links without shapes."""
+    parts = ['<robot name="six"><link name="foot"/>']
+    parent = "foot"
+    for i, (axis, place) in enumerate(zip(_AXES, _PLACES)):
+        shape = '<collision><geometry><box size="0.06 0.06 0.1"/></geometry></collision>' if i == 1 else ""
+        parts.append(
+            f'<link name="l{i}"><inertial><origin xyz="0 0 0.02" rpy="0 0 1.5708"/><mass value="1.2"/>'
+            f'<inertia ixx="0.004" ixy="0" ixz="0" iyy="0.003" iyz="0" izz="0.002"/></inertial>{shape}</link>'
+            f'<joint name="j{i}" type="revolute"><parent link="{parent}"/><child link="l{i}"/>'
+            f'<origin xyz="{place}"/><axis xyz="{axis}"/>'
+            '<limit lower="-2.9" upper="2.9" velocity="2.5" effort="40"/></joint>'
+        )
+        parent = f"l{i}"
+    return "".join(parts) + "</robot>"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "six.urdf"
+    path.write_text(urdf())
+    return path
+
+
+def test_the_card_of_a_urdf_holds_up(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "six.yaml"
+    assert cli.exit_code(["robots", "from-urdf", str(file), "--name", "six", "--out", str(out)]) == 0
+    report = check_card(out, MORE_CHECKS)
+    assert report.ok, [row for row in report.rows if not row.ok]
+    assert "TODO" in out.read_text()
+    arm = arm_of(read_card(out), "right")
+    assert [joint.name for joint in arm.joints] == [f"j{i}" for i in range(6)]
+    first = next(link for link in arm.links if link.name == "l0")
+    np.testing.assert_allclose(first.inertia_kgm2, (0.003, 0.004, 0.002, 0, 0, 0), atol=1e-6)  # turned by rpy
+    assert cli.exit_code(["robots", "from-urdf", str(file), "--name", "six", "--out", str(out)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('type="revolute"', 'type="floating"', "type 'floating'"),
+        ('velocity="2.5"', "", "lacks velocity"),
+        ('effort="40"', 'effort="0"', "effort 0 must be above 0"),
+        ('<axis xyz="0 0 1"/>', '<axis xyz="0 0 0"/>', "no direction"),
+        ('<parent link="l0"/>', '<parent link="nobody"/>', "'nobody' is no link"),
+        ('xyz="0 0 0.28"', 'xyz="0 nan 0.28"', "3 finite numbers"),
+        ("<robot", "<!DOCTYPE x><robot", "entities"),
+        ("</robot>", "", "is no XML"),
+        ('name="j3"', 'name="gripper"', "--tip"),
+    ],
+)
+def test_what_a_card_cannot_hold_is_named(file: Path, old: str, new: str, message: str) -> None:
+    file.write_text(urdf().replace(old, new))
+    with pytest.raises(KinemaError, match=message):
+        card_from_urdf(file, "six")
+
+
+def test_a_tip_can_be_chosen(file: Path) -> None:
+    with pytest.raises(KinemaError, match="no link 'nose'; choices: foot"):
+        card_from_urdf(file, "six", "nose")
+    assert "j5" not in card_from_urdf(file, "six", "l4")
+
+
+@pytest.mark.parametrize("name", ["panda", "ur5e", "aloha"])
+def test_home_brings_the_tool_straight_down(name: str) -> None:
+    card = load_card(name)
+    arm = arm_of(card, "right")
+    place = tool_pose(arm, home_joints(arm))[:3, 3] + np.array([0.02, 0.01, -0.03])
+    joints = np.array(list(home_lines(card, place).values()))
+    pose = tool_pose(arm, joints)
+    np.testing.assert_allclose(pose[:3, 3], place, atol=1e-3)
+    np.testing.assert_allclose(pose[:3, :3], home_rotation(arm), atol=3e-3)
+    with pytest.raises(KinemaError, match="does not reach"):
+        home_lines(card, (3.0, 0.0, 0.3))
