@@ -15,22 +15,23 @@ from kinema.commands.card_check import MORE_CHECKS
 from kinema.commands.urdf_card import card_from_urdf, home_lines
 from kinema.schema import KinemaError
 
-_AXES = ("0 0 1", "0 1 0", "0 1 0", "0 0 1", "0 1 0", "0 0 1")
-_PLACES = ("0 0 0.15", "0 0 0.1", "0 0 0.28", "0 0 0.25", "0 0 0.06", "0 0 0.05")
-
 
 def urdf() -> str:
-    """An arm of six joints, with a box, a cylinder, and links without shapes."""
-    parts = ['<robot name="six"><link name="foot"/>']
-    parent = "foot"
-    for i, (axis, place) in enumerate(zip(_AXES, _PLACES)):
+    """The Panda's seven joints as a maker would write them: rpy, inertias, one box, links without shapes."""
+    parts, parent = ['<robot name="six"><link name="foot"/>'], "foot"
+    for i, link in enumerate(link for link in load_card("panda").arms[0].links if link.name[-1] in "1234567"):
+        w, x, y, z = link.quat_wxyz
+        assert y == z == 0.0  # so that a roll says it all
         shape = '<collision><geometry><box size="0.06 0.06 0.1"/></geometry></collision>' if i == 1 else ""
+        joint = link.joint
+        assert joint is not None
         parts.append(
             f'<link name="l{i}"><inertial><origin xyz="0 0 0.02" rpy="0 0 1.5708"/><mass value="1.2"/>'
             f'<inertia ixx="0.004" ixy="0" ixz="0" iyy="0.003" iyz="0" izz="0.002"/></inertial>{shape}</link>'
             f'<joint name="j{i}" type="revolute"><parent link="{parent}"/><child link="l{i}"/>'
-            f'<origin xyz="{place}"/><axis xyz="{axis}"/>'
-            '<limit lower="-2.9" upper="2.9" velocity="2.5" effort="40"/></joint>'
+            f'<origin xyz="{" ".join(map(str, link.pos_m))}" rpy="{2 * np.arctan2(x, w)} 0 0"/>'
+            f'<axis xyz="0 0 1"/><limit lower="{joint.range[0]}" upper="{joint.range[1]}" velocity="2.5" '
+            'effort="40"/></joint>'
         )
         parent = f"l{i}"
     return "".join(parts) + "</robot>"
@@ -50,7 +51,7 @@ def test_the_card_of_a_urdf_holds_up(file: Path, tmp_path: Path) -> None:
     assert report.ok, [row for row in report.rows if not row.ok]
     assert "TODO" in out.read_text()
     arm = arm_of(read_card(out), "right")
-    assert [joint.name for joint in arm.joints] == [f"j{i}" for i in range(6)]
+    assert [joint.name for joint in arm.joints] == [f"j{i}" for i in range(7)]
     first = next(link for link in arm.links if link.name == "l0")
     np.testing.assert_allclose(first.inertia_kgm2, (0.003, 0.004, 0.002, 0, 0, 0), atol=1e-6)  # turned by rpy
     assert cli.exit_code(["robots", "from-urdf", str(file), "--name", "six", "--out", str(out)]) == 2
@@ -64,7 +65,7 @@ def test_the_card_of_a_urdf_holds_up(file: Path, tmp_path: Path) -> None:
         ('effort="40"', 'effort="0"', "effort 0 must be above 0"),
         ('<axis xyz="0 0 1"/>', '<axis xyz="0 0 0"/>', "no direction"),
         ('<parent link="l0"/>', '<parent link="nobody"/>', "'nobody' is no link"),
-        ('xyz="0 0 0.28"', 'xyz="0 nan 0.28"', "3 finite numbers"),
+        ('xyz="0.0 -0.316 0.0"', 'xyz="0 nan 0.28"', "3 finite numbers"),
         ("<robot", "<!DOCTYPE x><robot", "entities"),
         ("</robot>", "", "is no XML"),
         ('name="j3"', 'name="gripper"', "--tip"),
@@ -79,7 +80,7 @@ def test_what_a_card_cannot_hold_is_named(file: Path, old: str, new: str, messag
 def test_a_tip_can_be_chosen(file: Path) -> None:
     with pytest.raises(KinemaError, match="no link 'nose'; choices: foot"):
         card_from_urdf(file, "six", "nose")
-    assert "j5" not in card_from_urdf(file, "six", "l4")
+    assert "j6" not in card_from_urdf(file, "six", "l5")
 
 
 @pytest.mark.parametrize("name", ["panda", "ur5e", "aloha"])

@@ -103,7 +103,8 @@ def home(
 
     card = load_card(name) if name in card_names() else read_card(name)
     choose("side", side, [arm.side for arm in card.arms])
-    for joint, value in home_lines(card, at, side).items():
+    arm = next(arm for arm in card.arms if arm.side == side)
+    for joint, value in home_lines(card, at, arm.side).items():
         print(f"{joint}: home: {value:.5f}")
 
 

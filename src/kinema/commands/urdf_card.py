@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kinema.card.card import EmbodimentCard, Link
+from kinema.card.card import EmbodimentCard, Link, Side
 from kinema.card.kinematics import arm_of, home_rotation
 from kinema.card.load import parse_card
 from kinema.schema import KinemaError
@@ -58,12 +58,13 @@ def card_from_urdf(path: Path, name: str, tip: str = "") -> str:
             f"{path}: {', '.join(taken)} on the way to {chain[-1].child!r}: a gripper's own, it seems; say "
             "with --tip which link carries the gripper"
         )
-    reach_m = sum(float(np.linalg.norm(joint.xyz)) for joint in chain)
+    beyond = chain[chain.index(moving[1]) + 1 :] if len(moving) > 2 else chain  # the shoulder
+    reach_m = sum(float(np.linalg.norm(joint.xyz)) for joint in beyond)
     text = _yaml(path.name, name, chain, moving, links, reach_m)
     return _with_home(text, reach_m)
 
 
-def home_lines(card: EmbodimentCard, at_m: Sequence[float], side: str = "right") -> dict[str, float]:
+def home_lines(card: EmbodimentCard, at_m: Sequence[float], side: Side = "right") -> dict[str, float]:
     """Joint values by name that bring the tool straight down to a place in the robot's frame [m].
 
     Raises KinemaError when it is out of reach.
@@ -72,7 +73,8 @@ def home_lines(card: EmbodimentCard, at_m: Sequence[float], side: str = "right")
 
     kinematics, arm = Kinematics(card), arm_of(card, side)
     handle, wanted = kinematics.robot.arm(side), home_rotation(arm)
-    rng, best = np.random.default_rng(0), (np.inf, np.inf, handle.home)
+    rng = np.random.default_rng(0)
+    best: tuple[float, float, np.ndarray] = (np.inf, np.inf, handle.home)
     for attempt in range(60):
         start = handle.home if attempt == 0 else rng.uniform(handle.lower, handle.upper)
         joints = kinematics.solve(
@@ -345,8 +347,8 @@ def _shapes(link: str, element: ET.Element, chain: list[_Joint]) -> list[str]:
                 size = _numbers(shape.get("size"), 3, f"link {link}: box") / 2
                 found.append(f"{{type: box, size_m: {_list(size)}, {where}}}")
             elif shape.tag == "sphere":
-                radius = _numbers(shape.get("radius"), 1, f"link {link}: sphere")
-                found.append(f"{{type: sphere, size_m: {_list(radius)}, {where}}}")
+                ball = _numbers(shape.get("radius"), 1, f"link {link}: sphere")
+                found.append(f"{{type: sphere, size_m: {_list(ball)}, {where}}}")
             elif shape.tag in ("cylinder", "capsule"):
                 radius = float(_numbers(shape.get("radius"), 1, f"link {link}: {shape.tag}")[0])
                 length = float(_numbers(shape.get("length"), 1, f"link {link}: {shape.tag}")[0])
@@ -382,7 +384,7 @@ def _quat(rotation: np.ndarray) -> np.ndarray:
 def _with_home(text: str, reach_m: float) -> str:
     """The card with a home that points the tool straight down, where one is found within reach."""
     card = parse_card(text.encode(), "the card made from the URDF")
-    for x, z in ((0.45, 0.3), (0.4, 0.2), (0.5, 0.25), (0.35, 0.35)):
+    for x, z in ((0.45, 0.3), (0.4, 0.2), (0.5, 0.15), (0.35, 0.4), (0.55, 0.5)):
         try:
             home = home_lines(card, (x * reach_m, 0.0, z * reach_m))
         except KinemaError:
