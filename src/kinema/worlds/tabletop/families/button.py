@@ -97,10 +97,12 @@ class PressButton(Family):
         return phrase(rng, "button", episode.variation.instruction, f"{self.target.color} button")
 
     def holds(self, scene: Scene) -> bool:
-        """The named button is down and no other is."""
+        """A gripper presses the named button down, and no other is: an arm that lies on it does not press."""
         data = scene.data
-        return self.target.depth_m(data) > _PRESSED_M and all(
-            button.depth_m(data) < _UNTOUCHED_M for button in self.others
+        return (
+            self.target.depth_m(data) > _PRESSED_M
+            and scene.touched(self.target.cap)
+            and all(button.depth_m(data) < _UNTOUCHED_M for button in self.others)
         )
 
     def focus(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
