@@ -30,7 +30,7 @@ def with_keys(
 ) -> Iterator[tuple[Running, str]]:
     """A server that asks for keys, and the secret of one."""
     store = open_store(f"sqlite:///{folder / 'serve.sqlite'}")
-    accounts = Accounts(keys=Keys(store), usage=Usage(store, journal=folder / "journal"))
+    accounts = Accounts(keys=Keys(store), usage=Usage(store, outbox=folder / "outbox"))
     _, secret = accounts.keys.make("test", **key)
     listening = Listening(port=0, needs_key=True)
     app = make_app(toy_served(policy), listening=listening, accounts=accounts, limits=limits)
@@ -67,7 +67,7 @@ def test_the_key_is_asked_before_the_body_is_read(tmp_path: Path) -> None:
 def test_a_revoked_key_is_shut_out(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path / 'serve.sqlite'}")
     keys = Keys(store, fresh_s=0.0)
-    accounts = Accounts(keys=keys, usage=Usage(store, journal=tmp_path / "journal"))
+    accounts = Accounts(keys=keys, usage=Usage(store, outbox=tmp_path / "outbox"))
     _, secret = keys.make("test")
     listening = Listening(port=0, needs_key=True)
     with running(make_app(toy_served(), listening=listening, accounts=accounts), listening) as server:

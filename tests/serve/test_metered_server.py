@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ from toy import PANDA, Running, ToyPolicy, observation, running, toy_served
 from kinema.runtime.client import RemotePolicy, ServerError
 from kinema.schema import KinemaError, Verdict
 from kinema.serve.app import Accounts, Listening, make_app
-from kinema.serve.journal import Journal
 from kinema.serve.keys import Keys
+from kinema.serve.outbox import Outbox
 from kinema.serve.store import Store, open_store
 from kinema.serve.usage import Usage
 
@@ -54,7 +55,7 @@ def _ask(server: Running, secret: str, times: int = 1) -> None:
 def test_a_revoked_key_is_refused_on_a_connection_that_is_open(store: Store, tmp_path: Path) -> None:
     keys = Keys(store, fresh_s=0.0)
     _, secret = keys.make("arm")
-    with _server(Accounts(keys=keys, usage=Usage(store, journal=tmp_path / "journal"))) as server:
+    with _server(Accounts(keys=keys, usage=Usage(store, outbox=tmp_path / "outbox"))) as server:
         policy = RemotePolicy(server.ws, api_key=secret, timeout_s=20.0)
         policy.infer(observation(PANDA), "panda")
         keys.revoke("arm")
@@ -71,7 +72,7 @@ def test_strangers_do_not_hold_up_who_is_known(
     keys = Keys(store)
     _, secret = keys.make("arm")
     strange = {"Authorization": f"Bearer kin_{'0' * 12}_{'a' * 40}"}
-    with _server(Accounts(keys=keys, usage=Usage(store, journal=tmp_path / "journal"))) as server:
+    with _server(Accounts(keys=keys, usage=Usage(store, outbox=tmp_path / "outbox"))) as server:
         _ask(server, secret)
         database_answers, asked = threading.Event(), threading.Event()
         real = keys._rows
@@ -100,7 +101,7 @@ def test_strangers_do_not_hold_up_who_is_known(
 
 
 def test_a_quota_holds_over_many_connections_and_is_booked(store: Store, tmp_path: Path) -> None:
-    keys, usage = Keys(store), Usage(store, journal=tmp_path / "journal")
+    keys, usage = Keys(store), Usage(store, outbox=tmp_path / "outbox")
     chunk = PANDA.chunk
     _, secret = keys.make("arm", quota_per_day=3 * chunk)
     answered: list[int] = []
@@ -131,13 +132,14 @@ def test_a_quota_holds_over_many_connections_and_is_booked(store: Store, tmp_pat
 def test_a_full_disk_answers_503_and_the_policy_is_not_asked(store: Store, tmp_path: Path) -> None:
     full = [False]
 
-    def write(fd: int, data: bytes, offset: int) -> int:
-        if full[0]:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return os.pwrite(fd, data, offset)
+    class Disk(sqlite3.Connection):
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+            if full[0] and sql.startswith("BEGIN"):
+                raise sqlite3.OperationalError("No space left on device")
+            return super().execute(sql, *values)
 
     keys, policy = Keys(store), ToyPolicy()
-    usage = Usage(store, journal=Journal(tmp_path / "journal", write=write))
+    usage = Usage(store, outbox=Outbox(tmp_path / "outbox", connect=partial(sqlite3.connect, factory=Disk)))
     _, secret = keys.make("arm")
     with _server(Accounts(keys=keys, usage=usage), policy) as server:
         _ask(server, secret, times=3)
@@ -183,7 +185,7 @@ def test_a_server_that_is_killed_has_booked_what_its_clients_got(tmp_path: Path)
     process.stdout.close()
     for client in clients:
         client.join()
-    usage = Usage(store, journal=tmp_path / "usage")
+    usage = Usage(store, outbox=tmp_path / "usage")
     usage.start()
     rows = usage.report()
     usage.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from sqlalchemy import select
 from kinema.schema import KinemaError
 from kinema.serve import usage as metering
 from kinema.serve.booking import book_rows, day_of, prune_rows
-from kinema.serve.journal import Row
+from kinema.serve.outbox import Row
 from kinema.serve.store import Store, events_table, open_store
 from kinema.serve.usage import DAY_S, Usage
 
@@ -46,9 +47,7 @@ def clock() -> Clock:
 
 
 def _usage(store: Store, folder: Path, clock: Clock, keep_days: int | None) -> Usage:
-    return Usage(
-        store, journal=folder / "usage", sync_s=NEVER_S, drain_s=NEVER_S, keep_days=keep_days, wall=clock
-    )
+    return Usage(store, outbox=folder / "usage", drain_s=NEVER_S, keep_days=keep_days, wall=clock)
 
 
 def _use(store: Store, folder: Path, clock: Clock, ages: Sequence[int]) -> None:
@@ -128,19 +127,21 @@ def test_a_great_many_go_in_batches(
     usage.close()
 
 
-def test_a_journal_that_turns_up_again_is_not_booked_twice(
+def test_an_outbox_that_turns_up_again_is_not_booked_twice(
     store: Store, tmp_path: Path, clock: Clock
 ) -> None:
     killed = _usage(store, tmp_path, clock, None)
     killed.start()
     for _ in range(3):
         killed.record("k", "m", "b", 1, 1.0)
+    assert killed._outbox is not None
+    (own,) = killed._outbox.to_book()
+    copy = own.path.with_suffix(".copy")
+    own._connection.execute("PRAGMA wal_checkpoint")
+    shutil.copy(own.path, copy)
     killed.report()
-    journal = killed._journal
-    assert journal is not None
-    for segment in (*journal.to_book(), journal._spare):
-        if segment is not None:
-            segment.close(delete=False)
+    own._connection.close()
+    copy.rename(own.path)
     clock.now_s += 100 * DAY_S
     other = _usage(store, tmp_path / "elsewhere", clock, 30)
     other.start()

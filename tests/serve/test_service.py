@@ -140,7 +140,7 @@ def test_a_question_that_would_wait_too_long_is_refused_before_it_waits() -> Non
 def test_late_questions_are_told_so_and_never_answered() -> None:
     policy = Gated()
     seen = []
-    with service(policy, meter=lambda asker, answer: seen.append(asker)) as made:
+    with service(policy, meter=lambda answers: seen.extend(asker for asker, _ in answers)) as made:
 
         async def run() -> list[Any]:
             first = asyncio.create_task(made.ask(question(0), asker="first"))
@@ -177,8 +177,8 @@ def test_a_question_whose_asker_left_is_thrown_away() -> None:
 
 
 def test_what_cannot_be_written_down_is_not_delivered() -> None:
-    def meter(asker: str, answer: Answer) -> None:
-        if asker == "unlucky":
+    def meter(answers: list[tuple[str, Answer]]) -> None:
+        if answers[0][0] == "unlucky":
             raise OSError("disk full at /var/lib/secret")
 
     with service(meter=meter) as made:
@@ -191,7 +191,7 @@ def test_what_cannot_be_written_down_is_not_delivered() -> None:
 
 def test_each_answer_is_written_down_once_before_it_is_delivered() -> None:
     rows: list[str] = []
-    with service(meter=lambda asker, answer: rows.append(asker)) as made:
+    with service(meter=lambda answers: rows.extend(asker for asker, _ in answers)) as made:
 
         async def ask(number: int) -> None:
             await made.ask(question(number), asker=str(number))
@@ -234,8 +234,8 @@ def test_refusing_a_chunk_is_not_charged() -> None:
     rows: list[tuple[Any, ...]] = []
 
     class Book:
-        def record(self, *row: Any) -> None:
-            rows.append(row)
+        def record_all(self, answers: list[tuple[Any, ...]]) -> None:
+            rows.extend(answers)
 
     verdict = Verdict(allowed=True, risk={}, limit={}, horizon_s=1.0)
     for allowed in (True, False):

@@ -1,19 +1,20 @@
-"""Usage in the database: a batch of journal rows is booked once, and days are summed up as it is."""
+"""Usage in the database: a batch of rows is booked once, and days are summed up as it is."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
+from msgspec.structs import asdict
 from sqlalchemy import Connection, delete, func, insert, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from kinema.schema import KinemaError
-from kinema.serve.journal import Row
 from kinema.serve.keys import LOCAL
+from kinema.serve.outbox import Row
 from kinema.serve.prices import amount
 from kinema.serve.store import Store, days_table, events_table, keys_table
 

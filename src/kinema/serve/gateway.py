@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -23,7 +23,7 @@ from kinema.serve.limits import Limits
 from kinema.serve.metrics import Metrics
 from kinema.serve.rates import RateLimiter, TokenBucket
 from kinema.serve.refusal import Refusal
-from kinema.serve.service import Answer, Served, Service
+from kinema.serve.service import Answer, Meter, Served, Service
 from kinema.serve.usage import Usage, UsageError
 
 log = logging.getLogger("kinema.serve")
@@ -139,12 +139,16 @@ class Gateway:
             log.warning("%s: %s was refused: %s (%s)", route, asker.address, refusal.code, refusal)
 
 
-def metered_by(usage: Usage, model: str) -> Callable[[str, Answer], None]:
+def metered_by(usage: Usage, model: str) -> Meter:
     """The service's meter: a refused chunk is not charged, because nothing of it may be executed."""
 
-    def record(key_id: str, answer: Answer) -> None:
-        verdict = answer.chunk.verdict
-        actions = len(answer.chunk.values) if verdict is None or verdict.allowed else 0
-        usage.record(key_id, model, answer.chunk.card, actions, 1e3 * answer.infer_s / answer.batch)
+    def record(answers: Sequence[tuple[str, Answer]]) -> None:
+        verdicts = [answer.chunk.verdict for _, answer in answers]
+        usage.record_all([
+            (key_id, model, answer.chunk.card,
+             len(answer.chunk.values) if verdict is None or verdict.allowed else 0,
+             1e3 * answer.infer_s / answer.batch)
+            for (key_id, answer), verdict in zip(answers, verdicts)
+        ])  # fmt: skip
 
     return record

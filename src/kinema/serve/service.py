@@ -94,14 +94,14 @@ class _Job:
     given_up: bool = False  # nobody waits for the answer any more
 
 
-Meter = Callable[[str, Answer], None]
+Meter = Callable[[Sequence[tuple[str, Answer]]], None]
 
 
 class Service:
     """Owns the inference thread. `ask` is for the event loop; everything else runs on the thread.
 
-    meter: told (key id, answer) before the answer is handed out, on the inference thread; when it raises, the
-           asker is refused: what was not written down is not delivered.
+    meter: told (key id, answer) of a batch before it is handed out, on the inference thread; when it raises,
+           all its askers are refused: what was not written down is not delivered.
     """
 
     def __init__(
@@ -263,6 +263,7 @@ class Service:
         each_s = took_s / len(batch)
         self._per_question_s = 0.8 * self._per_question_s + 0.2 * each_s if self._per_question_s else each_s
         results: list[tuple[_Job, Answer | Refusal]] = []
+        answered: list[tuple[_Job, Answer]] = []
         for job, chunk in zip(batch, chunks):
             if isinstance(chunk, Refusal):
                 results.append((job, chunk))
@@ -273,8 +274,8 @@ class Service:
                 answer = Answer(
                     question=job.question, chunk=chunk, waited_s=waited_s, infer_s=took_s, batch=len(batch)
                 )
-                results.append((job, self._metered(job.key_id, answer)))
-        _hand_out(results)
+                answered.append((job, answer))
+        _hand_out([*results, *self._metered(answered)])
 
     def _chunks(self, questions: list[Question]) -> list[ActionChunk | Refusal]:
         """One result per question. A bad one fails alone: when a batch fails, each is asked by itself."""
@@ -291,14 +292,15 @@ class Service:
                 ]
         return [self._chunks([question])[0] for question in questions]
 
-    def _metered(self, key_id: str, answer: Answer) -> Answer | Refusal:
+    def _metered(self, answered: list[tuple[_Job, Answer]]) -> Sequence[tuple[_Job, Answer | Refusal]]:
         try:
-            if self._meter is not None:
-                self._meter(key_id, answer)
-            return answer
+            if self._meter is not None and answered:
+                self._meter([(job.key_id, answer) for job, answer in answered])
+            return answered
         except Exception:  # the request border: without a record there is no answer, but the server lives
-            log.exception("an answer for %s could not be written down", key_id)
-            return Refusal("metering_failed", "the answer could not be accounted for", retry_after_s=1.0)
+            log.exception("%d answers could not be written down", len(answered))
+            refusal = Refusal("metering_failed", "the answer could not be accounted for", retry_after_s=1.0)
+            return [(job, refusal) for job, _ in answered]
 
 
 def _hand_out(results: Sequence[tuple[_Job, Answer | Refusal]]) -> None:

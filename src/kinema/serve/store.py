@@ -65,7 +65,7 @@ Index(
     postgresql_where=keys_table.c.revoked_s.is_(None),
 )
 
-# One row for each metered answer. (segment, sequence) is its place in the journal: what makes it unique.
+# One row for each metered answer. (segment, sequence) is its place in an outbox: what makes it unique.
 events_table = Table(
     "kinema_usage_events",
     metadata,
@@ -160,7 +160,7 @@ def without_password(url: str) -> str:
 
 
 def state_folder() -> Path:
-    """Where a server keeps its database and journal: $KINEMA_HOME, else the user's data folder."""
+    """Where a server keeps its database and outbox: $KINEMA_HOME, else the user's data folder."""
     named = os.environ.get("KINEMA_HOME")
     if named:
         return Path(named)
