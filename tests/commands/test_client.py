@@ -8,6 +8,7 @@ import re
 import shlex
 import signal
 import sys
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,13 @@ from kinema.commands import client
 from kinema.commands.driver import make_driver
 from kinema.commands.recorder import SUCCESS
 from kinema.data.lerobot import Dataset
+from kinema.runtime.client import RemotePolicy
 from kinema.runtime.clock import SimulatedClock
+from kinema.runtime.inference import SimulatedInference
 from kinema.runtime.policy import HoldPolicy
+from kinema.runtime.record import Log
 from kinema.runtime.robot import parts_of
-from kinema.schema import KinemaError
+from kinema.schema import ActionChunk, KinemaError, Observation, Verdict
 
 SO101 = load_card("so101")
 DRIVER = """
@@ -111,6 +115,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+class Far(RemotePolicy):
+    """The policy on a server, of which only the server is missing; its gate refuses three chunks."""
+
+    def __init__(self) -> None:
+        super().__init__("ws://nowhere:1")
+        self.told: list[str | None] = []
+
+    def infer(
+        self, observation: Observation, card_name: str, committed: ActionChunk | None = None
+    ) -> ActionChunk:
+        self.told.append(self.mode)
+        chunk = HoldPolicy(SO101).infer(observation, card_name)
+        refused = Verdict(allowed=False, risk={}, limit={}, horizon_s=1.0, reason="it would fall")
+        return replace(chunk, verdict=refused) if len(self.told) in (3, 4, 5) else chunk
+
+
 NUMBERS = itertools.count()
 
 
@@ -135,6 +155,27 @@ def test_a_driver_of_the_current_folder_is_driven_and_an_episode_begun(folder: P
     assert log[-1] == {"disconnected": True, "keep_torque": True}
     sent = np.array([list(each["sent"].values()) for each in log[:-1]])
     np.testing.assert_allclose(sent, [[sum(c.range) / 2 for c in SO101.states]] * len(sent), atol=1e-6)
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_the_server_is_told_with_every_question_how_the_body_stood(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, recorded: bool
+) -> None:
+    far, log = Far(), Log()
+    monkeypatch.setattr(
+        "kinema.runtime.inference.ThreadedInference", lambda policy: SimulatedInference(policy, lambda _: 0.0)
+    )
+    (folder / "told_arm.py").write_text(DRIVER)
+    arm = make_driver("told_arm:Arm", None, ["log=log"])
+    client.drive(
+        far, SO101, arm, SimulatedClock(), "stand still", "synchronous", 12.0, log if recorded else None
+    )
+    assert far.told[0] is None  # the first question is asked in the first step
+    assert set(far.told[1:]) == {"running", "holding"}
+    assert far.told.index("holding") > 2
+    assert far.told[-1] == "running"
+    assert bool(log.steps) == recorded
+    assert client.telling(HoldPolicy(SO101), log) is log
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kinema.commands.recorder import EpisodeRecorder, Kept
     from kinema.runtime.clock import Clock
     from kinema.runtime.loop import ControlLoop
-    from kinema.runtime.record import Recorder
+    from kinema.runtime.record import Recorder, Step
     from kinema.runtime.robot import Robot
     from kinema.runtime.watchdog import Mode
     from kinema.runtime.wiring import Wiring
@@ -220,13 +220,29 @@ def drive(
         return stopping.asked or (knows is not None and knows())
 
     with Body(card, robot, wiring) as body:
-        loop = ControlLoop(body, inference, clock, strategy_of(strategy, card), recorder=recorder)
+        told = telling(policy, recorder)
+        loop = ControlLoop(body, inference, clock, strategy_of(strategy, card), recorder=told)
         try:
             with stopping.gently("stopping: the robot holds; once more breaks off"):
                 mode = loop.run(instruction, max_steps=round(seconds * card.control_hz), done=done)
             return loop, mode, knows() if knows else None
         finally:
             inference.close()
+
+
+def telling(policy: Policy, recorder: Recorder | None) -> Recorder | None:
+    """What `recorder` does, and the mode of every step goes to the console of the policy's server."""
+    from kinema.runtime.client import RemotePolicy
+
+    if not isinstance(policy, RemotePolicy):
+        return recorder
+
+    def tell(step: Step) -> None:
+        policy.mode = step.mode.value
+        if recorder is not None:
+            recorder(step)
+
+    return tell
 
 
 @contextmanager
