@@ -148,7 +148,7 @@ def test_what_cannot_draw_says_so_in_one_line_before_it_begins(
 
 def test_an_import_that_fails_on_opengl_is_one_line_in_every_command() -> None:
     """For real, in a command that looks for no screen of its own."""
-    code = "from kinema.cli import main; main(['robots', 'check', 'panda'])"
+    code = "from kinema.cli import main; main(['bench', 'world', '--robots', 'panda'])"
     environment = {**os.environ, "MUJOCO_GL": "osmesa"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     if done.returncode == 0:

@@ -188,12 +188,18 @@ def read_quietly(root: Path, read: Callable[[], R], *, sleep: Callable[[float], 
     raise KinemaError(f"{root} is being recorded by another process; read it again in a moment")
 
 
-def _state(root: Path) -> tuple[int, int] | str | None:
-    """Which state of the data set is on the disk; None while a change is moved to its place."""
+def _state(root: Path) -> tuple[tuple[int, int], ...] | None:
+    """Which state of the data set is on the disk; None while a change is moved to its place.
+
+    Every change comes and goes as a folder in the hidden one, so that its time tells of changes that leave
+    info.json alone.
+    """
     if is_pending(root):
         return None
-    try:
-        info = (root / "meta/info.json").stat()
-    except OSError:
-        return "no info.json"
-    return info.st_mtime_ns, info.st_ino
+    found = []
+    for path in (root / "meta/info.json", root / HIDDEN):
+        try:
+            found.append((path.stat().st_mtime_ns, path.stat().st_ino))
+        except OSError:
+            found.append((0, 0))
+    return tuple(found)
