@@ -122,7 +122,7 @@ def test_openpi_answers_with_actions_or_a_sentence(server: Running, message: Any
         assert "Traceback" not in answer
         assert not answer.startswith("policy_failed")
     else:
-        assert unpack(answer)["actions"].shape == (20, 7)  # four at 10 Hz, played at 50
+        assert unpack(answer)["actions"].shape == (20, 7)  # 4 at 10 Hz are 20 at 50
 
 
 def test_after_all_that_nothing_is_left_and_it_serves_on(server: Running) -> None:
