@@ -75,7 +75,7 @@ def interrupt(out: Path, folder: Path, signal_number: int) -> tuple[bytes, RunSe
         "if __name__ == '__main__':\n"
         "    import signal\n"
         "    from pathlib import Path\n"
-        "    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it\n"
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it\n"
         "    from test_bench_run import run, toy\n"
         f"    run(toy(wait_in={str(places)!r}), Path({str(out)!r}), workers=2, quiet=True)\n"
     )
