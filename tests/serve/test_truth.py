@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,9 @@ from kinema.runtime.messages import PATH, infer_message
 from kinema.runtime.wire import pack, unpack
 from kinema.schema import Question, Verdict
 from kinema.serve.app import make_app
+from kinema.serve.gateway import Asker
+from kinema.serve.keys import LOCAL
+from kinema.serve.refusal import STATUS, Refusal
 from kinema.serve.service import Service
 from kinema.serve.store import StoreError
 
@@ -41,6 +46,34 @@ def test_a_policy_that_hangs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         policy.gate.set()
         assert unpack(one.recv(timeout=20))["type"] == "chunk"
         assert httpx.get(server.http + "/healthz").text == "OK\n"
+
+
+class _Message(bytearray):
+    """Large, and seen when it is gone."""
+
+
+@pytest.mark.parametrize("code", STATUS)
+def test_what_is_remembered_of_a_refusal_does_not_keep_the_message(code: str) -> None:
+    gateway = make_app(toy_served()).state.gateway
+    seen = []
+
+    def read(message: _Message) -> None:
+        raise Refusal(code, f"{len(message)} bytes are too many")
+
+    gc.disable()  # a cycle would keep it until a collection, which a quiet server puts off
+    try:
+        for size in range(3):
+            message = _Message(size)
+            seen.append(weakref.ref(message))
+            try:
+                read(message)
+            except Refusal as refusal:
+                gateway.record_refusal("stream", refusal, Asker(key=LOCAL, name="one", address="here"))
+            del message
+        assert [ref() for ref in seen] == [None] * 3
+    finally:
+        gc.enable()
+    assert [row.reason for row in gateway.activity.refusals()][0] == "2 bytes are too many"
 
 
 def test_a_batch_has_an_age() -> None:

@@ -56,7 +56,8 @@ class Activity:
         self._done: deque[Entry] = deque(maxlen=_REQUESTS)
         self._seconds: deque[_Second] = deque(maxlen=_SECONDS)
         self._verdicts: deque[tuple[float, Key, str, Verdict]] = deque(maxlen=_VERDICTS)
-        self._refusals: deque[tuple[float, str, Refusal, Key, str]] = deque(maxlen=_REQUESTS)
+        # As text: an exception keeps its frames alive, and with them the message that was refused.
+        self._refusals: deque[tuple[float, str, str, str, Key, str]] = deque(maxlen=_REQUESTS)
         self.allowed = self.stopped = 0
 
     def begin(self, key: Key, body: str, route: str) -> Entry:
@@ -85,7 +86,7 @@ class Activity:
 
     def refused(self, route: str, refusal: Refusal, key: Key, address: str) -> None:
         """Any refusal, those before a question was read and those of strangers included."""
-        self._refusals.append((self._clock(), route, refusal, key, address))
+        self._refusals.append((self._clock(), route, refusal.code, str(refusal)[:300], key, address))
 
     def refusals(self) -> tuple[RefusalRow, ...]:
         """Newest first."""
@@ -97,10 +98,10 @@ class Activity:
                 key_id=key.id,
                 key_name=key.name,
                 address=address,
-                code=refusal.code,
-                reason=str(refusal)[:300],
+                code=code,
+                reason=reason,
             )
-            for when, route, refusal, key, address in reversed(self._refusals)
+            for when, route, code, reason, key, address in reversed(self._refusals)
         )
 
     @property
