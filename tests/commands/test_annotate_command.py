@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from kinema import cli
@@ -93,3 +96,33 @@ def test_nothing_is_sent_by_half_an_order(
 ) -> None:
     assert cli.exit_code(["data", "annotate", str(folder), *options]) == 2
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_channels_in_another_order_are_told_of_by_their_names(folder: Path, seed: int) -> None:
+    told = narrate(record_of(Dataset.open(folder), 0))
+    order = np.random.default_rng(seed).permutation(7)
+    info = json.loads((folder / "meta/info.json").read_text())
+    (file,) = (folder / "data").rglob("*.parquet")
+    rows = pq.read_table(file)
+    for name in ("observation.state", "action"):
+        info["features"][name]["names"] = [info["features"][name]["names"][i] for i in order]
+        values = np.array(rows[name].to_pylist(), np.float32)[:, order]
+        at = rows.schema.get_field_index(name)
+        field = rows.schema.field(at)
+        rows = rows.set_column(at, field, pa.array(values.tolist(), field.type))
+    (folder / "meta/info.json").write_text(json.dumps(info))
+    pq.write_table(rows, file)
+    assert narrate(record_of(Dataset.open(folder), 0)) == told
+
+
+@pytest.mark.parametrize("names", [["x", "y"], ["x", "gripper"], ["z", "gripper"]])
+def test_numbers_that_cannot_be_the_named_channels_are_not_told_of(folder: Path, names: list[str]) -> None:
+    info = json.loads((folder / "meta/info.json").read_text())
+    for key in ("observation.state", "action"):
+        there = info["features"][key]["names"]
+        a, b = (there.index(name) for name in names)
+        there[a], there[b] = there[b], there[a]
+    (folder / "meta/info.json").write_text(json.dumps(info))
+    with pytest.raises(KinemaError, match="does not fit card 'panda'"):
+        record_of(Dataset.open(folder), 0)

@@ -252,6 +252,26 @@ with EpisodeRecorder(Path(sys.argv[1]), load_card("panda"), image_size=16) as re
 """
 
 
+@pytest.mark.parametrize("steps", [0, 1, 7])
+def test_what_a_killed_recording_loses_is_said_at_the_next_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, steps: int
+) -> None:
+    shapes, picture = {"front": (8, 6, 3)}, np.zeros((8, 6, 3), np.uint8)
+    killed = Spool(tmp_path / "spool", shapes)
+    for _ in range(steps):
+        killed.add({"front": picture})
+    for file in killed._files.values():
+        file.flush()
+    again = Spool(tmp_path / "spool", shapes)
+    assert len(again) == 0
+    assert ("is lost" in caplog.text) == (steps > 0)
+    again.add({"front": picture})
+    again.close()
+    caplog.clear()
+    Spool(tmp_path / "spool", shapes)  # after one that ended, nothing is said
+    assert not caplog.text
+
+
 def test_a_killed_recording_leaves_what_was_written_whole(tmp_path: Path) -> None:
     root = tmp_path / "set"
     here = str(Path(__file__).parent)

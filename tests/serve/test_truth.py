@@ -73,7 +73,7 @@ def test_what_is_remembered_of_a_refusal_does_not_keep_the_message(code: str) ->
         assert [ref() for ref in seen] == [None] * 3
     finally:
         gc.enable()
-    assert [row.reason for row in gateway.activity.refusals()][0] == "2 bytes are too many"
+    assert next(row.reason for row in gateway.activity.refusals()) == "2 bytes are too many"
 
 
 def test_a_batch_has_an_age() -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from kinema.card.card import EmbodimentCard
-from kinema.card.load import load_card
 from kinema.data.aligned import camera_name, views_of
 from kinema.data.annotate import Annotator, Clip, UnansweredError
 from kinema.data.captions import AXES, LAYERS, CaptionFile
+from kinema.data.fits import card_of, numbers_fit, open_set
 from kinema.data.lerobot import Dataset
 from kinema.schema import Captions, KinemaError
 from kinema.worlds.caption_checks import contradictions
@@ -48,7 +49,7 @@ def annotate(folder: Path, describe: Describe | None = None, *, limit: int = 0) 
     describe: what captions an episode; by default it is narrated from its numbers. Captions that contradict
     the record are not written.
     """
-    dataset = Dataset.open(folder)
+    dataset = open_set(folder)
     file, written, in_a_row = CaptionFile(folder), Written(), 0
     todo = [episode for episode in range(dataset.num_episodes) if episode not in file]
     written.kept = dataset.num_episodes - len(todo)
@@ -168,28 +169,35 @@ def record_of(dataset: Dataset, episode: int) -> Record:
             f"{dataset.root} does not say which body was recorded (robot_type in meta/info.json); "
             "captions from pictures need --url and --model"
         )
-    card = load_card(dataset.card_name)
+    card = card_of(dataset)
+    state, executed = _numbers(dataset)
     if _is_aligned(dataset):
         card = at_the_table(card)
     start, end = dataset.episode_bounds[episode]
     rows = slice(int(start), int(end))
     instruction = dataset.tasks[int(dataset.task_index[start])]
-    executed = (dataset.action if dataset.executed is None else dataset.executed)[rows]
+    state, executed = state[rows], executed[rows]
     success = dataset.success is not None and bool(dataset.success[rows].any())
     points = None if dataset.points is None else dataset.points[rows]
     events = recorded_events(
-        card, instruction, state=dataset.state[rows], executed=executed, success=success, points=points
+        card, instruction, state=state, executed=executed, success=success, points=points
     )
     return Record(
         card=card,
         instruction=instruction,
-        state=dataset.state[rows],
+        state=state,
         executed=executed,
         cameras=tuple(_views(dataset)),
         events=events,
         success=success,
         scenario=scenario_of(card),
     )
+
+
+@lru_cache(maxsize=1)
+def _numbers(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """States and sent actions of a whole set as its card's; the episodes are asked for one after another."""
+    return numbers_fit(dataset, card_of(dataset))
 
 
 def at_the_table(card: EmbodimentCard) -> EmbodimentCard:

@@ -28,9 +28,8 @@ def fits(
 ) -> None:
     """Compare a set with a card: rate, channels, units, values, cameras. Exit code 1 if it does not fit."""
     from kinema.card.load import load_card
-    from kinema.data.fits import findings, open_set
+    from kinema.data.fits import card_of, findings, open_set
     from kinema.data.set_map import read_set_map, set_map_of
-    from kinema.recipes.sources import card_of
 
     said = read_set_map(told) if told is not None else set_map_of(folder)
     dataset = open_set(folder, said)
@@ -56,9 +55,8 @@ def convert(
     """Write a data set anew as a card's: its rate, channels, units and camera names."""
     from kinema.card.load import load_card
     from kinema.data import convert as conversion
-    from kinema.data.fits import open_set
+    from kinema.data.fits import card_of, open_set
     from kinema.data.set_map import read_set_map, set_map_of
-    from kinema.recipes.sources import card_of
 
     said = read_set_map(told) if told is not None else set_map_of(folder)
     dataset = open_set(folder, said)

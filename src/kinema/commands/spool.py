@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +13,8 @@ from PIL import Image
 
 from kinema.schema import KinemaError
 
+_log = logging.getLogger(__name__)
+
 
 class Spool:
     """Takes pictures of several cameras one by one and gives them back by number.
@@ -21,7 +24,13 @@ class Spool:
 
     def __init__(self, folder: Path, shapes: Mapping[str, tuple[int, int, int]]) -> None:
         self._folder, self._shapes = folder, dict(shapes)
-        shutil.rmtree(folder, ignore_errors=True)  # of a recording that was killed
+        if left := sum(path.stat().st_size for path in folder.glob("*")):  # of a recording that was killed
+            _log.warning(
+                "%s: the last recording was killed; its last episode is lost, and %.3g MB of its "
+                "pictures are deleted",
+                folder, left / 1e6,
+            )  # fmt: skip
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self._files: dict[str, BinaryIO] = {name: (folder / name).open("w+b") for name in shapes}
         self._length = 0

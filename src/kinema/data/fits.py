@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from kinema.card.card import EmbodimentCard
+from kinema.card.load import CardError, load_card
 from kinema.data.finding import Finding, Verdict
 from kinema.data.fit_channels import Columns, begins_closed, columns_of, values_outside
 from kinema.data.lerobot import Dataset
@@ -109,6 +110,27 @@ def films_fit(
     return (1.0 if same else dataset.fps / card.control_hz), shown
 
 
+def numbers_fit(dataset: Dataset, card: EmbodimentCard) -> tuple[np.ndarray, np.ndarray]:
+    """What was measured (N, S) and sent (N, D) in the card's terms, whatever the cameras show.
+
+    Raises KinemaError where robot, rate, channels or values are not the card's.
+    """
+    told = set_map_of(dataset.root)
+    declared = compare(dataset.metadata, card, told, _cameras(dataset))
+    found = [finding for finding in declared.findings if not finding.what.startswith("camera")]
+    refuse(dataset, card, found)
+    assert declared.states is not None
+    assert declared.actions is not None
+    if declared.ratio != 1:
+        raise KinemaError(f"{dataset.root} has {dataset.fps:g} frames/s, {card.name} {card.control_hz:g}")
+    sent = dataset.action if dataset.executed is None else dataset.executed
+    state, action = declared.states(dataset.state), declared.actions(sent)
+    for what, values, channels in (("state", state, card.states), ("action", action, card.actions)):
+        found += values_outside(dataset, what, values, channels, told)
+    refuse(dataset, card, found)
+    return state, action
+
+
 def findings(dataset: Dataset, card: EmbodimentCard, told: SetMap | None = None) -> tuple[Finding, ...]:
     """All that the comparison says, refusals included; values of channels that could be told apart."""
     told = set_map_of(dataset.root) if told is None else told
@@ -144,6 +166,23 @@ def open_set(root: Path | str, told: SetMap | None = None) -> Dataset:
     """A data set with its columns under the names they are asked for here; None reads its `kinema.yaml`."""
     told = set_map_of(Path(root)) if told is None else told
     return Dataset.open(root, columns=told.columns)
+
+
+def card_of(dataset: Dataset, told: SetMap | None = None) -> EmbodimentCard:
+    """The card of the body that a data set is of: as the map says (None: its `kinema.yaml`), else robot_type.
+
+    Raises KinemaError naming the folder where neither is a card.
+    """
+    told = set_map_of(dataset.root) if told is None else told
+    name = told.card or dataset.card_name
+    try:
+        return load_card(name)
+    except CardError as error:
+        said = f"robot_type is {name!r}" if name else "info.json names no robot_type"
+        raise KinemaError(
+            f"{dataset.root}: {'card' if told.card else said}: {error}. Say whose data these are in "
+            f"{dataset.root / FILE}: `card: ...` (docs/your-data.md, section 2), or move the folder away"
+        ) from None
 
 
 def _cameras(dataset: Dataset) -> dict[str, str]:

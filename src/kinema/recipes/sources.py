@@ -8,10 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from kinema.card.card import EmbodimentCard
-from kinema.card.load import CardError, load_card
-from kinema.data.fits import open_set
-from kinema.data.lerobot import Dataset
-from kinema.data.set_map import FILE, SetMap, set_map_of
+from kinema.card.load import load_card
+from kinema.data.fits import card_of, open_set
 from kinema.data.source import Source, from_dataset
 from kinema.schema import KinemaError
 
@@ -83,20 +81,3 @@ def _made_by(command: str, data: Path, which: str) -> list[Path]:
 def _open(root: Path, image_size: int, stride: int = 1) -> Source:
     dataset = open_set(root)
     return from_dataset(dataset, card_of(dataset), image_size=image_size, stride=stride)
-
-
-def card_of(dataset: Dataset, told: SetMap | None = None) -> EmbodimentCard:
-    """The card of the body that a data set is of: as the map says (None: its `kinema.yaml`), else robot_type.
-
-    Raises KinemaError naming the folder where neither is a card.
-    """
-    told = set_map_of(dataset.root) if told is None else told
-    name = told.card or dataset.card_name
-    try:
-        return load_card(name)
-    except CardError as error:
-        said = f"robot_type is {name!r}" if name else "info.json names no robot_type"
-        raise KinemaError(
-            f"{dataset.root}: {'card' if told.card else said}: {error}. Say whose data these are in "
-            f"{dataset.root / FILE}: `card: ...` (docs/your-data.md, section 2), or move the folder away"
-        ) from None

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kinema.card.load import load_card
-from kinema.data.lerobot import Dataset
+from kinema.data.fits import card_of, open_set
 from kinema.model import inverse_artifact
 from kinema.model.inverse_artifact import FilmReader
 from kinema.model.inverse_dynamics import InverseConfig, InverseDynamics
@@ -109,8 +108,8 @@ def _part(name: str, source: Footage) -> DataPart:
 def load_footage(config: InverseTrainConfig, roots: Sequence[Path], *, held_out: bool) -> list[Footage]:
     found = []
     for number, root in enumerate(roots):
-        dataset = Dataset.open(root)
-        card = load_card(dataset.card_name)
+        dataset = open_set(root)
+        card = card_of(dataset)
         found.append(
             footage(
                 dataset, card, config.inverse, held_out=held_out, episodes=config.episodes,
