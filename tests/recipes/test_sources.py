@@ -7,9 +7,12 @@ import pytest
 
 from kinema import recipes
 from kinema.card.load import load_card
+from kinema.commands.annotate import annotate
 from kinema.data.lerobot_write import Writer
+from kinema.recipes.inverse import nano_inverse
 from kinema.recipes.sources import metaworld_sources, tabletop_sources
 from kinema.schema import KinemaError
+from kinema.train.inverse import load_footage
 
 
 def _record(root, card, size=32, steps=6):
@@ -83,3 +86,19 @@ def test_a_set_of_an_unknown_robot_is_named_until_its_map_says_whose_it_is(tmp_p
     (root / "kinema.yaml").write_text("card: panda\n")
     (source,) = tabletop_sources(tmp_path, image_size=32)
     assert source.card.name == "panda"
+
+
+@pytest.mark.parametrize("name", ["so101_follower", "Panda", "../panda", "panda.yaml"])
+def test_whoever_opens_a_set_of_an_unknown_robot_names_its_folder(tmp_path, name):
+    root = tmp_path / "tabletop" / "somebodys"
+    _record(root, load_card("panda"), size=16)
+    path = root / "meta/info.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"robot_type": name}))
+    inverse = nano_inverse().train
+    for read in (
+        lambda: tabletop_sources(tmp_path, image_size=16),
+        lambda: load_footage(inverse, [root], held_out=False),
+        lambda: annotate(root),
+    ):
+        with pytest.raises(KinemaError, match="somebodys"):
+            read()
