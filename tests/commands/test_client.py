@@ -304,6 +304,32 @@ def test_an_instruction_that_could_not_be_recorded_moves_nothing(
     assert not (folder / "log").exists()
 
 
+@pytest.mark.parametrize(
+    "told", [["--driver-config", "arm.yaml"], ["--set", "port=a"], ["--wiring", "w.yaml"]]
+)
+def test_what_is_said_of_a_driver_that_nobody_named_is_refused(
+    folder: Path, told: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / told[1]).write_text("port: a\n")
+    sentence = "put the red block in the blue bowl"
+    assert exit_code(["client", sentence, "--server", "hold", *told]) == 2
+    error = capsys.readouterr().err
+    assert "name it with --driver" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_certificates_that_cannot_be_read_are_named(
+    folder: Path, content: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if content is not None:
+        (folder / "mine.pem").write_text(content)
+    assert exit_code(["client", "put the red block in the blue bowl", "--ca", "mine.pem"]) == 2
+    error = capsys.readouterr().err
+    assert "--ca mine.pem: " in error
+    assert error.count("\n") == 1
+
+
 def test_the_first_run_needs_no_server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kinema.runtime.clock.RealClock", SimulatedClock)
     code, log = run(folder, "--server", "hold", "--seconds", "1")

@@ -174,3 +174,20 @@ def test_verify_repair_and_stats_answer(tmp_path: Path, capsys: pytest.CaptureFi
     next(folder.glob("videos/*/*/*.mp4")).unlink()
     assert cli.exit_code(["data", "verify", str(folder)]) == 1
     assert "missing file" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [None, '{"ur5e": {}}'])
+def test_a_policy_that_cannot_act_first_is_refused_before_a_folder_is_made(
+    content: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str], world: list[int]
+) -> None:
+    policy, out = tmp_path / "policy", tmp_path / "out"
+    if content is not None:
+        policy.mkdir()
+        (policy / "stats.json").write_text(content)
+    arguments = ["--robots", "panda", "--policy", str(policy), "--out", str(out)]
+    assert cli.exit_code(["data", "make", "tabletop", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert "is not a whole artifact" in error if content is None else "was not trained on panda" in error
+    assert error.count("\n") == 1
+    assert not out.exists()
+    assert not world

@@ -92,5 +92,11 @@ def test_home_brings_the_tool_straight_down(name: str) -> None:
     pose = tool_pose(arm, joints)
     np.testing.assert_allclose(pose[:3, 3], place, atol=1e-3)
     np.testing.assert_allclose(pose[:3, :3], home_rotation(arm), atol=3e-3)
-    with pytest.raises(KinemaError, match="does not reach"):
+    with pytest.raises(KinemaError, match=r"does not reach 3 0 0\.3 with"):
         home_lines(card, (3.0, 0.0, 0.3))
+
+
+def test_the_name_of_a_shipped_card_is_taken(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "panda.yaml"
+    assert cli.exit_code(["robots", "from-urdf", str(file), "--name", "panda", "--out", str(out)]) == 2
+    assert not out.exists()

@@ -72,11 +72,12 @@ class _AskedError(Exception):
     ("provenance", "given", "judged"),
     [
         ({"clips": {"aloha": 3, "ur5e": 5}}, (), ["aloha", "ur5e"]),
-        ({"clips": {"aloha": 3, "ur5e": 5}}, ("panda",), ["panda"]),
+        ({"clips": {"aloha": 3, "ur5e": 5}}, ("ur5e",), ["ur5e"]),
+        ({"by": "a test"}, ("panda",), ["panda"]),
         ({"by": "a test"}, (), list(BODIES)),
         (None, (), list(BODIES)),  # a baseline knows no bodies of its own
     ],
-    ids=["taught", "given", "untold", "baseline"],
+    ids=["taught", "given", "untold and given", "untold", "baseline"],
 )
 def test_a_world_model_is_judged_on_the_bodies_it_was_trained_on(
     provenance: Mapping[str, Any] | None, given: tuple[str, ...], judged: list[str], tmp_path: Path,
@@ -96,3 +97,11 @@ def test_a_world_model_is_judged_on_the_bodies_it_was_trained_on(
     with pytest.raises(_AskedError):
         evaluate_world(model, bodies=given, tasks=(), sitting=Sitting(out=tmp_path / "out", episodes=1))
     assert asked[0].benchmark.arguments == {"bodies": judged}
+
+
+def test_a_body_that_a_world_model_does_not_know_is_refused_before_anything_is_played(tmp_path: Path) -> None:
+    (made(tmp_path / "mine") / "world.json").write_text('{"provenance": {"clips": {"aloha": 3}}}')
+    sitting = Sitting(out=tmp_path / "out", episodes=1)
+    with pytest.raises(KinemaError, match="not trained on my_arm; it knows aloha"):
+        evaluate_world(str(tmp_path / "mine"), bodies=("aloha", "my_arm"), tasks=(), sitting=sitting)
+    assert not sitting.out.exists()

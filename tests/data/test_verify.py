@@ -252,3 +252,12 @@ def test_foreign_and_absent_data_sets_are_named(tmp_path, joined):
     assert _names(joined) == {Kind.MISSING}
     with pytest.raises(KinemaError, match="not a folder"):
         repair(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["", "photo.jpg"])
+def test_a_folder_that_is_no_data_set_is_left_as_it_is(name: str, tmp_path: Path) -> None:
+    if name:
+        (tmp_path / name).write_text("x")
+    with pytest.raises(KinemaError, match="is not a LeRobot data set"):
+        repair(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == ([name] if name else [])

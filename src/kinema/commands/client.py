@@ -94,10 +94,16 @@ def client(
     from kinema.runtime.robot import say_torque
     from kinema.runtime.watchdog import Mode
     from kinema.runtime.wiring import wiring_for
-    from kinema.schema import check_instruction
+    from kinema.schema import KinemaError, check_instruction
 
     card, clock = load_card(robot), RealClock()
     check_instruction(instruction)
+    if driver is None and (driver_config or settings or wiring):
+        raise KinemaError(
+            "--driver-config, --set and --wiring say something of a driver; name it with --driver "
+            "(without one the body is simulated)"
+        )
+    trusted = _trusting(ca)
     with Stopping() as stopping, ExitStack() as closing:
         if driver:
             body: Robot = make_driver(driver, driver_config, settings or ())
@@ -107,7 +113,7 @@ def client(
             body = world = simulated(instruction, card, seed, clock)
             closing.callback(world.world.close)
         wires = wiring_for(card, body, _told(wiring, card))
-        with connected(server, card, timeout_s=timeout, ca=ca) as policy:
+        with connected(server, card, timeout_s=timeout, ssl=trusted) as policy:
             policy.reset(seed)
             with recording(record, card, _picture_size(record_px, body, wires)) as recorder:
                 ended: bool | None = None
@@ -179,7 +185,7 @@ def _finish(recorder: EpisodeRecorder, instruction: str, success: bool | None) -
 
 
 def connected(
-    server: str, card: EmbodimentCard, *, timeout_s: float, ca: Path | None
+    server: str, card: EmbodimentCard, *, timeout_s: float, ssl: Any = None
 ) -> AbstractContextManager[Policy]:
     """A policy on a server that knows this body, or the one that does nothing. Raises KinemaError."""
     if server == HOLD:
@@ -189,9 +195,7 @@ def connected(
     from kinema.runtime.client import RemotePolicy
     from kinema.schema import KinemaError
 
-    policy = RemotePolicy(
-        server, api_key=os.environ.get(KEY_VARIABLE), timeout_s=timeout_s, ssl=_trusting(ca)
-    )
+    policy = RemotePolicy(server, api_key=os.environ.get(KEY_VARIABLE), timeout_s=timeout_s, ssl=ssl)
     cards = policy.hello().get("cards", {})
     if card.name not in cards:
         raise KinemaError(f"{policy.url} does not serve {card.name}; it serves {', '.join(cards)}")
@@ -275,4 +279,9 @@ def _trusting(ca: Path | None) -> Any:
         return None
     import ssl
 
-    return ssl.create_default_context(cafile=str(ca))
+    from kinema.schema import KinemaError
+
+    try:
+        return ssl.create_default_context(cafile=str(ca))
+    except OSError as error:
+        raise KinemaError(f"--ca {ca}: {error.strerror or error}") from None

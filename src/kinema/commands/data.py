@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kinema.commands.policies import bodies_in
+from kinema.commands.policies import bodies_in, bodies_of
 from kinema.commands.rendering import require_rendering
 from kinema.commands.terminal import choose, examples, saved_on_interrupt, table, words
 from kinema.schema import KinemaError
@@ -99,11 +99,20 @@ def make(
             )
             for task in _tabletop_tasks(bodies_in(robots), names, noise, image_size)
         ]
+        if policy is not None:
+            _require_knowing(policy, [task.card for task in tasks])
     else:
         tasks = _metaworld_tasks(names, noise)
     with saved_on_interrupt(lambda: f"Finished episodes are in {out}; the same command goes on from there."):
         counts = record(tasks, out, episodes=episodes, workers=workers)
     _say(out, counts)
+
+
+def _require_knowing(policy: Path, bodies: Sequence[str]) -> None:
+    """Raises KinemaError unless this is the folder of an artifact that was trained on all of these bodies."""
+    known = bodies_of(policy)
+    if unknown := sorted(set(bodies) - set(known)):
+        raise KinemaError(f"{policy} was not trained on {', '.join(unknown)}; it knows {', '.join(known)}")
 
 
 def _say(out: Path, counts: Mapping[str, int]) -> None:

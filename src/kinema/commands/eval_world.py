@@ -24,7 +24,7 @@ _PRINTED = ("followed", "right_thing", "hsd", "ndtw", "dyn", "psnr_db", "ssim", 
 def evaluate_world(model: str, *, bodies: Sequence[str], tasks: Sequence[str], sitting: Sitting) -> None:
     """Judge a model (shipped, a folder, or one of the baselines) and write results, table and gallery.
 
-    Exits with 1 when a scene crashed.
+    Exits with 1 when a scene crashed. Raises KinemaError for a body that the model was not trained on.
     """
     from kinema.bench.benchmark import Factory
     from kinema.bench.seeds import seed_of
@@ -33,7 +33,12 @@ def evaluate_world(model: str, *, bodies: Sequence[str], tasks: Sequence[str], s
     from kinema.bench.world_gallery import write_gallery
     from kinema.bench.world_scores import save_table, world_table
 
-    taught = [body for body in _taught(model) if body in BODIES]  # it may also know hands and cars
+    told = _taught(model)
+    taught = [body for body in told if body in BODIES]  # it may also know hands and cars
+    if unknown := [body for body in bodies if told and body not in told]:
+        raise KinemaError(
+            f"world model {model!r} was not trained on {', '.join(unknown)}; it knows {', '.join(told)}"
+        )
     judged = {"bodies": list(bodies or taught or BODIES)}
     eyes, imagines, out = eyes_factory(), imagines_factory(model), sitting.out
     arguments: dict[str, Any] = {"out": str(out), "eyes": asdict(eyes), **_beside(model)}

@@ -69,7 +69,7 @@ def bodies_of(folder: Path) -> tuple[str, ...]:
     path = folder / "stats.json"
     try:
         return tuple(json.loads(path.read_text()))
-    except (FileNotFoundError, json.JSONDecodeError) as error:
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError) as error:
         raise KinemaError(f"{folder} is not a whole artifact: {path.name}: {error}") from None
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from kinema.card.card import EmbodimentCard, Link, Side
 from kinema.card.kinematics import arm_of, home_rotation
-from kinema.card.load import parse_card
+from kinema.card.load import card_names, parse_card
 from kinema.schema import KinemaError
 
 _MOST_BYTES = 8_000_000
@@ -41,8 +41,10 @@ class _Joint:
 def card_from_urdf(path: Path, name: str, tip: str = "") -> str:
     """The YAML of a card. tip: the link that carries the gripper; default: the end of the longest arm.
 
-    Raises KinemaError naming what the URDF lacks or what no card can hold.
+    Raises KinemaError naming what the URDF lacks or what no card can hold, and for a shipped card's name.
     """
+    if name in card_names():
+        raise KinemaError(f"{name!r} is the name of a shipped card; give your card a name of its own")
     root = _read(path)
     links = {_attribute(link, "name"): link for link in root.findall("link")}
     joints = [_joint(element, links) for element in root.findall("joint")]
@@ -88,8 +90,9 @@ def home_lines(card: EmbodimentCard, at_m: Sequence[float], side: Side = "right"
         if best[0] < 1e-4 and best[1] < 1e-3:
             break
     if best[0] > _MISS_M or best[1] > 2e-3:
+        place = " ".join(f"{metres:g}" for metres in at_m)
         raise KinemaError(
-            f"{card.name} does not reach {list(np.round(at_m, 3))} with its tool straight down: it misses by "
+            f"{card.name} does not reach {place} with its tool straight down: it misses by "
             f"{1e3 * best[0]:.1f} mm and {best[1]:.3f} rad; another place, or another tool.home_quat_wxyz?"
         )
     return {joint.name: round(float(value), 5) for joint, value in zip(arm.joints, best[2])}

@@ -64,6 +64,8 @@ def repair(root: Path, *, dry_run: bool = False) -> list[Action]:
         if is_being_written(root):
             raise KinemaError(f"{root} is being written by another process")
         return _repair(root, dry_run=True)
+    if not ((root / "meta").is_dir() or is_pending(root) or has_leftovers(root)):
+        read_info(root)  # says that this is no data set, before a lock is made in it
     lock = WriterLock(root)
     try:
         return _repair(root, dry_run=False, lock=lock)
