@@ -332,7 +332,7 @@ def test_a_client_that_is_killed_leaves_nothing_behind() -> None:
         policy.gate.set()
         gateway = server.app.state.gateway
         until = time.monotonic() + 5
-        while gateway.activity.under_way or gateway.metrics.connections.labels("stream")._value.get():
+        while gateway.activity.open or gateway.metrics.connections.labels("stream")._value.get():
             assert time.monotonic() < until
             time.sleep(0.01)
         with RemotePolicy(server.ws) as other:

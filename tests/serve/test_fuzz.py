@@ -135,7 +135,7 @@ def test_after_all_that_nothing_is_left_and_it_serves_on(server: Running) -> Non
     gateway = server.app.state.gateway
     for route in ("stream", "openpi"):
         assert gateway.metrics.connections.labels(route)._value.get() == 0
-    assert (gateway.service.waiting, gateway.service.answering, gateway.activity.under_way) == (0, 0, 0)
+    assert (gateway.service.waiting, gateway.service.answering, gateway.activity.open) == (0, 0, {})
     assert faults(server) == 0
     assert len([t for t in threading.enumerate() if t.name.startswith("kinema-")]) <= 5
     with RemotePolicy(server.ws) as policy:

@@ -9,8 +9,8 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -22,28 +22,21 @@ from kinema.serve.service import Answer
 
 _REQUESTS, _VERDICTS, _SECONDS, _SAMPLES = 100, 100, 120, 512
 
-State = Literal["waiting", "done", "refused", "failed"]
-
 
 @dataclass(eq=False)
 class Entry:
-    """One request, from when it came in."""
+    """One request, from when it came in, as the console shows it."""
 
-    id: str
-    key: Key
-    body: str
-    route: str
     began_s: float
-    state: State = "waiting"
-    took_ms: float | None = None
+    row: LiveRequest
 
 
 @dataclass(eq=False)
 class _Second:
     second: int
-    answers: int
-    refusals: int
-    took_ms: list[float]
+    answers: int = 0
+    refusals: int = 0
+    took_ms: list[float] = field(default_factory=list)
 
 
 class Activity:
@@ -52,80 +45,59 @@ class Activity:
     def __init__(self, model: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._model, self._clock = model, clock
         self._numbers = itertools.count(1)
-        self._open: dict[str, Entry] = {}
+        self.open: dict[str, Entry] = {}
         self._done: deque[Entry] = deque(maxlen=_REQUESTS)
         self._seconds: deque[_Second] = deque(maxlen=_SECONDS)
-        self._verdicts: deque[tuple[float, Key, str, Verdict]] = deque(maxlen=_VERDICTS)
+        self._verdicts: deque[tuple[float, VerdictRow]] = deque(maxlen=_VERDICTS)
         # As text: an exception keeps its frames alive, and with them the message that was refused.
-        self._refusals: deque[tuple[float, str, str, str, Key, str]] = deque(maxlen=_REQUESTS)
+        self._refusals: deque[tuple[float, RefusalRow]] = deque(maxlen=_REQUESTS)
         self.allowed = self.stopped = 0
 
     def begin(self, key: Key, body: str, route: str) -> Entry:
-        entry = Entry(str(next(self._numbers)), key, body, route, self._clock())
-        self._open[entry.id] = entry
+        row = LiveRequest(
+            id=str(next(self._numbers)), key_id=key.id, key_name=key.name, model=self._model, body=body,
+            route=route, state="waiting", age_s=0.0,
+        )  # fmt: skip
+        entry = self.open[row.id] = Entry(self._clock(), row)
         return entry
 
     def end(self, entry: Entry, result: Answer | Refusal | None) -> None:
         """`None`: the client went away before there was an answer."""
         now = self._clock()
-        self._open.pop(entry.id, None)
-        entry.took_ms = 1e3 * (now - entry.began_s)
-        second = self._second(int(now))
+        self.open.pop(entry.row.id, None)
+        took_ms, second = 1e3 * (now - entry.began_s), self._second(int(now))
         if isinstance(result, Answer):
-            entry.state = "done"
+            entry.row = replace(entry.row, state="done", took_ms=took_ms)
             second.answers += 1
             if len(second.took_ms) < _SAMPLES:
-                second.took_ms.append(entry.took_ms)
-            self._note_verdict(now, entry, result.chunk.verdict)
+                second.took_ms.append(took_ms)
+            self._note_verdict(now, entry.row, result.chunk.verdict)
         else:
-            entry.state = "refused" if isinstance(result, Refusal) and result.status < 500 else "failed"
-            if isinstance(result, Refusal) and result.status == 503:
-                entry.state = "refused"
+            refused = isinstance(result, Refusal) and (result.status < 500 or result.status == 503)
+            entry.row = replace(entry.row, state="refused" if refused else "failed", took_ms=took_ms)
             second.refusals += 1
         self._done.append(entry)
 
     def refused(self, route: str, refusal: Refusal, key: Key, address: str) -> None:
         """Any refusal, those before a question was read and those of strangers included."""
-        self._refusals.append((self._clock(), route, refusal.code, str(refusal)[:300], key, address))
-
-    def refusals(self) -> tuple[RefusalRow, ...]:
-        """Newest first."""
-        now = self._clock()
-        return tuple(
-            RefusalRow(
-                age_s=now - when,
-                route=route,
-                key_id=key.id,
-                key_name=key.name,
-                address=address,
-                code=code,
-                reason=reason,
-            )
-            for when, route, code, reason, key, address in reversed(self._refusals)
-        )
-
-    @property
-    def under_way(self) -> int:
-        return len(self._open)
+        row = RefusalRow(
+            age_s=0.0, route=route, key_id=key.id, key_name=key.name, address=address, code=refusal.code,
+            reason=str(refusal)[:300],
+        )  # fmt: skip
+        self._refusals.append((self._clock(), row))
 
     def requests(self) -> tuple[LiveRequest, ...]:
         """Newest first: those under way, then those that ended."""
-        now = self._clock()
-        newest = [*reversed(self._open.values()), *reversed(self._done)][:_REQUESTS]
-        return tuple(
-            LiveRequest(
-                id=entry.id,
-                key_id=entry.key.id,
-                key_name=entry.key.name,
-                model=self._model,
-                body=entry.body,
-                route=entry.route,
-                state=entry.state,
-                age_s=now - entry.began_s,
-                took_ms=entry.took_ms,
-            )
-            for entry in newest
-        )
+        newest = [*reversed(self.open.values()), *reversed(self._done)][:_REQUESTS]
+        return self._aged((entry.began_s, entry.row) for entry in newest)
+
+    def refusals(self) -> tuple[RefusalRow, ...]:
+        """Newest first."""
+        return self._aged(reversed(self._refusals))
+
+    def verdicts(self) -> tuple[VerdictRow, ...]:
+        """Newest first."""
+        return self._aged(reversed(self._verdicts))
 
     def latency(self) -> tuple[LatencyPoint, ...]:
         """One point for each second in which something ended, oldest first."""
@@ -142,32 +114,22 @@ class Activity:
             if now - second.second <= _SECONDS
         )
 
-    def verdicts(self) -> tuple[VerdictRow, ...]:
-        """Newest first."""
+    def _aged(self, rows: Any) -> tuple[Any, ...]:
         now = self._clock()
-        return tuple(
-            VerdictRow(
-                age_s=now - when,
-                key_id=key.id,
-                body=body,
-                allowed=verdict.allowed,
-                risk=dict(verdict.risk),
-                limit=dict(verdict.limit),
-                reason=verdict.reason,
-            )
-            for when, key, body, verdict in reversed(self._verdicts)
-        )
+        return tuple(replace(row, age_s=now - when_s) for when_s, row in rows)
 
     def _second(self, second: int) -> _Second:
         if not self._seconds or self._seconds[-1].second != second:
-            self._seconds.append(_Second(second, 0, 0, []))
+            self._seconds.append(_Second(second))
         return self._seconds[-1]
 
-    def _note_verdict(self, now: float, entry: Entry, verdict: Verdict | None) -> None:
+    def _note_verdict(self, now: float, row: LiveRequest, verdict: Verdict | None) -> None:
         if verdict is None:
             return
-        self._verdicts.append((now, entry.key, entry.body, verdict))
-        if verdict.allowed:
-            self.allowed += 1
-        else:
-            self.stopped += 1
+        told = VerdictRow(
+            age_s=0.0, key_id=row.key_id, body=row.body, allowed=verdict.allowed, risk=dict(verdict.risk),
+            limit=dict(verdict.limit), reason=verdict.reason,
+        )  # fmt: skip
+        self._verdicts.append((now, told))
+        self.allowed += verdict.allowed
+        self.stopped += not verdict.allowed

@@ -6,14 +6,15 @@ import asyncio
 import math
 import secrets
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from kinema.serve.auth import Authenticator
+from kinema.serve.console import RobotRow
 from kinema.serve.gateway import Asker, Gateway
 from kinema.serve.keys import LOCAL, Key
 from kinema.serve.rates import TokenBucket
@@ -26,16 +27,6 @@ _REMEMBERED = 1024  # keys whose faults are
 
 class Disconnected(Exception):  # noqa: N818 - not a fault
     """The client closed, was too slow, or was silent for too long. Nothing more can be said to it."""
-
-
-@dataclass(kw_only=True)
-class Robot:
-    """What is known of the body behind a connection. mode: its own word for what it does, if it says one."""
-
-    card: str = ""
-    mode: str = ""
-    last: str = "connected"  # what was last said to it
-    spoke_s: float = 0.0
 
 
 class Connection:
@@ -51,8 +42,9 @@ class Connection:
         # many sessions forgets its own.
         self._number, self._resets = secrets.token_hex(8), 0
         self._client = key.id if key.id != LOCAL.id else f"local.{self._number}"
-        self.began_s = gateway.clock()
-        self.robot = Robot(spoke_s=self.began_s)
+        self.began_s = self._said_s = gateway.clock()
+        self.mode = ""  # the body's own word for what it does, if it says one
+        self._card, self._said = "", "connected"
         self._bucket = TokenBucket(self._limits.message_hz, self._limits.burst, gateway.clock)
 
     @property
@@ -82,14 +74,22 @@ class Connection:
 
     def note(self, result: Answer | Refusal, card: str = "") -> None:
         """What was said to the client, for the console and the metrics."""
-        self.robot.card, self.robot.spoke_s = card or self.robot.card, self._gateway.clock()
+        self._card, self._said_s = card or self._card, self._gateway.clock()
         if isinstance(result, Refusal):
             self._gateway.record_refusal(self.route, result, self.known_as)
-            self.robot.last = f"{result.code}: {result}"[:200]
+            self._said = f"{result.code}: {result}"[:200]
             return
         verdict = result.chunk.verdict
         held = verdict is not None and not verdict.allowed
-        self.robot.last = f"gate: {verdict.reason}"[:200] if verdict and held else "answered"
+        self._said = f"gate: {verdict.reason}"[:200] if verdict and held else "answered"
+
+    def row(self) -> RobotRow:
+        """As the console shows it."""
+        return RobotRow(
+            key_id=self.key.id, key_name=self.key.name, address=self.address, route=self.route,
+            body=self._card, mode=self.mode, last=self._said, age_s=self.age_s,
+            last_age_s=self._gateway.clock() - self._said_s,
+        )  # fmt: skip
 
     def forgive(self, refusal: Refusal) -> bool:
         """Whether a client that sent this may go on; its key's faults outlive its connections."""
@@ -139,10 +139,11 @@ class ConnectionLimiter:
         self._of_key: Counter[str] = Counter()
         self._faults: OrderedDict[str, TokenBucket] = OrderedDict()
 
+    @asynccontextmanager
     async def connect(
         self, websocket: WebSocket, route: str, refused: Refusal | None = None
-    ) -> Connection | None:
-        """An accepted connection, to be handed to `done`; None when it was refused by an HTTP answer.
+    ) -> AsyncIterator[Connection | None]:
+        """An accepted connection, until it ends; None when it was refused by an HTTP answer.
 
         refused: why a client that may come in is refused nevertheless, by what its address asks for
         """
@@ -161,17 +162,15 @@ class ConnectionLimiter:
             await websocket.send_denial_response(
                 JSONResponse(refusal.to_wire(), refusal.status, refusal.headers)
             )
-            return None
+            yield None
+            return
         self._count(connection, 1)
         try:
             await websocket.accept()
-        except BaseException:
-            self.done(connection)
-            raise
-        return connection
-
-    def done(self, connection: Connection) -> None:
-        self._count(connection, -1)
+            with suppress(Disconnected):
+                yield connection
+        finally:
+            self._count(connection, -1)
 
     def _count(self, connection: Connection, change: int) -> None:
         (self.open.add if change > 0 else self.open.discard)(connection)

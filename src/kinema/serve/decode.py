@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from kinema.runtime.messages import Asked
-from kinema.runtime.wire import WireError, array_hook, decode
+from kinema.runtime.wire import WireError, array_hook, decode, unpack
 from kinema.serve.refusal import Refusal
 from kinema.serve.turns import Turns
 
@@ -24,10 +24,22 @@ _JSON = msgspec.json.Decoder(Asked, dec_hook=array_hook)
 
 def message_of(data: bytes | str, kind: Any) -> Any:
     """The message of this type in one websocket message. Raises Refusal."""
+    return _read(data, partial(decode, kind=kind))
+
+
+def map_of(data: bytes | str) -> dict[Any, Any]:
+    """The map of whatever it may be, arrays included, in one websocket message. Raises Refusal."""
+    message = _read(data, unpack)
+    if not isinstance(message, dict):
+        raise Refusal("bad_request", "a message must be a map")
+    return message
+
+
+def _read(data: bytes | str, read: Callable[[bytes], Any]) -> Any:
     if isinstance(data, str):
         raise Refusal("bad_request", "messages are binary msgpack, this one is text")
     try:
-        return decode(data, kind)
+        return read(data)
     except WireError as error:
         raise Refusal("bad_request", str(error)) from None
 

@@ -118,18 +118,13 @@ class Keys:
         Raises KinemaError where a number is out of range or a key of this name is in use.
         """
         key = Key(
-            id=secrets.token_hex(ID_BYTES),
-            name=name,
-            rate_hz=rate_hz,
-            quota_per_day=quota_per_day,
-            admin=admin,
-            made_s=self._wall(),
-        )
+            id=secrets.token_hex(ID_BYTES), name=name, rate_hz=rate_hz, quota_per_day=quota_per_day,
+            admin=admin, made_s=self._wall(),
+        )  # fmt: skip
         secret = f"{PREFIX}_{key.id}_" + "".join(secrets.choice(_LETTERS) for _ in range(RANDOM_LENGTH))
-        row = {field: getattr(key, field) for field in key.__dataclass_fields__}
         try:
             with self._store.writing() as connection:
-                connection.execute(insert(keys_table).values(**row, secret_hash=digest_of(secret)))
+                connection.execute(insert(keys_table).values(**vars(key), secret_hash=digest_of(secret)))
         except StoreError as error:
             if isinstance(error.__cause__, IntegrityError):
                 raise KinemaError(
@@ -239,12 +234,4 @@ def digest_of(secret: str) -> str:
 
 
 def _key(row: Row[Any]) -> Key:
-    return Key(
-        id=row.id,
-        name=row.name,
-        rate_hz=row.rate_hz,
-        quota_per_day=row.quota_per_day,
-        admin=row.admin,
-        made_s=row.made_s,
-        revoked_s=row.revoked_s,
-    )
+    return Key(**{name: getattr(row, name) for name in Key.__dataclass_fields__})

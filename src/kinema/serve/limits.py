@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from kinema.card.prompt import MAX_INSTRUCTION_CHARS
 from kinema.schema import KinemaError
 
+_TOLD = ("frame_bytes", "image_px", "images", "megapixels", "message_hz", "in_flight", "key_in_flight")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -47,15 +49,6 @@ class Limits:
 
     def to_wire(self) -> dict[str, float | None]:
         """What a client is told when it connects. idle_s is None where silence has no limit."""
-        names = [
-            "frame_bytes",
-            "image_px",
-            "images",
-            "megapixels",
-            "message_hz",
-            "in_flight",
-            "key_in_flight",
-        ]
-        told: dict[str, float | None] = {name: getattr(self, name) for name in names}
-        told["idle_s"] = None if math.isinf(self.idle_s) else self.idle_s
-        return told | {"instruction_chars": MAX_INSTRUCTION_CHARS}
+        told: dict[str, float | None] = {name: getattr(self, name) for name in _TOLD}
+        idle_s = None if math.isinf(self.idle_s) else self.idle_s
+        return told | {"idle_s": idle_s, "instruction_chars": MAX_INSTRUCTION_CHARS}

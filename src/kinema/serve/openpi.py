@@ -23,9 +23,10 @@ from starlette.websockets import WebSocket
 from kinema.card.card import EmbodimentCard
 from kinema.runtime.messages import verdict_to_wire
 from kinema.runtime.playback import LEAST_HZ, MOST_HZ, Playback
-from kinema.runtime.wire import WireError, pack, unpack
+from kinema.runtime.wire import pack
 from kinema.schema import KinemaError, Observation, Question, noise_seed
-from kinema.serve.connection import Connection, ConnectionLimiter, Disconnected
+from kinema.serve.connection import Connection, ConnectionLimiter
+from kinema.serve.decode import map_of
 from kinema.serve.describe import VERSION, card_facts
 from kinema.serve.gateway import Gateway
 from kinema.serve.openpi_keys import is_slow, observation_of
@@ -56,15 +57,9 @@ async def openpi(websocket: WebSocket, connections: ConnectionLimiter, options: 
         card, hz = _asked_for(websocket.query_params, connections.gateway, options)
     except Refusal as refusal:  # told by HTTP: openpi's client would take a sentence for metadata
         refused = refusal
-    connection = await connections.connect(websocket, ROUTE, refused)
-    if connection is None or card is None:
-        return
-    try:
-        await _Session(connection, connections.gateway, card, hz, options.guard).run()
-    except Disconnected:
-        pass
-    finally:
-        connections.done(connection)
+    async with connections.connect(websocket, ROUTE, refused) as connection:
+        if connection is not None and card is not None:
+            await _Session(connection, connections.gateway, card, hz, options.guard).run()
 
 
 def _asked_for(
@@ -125,7 +120,7 @@ class _Session:
         return self._playbacks[card.name]
 
     async def _answered(self, data: bytes | str) -> dict[str, Any]:
-        message = _map_in(data)
+        message: dict[str, Any] = map_of(data)
         if message.get("reset") is True or message.get("endpoint") == "reset":
             self._connection.reset()
             self._asked = 0
@@ -171,15 +166,3 @@ class _Session:
             return playback.actions(seen, answer.chunk)
         except KinemaError as error:
             raise Refusal("bad_request", str(error)) from None
-
-
-def _map_in(data: bytes | str) -> Mapping[str, Any]:
-    if isinstance(data, str):
-        raise Refusal("bad_request", "messages are binary msgpack, this one is text")
-    try:
-        message = unpack(data)
-    except WireError as error:
-        raise Refusal("bad_request", str(error)) from None
-    if not isinstance(message, dict):
-        raise Refusal("bad_request", "a message must be a map")
-    return message

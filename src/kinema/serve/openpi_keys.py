@@ -2,20 +2,9 @@
 
 openpi's observations are flat maps whose keys differ from robot to robot. A card here names its cameras and
 channels; for every camera, by the tag that says what it looks at, and for the state, the keys below are
-tried in this order and the first that is there is taken. `state` may be split into several vectors, which
-are joined in the order given. The joined state must be what the card declares, in its units: mapping keys
-is not converting units.
-
-    what                    keys
-    camera NAME             observation/images/NAME, images/NAME, NAME
-    first camera tagged ego observation/image, observation/exterior_image_1_left, images/cam_high, image,
-                            base_rgb
-    cam_right_wrist         observation/wrist_image, observation/wrist_image_left, images/cam_right_wrist,
-                            wrist_rgb
-    cam_left_wrist          images/cam_left_wrist
-    state                   observation/state, state,
-                            observation/joint_position + observation/gripper_position, joints + gripper
-    instruction             prompt
+tried in this order and the first that is there is taken (for people: `docs/protocols.md`). The state may be
+split into several vectors, which are joined in the order given. The joined state must be what the card
+declares, in its units: mapping keys is not converting units.
 
 `images/NAME` also stands for a map `images` that has NAME in it. Pictures are uint8 or float in [0, 1],
 (H, W, 3) or (3, H, W), as openpi's own servers take them.
@@ -124,14 +113,9 @@ def _observation_of(
             raise _missing(f"camera {name!r} of {card.name}", choices, message)
         found[name] = _as_uint8_hwc(value)
     return checked_observation(
-        images=found,
-        state=_state(message, keys, card),
-        instruction=message.get(keys.prompt),
-        time_s=time_s,
-        card=card,
-        served=served,
-        limits=limits,
-    )
+        images=found, state=_state(message, keys, card), instruction=message.get(keys.prompt),
+        time_s=time_s, card=card, served=served, limits=limits,
+    )  # fmt: skip
 
 
 def is_slow(message: Mapping[str, Any]) -> bool:

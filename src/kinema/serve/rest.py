@@ -17,8 +17,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from kinema.runtime.messages import Asked, Packed, chunk_message, verdict_to_wire
+from kinema.runtime.messages import Asked, Packed, chunk_message
 from kinema.runtime.wire import pack
+from kinema.schema import Verdict
 from kinema.serve import metrics
 from kinema.serve.auth import Authenticator
 from kinema.serve.booking import DayUsage, is_day
@@ -36,30 +37,18 @@ MSGPACK = "application/msgpack"
 _NUMBERS = {"type": "array", "items": {"type": "number"}, "maxItems": 256}
 
 
-class ActVerdict(BaseModel):
-    """What the gate says. Where `allowed` is false the chunk must not be executed: the body holds."""
-
-    allowed: bool
-    risk: dict[str, float]
-    limit: dict[str, float]
-    horizon_s: float
-    reason: str
-
-
-class ActTiming(BaseModel):
-    waited_ms: float
-    infer_ms: float
-    batch: int
-
-
 class ActAnswer(BaseModel):
-    """Native actions (T, D) in the order of the card's actions, and when each is due."""
+    """Native actions (T, D) in the order of the card's actions, and when each is due.
+
+    Where `verdict.allowed` is false the chunk must not be executed: the body holds.
+    timing: waited_ms, infer_ms, and in `batch` with how many it was answered
+    """
 
     card: str
     values: list[list[float]]
     times_s: list[float]
-    verdict: ActVerdict | None
-    timing: ActTiming
+    verdict: Verdict | None
+    timing: dict[str, float | int]
 
 
 class Problem(BaseModel):
@@ -141,12 +130,9 @@ def router(gateway: Gateway, auth: Authenticator) -> APIRouter:
             return Response(pack(chunk_message(0, answer.chunk, timing)), media_type=MSGPACK)
         chunk = answer.chunk
         told = ActAnswer(
-            card=chunk.card,
-            values=chunk.values.tolist(),
-            times_s=chunk.times_s.tolist(),
-            verdict=None if chunk.verdict is None else ActVerdict(**verdict_to_wire(chunk.verdict)),
-            timing=ActTiming(**timing),  # type: ignore[arg-type]
-        )
+            card=chunk.card, values=chunk.values.tolist(), times_s=chunk.times_s.tolist(),
+            verdict=chunk.verdict, timing=timing,
+        )  # fmt: skip
         return Response(told.model_dump_json(), media_type="application/json")
 
     @api.get("/v1/robots", responses=_PROBLEMS, summary="The bodies served: what to send, what comes back")

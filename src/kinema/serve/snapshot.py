@@ -16,7 +16,7 @@ from typing import Literal
 from starlette.concurrency import run_in_threadpool
 
 from kinema.serve.connection import ConnectionLimiter
-from kinema.serve.console import ConsoleData, Health, KeyRow, RobotRow
+from kinema.serve.console import ConsoleData, Health, KeyRow
 from kinema.serve.describe import VERSION
 from kinema.serve.gateway import Gateway
 from kinema.serve.keys import Keys
@@ -47,7 +47,9 @@ class Snapshot:
             allowed=activity.allowed,
             stopped=activity.stopped,
             usage=self._usage,
-            robots=self._robots(),
+            robots=tuple(
+                each.row() for each in sorted(self._connections.open, key=lambda each: each.began_s)
+            ),
             refusals=activity.refusals(),
         )
 
@@ -70,23 +72,6 @@ class Snapshot:
             connections=len(self._connections.open),
             backlog=usage.backlog if usage is not None else 0,
             memory_mb=memory_mb(),
-        )
-
-    def _robots(self) -> tuple[RobotRow, ...]:
-        now = self._gateway.clock()
-        return tuple(
-            RobotRow(
-                key_id=each.key.id,
-                key_name=each.key.name,
-                address=each.address,
-                route=each.route,
-                body=each.robot.card,
-                mode=each.robot.mode,
-                last=each.robot.last,
-                last_age_s=now - each.robot.spoke_s,
-                age_s=each.age_s,
-            )
-            for each in sorted(self._connections.open, key=lambda each: each.began_s)
         )
 
     async def _read_usage(self) -> None:

@@ -14,24 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Connection,
-    Engine,
-    Float,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    create_engine,
-    event,
-    insert,
-    inspect,
-    select,
-)
+import sqlalchemy as sa
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Engine, Float, Integer, String, Table
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
@@ -40,7 +24,7 @@ from kinema.schema import KinemaError
 SCHEMA_VERSION = 1
 DATABASE_FILE = "serve.sqlite"
 
-metadata = MetaData()
+metadata = sa.MetaData()
 
 schema_table = Table("kinema_schema", metadata, Column("version", Integer, primary_key=True))
 
@@ -57,7 +41,7 @@ keys_table = Table(
     Column("revoked_s", Float),
 )
 # A name means one key in use; revoked keys keep theirs.
-Index(
+sa.Index(
     "kinema_keys_name_in_use",
     keys_table.c.name,
     unique=True,
@@ -80,7 +64,7 @@ events_table = Table(
     Column("milliseconds", Float, nullable=False),
     Column("cost_nano", BigInteger, nullable=False),
     Column("currency", String(8), nullable=False),
-    Index("kinema_usage_events_day", "day", "key_id"),
+    sa.Index("kinema_usage_events_day", "day", "key_id"),
 )
 
 # The sums that reports read, kept in the same transaction as the events.
@@ -188,15 +172,15 @@ def _sqlite(url: URL, busy_s: float) -> Engine:
     except OSError as error:
         where = "set KINEMA_HOME, or name another with --database"
         raise StoreError(f"database {path}: {error.strerror}; {where}") from None
-    engine = create_engine(url, connect_args={"timeout": busy_s})
+    engine = sa.create_engine(url, connect_args={"timeout": busy_s})
 
-    @event.listens_for(engine, "connect")
+    @sa.event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves; the driver's own way breaks transactions
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
             connection.execute(f"PRAGMA {pragma}")
 
-    @event.listens_for(engine, "begin")
+    @sa.event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # A reader that turns writer half-way fails at once instead of waiting: writers say so first.
         writes = connection.get_execution_options().get("kinema_writes", False)
@@ -214,7 +198,7 @@ def _postgres(url: URL, busy_s: float) -> Engine:
         "options": f"-c lock_timeout={timeout_ms} -c statement_timeout={4 * timeout_ms}",
     }
     try:
-        return create_engine(
+        return sa.create_engine(
             url.set(drivername="postgresql+psycopg"), connect_args=arguments, pool_pre_ping=True
         )
     except (NoSuchModuleError, ModuleNotFoundError) as error:
@@ -226,7 +210,7 @@ def _lay_out(store: Store) -> None:
         try:
             with store.writing() as connection:
                 metadata.create_all(connection)
-                connection.execute(insert(schema_table).values(version=SCHEMA_VERSION))
+                connection.execute(sa.insert(schema_table).values(version=SCHEMA_VERSION))
         except StoreError:
             if _version(store) is None:  # otherwise another process was first
                 raise
@@ -240,9 +224,9 @@ def _lay_out(store: Store) -> None:
 
 def _version(store: Store) -> int | None:
     with store.reading() as connection:
-        if not inspect(connection).has_table(schema_table.name):
+        if not sa.inspect(connection).has_table(schema_table.name):
             return None
-        return connection.execute(select(schema_table.c.version)).scalar()
+        return connection.execute(sa.select(schema_table.c.version)).scalar()
 
 
 def _in_words(error: SQLAlchemyError) -> str:

@@ -28,17 +28,13 @@ _TYPES = ("infer", "reset", "ping")
 
 async def stream(websocket: WebSocket, connections: ConnectionLimiter) -> None:
     """Serve one connection until it ends."""
-    connection = await connections.connect(websocket, ROUTE)
-    if connection is None:
-        return
-    session = _Session(connection, connections.gateway)
-    try:
-        await session.run()
-    except Disconnected:
-        pass
-    finally:
-        session.drop_questions()
-        connections.done(connection)
+    async with connections.connect(websocket, ROUTE) as connection:
+        if connection is not None:
+            session = _Session(connection, connections.gateway)
+            try:
+                await session.run()
+            finally:
+                session.drop_questions()
 
 
 class _Session:
@@ -95,7 +91,7 @@ class _Session:
 
     async def _answer(self, message: Infer, card: str, session: str) -> None:
         connection, gateway = self._connection, self._gateway
-        connection.robot.mode = message.mode or ""
+        connection.mode = message.mode or ""
         try:
             try:
                 began = gateway.clock()
