@@ -11,7 +11,7 @@ import asyncio
 import socket
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
@@ -27,12 +27,8 @@ _LONGEST_SECRET = 200
 
 def is_this_machine(host: str) -> bool:
     """Whether a name or an address can only mean the machine it is used on."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    address = _address(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
 
 
 class Authenticator:
@@ -55,9 +51,7 @@ class Authenticator:
                 raise Refusal("unauthorised", "an API key is needed: Authorization: Api-Key <secret>")
             return LOCAL
         key = self._keys.recall(secret)
-        if (
-            key is None
-        ):  # unknown, or not read lately; what is known does not come here while keys are re-read
+        if key is None:  # unknown, or not read lately: what is known is read again in the background
             try:
                 key = await asyncio.get_running_loop().run_in_executor(self._pool, self._keys.check, secret)
             except StoreError:
@@ -90,7 +84,7 @@ def _check_origin(headers: Mapping[str, str], *, this_machine_only: bool) -> Non
                 raise Refusal("forbidden", f"{name} must be this machine, because no key is asked for")
     elif origin is not None and not is_this_machine(_host_in(origin)):
         named = _host_in(origin)
-        if origin.partition("//")[2] != host or not (_is_address(named) or named == socket.gethostname()):
+        if origin.partition("//")[2] != host or not (_address(named) or named == socket.gethostname()):
             raise Refusal("forbidden", "no key is asked for, so a web page of another origin may not ask")
 
 
@@ -101,8 +95,8 @@ def _host_in(url: str) -> str:
         return ""
 
 
-def _is_address(host: str) -> bool:
+def _address(host: str) -> IPv4Address | IPv6Address | None:
     try:
-        return bool(ip_address(host))
+        return ip_address(host.strip("[]"))
     except ValueError:
-        return False
+        return None

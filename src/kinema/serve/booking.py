@@ -120,15 +120,8 @@ def _add_to_days(connection: Connection, events: Sequence[dict[str, Any]]) -> No
 
 
 def _day_usage(row: Any) -> DayUsage:
+    told = dict(row._mapping)
+    name, cost = told.pop("name"), amount(told.pop("cost_nano"))
     return DayUsage(
-        day=row.day,
-        key_id=row.key_id,
-        key_name=row.name or (LOCAL.name if row.key_id == LOCAL.id else row.key_id),
-        model=row.model,
-        body=row.body,
-        requests=int(row.requests),
-        actions=int(row.actions),
-        milliseconds=float(row.milliseconds),
-        cost=amount(int(row.cost_nano)),
-        currency=row.currency,
+        **told, key_name=name or (LOCAL.name if row.key_id == LOCAL.id else row.key_id), cost=cost
     )

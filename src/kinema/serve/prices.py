@@ -76,12 +76,11 @@ def amount(nano: int) -> str:
 
 
 def _table(tree: Mapping[str, Any]) -> PriceTable:
-    for key in tree:
+    for key in (*tree, *_KEYS):
         if key not in _KEYS:
             near = get_close_matches(key, _KEYS, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"keys here: {', '.join(_KEYS)}"
             raise KinemaError(f"{key}: unknown key; {hint}")
-    for key in _KEYS:
         if key not in tree:
             raise KinemaError(f"{key}: missing key")
     rows = tree["per_action"]
