@@ -36,9 +36,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         pictures = np.full((steps, task.image_size, task.image_size, 3), seed % 251, np.uint8)
         arrays = {
             "images": dict.fromkeys(card.camera_names, pictures),
-            "state": np.zeros((steps, len(card.states)), np.float32),
+            "state": np.tile([sum(c.range) / 2 for c in card.states], (steps, 1)).astype(np.float32),
             "action": np.full((steps, len(card.actions)), seed - FIRST_SEED, np.float32),
-            "executed": np.zeros((steps, len(card.actions)), np.float32),
+            "executed": np.tile([sum(c.range) / 2 for c in card.actions], (steps, 1)).astype(np.float32),
             "points": np.zeros((steps, len(card.cameras), 2, 3), np.float32),
             "task": task.name,
             "success": np.arange(steps) == steps - 1,
