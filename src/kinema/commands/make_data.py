@@ -27,6 +27,7 @@ from tqdm import tqdm
 from kinema.card.card import EmbodimentCard
 from kinema.card.load import know, load_card, own_cards
 from kinema.commands.annotate import annotate, told_of
+from kinema.commands.terminal import say_error
 from kinema.data.captions import CaptionFile
 from kinema.data.lerobot_write import Writer
 from kinema.schema import Captions, KinemaError
@@ -92,8 +93,11 @@ def make(tasks: list[Task], out: Path, *, episodes: int, workers: int) -> dict[s
                 for task in group:
                     _record(pool, task, writer, captions, made, episodes, bar)
             counts[card] = writer.num_episodes
-    for card in counts:
-        annotate(out / card)  # those that have no captions yet, of an older or a killed recording too
+    for card in counts:  # those that have no captions yet, of an older or a killed recording too
+        try:
+            annotate(out / card)
+        except KinemaError as error:  # what was recorded is whole without
+            say_error(f"{card}: some episodes have no captions: {error}")
     return counts
 
 
