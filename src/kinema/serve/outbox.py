@@ -9,9 +9,11 @@ for each row says whether it is what was written.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
+import shutil
 import sqlite3
 import threading
 import zlib
@@ -112,8 +114,15 @@ class OutboxFile:
             connection.execute(f"DELETE FROM answers WHERE id <= ? AND id NOT IN ({kept})", (self.booked,))
 
     def make_room(self, size: int) -> None:
-        """Have `size` bytes of free pages, and a log of that length that is written over from its half."""
+        """Have `size` bytes of free pages, and a log of that length that is written over from its half.
+
+        Raises OSError too, where the disk has no room.
+        """
+        # A log that holds pages for which the file cannot grow could never be written over again.
+        if shutil.disk_usage(self.path.parent).free < 3 * size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with self._changing() as connection:
+            connection.execute("DROP TABLE IF EXISTS reserve")  # of a try that broke off
             connection.execute("CREATE TABLE reserve (bytes BLOB)")
             connection.execute("INSERT INTO reserve VALUES (zeroblob(?))", (size,))
         with self._lock:
@@ -204,7 +213,7 @@ class Outbox:
             raise
         try:
             made.make_room(self._size)
-        except sqlite3.Error:
+        except (OSError, sqlite3.Error):
             made.close()
             raise
         return made
