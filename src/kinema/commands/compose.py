@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kinema.commands.shipped import ARTIFACTS
 from kinema.commands.terminal import choose
 from kinema.schema import KinemaError
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from kinema.worlds.stage import StagedWorld
 
 DEFAULT_MODEL = "shipped"
-SHIPPED_FOLDER = Path(__file__).parents[1] / "artifacts" / "scene2robot"
+SHIPPED_FOLDER = ARTIFACTS / "scene2robot"
 COMPOSERS = ("model", "depth")
 Pictures = Mapping[str, np.ndarray]  # by view: uint8 (T, S, S, 3)
 Compose = Callable[["StagedWorld", "JointPath", Pictures], Pictures]  # body, its path, the scene

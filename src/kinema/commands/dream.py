@@ -13,6 +13,7 @@ import typer
 
 from kinema.commands.policies import bodies_in
 from kinema.commands.rendering import require_rendering
+from kinema.commands.shipped import ARTIFACTS
 from kinema.commands.terminal import examples, saved_on_interrupt, table, words
 from kinema.schema import KinemaError
 
@@ -111,7 +112,7 @@ def film_reader(name: str) -> FilmReader:
 
 def reader_folder(name: str) -> Path:
     """Where the film reader lies. KinemaError when it is not there."""
-    folder = Path(__file__).parents[1] / "artifacts" / "inverse" if name == "shipped" else Path(name)
+    folder = ARTIFACTS / "inverse" if name == "shipped" else Path(name)
     if not folder.is_dir():
         raise KinemaError(f"there is no film reader in {folder}; train one with: kinema train nano_inverse")
     return folder
@@ -130,7 +131,7 @@ def imagination(name: str, env: TabletopEnv) -> Imagines:
 
 def _eyes() -> Eyes | None:
     """The shipped detector, which finds what the sentences point at, where there is one."""
-    from kinema.commands.eval_world import ARTIFACTS, eyes_factory
+    from kinema.commands.eval_world import eyes_factory
 
     return eyes_factory().build() if (ARTIFACTS / "film_detector").is_dir() else None
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kinema.commands.imagine import world_folder
 from kinema.commands.judged import Sitting, finish, headline, play
+from kinema.commands.shipped import ARTIFACTS
 from kinema.commands.terminal import table
 from kinema.schema import KinemaError
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from kinema.bench.benchmark import Factory
     from kinema.bench.episode import EpisodeRecord
 
-ARTIFACTS = Path(__file__).parents[1] / "artifacts"
 _BASELINES = {"repeat": "kinema.bench.world:RepeatFirstFrame", "expert": "kinema.bench.world:TrueSimulator"}
 _PRINTED = ("followed", "right_thing", "hsd", "ndtw", "dyn", "psnr_db", "ssim", "feature_distance")
 

@@ -10,6 +10,7 @@ import numpy as np
 import typer
 
 from kinema.commands.rendering import require_rendering
+from kinema.commands.shipped import ARTIFACTS
 from kinema.commands.terminal import examples
 from kinema.schema import KinemaError
 
@@ -18,7 +19,7 @@ EXAMPLES = examples(
     'kinema imagine --scene 500001 "put the red block in the blue bowl" --out out/imagined',
 )
 DEFAULT_WORLD = "shipped"
-SHIPPED_FOLDER = Path(__file__).parents[1] / "artifacts" / "world"
+SHIPPED_FOLDER = ARTIFACTS / "world"
 
 
 def imagine(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from importlib.resources import files
 from pathlib import Path
 
 from kinema.bench.benchmark import Factory
 from kinema.card.card import EmbodimentCard
 from kinema.card.load import card_names, load_card
+from kinema.commands.shipped import ARTIFACTS
 from kinema.commands.terminal import words
 from kinema.schema import KinemaError
 
@@ -29,8 +29,8 @@ _BUILT_IN = {
 
 def shipped_artifacts() -> dict[str, Path]:
     """Folders of the artifacts that came with the package, by name."""
-    root = Path(str(files("kinema") / "artifacts"))
-    return {folder.name: folder for folder in sorted(root.glob("*")) if (folder / "config.json").is_file()}
+    folders = sorted(ARTIFACTS.glob("*"))
+    return {folder.name: folder for folder in folders if (folder / "config.json").is_file()}
 
 
 def artifact_folder(name: str, bodies: Collection[str] = ()) -> Path:
@@ -60,7 +60,7 @@ def artifact_folder(name: str, bodies: Collection[str] = ()) -> Path:
 
 def gate_folder() -> Path | None:
     """The folder of the gate that came with the package, if one did."""
-    folder = Path(str(files("kinema") / "artifacts" / "gate"))
+    folder = ARTIFACTS / "gate"
     return _short(folder) if (folder / "gate.json").is_file() else None
 
 
