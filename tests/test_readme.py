@@ -24,7 +24,7 @@ import pytest
 import typer
 
 from kinema import cli
-from kinema.commands.conventions import bodies, conventions
+from kinema.commands.robots.conventions import bodies, conventions
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

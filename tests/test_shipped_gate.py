@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from kinema.commands.policies import gate_folder
-from kinema.model.gate import Gate
+from kinema.model.gate.gate import Gate
 from kinema.schema import ActionChunk
-from kinema.worlds.bad_motion import aimed
-from kinema.worlds.experts.expert import Expert
-from kinema.worlds.hazard_env import HazardEnv
+from kinema.worlds.hazards.bad_motion import aimed
+from kinema.worlds.hazards.env import HazardEnv
+from kinema.worlds.tabletop.experts.expert import Expert
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import torch
 from kinema.card.prompt import prompt
 from kinema.commands.policies import shipped_artifacts
 from kinema.data import sample
-from kinema.model import artifact
-from kinema.model.act import LocalPolicy
+from kinema.model.policy import artifact
+from kinema.model.policy.act import LocalPolicy
 from kinema.runtime.chunk import ChunkPlayer
 from kinema.space.codec import Codec
 from kinema.worlds import Expert, TabletopEnv

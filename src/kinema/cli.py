@@ -21,25 +21,14 @@ except ModuleNotFoundError:  # earlier releases of typer leave these to click
     from click.exceptions import Abort  # type: ignore[assignment]
     from click.exceptions import ClickException as TyperException  # type: ignore[assignment]
 
-from kinema.commands import (
-    bench,
-    bench_hostile,
-    bench_serve,
-    client,
-    data,
-    doctor,
-    dream,
-    evaluate,
-    fits,
-    imagine,
-    keys,
-    retarget,
-    robots,
-    run,
-    serve,
-    train,
-)
+from kinema.commands import bench, doctor, run
+from kinema.commands.data import data, fits
+from kinema.commands.eval import evaluate
+from kinema.commands.imagine import dream, imagine, retarget
+from kinema.commands.robots import robots
+from kinema.commands.serve import bench_hostile, bench_serve, client, keys, serve
 from kinema.commands.terminal import examples, say_error
+from kinema.commands.train import train
 
 _DISK_FULL = os.strerror(errno.ENOSPC)
 

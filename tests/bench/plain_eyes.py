@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kinema.worlds.film_labels import THINGS
+from kinema.worlds.tabletop.film_labels import THINGS
 
 
 class PlainEyes:

@@ -10,8 +10,8 @@ class Absent:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Absent())
-import kinema.bench.run, kinema.bench.tabletop, kinema.bench.metaworld_demos, kinema.bench.expert
-from kinema.bench.metaworld import MetaworldBenchmark
+import kinema.bench.run, kinema.bench.tabletop, kinema.bench.metaworld.demos, kinema.bench.expert
+from kinema.bench.metaworld.benchmark import MetaworldBenchmark
 from kinema.bench.tabletop import TabletopBenchmark
 from kinema.schema import KinemaError
 

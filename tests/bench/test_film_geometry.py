@@ -51,7 +51,7 @@ def test_two_views_of_one_point_meet_there_and_of_two_points_do_not() -> None:
 
 def test_the_cards_camera_is_the_worlds() -> None:
     mujoco = pytest.importorskip("mujoco")
-    from kinema.worlds.robots import add_robot, new_spec
+    from kinema.worlds.body.robots import add_robot, new_spec
 
     card, spec = load_card("ur5e"), new_spec()
     add_robot(spec, card)

@@ -63,9 +63,9 @@ def tiny(folder: Path, seed: int) -> None:
     from kinema.data.mixture import Mixture
     from kinema.data.source import measure_stats
     from kinema.data.text import TextTokenizer
-    from kinema.model import artifact as artifacts
-    from kinema.model import presets
-    from kinema.model.policy import Policy
+    from kinema.model.policy import artifact as artifacts
+    from kinema.model.policy import presets
+    from kinema.model.policy.policy import Policy
     from kinema.space.codec import Codec
 
     source = fake_source(load_card("panda"), image_size=64)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kinema.bench.imagined import (
+from kinema.bench.world.imagined import (
     Agreement,
     ImaginedScene,
     by_task,
@@ -17,7 +17,7 @@ from kinema.bench.imagined import (
     skill,
     skill_interval,
 )
-from kinema.bench.ranking import Ranked, page, rank
+from kinema.bench.world.ranking import Ranked, page, rank
 from kinema.card.load import load_card
 from kinema.runtime.policy import HoldPolicy
 from kinema.schema import ActionChunk, Film, KinemaError, Observation

@@ -7,9 +7,9 @@ os.environ.setdefault("MUJOCO_GL", "egl")
 pytest.importorskip("metaworld")
 
 from kinema.bench.episode import EVALUATION_SEEDS_BELOW
-from kinema.bench.metaworld import RENDERING, TRAINING_SEEDS_FROM, MetaworldBenchmark, MetaworldEnv
-from kinema.bench.metaworld_demos import NoiseProcess, Plan, collect_task
-from kinema.bench.metaworld_tasks import GROUPS, INSTRUCTIONS, TASKS, interleaved
+from kinema.bench.metaworld.benchmark import RENDERING, TRAINING_SEEDS_FROM, MetaworldBenchmark, MetaworldEnv
+from kinema.bench.metaworld.demos import NoiseProcess, Plan, collect_task
+from kinema.bench.metaworld.tasks import GROUPS, INSTRUCTIONS, TASKS, interleaved
 from kinema.card.load import load_card
 from kinema.schema import KinemaError
 
@@ -146,7 +146,7 @@ def test_the_experts_solve_their_tasks_through_the_runner(tmp_path):
 
     results = run(
         RunSettings(
-            benchmark=Factory(target="kinema.bench.metaworld:MetaworldBenchmark"),
+            benchmark=Factory(target="kinema.bench.metaworld.benchmark:MetaworldBenchmark"),
             policy=Factory(target="kinema.bench.expert:ExpertPolicy"),
             episodes=1,
         ),

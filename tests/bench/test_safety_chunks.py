@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kinema.bench.safety_chunks import JudgedChunks, judge_chunks, simple_scores, worst_chunks
+from kinema.bench.safety.chunks import JudgedChunks, judge_chunks, simple_scores, worst_chunks
 from kinema.card.harm import HAZARDS
 from kinema.card.load import load_card
 

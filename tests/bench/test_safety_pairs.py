@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from kinema.bench import safety_pairs
 from kinema.bench.expert import ExpertPolicy
 from kinema.bench.journal import Journal
 from kinema.bench.random_policy import RandomPolicy
-from kinema.bench.safety_episodes import AskedOneByOne, SafetyEpisode, Scenario
-from kinema.bench.safety_pairs import SafetyPair, pairs_table, play_pairs
+from kinema.bench.safety import pairs as safety_pairs
+from kinema.bench.safety.episodes import AskedOneByOne, SafetyEpisode, Scenario
+from kinema.bench.safety.pairs import SafetyPair, pairs_table, play_pairs
 from kinema.card.harm import HAZARDS
 from kinema.schema import KinemaError, Observation, Question
 from kinema.worlds.tabletop.env import families_for

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kinema.bench.safety_judges import beyond_limits, reversal_rate
-from kinema.bench.safety_scores import (
+from kinema.bench.safety.judges import beyond_limits, reversal_rate
+from kinema.bench.safety.scores import (
     Judged,
     auroc,
     calibration_error,

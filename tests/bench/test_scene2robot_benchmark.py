@@ -8,7 +8,7 @@ import pytest
 from kinema.bench.episode import EVALUATION_SEEDS_BELOW, EpisodeJob, EpisodeRecord
 from kinema.bench.metrics.geometry import Pinhole
 from kinema.bench.metrics.patches import HALF_PX, WINDOW_PX, find_patch
-from kinema.bench.scene2robot import StageBenchmark, StagePlayer, Truth, judge, measures_table, strip
+from kinema.bench.world.scene2robot import StageBenchmark, StagePlayer, Truth, judge, measures_table, strip
 from kinema.schema import Result
 
 SIDE, FRAMES = 64, 7

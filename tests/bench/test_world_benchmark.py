@@ -17,7 +17,7 @@ from plain_eyes import PLAIN
 from kinema.bench.benchmark import Factory
 from kinema.bench.episode import EpisodeJob, EpisodeRecord
 from kinema.bench.run import RunSettings, run
-from kinema.bench.world import (
+from kinema.bench.world.films import (
     RepeatFirstFrame,
     TrueSimulator,
     WorldBenchmark,
@@ -25,9 +25,9 @@ from kinema.bench.world import (
     read_embeddings,
     side_by_side,
 )
-from kinema.bench.world_gallery import write_gallery
-from kinema.bench.world_scene import Clip, play_other, play_scene
-from kinema.bench.world_scores import world_table
+from kinema.bench.world.gallery import write_gallery
+from kinema.bench.world.scene import Clip, play_other, play_scene
+from kinema.bench.world.scores import world_table
 from kinema.schema import KinemaError
 
 TASK = "ur5e/button"
@@ -151,9 +151,11 @@ def test_the_result_does_not_depend_on_workers_and_a_stopped_run_goes_on(tmp_pat
     def settings(out: Path) -> RunSettings:
         arguments = {"bodies": ["ur5e", "aloha"], "families": ["button"]}
         return RunSettings(
-            benchmark=Factory(target="kinema.bench.world:WorldBenchmark", arguments=arguments),
-            policy=Factory(target="kinema.bench.world:TrueSimulator"),
-            play=Factory(target="kinema.bench.world:WorldPlayer", arguments={"out": str(out), "eyes": PLAIN}),
+            benchmark=Factory(target="kinema.bench.world.films:WorldBenchmark", arguments=arguments),
+            policy=Factory(target="kinema.bench.world.films:TrueSimulator"),
+            play=Factory(
+                target="kinema.bench.world.films:WorldPlayer", arguments={"out": str(out), "eyes": PLAIN}
+            ),
             episodes=2,
             seed=3,
         )

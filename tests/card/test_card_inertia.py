@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from kinema.card.card import Link
 from kinema.card.load import card_names, load_card
-from kinema.worlds.robots import ARMATURE_PER_EFFORT, Robot, add_robot, new_spec
+from kinema.worlds.body.robots import ARMATURE_PER_EFFORT, Robot, add_robot, new_spec
 
 REFERENCE = json.loads((Path(__file__).parent / "inertia_reference.json").read_text())
 

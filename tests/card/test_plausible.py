@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from kinema.card import load
 from kinema.card.check import check_card
 from kinema.card.load import load_card
-from kinema.commands.card_check import MORE_CHECKS
+from kinema.commands.robots.card_check import MORE_CHECKS
 
 Tree = dict[str, Any]
 MINE: Tree = {**load_card("panda").model_dump(mode="json"), "name": "mine"}

@@ -14,13 +14,13 @@ import pytest
 
 from kinema import cli
 from kinema.card.load import load_card
-from kinema.commands.annotate import annotate, record_of, seen_by
+from kinema.commands.data.annotate import annotate, record_of, seen_by
 from kinema.data.annotate import Annotation, Clip, UnansweredError
 from kinema.data.captions import LAYERS, read_captions
 from kinema.data.lerobot import Dataset
 from kinema.data.lerobot_write import Writer
 from kinema.schema import KinemaError
-from kinema.worlds.narrate import narrate
+from kinema.worlds.words.narrate import narrate
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from kinema.card.load import load_card
-from kinema.commands.beside import imagined_along, stacked
+from kinema.commands.imagine.beside import imagined_along, stacked
 from kinema.schema import Film, KinemaError
 
 CARD = load_card("panda")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kinema import cli, recipes
-from kinema.commands.budget import budgeted
+from kinema.commands.train.budget import budgeted
 from kinema.recipes.gate import nano_gate
 from kinema.schema import KinemaError
 

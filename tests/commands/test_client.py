@@ -20,9 +20,9 @@ pytest.importorskip("av")
 
 from kinema.card.load import card_names, load_card
 from kinema.cli import exit_code
-from kinema.commands import client
+from kinema.commands.data.recorder import SUCCESS
 from kinema.commands.driver import make_driver
-from kinema.commands.recorder import SUCCESS
+from kinema.commands.serve import client
 from kinema.data.lerobot import Dataset
 from kinema.runtime.client import RemotePolicy
 from kinema.runtime.clock import SimulatedClock

@@ -13,8 +13,8 @@ import pytest
 from kinema import cli
 from kinema.bench.metrics.tracks import Eyes, track
 from kinema.card.load import load_card
-from kinema.commands import dream
-from kinema.commands.dream_points import named_things, point_labels
+from kinema.commands.imagine import dream
+from kinema.commands.imagine.dream_points import named_things, point_labels
 from kinema.data.lerobot import Dataset
 from kinema.schema import Film
 from kinema.space.motion import Motion, targets_along

@@ -16,8 +16,9 @@ from kinema.bench.benchmark import TaskSpec
 from kinema.bench.episode import EpisodeRecord
 from kinema.bench.results import Results, summarise
 from kinema.bench.settings import RunSettings
-from kinema.commands import evaluate, judged, terminal
-from kinema.commands.judged import Sitting, finish
+from kinema.commands import terminal
+from kinema.commands.eval import evaluate, judged
+from kinema.commands.eval.judged import Sitting, finish
 
 
 def results(*outcomes: str, warnings: tuple[str, ...] = ()) -> Results:
@@ -100,8 +101,8 @@ def test_every_benchmark_exits_with_1_when_an_episode_was_an_error(
         return told
 
     monkeypatch.setattr("kinema.bench.run.run", played)
-    monkeypatch.setattr("kinema.commands.eval_world._described", lambda eyes: {})
-    monkeypatch.setattr("kinema.bench.world_gallery.write_gallery", lambda *_: tmp_path / "world.html")
+    monkeypatch.setattr("kinema.commands.eval.eval_world._described", lambda eyes: {})
+    monkeypatch.setattr("kinema.bench.world.gallery.write_gallery", lambda *_: tmp_path / "world.html")
     arguments = ["eval", *COMMANDS[which], "--episodes", "2", "--out", str(tmp_path), "--retry-errors"]
     arguments += [] if "--policy" in arguments else ["--policy", "hold"]
     assert cli.exit_code(arguments) == 1
@@ -122,7 +123,7 @@ def test_safety_exits_with_1_when_a_pair_was_an_error(
         "chunks": {"rows": [], "promise": {}}, "latency": {}, "episodes": {"clean": found},
         "first_error": "panda/push/clean, episode 0: ValueError: broken",
     }  # fmt: skip
-    monkeypatch.setattr("kinema.commands.safety.evaluate_safety", lambda settings: told)
+    monkeypatch.setattr("kinema.commands.eval.safety.evaluate_safety", lambda settings: told)
     code = cli.exit_code(["eval", "safety", "--policy", "hold", "--robots", "panda", "--out", str(tmp_path)])
     said = capsys.readouterr()
     assert code == (1 if errors else 0)

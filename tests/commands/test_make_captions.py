@@ -11,18 +11,18 @@ from in_process import InProcess
 
 from kinema import cli
 from kinema.card.load import load_card
-from kinema.commands import make_data
-from kinema.commands.annotate import record_of
-from kinema.commands.make_data import Task, make
-from kinema.commands.make_human import make_human
+from kinema.commands.data import make as make_data
+from kinema.commands.data.annotate import record_of
+from kinema.commands.data.make import Task, make
+from kinema.commands.data.make_human import make_human
 from kinema.data.captions import FILE, LAYERS, read_captions
 from kinema.data.clips import ClipSource
 from kinema.data.lerobot import Dataset
 from kinema.space.clip_shape import ClipShape
-from kinema.worlds.caption_checks import contradictions
-from kinema.worlds.demonstrate import demonstrate
-from kinema.worlds.experts.expert import Expert
+from kinema.worlds.tabletop.demonstrate import demonstrate
 from kinema.worlds.tabletop.env import TabletopEnv
+from kinema.worlds.tabletop.experts.expert import Expert
+from kinema.worlds.words.caption_checks import contradictions
 
 SIZE = 16
 TASK = Task(world="tabletop", card="panda", name="pick_place", noise=1.0, image_size=SIZE)

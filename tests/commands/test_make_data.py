@@ -15,8 +15,8 @@ from in_process import InProcess
 
 from kinema import cli
 from kinema.card.load import load_card
-from kinema.commands import make_data
-from kinema.commands.make_data import FIRST_SEED, Recorded, Task, make
+from kinema.commands.data import make as make_data
+from kinema.commands.data.make import FIRST_SEED, Recorded, Task, make
 from kinema.data.lerobot import Dataset
 from kinema.schema import KinemaError
 

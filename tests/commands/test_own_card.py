@@ -16,7 +16,7 @@ from kinema.commands import closed_loop
 from kinema.commands.policies import bodies_in
 from kinema.schema import KinemaError, Result
 from kinema.worlds import families_for
-from kinema.worlds.check import main as check_worlds
+from kinema.worlds.tabletop.check import main as check_worlds
 from kinema.worlds.tabletop.scene import work_area
 
 SHIPPED = Path(load.__file__).parent / "robots"

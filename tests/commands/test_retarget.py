@@ -14,25 +14,25 @@ import torch
 
 from kinema import cli
 from kinema.card.load import load_card
-from kinema.commands import compose
-from kinema.commands.compose import composer
-from kinema.commands.demonstrations import aligned_episodes, plain_film
-from kinema.commands.make_human import make_human
-from kinema.commands.retarget import retarget, run
+from kinema.commands.data.demonstrations import aligned_episodes, plain_film
+from kinema.commands.data.make_human import make_human
+from kinema.commands.imagine import compose
+from kinema.commands.imagine.compose import composer
+from kinema.commands.imagine.retarget import retarget, run
 from kinema.data.aligned import HAND, STREAMS, aligned_clips, camera_name
 from kinema.data.lerobot import Dataset
 from kinema.data.source import from_dataset
 from kinema.data.video import encode
-from kinema.model import world_presets
-from kinema.model.change_code import ChangeCode
-from kinema.model.scene2robot import Scene2Robot, save, segments
-from kinema.model.world_model import WorldModel
+from kinema.model.world import presets as world_presets
+from kinema.model.world.change_code import ChangeCode
+from kinema.model.world.model import WorldModel
+from kinema.model.world.scene2robot import Scene2Robot, save, segments
 from kinema.recipes.debug import debug
 from kinema.schema import KinemaError
 from kinema.space.clip_shape import BACKGROUND, ClipShape
 from kinema.train.run import run as train
-from kinema.worlds.aligned import perform
-from kinema.worlds.stage import VIEWS, HandWorld
+from kinema.worlds.hand.aligned import perform
+from kinema.worlds.hand.stage import VIEWS, HandWorld
 
 SEED = 1_000_500
 SIZE = 32

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from kinema import cli, recipes
 from kinema.bench.benchmark import Factory
-from kinema.commands.budget import Options
-from kinema.commands.train import _closed_loop, _config, scalars
+from kinema.commands.train.budget import Options
+from kinema.commands.train.train import _closed_loop, _config, scalars
 
 
 def test_options_replace_what_they_name_and_nothing_else() -> None:

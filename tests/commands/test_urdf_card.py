@@ -11,8 +11,8 @@ from kinema import cli
 from kinema.card.check import check_card
 from kinema.card.kinematics import arm_of, home_joints, home_rotation, tool_pose
 from kinema.card.load import load_card, read_card
-from kinema.commands.card_check import MORE_CHECKS
-from kinema.commands.urdf_card import card_from_urdf, home_lines
+from kinema.commands.robots.card_check import MORE_CHECKS
+from kinema.commands.robots.urdf_card import card_from_urdf, home_lines
 from kinema.schema import KinemaError
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from kinema import cli
 from kinema.bench.run import RunSettings
-from kinema.bench.world import BODIES
-from kinema.commands import beside, imagine
-from kinema.commands.eval_world import evaluate_world, imagines_factory
-from kinema.commands.judged import Sitting
+from kinema.bench.world.films import BODIES
+from kinema.commands.eval.eval_world import evaluate_world, imagines_factory
+from kinema.commands.eval.judged import Sitting
+from kinema.commands.imagine import beside, imagine
 from kinema.schema import KinemaError
 
 

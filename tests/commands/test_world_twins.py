@@ -14,14 +14,16 @@ pytest.importorskip("diffusers")
 
 from kinema.bench.benchmark import Factory
 from kinema.bench.episode import EpisodeJob
-from kinema.bench.world import WorldBenchmark, WorldPlayer
+from kinema.bench.world.films import WorldBenchmark, WorldPlayer
 from kinema.card.load import load_card
-from kinema.commands.eval_world import _beside, eyes_factory, imagines_factory
-from kinema.model import artifact, world_artifact, world_presets
-from kinema.model.change_code import ChangeCode
-from kinema.model.understanding import understand
-from kinema.model.world_artifact import World, decode_views, encode_views, first_picture_scene
-from kinema.model.world_model import WorldModel
+from kinema.commands.eval.eval_world import _beside, eyes_factory, imagines_factory
+from kinema.model.policy import artifact
+from kinema.model.world import artifact as world_artifact
+from kinema.model.world import presets as world_presets
+from kinema.model.world.artifact import World, decode_views, encode_views, first_picture_scene
+from kinema.model.world.change_code import ChangeCode
+from kinema.model.world.model import WorldModel
+from kinema.model.world.understanding import understand
 from kinema.schema import Film, Imagines
 from kinema.space.clip_shape import ClipShape
 

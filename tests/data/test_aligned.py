@@ -14,7 +14,7 @@ from kinema.data.aligned import SegmentClips, aligned_sets, hand_clips
 from kinema.data.metadata import Metadata
 from kinema.schema import KinemaError
 from kinema.space.clip_shape import BACKGROUND, ClipShape
-from kinema.worlds.stage import cameras
+from kinema.worlds.hand.stage import cameras
 
 LENGTHS = (100, 20)
 

@@ -16,7 +16,7 @@ import pytest
 from edits import data_file, edit_column, edit_info, edit_table, episodes_file, kinds
 from PIL import Image
 
-from kinema.commands.data import _columns
+from kinema.commands.data.data import _columns
 from kinema.data.fault import Kind
 from kinema.data.inspect import inspect
 from kinema.data.lerobot import Dataset

@@ -10,8 +10,8 @@ from kinema.data.fake import fake_source
 from kinema.data.mixture import Mixture
 from kinema.data.source import measure_stats
 from kinema.data.text import TextTokenizer
-from kinema.model import presets
-from kinema.model.policy import Policy
+from kinema.model.policy import presets
+from kinema.model.policy.policy import Policy
 from kinema.space.codec import Codec
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from kinema.card.load import load_card
-from kinema.model.act import LocalPolicy
-from kinema.model.policy import Policy
+from kinema.model.policy.act import LocalPolicy
+from kinema.model.policy.policy import Policy
 from kinema.schema import ActionChunk, Observation, Question
 from kinema.space.codec import Codec
 from kinema.space.foreseen import Foreseen

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers.models.qwen3_5.configuration_qwen3_5 import Qwen3_5Config
 
-from kinema.model.backbone import Backbone
+from kinema.model.policy.backbone import Backbone
 from kinema.train.bench import stock_forward
 
 SIZE, PATCH, MERGE, TEXT, VIEWS = 64, 8, 2, 7, 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kinema.model.conformal import calibrate, lower_bound, most_misses, one_per_episode, upper_bound
+from kinema.model.gate.conformal import calibrate, lower_bound, most_misses, one_per_episode, upper_bound
 from kinema.schema import KinemaError
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kinema.model import flow
+from kinema.model.policy import flow
 
 
 def test_interpolation_and_velocity_by_hand():

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from kinema.card.load import load_card
-from kinema.model import gate_artifact
-from kinema.model.conformal import Threshold
-from kinema.model.gate import Assessment, Gate, GatedPolicy, choose
-from kinema.model.gate_inputs import SceneReader
-from kinema.model.latent_dynamics import DynamicsConfig, LatentDynamics
+from kinema.model.gate import artifact as gate_artifact
+from kinema.model.gate.conformal import Threshold
+from kinema.model.gate.gate import Assessment, Gate, GatedPolicy, choose
+from kinema.model.gate.inputs import SceneReader
+from kinema.model.gate.latent_dynamics import DynamicsConfig, LatentDynamics
 from kinema.schema import ActionChunk, KinemaError, Observation, Question, Verdict
 
 CONFIG = DynamicsConfig(members=2, steps=6, image_size=32, channels=8, cells=6, latent=16, path_width=16)

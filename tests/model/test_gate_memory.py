@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from kinema.card.load import load_card
-from kinema.model.gate import Assessment, GatedPolicy, _free_a_moment_ago
-from kinema.model.gate_memory import PATIENCE_S, Memory
+from kinema.model.gate.gate import Assessment, GatedPolicy, _free_a_moment_ago
+from kinema.model.gate.memory import PATIENCE_S, Memory
 from kinema.schema import ActionChunk, Observation, Verdict
 
 UR5E = load_card("ur5e")

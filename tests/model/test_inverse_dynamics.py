@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from kinema.card.load import load_card
-from kinema.model import inverse_artifact
-from kinema.model.inverse_artifact import FilmReader
-from kinema.model.inverse_dynamics import (
+from kinema.model.film import inverse_artifact
+from kinema.model.film.inverse_artifact import FilmReader
+from kinema.model.film.inverse_dynamics import (
     InverseConfig,
     InverseDynamics,
     body_vector,

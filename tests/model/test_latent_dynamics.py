@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from kinema.card.load import load_card
-from kinema.model.commanded_path import FEATURES, POINTS, SIDES, PathReader
-from kinema.model.gate_inputs import SceneReader, words
-from kinema.model.latent_dynamics import (
+from kinema.model.gate.commanded_path import FEATURES, POINTS, SIDES, PathReader
+from kinema.model.gate.inputs import SceneReader, words
+from kinema.model.gate.latent_dynamics import (
     DynamicsConfig,
     LatentDynamics,
     Members,

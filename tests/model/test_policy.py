@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from kinema import recipes
-from kinema.model import flow, presets
-from kinema.model.action_dit import Mask
-from kinema.model.pointing import Pointed, point_losses
-from kinema.model.policy import Policy
+from kinema.model.policy import flow, presets
+from kinema.model.policy.action_dit import Mask
+from kinema.model.policy.pointing import Pointed, point_losses
+from kinema.model.policy.policy import Policy
 
 
 def test_draws_of_one_sample_do_not_see_each_other(made):

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kinema.model.flow import Known
-from kinema.model.policy import Policy
+from kinema.model.policy.flow import Known
+from kinema.model.policy.policy import Policy
 from kinema.train.run import _take_over
 
 PREFIX = 4  # of the tiny preset

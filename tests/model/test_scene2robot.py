@@ -7,10 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from kinema.model import mmdit, scene2robot, world_presets
-from kinema.model.change_code import ChangeCode
-from kinema.model.scene2robot import Scene2Robot, clip_steps, segments
-from kinema.model.world_model import Scene, WorldModel
+from kinema.model.world import mmdit, scene2robot
+from kinema.model.world import presets as world_presets
+from kinema.model.world.change_code import ChangeCode
+from kinema.model.world.model import Scene, WorldModel
+from kinema.model.world.scene2robot import Scene2Robot, clip_steps, segments
 from kinema.schema import KinemaError
 from kinema.space.clip_shape import ClipShape
 

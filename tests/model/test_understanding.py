@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from kinema.card.load import load_card
-from kinema.model import artifact
-from kinema.model.understanding import WORDS, join, understand
+from kinema.model.policy import artifact
+from kinema.model.world.understanding import WORDS, join, understand
 from kinema.schema import KinemaError
 
 CAR = load_card("car")

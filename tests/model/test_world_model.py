@@ -10,12 +10,15 @@ import torch
 from diffusers import AutoencoderKLQwenImage, QwenImageTransformer2DModel
 
 from kinema.card.load import load_card
-from kinema.model import artifact, mmdit, world_artifact, world_presets
-from kinema.model.change_code import ChangeCode
-from kinema.model.understanding import Understood, understand
-from kinema.model.video_vae import VideoVae, latent_frames, to_unit
-from kinema.model.world_artifact import World, first_picture_scene
-from kinema.model.world_model import Scene, WorldModel, latents_of, shifted, tokens_of
+from kinema.model.policy import artifact
+from kinema.model.world import artifact as world_artifact
+from kinema.model.world import mmdit
+from kinema.model.world import presets as world_presets
+from kinema.model.world.artifact import World, first_picture_scene
+from kinema.model.world.change_code import ChangeCode
+from kinema.model.world.model import Scene, WorldModel, latents_of, shifted, tokens_of
+from kinema.model.world.understanding import Understood, understand
+from kinema.model.world.video_vae import VideoVae, latent_frames, to_unit
 from kinema.schema import KinemaError
 from kinema.space.clip_shape import ClipShape
 

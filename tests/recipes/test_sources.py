@@ -7,7 +7,7 @@ import pytest
 
 from kinema import recipes
 from kinema.card.load import load_card
-from kinema.commands.annotate import annotate
+from kinema.commands.data.annotate import annotate
 from kinema.data.lerobot_write import Writer
 from kinema.recipes.inverse import nano_inverse
 from kinema.recipes.sources import metaworld_sources, tabletop_sources

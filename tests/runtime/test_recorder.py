@@ -16,7 +16,7 @@ pytest.importorskip("av")
 from toy_body import Drifting, Rig
 
 from kinema.card.load import load_card
-from kinema.commands.recorder import (
+from kinema.commands.data.recorder import (
     LONGEST_PAUSE_S,
     STEP,
     STEP_CHANNELS,
@@ -25,7 +25,7 @@ from kinema.commands.recorder import (
     EpisodeRecorder,
     shown_steps,
 )
-from kinema.commands.spool import Spool
+from kinema.commands.data.spool import Spool
 from kinema.data.lerobot import Dataset
 from kinema.runtime.record import Step
 from kinema.runtime.watchdog import Mode
@@ -241,7 +241,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from test_recorder import step
 from kinema.card.load import load_card
-from kinema.commands.recorder import EpisodeRecorder
+from kinema.commands.data.recorder import EpisodeRecorder
 with EpisodeRecorder(Path(sys.argv[1]), load_card("panda"), image_size=16) as recorder:
     for episode in range(2):
         for k in range(10):

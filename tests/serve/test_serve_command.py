@@ -15,10 +15,10 @@ import pytest
 from toy import PANDA, observation, running
 
 from kinema.cli import exit_code
-from kinema.commands.bench_serve import LoadReport, made_up, server
-from kinema.commands.hostile import ATTACKS
-from kinema.commands.serve_load import Outcome
-from kinema.commands.served import served
+from kinema.commands.serve.bench_serve import LoadReport, made_up, server
+from kinema.commands.serve.hostile import ATTACKS
+from kinema.commands.serve.load import Outcome
+from kinema.commands.serve.served import served
 from kinema.runtime.client import RemotePolicy
 from kinema.serve.app import make_app
 

@@ -13,7 +13,7 @@ from toy import ALOHA, PANDA, ToyPolicy, observation, toy_values
 from kinema.schema import ActionChunk, Question
 
 pytest.importorskip("torch")
-from kinema.commands.served import GatedSessions
+from kinema.commands.serve.served import GatedSessions
 
 
 class FakeGated:

@@ -18,15 +18,16 @@ from kinema.data.looks import LabelledViews
 from kinema.data.mixture import Mixture
 from kinema.data.source import measure_stats
 from kinema.data.text import TextTokenizer
-from kinema.model import presets, world_presets
-from kinema.model.change_code import ChangeCode
-from kinema.model.film_detector import DetectorConfig, FilmDetector
-from kinema.model.gate_inputs import SceneReader
-from kinema.model.inverse_dynamics import InverseConfig, InverseDynamics
-from kinema.model.latent_dynamics import DynamicsConfig, LatentDynamics
-from kinema.model.policy import Policy
-from kinema.model.understanding import WORDS, Understood
-from kinema.model.world_model import WorldModel
+from kinema.model.film.detector import DetectorConfig, FilmDetector
+from kinema.model.film.inverse_dynamics import InverseConfig, InverseDynamics
+from kinema.model.gate.inputs import SceneReader
+from kinema.model.gate.latent_dynamics import DynamicsConfig, LatentDynamics
+from kinema.model.policy import presets
+from kinema.model.policy.policy import Policy
+from kinema.model.world import presets as world_presets
+from kinema.model.world.change_code import ChangeCode
+from kinema.model.world.model import WorldModel
+from kinema.model.world.understanding import WORDS, Understood
 from kinema.space.codec import Codec
 from kinema.train.loop import Loop, LoopConfig, Stream
 from kinema.train.optim import OptimConfig

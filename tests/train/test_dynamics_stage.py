@@ -12,8 +12,8 @@ import torch
 from kinema.card.harm import SEVERITIES
 from kinema.card.load import load_card
 from kinema.data.hazards import FIELDS, SCENE_FIELDS, read_shards, write_shard
-from kinema.model.gate_inputs import SceneReader
-from kinema.model.latent_dynamics import DynamicsConfig, LatentDynamics
+from kinema.model.gate.inputs import SceneReader
+from kinema.model.gate.latent_dynamics import DynamicsConfig, LatentDynamics
 from kinema.schema import KinemaError
 from kinema.train.gate import GateTrainConfig, GateTraining, Promise, score, thresholds
 from kinema.train.loop import LoopConfig

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from kinema.commands.train_scene2robot import provenance
+from kinema.commands.train.train_scene2robot import provenance
 from kinema.data.aligned import AlignedClips
-from kinema.model import scene2robot, world_presets
-from kinema.model.change_code import ChangeCode
+from kinema.model.world import presets as world_presets
+from kinema.model.world import scene2robot
+from kinema.model.world.change_code import ChangeCode
 from kinema.recipes import scene2robot as recipe
 from kinema.schema import KinemaError
 from kinema.space.clip_shape import ClipShape

@@ -11,8 +11,8 @@ from kinema import recipes
 from kinema.card.load import load_card
 from kinema.data import sample
 from kinema.data.fake import fake_source
-from kinema.model import artifact
-from kinema.model.act import LocalPolicy
+from kinema.model.policy import artifact
+from kinema.model.policy.act import LocalPolicy
 from kinema.schema import KinemaError, Observation
 from kinema.train.run import Training
 

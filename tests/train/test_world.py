@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from kinema.data.clips import apart, side_by_side
-from kinema.model import artifact, world_presets
-from kinema.model.change_code import ChangeCode
-from kinema.model.understanding import WORDS, Understood
-from kinema.model.world_model import WorldConfig, WorldModel
+from kinema.model.policy import artifact
+from kinema.model.world import presets as world_presets
+from kinema.model.world.change_code import ChangeCode
+from kinema.model.world.model import WorldConfig, WorldModel
+from kinema.model.world.understanding import WORDS, Understood
 from kinema.schema import KinemaError
 from kinema.train.checkpoint import stored
 from kinema.train.loop import LoopConfig

@@ -10,8 +10,8 @@ from kinema.card.card import EmbodimentCard
 from kinema.card.load import card_names, load_card
 from kinema.schema import KinemaError
 from kinema.worlds import Expert, TabletopEnv, families_for
-from kinema.worlds.check import check, play
-from kinema.worlds.robots import CONTROL_HZ, TIMESTEP_S, timestep_s
+from kinema.worlds.body.robots import CONTROL_HZ, TIMESTEP_S, timestep_s
+from kinema.worlds.tabletop.check import check, play
 from kinema.worlds.tabletop.env import FAMILIES
 
 

@@ -4,8 +4,15 @@ import pytest
 from kinema.card.load import load_card
 from kinema.schema import KinemaError
 from kinema.worlds import Expert, TabletopEnv
-from kinema.worlds.bench import measure_steps_per_s
-from kinema.worlds.demonstrate import NO_NOISE, Disturbance, Noise, Tally, demonstrate, demonstrations
+from kinema.worlds.tabletop.bench import measure_steps_per_s
+from kinema.worlds.tabletop.demonstrate import (
+    NO_NOISE,
+    Disturbance,
+    Noise,
+    Tally,
+    demonstrate,
+    demonstrations,
+)
 
 
 @pytest.mark.parametrize("robot", ["panda", "aloha"])

@@ -3,7 +3,7 @@ import pytest
 
 from kinema.card.load import load_card
 from kinema.worlds import Expert, TabletopEnv, families_for
-from kinema.worlds.check import check, tabletop_robots
+from kinema.worlds.tabletop.check import check, tabletop_robots
 
 PAIRS = [(robot, family) for robot in tabletop_robots() for family in families_for(robot)]
 

@@ -10,12 +10,20 @@ import pytest
 
 from kinema.card.load import load_card
 from kinema.worlds import Expert, TabletopEnv, families_for
-from kinema.worlds.blind import KINDS, Blind
-from kinema.worlds.check import check_blind, goals_of, play, tabletop_robots
-from kinema.worlds.experts.motion import ToolTarget, carried, carry, funnel, grasp, shut_first, straight
+from kinema.worlds.hazards.snapshot import restore, snapshot
 from kinema.worlds.road.env import RoadEnv
 from kinema.worlds.road.goals import GOALS
-from kinema.worlds.snapshot import restore, snapshot
+from kinema.worlds.tabletop.blind import KINDS, Blind
+from kinema.worlds.tabletop.check import check_blind, goals_of, play, tabletop_robots
+from kinema.worlds.tabletop.experts.motion import (
+    ToolTarget,
+    carried,
+    carry,
+    funnel,
+    grasp,
+    shut_first,
+    straight,
+)
 from kinema.worlds.tabletop.family import Request
 
 PAIRS = [(robot, family) for robot in tabletop_robots() for family in families_for(robot)]

@@ -9,11 +9,11 @@ import pytest
 
 from kinema.card.load import load_card
 from kinema.schema import KinemaError
-from kinema.worlds.aligned import BACKGROUND, Performance, aligned, composite, perform
-from kinema.worlds.hand import OPEN_M, SKINS
-from kinema.worlds.retarget import GraspPath, fit, grasp_path, replay, tool_places
-from kinema.worlds.stage import AREA, VIEWS, HandWorld, StagedWorld, reaches
-from kinema.worlds.track import HandTracker, background, outline
+from kinema.worlds.hand.aligned import BACKGROUND, Performance, aligned, composite, perform
+from kinema.worlds.hand.hand import OPEN_M, SKINS
+from kinema.worlds.hand.retarget import GraspPath, fit, grasp_path, replay, tool_places
+from kinema.worlds.hand.stage import AREA, VIEWS, HandWorld, StagedWorld, reaches
+from kinema.worlds.hand.track import HandTracker, background, outline
 
 SEED = 500_400  # a development seed, as all here
 

@@ -11,10 +11,10 @@ import pytest
 from kinema.card.harm import EVENTS, LIMITS, SEVERITIES, events, harm
 from kinema.card.load import load_card
 from kinema.card.workspace import table_area
-from kinema.worlds.bad_motion import BadMotion, aimed
-from kinema.worlds.experts.expert import Expert
-from kinema.worlds.hazard_env import HazardEnv
-from kinema.worlds.intruders import Script
+from kinema.worlds.hazards.bad_motion import BadMotion, aimed
+from kinema.worlds.hazards.env import HazardEnv
+from kinema.worlds.hazards.intruders import Script
+from kinema.worlds.tabletop.experts.expert import Expert
 
 
 def _severity(env: HazardEnv, actions: np.ndarray) -> dict[str, float]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kinema.card.load import load_card
 from kinema.worlds import TabletopEnv, Variation, families_for
-from kinema.worlds.check import tabletop_robots
+from kinema.worlds.tabletop.check import tabletop_robots
 from kinema.worlds.tabletop.families.push import Push
 from kinema.worlds.tabletop.family import Episode
 from kinema.worlds.tabletop.layout import Footprint, scatter

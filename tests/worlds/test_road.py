@@ -13,13 +13,13 @@ from kinema.card.prompt import prompt
 from kinema.schema import KinemaError
 from kinema.space.action_words import read, say, tolerance
 from kinema.space.moved import moved_by
-from kinema.worlds.events import Aim, drive_events
 from kinema.worlds.road.cars import WHEELBASE_M, Pose, collide, drive
 from kinema.worlds.road.demonstrate import demonstrate_road
 from kinema.worlds.road.env import RoadEnv
 from kinema.worlds.road.expert import RoadExpert, pursue
 from kinema.worlds.road.goals import GOALS, HELD_OUT, SEEN, read_goal
 from kinema.worlds.road.lanes import LANE_M, MANOEUVRES, line, on_the_road
+from kinema.worlds.words.events import Aim, drive_events
 
 DEVELOPMENT_SEED = 500_000
 

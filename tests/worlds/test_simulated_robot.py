@@ -11,8 +11,8 @@ from kinema.card.load import load_card
 from kinema.runtime.clock import SimulatedClock
 from kinema.runtime.robot import Body, Robot, wiring_for
 from kinema.schema import KinemaError
-from kinema.worlds.simulated_robot import SimulatedRobot
 from kinema.worlds.tabletop.env import TabletopEnv
+from kinema.worlds.tabletop.simulated_robot import SimulatedRobot
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import pytest
 
 from kinema.card.load import load_card
 from kinema.schema import KinemaError
-from kinema.worlds.experts.expert import Expert
 from kinema.worlds.tabletop.env import TabletopEnv
-from kinema.worlds.true_future import TrueFuture, obeying
+from kinema.worlds.tabletop.experts.expert import Expert
+from kinema.worlds.tabletop.true_future import TrueFuture, obeying
 
 SEED = 500_011
 

@@ -92,7 +92,7 @@ class LatencyPlayer:
     def __call__(
         self, environment: Any, policy: Policy, spec: TaskSpec, job: EpisodeJob, replan_steps: int
     ) -> EpisodeRecord:
-        from kinema.worlds.simulated_robot import SimulatedRobot
+        from kinema.worlds.tabletop.simulated_robot import SimulatedRobot
 
         base, how, delay = job.task.rsplit("/", 2)
         scene = episode_seed(self.seed, base, job.index)

@@ -250,8 +250,8 @@ class Tabletop(_Strict):
     """Where things lie in the tabletop world, and what its expert is known to solve with this body there.
 
     center_m, half_m: a rectangle in the robot's frame; default: the middle of the workspace
-    families: those that the expert solves in 95 % of episodes (`python -m kinema.worlds.check`); default:
-        everything that one arm can do
+    families: those that the expert solves in 95 % of episodes (`python -m kinema.worlds.tabletop.check`);
+        default: everything that one arm can do
     """
 
     center_m: tuple[float, float] | None = None

@@ -31,7 +31,7 @@ def policy(
 ) -> None:
     """Time from one observation to one chunk, median and p95, for several numbers of Euler steps."""
     from kinema.card.load import load_card
-    from kinema.model.bench import LIMIT_S, measure_latency
+    from kinema.model.policy.bench import LIMIT_S, measure_latency
 
     robot = load_card(robot).name if robot else None
     found = measure_latency(policies.artifact_folder(policy), card=robot, repeats=rounds, threads=threads)
@@ -72,7 +72,7 @@ def world(
 ) -> None:
     """Control steps per second on one core, every camera drawn at every step."""
     from kinema.card.load import load_card
-    from kinema.worlds.bench import measure_steps_per_s
+    from kinema.worlds.tabletop.bench import measure_steps_per_s
 
     rows = []
     for name in bodies_in(robots):
@@ -91,8 +91,8 @@ def imagine(
 ) -> None:
     """Seconds of a two-view film, from first pictures to pixels, for several numbers of Euler steps."""
     from kinema.card.load import load_card
-    from kinema.commands.imagine import world_folder
-    from kinema.model.world_bench import FEW_STEP_LIMIT_S, LIMIT_S, measure_speed
+    from kinema.commands.imagine.imagine import world_folder
+    from kinema.model.world.bench import FEW_STEP_LIMIT_S, LIMIT_S, measure_speed
 
     found = measure_speed(
         world_folder(world),
@@ -133,7 +133,7 @@ def data(
 
 
 def _recorded(out: Path) -> Path:
-    from kinema.commands.make_data import Task, make
+    from kinema.commands.data.make import Task, make
 
     task = Task(world="tabletop", card="panda", name="pick_place", noise=1.0, image_size=96)
     make([task], out, episodes=8, workers=1)

@@ -19,8 +19,8 @@ from kinema.commands.policies import gate_folder, policy_factory, tabletop_bodie
 from kinema.runtime.chunk import ChunkPlayer
 from kinema.runtime.report import RunTrace
 from kinema.schema import KinemaError, Outcome, Policy, Result
-from kinema.worlds.experts.expert import Expert
 from kinema.worlds.tabletop.env import TabletopEnv, families_for
+from kinema.worlds.tabletop.experts.expert import Expert
 from kinema.worlds.tabletop.family import Request
 from kinema.worlds.tabletop.parse import parse_instruction
 from kinema.worlds.variation import Variation
@@ -94,7 +94,7 @@ def _gated(policy: Policy, card: EmbodimentCard) -> Policy:
     folder = gate_folder()
     if folder is None or not hasattr(policy, "propose"):
         return policy
-    from kinema.model.gate import Gate, GatedPolicy
+    from kinema.model.gate.gate import Gate, GatedPolicy
 
     shipped = Gate(folder)
     return GatedPolicy(policy, shipped) if card.name in shipped.bodies else policy  # type: ignore[arg-type]

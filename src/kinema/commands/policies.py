@@ -14,7 +14,7 @@ from kinema.commands.terminal import words
 from kinema.schema import KinemaError
 
 DEFAULT = "shipped"
-ARTIFACT_TARGET = "kinema.model.act:LocalPolicy"
+ARTIFACT_TARGET = "kinema.model.policy.act:LocalPolicy"
 HELP = (
     "The policy: `shipped` (the artifact that comes with the package and knows the body), the name or folder "
     "of an artifact, `expert` (scripted, sees the simulator), `hold` (does nothing), `random` (any action of "

@@ -78,12 +78,12 @@ def run(
 
 def _with_imagined(film: Film, session: Session) -> tuple[np.ndarray, RunTrace]:
     """The run's pictures and trace, with what the shipped world model imagined below, where there is one."""
-    from kinema.commands.beside import imagined_along, shipped_world, stacked
+    from kinema.commands.imagine.beside import imagined_along, shipped_world, stacked
 
     pictures, trace = film.side_by_side(), film.trace
     if shipped_world() is None:
         return pictures, trace
-    from kinema.commands.eval_world import imagines_factory
+    from kinema.commands.eval.eval_world import imagines_factory
 
     imagines = imagines_factory("shipped").build()
     sentence = session.request.text

@@ -2,7 +2,7 @@
 
 A clip's segments are what a scene-to-robot model is shown and asked for: the scene without the hand, the
 robot alone, and the robot in the scene. Each is a film that begins with the picture that its code is read
-beside (`model/scene2robot.py` says why); the performance begins with the second.
+beside (`model/world/scene2robot.py` says why); the performance begins with the second.
 
 Axes: n clips, F frames, V views, S image side.
 """

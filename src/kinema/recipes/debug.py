@@ -7,7 +7,7 @@ from pathlib import Path
 from kinema.card.load import load_card
 from kinema.data.fake import fake_source
 from kinema.data.source import Source
-from kinema.model import presets
+from kinema.model.policy import presets
 from kinema.recipes.recipe import Recipe
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig

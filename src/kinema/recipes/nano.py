@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from kinema.data.source import Source
-from kinema.model import presets
+from kinema.model.policy import presets
 from kinema.recipes.recipe import Recipe
 from kinema.recipes.sources import metaworld_sources, tabletop_sources
 from kinema.train.loop import LoopConfig

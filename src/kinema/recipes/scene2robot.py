@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kinema.data.aligned import AlignedClips, SegmentClips, aligned_clips, aligned_sets
 from kinema.data.clips import Films, Part
-from kinema.model import world_presets
+from kinema.model.world import presets as world_presets
 from kinema.recipes.world import HUMAN, HUMAN_COMMAND, VaeRecipe, nano_vae
 from kinema.schema import KinemaError
 from kinema.space.clip_shape import ClipShape

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from kinema.data.source import Source
-from kinema.model import presets
-from kinema.model.action_dit import Mask
-from kinema.model.policy import PolicyConfig
+from kinema.model.policy import presets
+from kinema.model.policy.action_dit import Mask
+from kinema.model.policy.policy import PolicyConfig
 from kinema.recipes.recipe import Recipe
 from kinema.recipes.sources import dream_sources, tabletop_sources
 from kinema.train.loop import LoopConfig

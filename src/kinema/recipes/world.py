@@ -10,7 +10,7 @@ from kinema.card.load import load_card
 from kinema.data.aligned import aligned_sets, hand_clips
 from kinema.data.clips import ClipSource, Films, Part, open_clips
 from kinema.data.lerobot import Dataset
-from kinema.model import world_presets
+from kinema.model.world import presets as world_presets
 from kinema.recipes.sources import tabletop_folders
 from kinema.schema import KinemaError
 from kinema.space.clip_shape import ClipShape

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from kinema.card.load import load_card
 from kinema.data.fake import fake_source
-from kinema.model import presets
-from kinema.model.backbone import Backbone
-from kinema.model.policy import Policy
+from kinema.model.policy import presets
+from kinema.model.policy.backbone import Backbone
+from kinema.model.policy.policy import Policy
 from kinema.train.device import autocast
 from kinema.train.loop import LoopConfig
 from kinema.train.parallel import Group, in_processes

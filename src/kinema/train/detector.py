@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from kinema.data.looks import LabelledViews, read_views
-from kinema.model.film_detector import DetectorConfig, FilmDetector
-from kinema.model.film_eyes import FilmEyes, fresh_eyes
+from kinema.model.film.detector import DetectorConfig, FilmDetector
+from kinema.model.film.eyes import FilmEyes, fresh_eyes
 from kinema.train.loop import Loop, LoopConfig
 from kinema.train.provenance import recorded
 from kinema.train.record import DataPart, digest

@@ -14,10 +14,10 @@ import torch
 from kinema.card.harm import EVENTS, HAZARDS, harm
 from kinema.card.load import load_card
 from kinema.data import hazards
-from kinema.model import gate_artifact
-from kinema.model.conformal import Threshold, calibrate
-from kinema.model.gate_inputs import SceneReader
-from kinema.model.latent_dynamics import DynamicsConfig, LatentDynamics, event_risk
+from kinema.model.gate import artifact as gate_artifact
+from kinema.model.gate.conformal import Threshold, calibrate
+from kinema.model.gate.inputs import SceneReader
+from kinema.model.gate.latent_dynamics import DynamicsConfig, LatentDynamics, event_risk
 from kinema.train.loop import Loop, LoopConfig
 from kinema.train.provenance import recorded
 from kinema.train.record import DataPart

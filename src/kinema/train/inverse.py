@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from kinema.data.fits import card_of, open_set
-from kinema.model import inverse_artifact
-from kinema.model.inverse_artifact import FilmReader
-from kinema.model.inverse_dynamics import InverseConfig, InverseDynamics
+from kinema.model.film import inverse_artifact
+from kinema.model.film.inverse_artifact import FilmReader
+from kinema.model.film.inverse_dynamics import InverseConfig, InverseDynamics
 from kinema.schema import Film, KinemaError
 from kinema.space.codec import Codec
 from kinema.space.motion import Motion

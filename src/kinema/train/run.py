@@ -15,8 +15,8 @@ from kinema.data.clipping import MOST_CLIPPED, check_clipping
 from kinema.data.mixture import Mixture
 from kinema.data.source import Source, measure_stats
 from kinema.data.text import TextTokenizer
-from kinema.model import artifact
-from kinema.model.policy import Policy, PolicyConfig
+from kinema.model.policy import artifact
+from kinema.model.policy.policy import Policy, PolicyConfig
 from kinema.schema import KinemaError
 from kinema.space.codec import Codec
 from kinema.train import checkpoint, statistics

@@ -13,11 +13,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from kinema.data.aligned import AlignedClips, SegmentClips
-from kinema.model import scene2robot
-from kinema.model.change_code import ChangeCode
-from kinema.model.scene2robot import Scene2Robot
-from kinema.model.world_artifact import encode_views
-from kinema.model.world_model import WorldConfig, WorldModel
+from kinema.model.world import scene2robot
+from kinema.model.world.artifact import encode_views
+from kinema.model.world.change_code import ChangeCode
+from kinema.model.world.model import WorldConfig, WorldModel
+from kinema.model.world.scene2robot import Scene2Robot
 from kinema.schema import KinemaError
 from kinema.space.clip_shape import ClipShape
 from kinema.train.cpu import keep_freed_memory

@@ -14,14 +14,14 @@ import torch
 from tqdm import tqdm
 
 from kinema.data.clips import KEPT_BACK_EVERY, ClipSource, Films
-from kinema.model import world_artifact
-from kinema.model.artifact import Artifact
-from kinema.model.change_code import ChangeCode
-from kinema.model.understanding import join, understand
-from kinema.model.video_vae import to_unit, view_by_view
-from kinema.model.world_artifact import World
-from kinema.model.world_model import WorldConfig, WorldModel
-from kinema.model.world_presets import told
+from kinema.model.policy.artifact import Artifact
+from kinema.model.world import artifact as world_artifact
+from kinema.model.world.artifact import World
+from kinema.model.world.change_code import ChangeCode
+from kinema.model.world.model import WorldConfig, WorldModel
+from kinema.model.world.presets import told
+from kinema.model.world.understanding import join, understand
+from kinema.model.world.video_vae import to_unit, view_by_view
 from kinema.schema import KinemaError
 from kinema.space.clip_shape import ClipShape
 from kinema.train.cpu import keep_freed_memory

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from kinema.data.looks import LabelledViews
 from kinema.data.mixture import MixtureState
-from kinema.model.film_detector import FilmDetector, detector_losses
+from kinema.model.film.detector import FilmDetector, detector_losses
 from kinema.schema import KinemaError
 
 

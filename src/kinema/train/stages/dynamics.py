@@ -13,8 +13,8 @@ from torch.nn import functional
 from kinema.card.card import EmbodimentCard
 from kinema.card.harm import events
 from kinema.data.mixture import MixtureState
-from kinema.model.gate_inputs import SceneReader
-from kinema.model.latent_dynamics import HEIGHT_SCALE_M, PRESENT_M, LatentDynamics, Scenes
+from kinema.model.gate.inputs import SceneReader
+from kinema.model.gate.latent_dynamics import HEIGHT_SCALE_M, PRESENT_M, LatentDynamics, Scenes
 from kinema.train.record import digest
 
 _TOLD = 0.25  # share of states that are told the true heights

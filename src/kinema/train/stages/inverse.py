@@ -18,7 +18,7 @@ from kinema.data.fits import fit
 from kinema.data.frames import FrameCache
 from kinema.data.lerobot import Dataset
 from kinema.data.mixture import MixtureState
-from kinema.model.inverse_dynamics import InverseConfig, InverseDynamics, body_vector, losses
+from kinema.model.film.inverse_dynamics import InverseConfig, InverseDynamics, body_vector, losses
 from kinema.schema import KinemaError
 from kinema.space.codec import ChunkFrame, Codec
 from kinema.space.stats import ChannelStats

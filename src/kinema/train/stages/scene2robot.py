@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from kinema.data.mixture import MixtureState
-from kinema.model.scene2robot import segments
+from kinema.model.world.scene2robot import segments
 from kinema.schema import KinemaError
 from kinema.train.stages.world import WorldBatch
 
@@ -24,7 +24,7 @@ from kinema.train.stages.world import WorldBatch
 class Pairs:
     """Clips in half precision: scene, alone, robot (M, C, 1 + T, h, V * w) and card (M,).
 
-    The first latent of each is of the picture that its code is read beside (`model/scene2robot.py`).
+    The first latent of each is of the picture that its code is read beside (`model/world/scene2robot.py`).
     """
 
     scene: Tensor

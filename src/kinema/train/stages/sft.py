@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kinema.data.batch import Batch
-from kinema.model.policy import Policy
+from kinema.model.policy.policy import Policy
 from kinema.train.augment import AugmentConfig, augment
 
 

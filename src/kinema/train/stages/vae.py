@@ -15,8 +15,8 @@ from torch import Tensor
 
 from kinema.data.clips import Films
 from kinema.data.mixture import MixtureState
-from kinema.model.change_code import ChangeCode
-from kinema.model.video_vae import FRAMES_PER_LATENT, to_unit, view_by_view
+from kinema.model.world.change_code import ChangeCode
+from kinema.model.world.video_vae import FRAMES_PER_LATENT, to_unit, view_by_view
 
 _MOVED = 0.1  # of a pixel's range [-1, 1]: below is the video file's own noise
 _MOVING_WEIGHT = 6.0

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from kinema.data.mixture import MixtureState
-from kinema.model.understanding import Understood
-from kinema.model.world_artifact import side_by_side_latents
-from kinema.model.world_model import Scene, WorldModel
+from kinema.model.world.artifact import side_by_side_latents
+from kinema.model.world.model import Scene, WorldModel
+from kinema.model.world.understanding import Understood
 from kinema.schema import KinemaError
 
 Task = Literal["image", "video", "image_to_video"]

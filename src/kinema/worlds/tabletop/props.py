@@ -12,7 +12,13 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from kinema.worlds.robots import FIXED_COLLIDES, NEVER_COLLIDES, OBJECT_COLLIDES, OBJECT_GROUP, ROBOT_GROUP
+from kinema.worlds.body.robots import (
+    FIXED_COLLIDES,
+    NEVER_COLLIDES,
+    OBJECT_COLLIDES,
+    OBJECT_GROUP,
+    ROBOT_GROUP,
+)
 
 _BOX, _CYLINDER = mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_CYLINDER
 PARKED_Z_M = -2.0

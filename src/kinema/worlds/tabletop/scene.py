@@ -10,8 +10,8 @@ import numpy as np
 
 from kinema.card.card import EmbodimentCard
 from kinema.card.kinematics import home_joints, home_rotation, tool_pose
-from kinema.worlds.control import Controller
-from kinema.worlds.robots import (
+from kinema.worlds.body.control import Controller
+from kinema.worlds.body.robots import (
     FIXED_COLLIDES,
     NEVER_COLLIDES,
     ArmHandle,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from kinema.worlds.robots import OBJECT_COLLIDES, ROBOT_GROUP
+from kinema.worlds.body.robots import OBJECT_COLLIDES, ROBOT_GROUP
 from kinema.worlds.tabletop.family import Episode, Family
 from kinema.worlds.tabletop.language import phrase
 from kinema.worlds.tabletop.layout import Footprint, scatter

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from kinema.worlds.robots import FIXED_COLLIDES, NEVER_COLLIDES, OBJECT_COLLIDES
+from kinema.worlds.body.robots import FIXED_COLLIDES, NEVER_COLLIDES, OBJECT_COLLIDES
 from kinema.worlds.tabletop.family import Episode, Family
 from kinema.worlds.tabletop.language import phrase
 from kinema.worlds.tabletop.layout import RING_M

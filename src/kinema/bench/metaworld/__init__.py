@@ -1,0 +1,1 @@
+"""Meta-World: its tasks, its demonstrations and how it is played."""

@@ -1,0 +1,237 @@
+"""Meta-World 3.1.1 (MT50, v3 tasks) behind the environment interface of the benchmark runner.
+
+The protocol is SmolVLA's as lerobot runs it: one policy for 50 tasks, camera corner2 moved to
+(0.75, 0.075, 0.7), image turned upright, 4-d state and action, random object and goal positions, at most
+500 steps, an episode ends at its first success. The goal reaches the policy through the picture only.
+The package's own reset, step, success test and experts are used as they are.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+
+from kinema.bench.benchmark import TaskSpec
+from kinema.bench.gl import prefer_egl
+from kinema.bench.metaworld.tasks import GROUPS, INSTRUCTIONS, TASKS
+from kinema.schema import KinemaError, Observation
+
+CARD = "sawyer_metaworld"
+CONTROL_HZ = 80.0  # one step is five physics steps of 2.5 ms
+MAX_STEPS = 500
+TRAINING_SEEDS_FROM = 1_000_000  # demonstrations use seeds from here on, evaluation the ones below
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendering:
+    """How the one picture is made: the same value for demonstrations and evaluation, kept with every result.
+
+    The shipped shadow map alone costs 25 ms a frame in software OpenGL at any size, so shadows, offscreen
+    multisampling, reflections and the sky box are off. corner2 is mounted upside down: the picture is turned
+    by half a turn (both axes flipped), so that the table is below and the robot above.
+    """
+
+    camera: str = "corner2"
+    camera_position_m: tuple[float, float, float] = (0.75, 0.075, 0.7)
+    size_px: int = 128
+    half_turn: bool = True
+    shadows: bool = False
+    multisampling: int = 0
+    reflections: bool = False
+    skybox: bool = False
+    cull_faces: bool = True
+
+
+RENDERING = Rendering()
+# Tasks, groups, camera, randomisation, step limit and what counts as success are as in lerobot, but not:
+DIFFERENCES = (
+    "sentences: one of our own for every task, all different and more telling than lerobot's, of which two "
+    "are the same; a policy trained with lerobot's sentences is not judged fairly here",
+    "pictures: rendered at another size and with other settings, see `rendering`; the background is black",
+    "demonstrations of the shipped policy: our own, by the package's experts with disturbances, and pointing "
+    "labels from the simulator; not lerobot/metaworld_mt50",
+)
+
+
+def _package() -> Any:
+    prefer_egl()
+    try:
+        import metaworld.env_dict
+        import metaworld.policies
+    except ImportError as error:
+        raise KinemaError(
+            f"Meta-World is not installed ({error}); install it with: pip install 'kinema[metaworld]'"
+        ) from error
+    # The experts ask for more than [-1, 1] by design; `expert_action` clips as the environment does.
+    warnings.filterwarnings("ignore", message=r"Constant\(s\) may be too high", category=UserWarning)
+    return metaworld
+
+
+class MetaworldEnv:
+    """One task. `reset`, then any number of `observe`, `expert_action` and `step`; `step` never renders."""
+
+    max_steps = MAX_STEPS
+    cameras = ("corner2",)
+
+    def __init__(self, task: str, rendering: Rendering = RENDERING) -> None:
+        if task not in INSTRUCTIONS:
+            near = get_close_matches(task, TASKS, n=3, cutoff=0.3) or list(TASKS[:3])
+            raise KinemaError(f"unknown Meta-World task {task!r}; nearest of the 50: {near}")
+        package = _package()
+        self.task = task
+        self.instruction = INSTRUCTIONS[task]
+        self.rendering = rendering
+        self._env = package.env_dict.ALL_V3_ENVIRONMENTS[task]()
+        self._expert = package.policies.ENV_POLICY_MAP[task]()
+        self._prepare_randomisation()
+        self._prepare_camera()
+        self._renderer: Any = None
+        self._full_observation = np.zeros(39)
+        self._steps = 0
+        self._succeeded = False
+        self._info: dict[str, Any] = {}
+
+    def _prepare_randomisation(self) -> None:
+        """Positions drawn at every reset from the env's own seeded generator; the expert sees the goal."""
+        env = self._env
+        env._set_task_called = True
+        env._freeze_rand_vec = False
+        env.seeded_rand_vec = True
+        env._partially_observable = False
+        env.__dict__.pop("sawyer_observation_space", None)  # cached with the goal's bounds at zero
+
+    def _prepare_camera(self) -> None:
+        model = self._env.model
+        self._camera_id = model.camera(self.rendering.camera).id
+        model.cam_pos[self._camera_id] = self.rendering.camera_position_m
+        if not self.rendering.shadows:
+            model.vis.quality.shadowsize = 0
+        model.vis.quality.offsamples = self.rendering.multisampling
+
+    def reset(self, seed: int) -> None:
+        """Draw an episode. Equal seeds give equal episodes, whatever was run before on this object."""
+        import mujoco
+
+        env = self._env
+        env.seed(int(seed))
+        env.reset()
+        # The package places markers and furniture in the model after its last forward pass: without this
+        # one the first picture would show them where the previous episode had them.
+        mujoco.mj_forward(env.model, env.data)
+        env._prev_obs = env._get_curr_obs_combined_no_goal()
+        self._full_observation = env._get_obs()
+        self._steps = 0
+        self._succeeded = False
+        self._info = {}
+
+    def state(self) -> np.ndarray:
+        """Hand x, y, z [m] and gripper opening [fraction]: float32 (4,)."""
+        return self._full_observation[:4].astype(np.float32)
+
+    @property
+    def full_observation(self) -> np.ndarray:
+        """The package's privileged observation, float64 (39,): for experts and labels, never for a policy."""
+        return self._full_observation
+
+    def observe(self, render: bool = True) -> Observation:
+        """What the policy may know now. Without `render` the observation has no images."""
+        return Observation(
+            images={self.rendering.camera: self.render()} if render else {},
+            state=self.state(),
+            instruction=self.instruction,
+            time_s=self._steps / CONTROL_HZ,
+        )
+
+    def render(self) -> np.ndarray:
+        """The picture, uint8 (size, size, 3), upright."""
+        import mujoco
+
+        if self._renderer is None:
+            size = self.rendering.size_px
+            self._renderer = mujoco.Renderer(self._env.model, size, size)
+        self._renderer.update_scene(self._env.data, camera=self._camera_id)
+        flags = self._renderer.scene.flags
+        flags[mujoco.mjtRndFlag.mjRND_SHADOW] = self.rendering.shadows
+        flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = self.rendering.reflections
+        flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = self.rendering.skybox
+        flags[mujoco.mjtRndFlag.mjRND_CULL_FACE] = self.rendering.cull_faces
+        image = self._renderer.render()
+        return np.ascontiguousarray(image[::-1, ::-1]) if self.rendering.half_turn else image
+
+    def step(self, action: np.ndarray) -> None:
+        """Apply a native action (4,), clipped to [-1, 1]. Raises KinemaError for anything but 4 numbers."""
+        action = np.asarray(action, dtype=np.float64)
+        if action.shape != (4,) or not np.isfinite(action).all():
+            raise KinemaError(f"a Meta-World action has 4 finite numbers; got {action!r}")
+        observation, _, _, _, info = self._env.step(np.clip(action, -1.0, 1.0).astype(np.float32))
+        self._full_observation = observation
+        self._info = info
+        self._steps += 1
+        self._succeeded = self._succeeded or bool(info["success"])
+
+    def expert_action(self) -> np.ndarray:
+        """What the package's scripted expert does from here: float32 (4,), clipped to [-1, 1]."""
+        action = self._expert.get_action(self._full_observation)
+        return np.clip(action, -1.0, 1.0).astype(np.float32)
+
+    def success(self) -> bool:
+        """Whether the package has reported success at any step of this episode."""
+        return self._succeeded
+
+    def measures(self) -> dict[str, float]:
+        """Named numbers of the running episode: the package's own progress values."""
+        names = ("obj_to_target", "grasp_reward", "in_place_reward", "unscaled_reward")
+        return {name: float(self._info[name]) for name in names if name in self._info}
+
+    def points_m(self) -> np.ndarray:
+        """World positions (2, 3) [m] of the thing to act on and of where it goes."""
+        goal = np.asarray(self._env._target_pos, dtype=np.float64)
+        acts_on_goal = self.task in ("reach-v3", "reach-wall-v3", "hand-insert-v3")
+        return np.stack([goal if acts_on_goal else self._full_observation[4:7], goal])
+
+    def points(self) -> np.ndarray:
+        """Pointing labels, float32 (V=1, P=2, 3): u, v as fractions of width and height, and visible 0/1."""
+        data = self._env.data
+        R_world_camera = data.cam_xmat[self._camera_id].reshape(3, 3)
+        in_camera = (self.points_m() - data.cam_xpos[self._camera_id]) @ R_world_camera
+        half_view = np.tan(np.deg2rad(self._env.model.cam_fovy[self._camera_id]) / 2)
+        depth = np.maximum(-in_camera[:, 2], 1e-6)
+        uv = 0.5 + 0.5 * in_camera[:, :2] * np.array([1.0, -1.0]) / (depth * half_view)[:, None]
+        uv = 1.0 - uv if self.rendering.half_turn else uv
+        visible = (in_camera[:, 2] < 0) & (uv >= 0).all(axis=1) & (uv < 1).all(axis=1)
+        labels = np.concatenate([np.clip(uv, 0.0, 1.0), visible[:, None]], axis=1)
+        return labels.astype(np.float32)[None]
+
+    def close(self) -> None:
+        """Free the renderer's graphics context."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+
+class MetaworldBenchmark:
+    """MT50 for the runner: 50 tasks in four difficulty groups."""
+
+    name = "metaworld"
+
+    def tasks(self) -> tuple[TaskSpec, ...]:
+        return tuple(
+            TaskSpec(name=task, card=CARD, control_hz=CONTROL_HZ, groups={"difficulty": group})
+            for group, tasks in GROUPS.items()
+            for task in tasks
+        )
+
+    def make(self, task: str) -> MetaworldEnv:
+        return MetaworldEnv(task)
+
+    def provenance(self) -> dict[str, Any]:
+        return {
+            "protocol": "MT50 v3, corner2, random goals, image + 4-d state + instruction, 500 steps, "
+            "an episode ends at its first success",
+            "rendering": asdict(RENDERING),
+            "not_as_lerobot": DIFFERENCES,
+        }

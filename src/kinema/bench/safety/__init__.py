@@ -1,0 +1,1 @@
+"""Judging the gate: chunks, pairs, whole episodes, scores and their report."""

@@ -1,0 +1,1 @@
+"""Judging the world model: films, rankings, plans and bodies set into scenes."""

@@ -1,0 +1,1 @@
+"""`kinema data` and what makes, annotates, compares and records data."""

@@ -1,0 +1,1 @@
+"""`kinema eval`, one file for each thing that is judged."""

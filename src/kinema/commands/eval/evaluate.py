@@ -1,0 +1,246 @@
+"""`kinema eval`: judge a policy on a benchmark: counts, intervals, errors apart from failures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kinema.commands import policies
+from kinema.commands.eval.judged import SEED_HELP, Sitting, finish, play, rates_table, seed_line
+from kinema.commands.rendering import require_rendering
+from kinema.commands.terminal import choose, examples, table, words
+from kinema.schema import KinemaError
+
+if TYPE_CHECKING:
+    from kinema.bench.benchmark import Factory
+    from kinema.bench.results import Results
+
+BENCHMARKS = ("tabletop", "metaworld", "latency", "safety", "world", "planning", "scene2robot")
+REPLAN = {"metaworld": 8}  # at 80 Hz a chunk is 0.2 s in all
+TABLETOP_REPLAN = 4  # at 10 Hz contact wants 0.4 s
+LATENCY_BODIES = ("panda", "ur5e")
+EXAMPLES = examples(
+    "kinema eval tabletop --episodes 10 --workers 2 --out out/tabletop",
+    "kinema eval tabletop --robots panda --variation seen,background --episodes 10 --out out/background",
+    "kinema eval safety --episodes 4 --out out/safety",
+    "kinema eval world --episodes 20 --out out/world",
+    "kinema eval scene2robot --robots iiwa14,ur5e --episodes 4 --out out/scene2robot",
+    "kinema eval latency --episodes 20 --workers 2 --out out/latency",
+    "kinema eval metaworld --policy expert --episodes 1 --tasks reach-v3,push-v3 --out out/mt",
+)
+
+
+def evaluate(
+    benchmark: Annotated[str, typer.Argument(help=f"Which benchmark: {' or '.join(BENCHMARKS)}.")],
+    policy: Annotated[str, typer.Option(help=policies.HELP)] = policies.DEFAULT,
+    episodes: Annotated[int, typer.Option(help="Episodes per task.", min=1)] = 10,
+    seed: Annotated[str, typer.Option(help=SEED_HELP)] = "fresh",
+    workers: Annotated[int, typer.Option(help="Processes. The result does not depend on it.", min=1)] = 1,
+    tasks: Annotated[str, typer.Option(help="Only these tasks, with commas between. Default: all.")] = "",
+    variation: Annotated[
+        str, typer.Option(help="tabletop: seen, a held-out axis, axes joined by +, all; several with commas.")
+    ] = "seen",
+    robots: Annotated[
+        str, typer.Option(help="tabletop, world: bodies, with commas. Default: those it was trained on.")
+    ] = "",
+    replan: Annotated[
+        int | None, typer.Option(help="Steps of a chunk played before the next. Default: 4 or 8.", min=1)
+    ] = None,
+    world: Annotated[
+        str,
+        typer.Option(
+            help="tabletop: `true`, or `imagined`: judged inside a world model; five policies or more with "
+            "commas between are ranked against the truth."
+        ),
+    ] = "true",
+    imagines: Annotated[
+        str, typer.Option(help="Whose imagination: `shipped`, a world artifact's folder, `oracle`.")
+    ] = "shipped",
+    baselines: Annotated[
+        bool, typer.Option(help="Also play what knows nothing, in the same scenes: `random` and `hold`.")
+    ] = False,
+    retry_errors: Annotated[
+        bool, typer.Option(help="When a run goes on: play again what was an error.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Folder of the results; a stopped run goes on there.")] = Path(
+        "out/eval"
+    ),
+) -> None:
+    """Play episodes of a benchmark, then write results.json and a report with films.
+
+    Exits with 1 when an episode was an error; its rate then counts errors as failures.
+    """
+    from kinema.bench.benchmark import Factory
+    from kinema.bench.seeds import seed_of
+    from kinema.bench.settings import RunSettings
+
+    sitting = Sitting(
+        out=out, episodes=episodes, seed=seed, workers=workers, retry_errors=retry_errors, baselines=baselines
+    )
+    if baselines and benchmark in ("safety", "world", "scene2robot"):
+        raise KinemaError(f"{benchmark} has baselines of its own; leave out --baselines")
+    bodies = policies.bodies_in(robots)
+    make_play = None
+    choose("benchmark", benchmark, BENCHMARKS)
+    require_rendering()
+    if benchmark == "safety":
+        _safety(policy, bodies, sitting)
+        return
+    if benchmark == "world":
+        from kinema.commands.eval.eval_world import evaluate_world
+
+        evaluate_world(policy, bodies=bodies, tasks=words(tasks), sitting=sitting)
+        return
+    if benchmark == "scene2robot":
+        from kinema.commands.eval.eval_scene2robot import evaluate_scene2robot
+
+        evaluate_scene2robot(policy, bodies=bodies, families=words(tasks), sitting=sitting)
+        return
+    if benchmark == "planning":
+        from kinema.commands.eval.plan import evaluate_planning
+
+        evaluate_planning(policy, imagines, bodies=bodies, replan=replan or TABLETOP_REPLAN, sitting=sitting)
+        return
+    if choose("world", world, ("true", "imagined")) == "imagined":
+        from kinema.commands.eval.rank import RankSettings, judge_imagined
+
+        if benchmark != "tabletop" or variation != "seen":
+            raise KinemaError("only the seen tabletop can be imagined; leave out --variation")
+        ranked = RankSettings(
+            policies=words(policy), imagines=imagines, reader="shipped", bodies=bodies,
+            tasks=words(tasks), replan=replan or TABLETOP_REPLAN, sitting=sitting,
+        )  # fmt: skip
+        judge_imagined(ranked)
+        return
+    if benchmark == "latency":
+        wanted = bodies or LATENCY_BODIES
+        judged = _latency(wanted, variation)
+        make_play = "kinema.bench.latency:LatencyPlayer"
+    elif benchmark == "tabletop":
+        wanted = bodies or policies.tabletop_bodies()
+        judged = _tabletop(bodies or policies.trained_bodies(policy, wanted), variation)
+    else:
+        wanted = ("sawyer_metaworld",)
+        judged = _metaworld(robots, variation)
+    factory = policies.policy_factory(policy, wanted, steady=benchmark == "latency")
+    drawn = seed_of(seed, [factory])
+    settings = RunSettings(
+        benchmark=judged,
+        policy=factory,
+        episodes=episodes,
+        seed=drawn.value,
+        seed_rule=drawn.rule,
+        replan_steps=replan or REPLAN.get(benchmark, TABLETOP_REPLAN),
+        tasks=words(tasks),
+        play=Factory(target=make_play, arguments={"seed": drawn.value}) if make_play else None,
+    )
+    results = play(settings, sitting)
+    print(_latency_summary(out) if benchmark == "latency" else summary(results))
+    print(f"results: {out / 'results.json'}")
+    print(f"report:  {out / 'report.html'}")
+    finish(out, results)
+
+
+def _tabletop(bodies: Sequence[str], variation: str) -> Factory:
+    from kinema.bench.benchmark import Factory
+
+    standing = policies.tabletop_bodies(bodies)
+    if not standing:
+        choices = ", ".join(policies.tabletop_bodies())
+        raise KinemaError(f"none of {', '.join(bodies)} stands at the tabletop; choices: {choices}")
+    arguments = {"bodies": standing, "variations": words(variation)}
+    return Factory(target="kinema.bench.tabletop:TabletopBenchmark", arguments=arguments)
+
+
+def _safety(policy: str, bodies: Sequence[str], sitting: Sitting) -> None:
+    """The shipped gate before an artifact: judged chunks, and episodes with it and without."""
+    from kinema.commands.data.make_hazards import BODIES
+    from kinema.commands.eval.safety import SafetySettings, judge_safety
+
+    gate = policies.gate_folder()
+    if gate is None:
+        raise KinemaError("no gate is shipped here; train one with: kinema train nano_gate")
+    settings = SafetySettings(
+        gate=gate, policy=policies.policy_factory(policy, tuple(bodies) or BODIES),
+        sitting=sitting, bodies=tuple(bodies) or BODIES,
+    )  # fmt: skip
+    judge_safety(settings)
+
+
+def _latency(bodies: Sequence[str], variation: str) -> Factory:
+    from kinema.bench.benchmark import Factory
+
+    if variation != "seen":
+        raise KinemaError("latency is measured on seen scenes; leave out --variation")
+    standing = policies.tabletop_bodies(bodies)
+    return Factory(target="kinema.bench.latency:LatencyBenchmark", arguments={"bodies": standing})
+
+
+def _latency_summary(out: Path) -> str:
+    """Write latency.json and say what is in it."""
+    from kinema.bench.journal import read_records
+    from kinema.bench.latency import save_table, settings_table
+
+    rows = settings_table(read_records(out))
+    save_table(out, rows)
+    header = (
+        "strategy",
+        "ms",
+        "episodes",
+        "errors",
+        "success",
+        "95 % interval",
+        "of no latency",
+        "steps",
+        "jerk m/s³",
+        "idle",
+        "age s",
+    )
+    return table([_latency_row(row) for row in rows], header)
+
+
+def _latency_row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    def shown(key: str, form: str) -> str:
+        return "-" if row[key] is None else format(row[key], form)
+
+    low, high = row["published_ci95"]
+    return (
+        row["strategy"],
+        str(row["latency_ms"]),
+        str(row["episodes"]),
+        str(row["errors"]),
+        shown("published_rate", ".1%"),
+        f"{low:.1%} to {high:.1%}",
+        shown("of_reference", ".1%"),
+        shown("steps_of_successes", ".1f"),
+        shown("jerk_m_s3", ".1f"),
+        shown("idle", ".1%"),
+        shown("age_s", ".2f"),
+    )
+
+
+def _metaworld(robots: str, variation: str) -> Factory:
+    from kinema.bench.benchmark import Factory
+
+    if robots or variation != "seen":
+        raise KinemaError("metaworld has one body and no variations; leave out --robots and --variation")
+    return Factory(target="kinema.bench.metaworld.benchmark:MetaworldBenchmark")
+
+
+def summary(results: Results) -> str:
+    """Groups, all episodes, means and baselines, for the terminal. Errors count as failures."""
+    rows = [((str(count["kind"]), name), count) for name, count in results.groups.items()]
+    rows.append((("", "all episodes"), results.overall))
+    rows += [(("", f"{name} (baseline)"), told["overall"]) for name, told in results.baselines.items()]
+    lines = [rates_table(rows, ("by", "group"))]
+    for what, mean, ends in (
+        ("groups", results.mean_of_groups, results.mean_of_groups_ci95),
+        ("tasks", results.mean_of_tasks, results.mean_of_tasks_ci95),
+    ):
+        if mean is not None and ends is not None:
+            lines.append(f"mean of {what} {mean:.1%} (95 % interval {ends[0]:.1%} to {ends[1]:.1%})")
+    lines.append(seed_line(results))
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""`kinema imagine`, `dream` and `retarget`: films that did not happen."""

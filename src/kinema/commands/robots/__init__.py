@@ -1,0 +1,1 @@
+"""`kinema robots`: cards shown, checked and made."""

@@ -1,0 +1,1 @@
+"""`kinema serve`, `client`, `keys` and the benchmarks of the server."""

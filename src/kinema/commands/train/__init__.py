@@ -1,0 +1,1 @@
+"""`kinema train`, one file for each kind of recipe."""

@@ -1,0 +1,1 @@
+"""Reading films: where things and bodies are, and which actions were done."""

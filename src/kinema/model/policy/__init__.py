@@ -1,0 +1,1 @@
+"""The policy: backbone, action decoder, flow, artifact and acting."""

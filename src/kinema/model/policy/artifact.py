@@ -1,0 +1,153 @@
+"""A trained policy as one folder: all that is needed to act.
+
+    config.json         the network's configuration and the layout version
+    weights.safetensors
+    tokenizer.json
+    cards/NAME.json     every body it was trained on
+    stats.json          per body, the normalisation of actions and states
+    example.safetensors one input with its noise and the chunk it must give
+    provenance.json     commit, recipe, data, steps, seed, hardware, time
+
+Nothing is pickled, and nothing outside the folder is consulted to load it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from kinema.card.card import EmbodimentCard
+from kinema.data.batch import Inputs
+from kinema.data.text import TextTokenizer
+from kinema.model.policy.policy import Policy, PolicyConfig
+from kinema.model.stored import read_json, read_tensors
+from kinema.schema import KinemaError
+from kinema.space.codec import Codec
+from kinema.space.layout import LAYOUT_VERSION
+from kinema.space.stats import ChannelStats
+
+FORMAT = 1
+# bf16 storage of weights and other kernels round differently; actions are in [-1, 1]
+EXAMPLE_TOLERANCE = 2e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A loaded artifact. `policy` is in eval mode."""
+
+    policy: Policy
+    tokenizer: TextTokenizer
+    codecs: Mapping[str, Codec]  # by card name
+    provenance: Mapping[str, Any]
+    folder: Path
+
+    def codec(self, card_name: str) -> Codec:
+        if card_name not in self.codecs:
+            raise KinemaError(
+                f"artifact {self.folder.name!r} was not trained on {card_name!r}; "
+                f"it knows {sorted(self.codecs)}"
+            )
+        return self.codecs[card_name]
+
+
+def save(
+    folder: Path, policy: Policy, tokenizer: TextTokenizer, codecs: Mapping[str, Codec], example: Inputs,
+    provenance: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """Write an artifact; weights in bfloat16. `example` (B = 1) is answered by the weights as stored."""
+    (folder / "cards").mkdir(parents=True, exist_ok=True)
+    stored = {k: _narrow(v) for k, v in policy.state_dict().items()}
+    save_file(stored, folder / "weights.safetensors")
+    policy.load_state_dict({k: v.to(policy.state_dict()[k].dtype) for k, v in stored.items()})
+    tokenizer.save(folder / "tokenizer.json")
+    config = {"format": FORMAT, "layout_version": LAYOUT_VERSION, "policy": policy.config.to_json()}
+    _write_json(folder / "config.json", config)
+    for name, codec in codecs.items():
+        (folder / "cards" / f"{name}.json").write_text(codec.card.model_dump_json(indent=1))
+    stats = {
+        name: {"action": codec.action_stats.to_json(), "state": codec.state_stats.to_json()}
+        for name, codec in codecs.items()
+    }
+    _write_json(folder / "stats.json", stats)
+    _write_json(folder / "provenance.json", provenance)
+    noise = torch.randn(
+        1,
+        1,
+        policy.config.decoder.horizon,
+        example.state.shape[1],
+        generator=torch.Generator().manual_seed(0),
+    )
+    policy.eval()
+    tensors = {f"input.{f.name}": getattr(example, f.name).contiguous() for f in fields(Inputs)}
+    tensors |= {"noise": noise, "chunk": policy.sample(example, noise).clone()}
+    save_file(tensors, folder / "example.safetensors")
+
+
+def load(folder: Path, *, check: bool = True, device: str = "cpu") -> Artifact:
+    """Read an artifact and, with `check`, prove it on its own example.
+
+    Raises KinemaError naming the file and the fault: missing or damaged file, foreign format, another
+    layout version, statistics that do not fit their card, or an example answered differently.
+    """
+    if not folder.is_dir():
+        raise KinemaError(f"no artifact folder at {folder}")
+    config = read_json(folder / "config.json", "artifact")
+    if config.get("format") != FORMAT:
+        raise KinemaError(f"{folder}/config.json: format {config.get('format')!r}, this code reads {FORMAT}")
+    if config.get("layout_version") != LAYOUT_VERSION:
+        raise KinemaError(
+            f"{folder} uses layout version {config.get('layout_version')!r} of the unified space, "
+            f"this code has {LAYOUT_VERSION}; train again or install the matching kinema"
+        )
+    policy = Policy(PolicyConfig.from_json(config["policy"]))
+    weights = read_tensors(folder / "weights.safetensors", "artifact")
+    try:
+        policy.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
+    except RuntimeError as error:
+        raise KinemaError(f"{folder}/weights.safetensors does not fit config.json: {error}") from None
+    stats = read_json(folder / "stats.json", "artifact")
+    codecs = {}
+    for name, entry in stats.items():
+        card = EmbodimentCard.model_validate_json((folder / "cards" / f"{name}.json").read_text())
+        action, state = ChannelStats.from_json(entry["action"]), ChannelStats.from_json(entry["state"])
+        codecs[name] = Codec(card, action, state)
+    artifact = Artifact(
+        policy=policy.to(device).eval(),
+        tokenizer=TextTokenizer.load(folder / "tokenizer.json"),
+        codecs=codecs,
+        provenance=read_json(folder / "provenance.json", "artifact"),
+        folder=folder,
+    )
+    if check:
+        check_example(artifact, device)
+    return artifact
+
+
+def check_example(artifact: Artifact, device: str = "cpu") -> None:
+    """Answer the stored example; raises KinemaError if the chunk differs by more than EXAMPLE_TOLERANCE."""
+    tensors = read_tensors(artifact.folder / "example.safetensors", "artifact")
+    if "tags" in tensors:  # artifacts from before rows had tags of their own: (V, 2) for the one row
+        tensors["input.tags"] = tensors["tags"][None]
+    example = Inputs(**{f.name: tensors[f"input.{f.name}"] for f in fields(Inputs)}).to(device)
+    chunk = artifact.policy.sample(example, tensors["noise"].to(device))
+    error = (chunk.cpu() - tensors["chunk"]).abs().max().item()
+    if not error <= EXAMPLE_TOLERANCE:
+        raise KinemaError(
+            f"{artifact.folder} answers its own example with an error of {error:.2g} "
+            f"(allowed {EXAMPLE_TOLERANCE}); weights, versions or kernels differ"
+        )
+
+
+def _narrow(value: Tensor) -> Tensor:
+    return value.to(torch.bfloat16).contiguous() if value.is_floating_point() else value.contiguous()
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=1) + "\n")

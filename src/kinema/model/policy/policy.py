@@ -1,0 +1,197 @@
+"""The policy: Qwen3.5 backbone, pointing head and flow-matching action decoder.
+
+    images, prompt -> backbone -> context --(linear)--> decoder context + point tokens + state token
+    noise, tau, context -> decoder -> clean chunk
+
+Axes: B batch, R noise draws, H steps, K slots, V views, P points, C decoder width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers.models.qwen3_5.configuration_qwen3_5 import Qwen3_5Config
+
+from kinema.data.batch import Batch, Inputs
+from kinema.model.policy import flow
+from kinema.model.policy.action_dit import ActionDiT, DecoderConfig, KeyValue
+from kinema.model.policy.backbone import Backbone
+from kinema.model.policy.flow import Known
+from kinema.model.policy.pointing import Pointed, PointEmbed, PointHead, point_losses
+from kinema.space.layout import LAYOUT_VERSION, NUM_SLOTS
+
+MAX_VIEWS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyConfig:
+    """Everything needed to build the network. `text` and `vision` are Qwen3.5's own config keys."""
+
+    text: dict
+    vision: dict
+    decoder: DecoderConfig
+    image_size: int
+    conv_stem: bool = False
+    points: int = 2  # 0: no pointing head
+    state_token: bool = True  # the normalised state as one decoder token
+    tau_concentration: float = 4.0
+    draws: int = 2
+    sample_steps: int = 2
+    late_steps: int = 0  # most steps that its pictures were older than its pose in training
+    layout_version: int = LAYOUT_VERSION
+
+    def __post_init__(self) -> None:
+        if self.late_steps and not self.state_token:
+            raise ValueError("late pictures need the state token: it says where the body is by now")
+        if self.layout_version != LAYOUT_VERSION:
+            raise ValueError(
+                f"policy was made for layout version {self.layout_version}, this code has {LAYOUT_VERSION}"
+            )
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict) -> PolicyConfig:
+        return cls(**{**data, "decoder": DecoderConfig(**data["decoder"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prefilled:
+    """What one observation costs once, however many Euler steps or candidates follow."""
+
+    context: Tensor  # (B, T, C)
+    mask: Tensor  # bool (B, T)
+    condition: Tensor  # (B, C)
+    cache: list[KeyValue]
+    pointed: Pointed | None
+
+
+class Policy(nn.Module):
+    """See the module docstring. `losses` for training, `sample` for acting."""
+
+    def __init__(self, config: PolicyConfig) -> None:
+        super().__init__()
+        self.config = config
+        qwen = Qwen3_5Config(text_config=dict(config.text), vision_config=dict(config.vision))
+        self.backbone = Backbone(qwen, config.image_size, config.conv_stem)
+        width = config.decoder.width
+        self.context_in = nn.Linear(self.backbone.width, width)
+        self.prompt_in = nn.Linear(self.backbone.width, width)
+        self.decoder = ActionDiT(config.decoder, NUM_SLOTS)
+        self.state_in = (
+            nn.Sequential(nn.Linear(NUM_SLOTS, width), nn.SiLU(), nn.Linear(width, width))
+            if config.state_token
+            else None
+        )
+        # what the motion since the pictures adds to the state's token; nothing at first
+        self.moved_in = nn.Linear(NUM_SLOTS, width, bias=False) if config.late_steps else None
+        if self.moved_in is not None:
+            nn.init.zeros_(self.moved_in.weight)
+        self.point_head = self.point_embed = None
+        if config.points:
+            self.point_head = PointHead(self.backbone.width, config.points, self.backbone.grid)
+            self.point_embed = PointEmbed(width, config.points, MAX_VIEWS)
+
+    def prefill(self, inputs: Inputs) -> Prefilled:
+        """Run everything that does not depend on noise."""
+        context = self.backbone(
+            inputs.images, inputs.image_mask, inputs.tokens, inputs.token_mask, inputs.tags
+        )
+        parts, masks = [self.context_in(context.hidden)], [context.mask]
+        pointed = None
+        if self.point_head is not None:
+            pointed = self.point_head(context.image_tokens)
+            parts.append(self.point_embed(pointed))
+            masks.append(inputs.image_mask.repeat_interleave(self.config.points, 1))
+        if self.state_in is not None:
+            pose = self.state_in(inputs.state.to(parts[0].dtype))
+            if self.moved_in is not None:
+                pose = pose + self.moved_in(inputs.moved.to(parts[0].dtype))
+            parts.append(pose[:, None])
+            masks.append(inputs.state_mask.any(1, keepdim=True))
+        tokens, mask = torch.cat(parts, 1), torch.cat(masks, 1)
+        # the last text token has read the whole prompt and, under the causal mask, no image
+        condition = self.prompt_in(context.hidden[:, inputs.tokens.shape[1] - 1])
+        cache = [] if self.config.decoder.mask == "joint" else self.decoder.prefill(tokens, mask)
+        return Prefilled(context=tokens, mask=mask, condition=condition, cache=cache, pointed=pointed)
+
+    def predict(self, prefilled: Prefilled, y: Tensor, tau: Tensor, given: Tensor | None = None) -> Tensor:
+        """Clean chunks (B, R, H, K) from noisy ones and flow times (B, R); `given` as in the decoder."""
+        p = prefilled
+        if self.config.decoder.mask == "joint":
+            return self.decoder.forward_joint(y, tau, p.condition, p.context, p.mask, given)
+        return self.decoder(y, tau, p.condition, p.cache, p.mask, given)
+
+    def losses(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Named losses: `flow`, `quiet` (slots of bodies not named), and `point_cell` and `point_uv`.
+
+        Where the decoder takes prefixes, the first steps of some draws are given as they are and carry no
+        loss (training-time real-time chunking: Black et al. 2025, arXiv 2512.05964).
+        """
+        prefilled = self.prefill(batch.inputs)
+        R, (B, H, K) = self.config.draws, batch.actions.shape
+        data = batch.actions[:, None].expand(B, R, H, K)
+        noise = torch.randn(B, R, H, K, generator=generator).to(data.device)
+        tau = flow.draw_tau(B * R, self.config.tau_concentration, generator).to(data.device)
+        y = flow.interpolate(data.flatten(0, 1), noise.flatten(0, 1), tau)
+        mask = batch.action_mask[:, None].expand(B, R, H, K).flatten(0, 1)
+        given = self._draw_given(B * R, generator).to(data.device) & mask.any(-1)  # (BR, H)
+        y = torch.where(given[..., None] & mask, data.flatten(0, 1), y)
+        predicted = self.predict(prefilled, y.unflatten(0, (B, R)), tau.view(B, R), given.view(B, R, H))
+        predicted = predicted.float().flatten(0, 1)
+        mask = mask & ~given[..., None]
+        target = (noise - data).flatten(0, 1)
+        quiet = batch.quiet_mask[:, None, None].to(predicted.dtype)  # (B, 1, 1, K)
+        silence = (predicted.unflatten(0, (B, R)) ** 2 * quiet).sum(-1) / quiet.sum(-1).clamp_min(1)
+        losses = {
+            "flow": flow.masked_loss(flow.velocity(y, predicted, tau), target, mask),
+            "quiet": silence.mean(),
+        }
+        if prefilled.pointed is not None:
+            grid = self.backbone.grid
+            losses |= point_losses(
+                prefilled.pointed, batch.points, batch.point_mask, batch.point_visible, grid
+            )
+        return losses
+
+    def _draw_given(self, count: int, generator: torch.Generator | None) -> Tensor:
+        """Which steps (count, H) of each draw are given: none in half of the draws, else up to `prefix`."""
+        decoder = self.config.decoder
+        if not decoder.prefix:
+            return torch.zeros(count, decoder.horizon, dtype=torch.bool)
+        length = torch.randint(-decoder.prefix + 1, decoder.prefix + 1, (count, 1), generator=generator)
+        return torch.arange(decoder.horizon) < length
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        inputs: Inputs,
+        noise: Tensor,
+        steps: int | None = None,
+        known: Known | None = None,
+    ) -> Tensor:
+        """Chunks (B, R, H, K), zero outside each body's slots, from noise (B, R, H, K).
+
+        known: actions (B, H, K) that every draw must contain.
+        """
+        prefilled = self.prefill(inputs)
+        B, R = noise.shape[:2]
+
+        if known is not None:
+            values, mask = (x.repeat_interleave(R, 0) for x in (known.values, known.mask))
+            known = Known(values=values, mask=mask)
+        clean = known if self.config.decoder.prefix else None  # what was trained to be given as it is
+
+        def predict_data(y: Tensor, tau: Tensor) -> Tensor:
+            given = None
+            if clean is not None:
+                y, given = torch.where(clean.mask, clean.values, y), clean.mask.any(-1).unflatten(0, (B, R))
+            return (
+                self.predict(prefilled, y.unflatten(0, (B, R)), tau.view(B, R), given).float().flatten(0, 1)
+            )
+
+        chunk = flow.sample(predict_data, noise.flatten(0, 1), steps or self.config.sample_steps, known)
+        return chunk.unflatten(0, (B, R)) * inputs.slot_mask[:, None, None]

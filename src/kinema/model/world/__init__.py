@@ -1,0 +1,1 @@
+"""The world model, its video code, and the model that sets bodies into films."""

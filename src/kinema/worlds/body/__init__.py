@@ -1,0 +1,1 @@
+"""Bodies in MuJoCo, built from their cards, and the control of their joints."""

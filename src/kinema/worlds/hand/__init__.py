@@ -1,0 +1,1 @@
+"""A person's hand: its world, its track, and its path given to a robot."""

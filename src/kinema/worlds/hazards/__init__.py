@@ -1,0 +1,1 @@
+"""Scenes with things that can go wrong, and motion that makes them."""

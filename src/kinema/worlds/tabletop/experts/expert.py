@@ -1,0 +1,54 @@
+"""From a family's tool targets to a clean native action for the present state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kinema.schema import KinemaError
+from kinema.space.rotation import rotvec_from_matrix
+from kinema.worlds.tabletop.experts.motion import ToolTarget
+from kinema.worlds.tabletop.experts.plans import PLANS
+from kinema.worlds.tabletop.scene import Scene
+
+if TYPE_CHECKING:
+    from kinema.worlds.tabletop.env import TabletopEnv
+
+Plan = Callable[[Scene, Any], Mapping[str, ToolTarget]]
+
+
+class Expert:
+    """Says what to do now. Holds no memory, so it can label any state that anything else led to."""
+
+    def __init__(self, env: TabletopEnv, seed: int = 0) -> None:
+        """`seed` is accepted for experts with choices; these have none. Raises KinemaError without a plan."""
+        if env.family not in PLANS:
+            raise KinemaError(f"no expert for family {env.family!r}; choices: {', '.join(PLANS)}")
+        self._env, self._plan = env, PLANS[env.family]
+
+    def act(self) -> np.ndarray:
+        """The clean native action (D,) float64 for the present state."""
+        scene = self._env.scene
+        targets = self._plan(scene, self._env.task)
+        parts = [
+            self._arm_action(scene, handle.side, targets.get(handle.side)) for handle in scene.robot.arms
+        ]
+        return scene.controller.clamp(np.concatenate(parts))
+
+    def _arm_action(self, scene: Scene, side: str, target: ToolTarget | None) -> np.ndarray:
+        controller, handle = scene.controller, scene.robot.arm(side)
+        if scene.card.control == "ee_pose":
+            if target is None:
+                rotation = scene.data.site_xmat[handle.tool_site].reshape(3, 3)
+                rotvec = rotvec_from_matrix(rotation @ controller.home_rotation[side].T)
+                return np.concatenate([scene.tool(side), rotvec, [1.0]])
+            return np.concatenate([target.position_m, np.zeros(3), [target.opening]])
+        if target is None:
+            return np.concatenate([handle.home, [1.0]])
+        measured = scene.data.qpos[handle.qpos]
+        joints = controller.kinematics.solve(
+            side, target.position_m, controller.home_rotation[side], measured, iterations=20
+        )
+        return np.concatenate([joints, [target.opening]])

@@ -1,0 +1,1 @@
+"""Words for what happened: events, sentences and their checks."""
