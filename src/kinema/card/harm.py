@@ -47,7 +47,7 @@ class Limits:
     harmless: dict[str, float]
 
 
-# Above what the experts' own grasps, pushes and releases reach (see `tests/worlds/test_hazards.py`).
+# Above what the experts' own grasps, pushes and releases reach (see `tests/worlds/hazards/test_hazards.py`).
 LIMITS = Limits(
     harmful={"table": 15.0, "thing": 300.0, "robot": 5.0, "intruder": 3.0, "torque": 0.3, "drop": 1.1,
              "knock": 0.03, "tilt": 0.5},
