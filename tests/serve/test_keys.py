@@ -155,23 +155,6 @@ def test_strangers_cost_no_database_each(store: Store, monkeypatch: pytest.Monke
     assert keys.check(new_secret) == new  # and one made a moment ago is found
 
 
-def test_a_key_of_an_older_kinema_opens_nothing_and_is_told(store: Store) -> None:
-    keys = Keys(store)
-    _, secret = keys.make("arm")
-    with store.writing() as connection:
-        connection.execute(
-            update(keys_table).values(secret_hash="$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA")
-        )
-    assert Keys(store).outdated() == ("arm",)
-    keys.outdated()
-    assert keys.check(secret) is None
-    assert "made again" in keys.why_not(secret)
-    keys.revoke("arm")
-    again, secret = keys.make("arm")
-    assert keys.check(secret) == again
-    assert Keys(store).outdated() == ()
-
-
 def test_keys_are_read_again_in_the_background(store: Store) -> None:
     keys = Keys(store, fresh_s=0.1)
     read = threading.Event()

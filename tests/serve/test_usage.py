@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import random
 import shutil
@@ -11,14 +10,12 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import zlib
 from collections.abc import Iterator
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,7 +23,7 @@ from sqlalchemy import func, select
 
 from kinema.schema import KinemaError
 from kinema.serve import outbox as outboxes
-from kinema.serve.booking import book_rows, day_of
+from kinema.serve.booking import day_of
 from kinema.serve.outbox import Outbox, OutboxFile, Row
 from kinema.serve.prices import ANY, NANO, PriceTable
 from kinema.serve.store import Store, StoreError, events_table, open_store
@@ -460,52 +457,6 @@ def test_what_is_no_outbox_stops_no_server_and_is_kept(
     usage.close()
     assert [path.name for path in (tmp_path / "usage").iterdir()] == ["x.outbox"]
     assert "x.outbox cannot be read and is kept" in caplog.text
-
-
-def _old_line(row: Row) -> bytes:
-    text = msgspec.json.encode(row)
-    return b"%08x %s\n" % (zlib.crc32(text), text)
-
-
-def test_the_journal_of_an_earlier_version_is_booked(store: Store, tmp_path: Path) -> None:
-    """With what that version had booked of it, a line that a kill tore, and zeros behind."""
-    rows = [_row(sequence=number, actions=10**number) for number in range(3)]
-    with store.writing() as connection:
-        book_rows(connection, "old", rows[:1])
-    folder = tmp_path / "usage"
-    folder.mkdir()
-    (folder / "old.journal").write_bytes(
-        b"".join(map(_old_line, rows)) + _old_line(rows[0])[:30] + bytes(1000)
-    )
-    (folder / "empty.journal").write_bytes(bytes(1000))
-    usage = _usage(store, tmp_path)
-    usage.start()
-    assert usage.spent("k", NOON_S) == 111
-    assert [row.actions for row in usage.report()] == [111]
-    usage.close()
-    assert list(folder.iterdir()) == []
-
-
-def test_an_old_journal_that_is_held_or_damaged_is_named(
-    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    folder = tmp_path / "usage"
-    folder.mkdir()
-    lines = [_old_line(_row(sequence=number)) for number in range(2)]
-    (folder / "held.journal").write_bytes(lines[0])
-    (folder / "damaged.journal").write_bytes(lines[0].replace(b"k", b"x") + lines[1])
-    with (folder / "held.journal").open() as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        usage = _usage(store, tmp_path)
-        usage.start()
-        assert [row.actions for row in usage.report()] == [16]
-        usage.close()
-    assert "held.journal is not booked" in caplog.text
-    assert sorted(path.name for path in folder.iterdir()) == ["damaged.damaged", "held.journal"]
-    after = _usage(store, tmp_path)
-    after.start()
-    assert [row.actions for row in after.report()] == [32]
-    after.close()
 
 
 def test_the_outbox_of_a_live_server_is_not_taken_over(store: Store, tmp_path: Path) -> None:

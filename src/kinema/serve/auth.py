@@ -57,7 +57,7 @@ class Authenticator:
             except StoreError:
                 raise Refusal("overloaded", "keys cannot be checked now", retry_after_s=1.0) from None
         if key is None:
-            raise Refusal("unauthorised", self._keys.why_not(secret))
+            raise Refusal("unauthorised", "this API key is unknown or was revoked")
         return key
 
     def close(self) -> None:

@@ -39,7 +39,6 @@ _SECRET = re.compile(rf"{PREFIX}_([0-9a-f]{{{2 * ID_BYTES}}})_[0-9A-Za-z]{{{RAND
 _LETTERS = string.ascii_letters + string.digits
 
 STRANGER_S = 0.2
-OLD_HASH = "$argon2"  # how releases before 0.2 kept a secret
 
 log = logging.getLogger("kinema.serve")
 
@@ -176,20 +175,6 @@ class Keys:
                     raise
                 return known
         return known or self._match(secret)
-
-    def why_not(self, secret: str) -> str:
-        """A sentence for who came with a secret that opens nothing."""
-        match = _SECRET.fullmatch(secret)
-        row = self._table.rows.get(match[1]) if match else None
-        if row is not None and row[1].startswith(OLD_HASH):
-            return "this key is of an older kinema and must be made again: kinema keys revoke, then make"
-        return "this API key is unknown or was revoked"
-
-    def outdated(self) -> tuple[str, ...]:
-        """Names of the keys in use that an older kinema made, and that open nothing any more."""
-        self._read()
-        rows = self._table.rows.values()
-        return tuple(sorted(key.name for key, digest in rows if digest.startswith(OLD_HASH)))
 
     def watch(self) -> None:
         """Read the keys again and again in the background, until `close`."""

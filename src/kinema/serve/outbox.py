@@ -10,14 +10,13 @@ for each row says whether it is what was written.
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import shutil
 import sqlite3
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
@@ -26,7 +25,7 @@ import msgspec
 
 from kinema.serve.store import private_folder
 
-SUFFIX, OLD_SUFFIX, DAMAGED_SUFFIX = ".outbox", ".journal", ".damaged"
+SUFFIX, DAMAGED_SUFFIX = ".outbox", ".damaged"
 RESERVE_BYTES = 1 << 20
 _PAGE_BYTES = 4096
 _LOW_PAGES = 16  # room for what is in flight
@@ -83,16 +82,13 @@ class OutboxFile:
 
     def append(self, rows: Sequence[Row]) -> None:
         """All of them, or none; on the disk when this returns. Their sequence numbers are given here."""
-        first = self.end + 1
-        self.put([msgspec.structs.replace(row, sequence=first + n) for n, row in enumerate(rows)])
-        self.end += len(rows)
-
-    def put(self, rows: Iterable[Row]) -> None:
-        """Rows that have their numbers; those that are here already are left as they are."""
-        lines = ((row.sequence, msgspec.json.encode(row)) for row in rows)
-        values = [(number, zlib.crc32(line), line) for number, line in lines]
+        values = []
+        for number, row in enumerate(rows, self.end + 1):
+            line = msgspec.json.encode(msgspec.structs.replace(row, sequence=number))
+            values.append((number, zlib.crc32(line), line))
         with self._changing() as connection:
-            connection.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", values)
+            connection.executemany("INSERT INTO answers VALUES (?, ?, ?)", values)
+        self.end += len(rows)
 
     def read(self, after: int, most: int) -> tuple[list[Row], int]:
         """At most `most` rows behind a sequence number, and the last number read; damaged ones left out."""
@@ -171,8 +167,6 @@ class Outbox:
         self._size, self._connect = size, connect
         self._low = min(_LOW_PAGES, size // _PAGE_BYTES // 4)
         self._own: OutboxFile | None = None
-        for path in sorted(folder.glob(f"*{OLD_SUFFIX}")):
-            _convert(path, connect)
         self._left = [f for path in sorted(folder.glob(f"*{SUFFIX}")) if (f := _taken_over(path, connect))]
 
     @property
@@ -251,30 +245,6 @@ def _taken_over(path: Path, connect: Connect) -> OutboxFile | None:
         if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
             log.error("usage in %s cannot be read and is kept: %s", path, error)
         return None
-
-
-def _convert(path: Path, connect: Connect) -> None:
-    """A file of the journal that earlier versions kept, with lines of `checksum json`, becomes an outbox.
-
-    Its name and its rows' numbers stay, so that what is booked already is not booked again.
-    """
-    try:
-        with path.open("r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            lines = [line.partition(b" ") for line in file.read().split(b"\n")[:-1]]
-            good = [text for checksum, _, text in lines if checksum == b"%08x" % zlib.crc32(text)]
-            outbox = OutboxFile(path.with_suffix(SUFFIX), connect)
-            try:
-                outbox.put(map(_decode, good))
-            finally:
-                outbox.close()
-            if len(good) == len(lines):
-                path.unlink()
-            else:
-                path.rename(path.with_suffix(DAMAGED_SUFFIX))
-        log.info("%d rows of usage in %s are taken over from an earlier version", len(good), path)
-    except (OSError, sqlite3.Error, msgspec.MsgspecError) as error:
-        log.warning("usage in %s is not booked; another server may hold it: %s", path, error)
 
 
 def _in_words(error: OSError | sqlite3.Error) -> str:

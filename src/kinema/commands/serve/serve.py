@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -99,12 +98,6 @@ def serve(
         accounts=accounts,
         openpi_options=OpenpiOptions(hz=openpi_hz, guard=openpi_guard),
     )
-    if accounts is not None:
-        for name in accounts.keys.outdated():
-            message = (
-                f"key {name!r} was made by an older kinema and opens nothing: revoke it and make it again"
-            )
-            print(message, file=sys.stderr)
     run(
         app,
         listening,
