@@ -106,3 +106,16 @@ def test_wrong_image_sizes_are_refused():
         Backbone(_config(["full_attention"], 8), 100, conv_stem=False)
     with pytest.raises(ValueError, match="patches of 16"):
         Backbone(_config(["full_attention"], 8), SIZE, conv_stem=True)
+
+
+def test_what_looked_first_in_inference_mode_can_be_trained_afterwards():
+    backbone = Backbone(_config(["full_attention"], 8), SIZE, conv_stem=False)
+    images = torch.zeros(1, 1, 3, SIZE, SIZE, dtype=torch.uint8)
+    tokens, tags = torch.full((1, TEXT), 7), torch.tensor([[[START, END]]])
+    seen = (images, torch.ones(1, 1, dtype=torch.bool), tokens, tokens > 0, tags)
+    with torch.inference_mode():
+        before = backbone(*seen).hidden
+    after = backbone(*seen).hidden
+    after.sum().backward()
+    assert torch.equal(after, before)
+    assert backbone.qwen.visual.pos_embed.weight.grad is not None

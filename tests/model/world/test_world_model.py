@@ -81,12 +81,14 @@ def test_plain_attention_gives_the_stock_transformers_numbers() -> None:
         encoder_hidden_states_mask=mask, timestep=torch.tensor([0.9, 0.3]), img_shapes=shapes,
         return_dict=False,
     )  # fmt: skip
-    with torch.no_grad():
+    with torch.inference_mode():
         mmdit.fit(net, 0, plain=False)
         stock = net(**call)[0]
         mmdit.fit(net, 0, plain=True)
         plain = net(**call)[0]
     torch.testing.assert_close(plain, stock, atol=1e-5, rtol=1e-4)
+    net(**call)[0].sum().backward()  # what looked first in inference mode can be trained afterwards
+    assert all(p.grad is not None for p in net.transformer_blocks[0].parameters())
 
 
 def test_tokens_come_back() -> None:

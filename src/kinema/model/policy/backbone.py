@@ -22,6 +22,7 @@ from transformers.models.qwen3_5.configuration_qwen3_5 import Qwen3_5Config
 from transformers.models.qwen3_5.modeling_qwen3_5 import Qwen3_5Model, Qwen3_5RMSNorm
 
 from kinema.model import kernels
+from kinema.model.tables import Tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +92,7 @@ class Backbone(nn.Module):
         if conv_stem:
             self.stem = ConvStem(vision.hidden_size)
             del self.qwen.visual.patch_embed
-        self._cache: dict[tuple, tuple[Tensor, Tensor]] = {}
+        self._rotary = Tables()
 
     @property
     def width(self) -> int:
@@ -158,15 +159,15 @@ class Backbone(nn.Module):
         return grid[row, column]
 
     def _vision_rotary(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        key = ("vision", device)
-        if key not in self._cache:
+        def make() -> tuple[Tensor, Tensor]:
             positions = self._merge_order(device)
             rotary = self.qwen.visual.rotary_pos_emb
             freqs = positions[..., None].float() * rotary.inv_freq.to(device)
             half = torch.cat([freqs[0], freqs[1]], -1)
             angle = torch.cat([half, half], -1)
-            self._cache[key] = (angle.cos(), angle.sin())
-        return self._cache[key]
+            return angle.cos(), angle.sin()
+
+        return self._rotary.get(device, make)
 
     # --- text ---------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from kinema.model.policy.backbone import attend, rotate
+from kinema.model.tables import Tables
 
 Segment = tuple[int, int, int]  # latent frames, rows and columns of tokens
 _THETA = 10000.0
@@ -35,19 +36,20 @@ class SegmentRope(nn.Module):
     def __init__(self, axes: Sequence[int], grid: int = 0) -> None:
         super().__init__()
         self.axes, self.grid = tuple(axes), grid
-        self._cache: dict[tuple, tuple[Tensor, Tensor]] = {}
+        self._tables = Tables()
 
     def forward(
         self, video_fhw: list[list[Segment]], max_txt_seq_len: int, device: torch.device
     ) -> tuple[Tensor, Tensor]:
         """Complex (N, D) and (L, D); every sample of a batch has the same segments."""
         segments = tuple(tuple(segment) for segment in video_fhw[0])
-        key = (segments, int(max_txt_seq_len), str(device))
-        if key not in self._cache:
+
+        def make() -> tuple[Tensor, Tensor]:
             video = positions(segments)
             words = context_positions(segments, int(max_txt_seq_len), self.grid)
-            self._cache[key] = (self._turned(video).to(device), self._turned(words).to(device))
-        return self._cache[key]
+            return self._turned(video).to(device), self._turned(words).to(device)
+
+        return self._tables.get((segments, int(max_txt_seq_len), str(device)), make)
 
     def _turned(self, where: Tensor) -> Tensor:
         angles = []
