@@ -154,27 +154,28 @@ class Keys:
             self._table = _Table(rows={}, read_s=-math.inf)
         return replace(_key(row), revoked_s=now_s)
 
+    @property
+    def _age_s(self) -> float:
+        return self._clock() - self._table.read_s
+
     def recall(self, secret: str) -> Key | None:
         """The key, if its row was read less than `fresh_s` ago, or that was tried and failed. No database."""
         key = self._match(secret)
-        age_s, tried_s = self._clock() - self._table.read_s, self._clock() - self._sought_s
-        good = age_s < self._fresh_s or (age_s < self._stale_s and tried_s < self._fresh_s)
+        tried = self._clock() - self._sought_s < self._fresh_s
+        good = self._age_s < self._fresh_s or (self._age_s < self._stale_s and tried)
         return key if good else None
 
     def check(self, secret: str) -> Key | None:
         """The key that this secret opens, or None. Raises StoreError where that cannot be known (503)."""
-        if not _SECRET.fullmatch(secret):
-            return None
-        known = self.recall(secret)
-        if known is None and self._clock() - self._table.read_s >= min(STRANGER_S, self._fresh_s):
+        if known := self.recall(secret):
+            return known
+        if _SECRET.fullmatch(secret) and self._age_s >= min(STRANGER_S, self._fresh_s):
             try:
                 self._read()
             except StoreError:
-                known = self._match(secret)
-                if known is None or self._clock() - self._table.read_s >= self._stale_s:
+                if self._match(secret) is None or self._age_s >= self._stale_s:
                     raise
-                return known
-        return known or self._match(secret)
+        return self._match(secret)
 
     def watch(self) -> None:
         """Read the keys again and again in the background, until `close`."""

@@ -73,9 +73,8 @@ class OutboxFile:
         try:
             for statement in _SET_UP:
                 self._connection.execute(statement)
-            self.end: int = self._connection.execute("SELECT coalesce(max(id), -1) FROM answers").fetchone()[
-                0
-            ]
+            found = self._connection.execute("SELECT coalesce(max(id), -1) FROM answers")
+            self.end: int = found.fetchone()[0]
         except sqlite3.Error:
             self._connection.close()
             raise
@@ -154,7 +153,7 @@ class OutboxFile:
 
 
 class Outbox:
-    """The files that one process has: its own, and those that dead ones left. Thread-safe.
+    """The files that one process has: its `own`, and those that dead ones left. Thread-safe.
 
     `append` waits for the disk; `tend` may take long too, and belongs in a background thread.
     """
@@ -166,55 +165,51 @@ class Outbox:
         self._problem = "the usage outbox is not started"
         self._size, self._connect = size, connect
         self._low = min(_LOW_PAGES, size // _PAGE_BYTES // 4)
-        self._own: OutboxFile | None = None
+        self.own: OutboxFile | None = None
         self._left = [f for path in sorted(folder.glob(f"*{SUFFIX}")) if (f := _taken_over(path, connect))]
 
     @property
     def fault(self) -> str | None:
         """Why no work should be begun: what is in flight may not find room any more. None: all is well."""
-        if self._own is not None and self._own.room >= self._low:
+        if self.own is not None and self.own.room >= self._low:
             return None
         return self._problem or "the usage outbox waits for room on the disk"
 
     def append(self, rows: Sequence[Row]) -> None:
         """Write these rows, all or none. Raises OSError when they are not written."""
-        if self._own is None:
+        if self.own is None:
             raise OSError(self._problem)
         try:
-            self._own.append(rows)
+            self.own.append(rows)
         except sqlite3.Error as error:
-            self._problem, self._own.room = _in_words(error), 0
+            self._problem, self.own.room = _in_words(error), 0
             raise OSError(self._problem) from error
 
     def tend(self) -> None:
         """Have room for what comes. Never raises: what went wrong is the `fault`, until this succeeds."""
         try:
-            if self._own is None:
-                self._own = self._made()
-            elif self._problem or self._own.room < self._size // _PAGE_BYTES // 2:
-                self._own.make_room(self._size)
+            if self.own is None:
+                self.own = self._made()
+            elif self._problem or self.own.room < self._size // _PAGE_BYTES // 2:
+                self.own.make_room(self._size)
             self._problem = ""
         except (OSError, sqlite3.Error) as error:
             self._problem = _in_words(error)
 
     def _made(self) -> OutboxFile:
-        path = self.folder / f"{uuid4().hex}{SUFFIX}"
+        path, made = self.folder / f"{uuid4().hex}{SUFFIX}", None
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         try:
             made = OutboxFile(path, self._connect)
-        except sqlite3.Error:
-            path.unlink()
-            raise
-        try:
             made.make_room(self._size)
         except (OSError, sqlite3.Error):
-            made.close()
+            path.unlink() if made is None else made.close()
             raise
         return made
 
     def to_book(self) -> list[OutboxFile]:
         """Every file with rows that may not be in the database yet."""
-        return [file for file in (*self._left, self._own) if file is not None]
+        return [file for file in (*self._left, self.own) if file is not None]
 
     def booked(self, file: OutboxFile) -> None:
         """All its rows are in the database: those of the dead are deleted."""
@@ -232,7 +227,7 @@ class Outbox:
     def close(self) -> None:
         """Stop taking rows. What is booked is deleted; the rest stays for the next process."""
         files = self.to_book()
-        self._left, self._own, self._problem = [], None, "the usage outbox is closed"
+        self._left, self.own, self._problem = [], None, "the usage outbox is closed"
         for file in files:
             file.close()
 

@@ -18,7 +18,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 from kinema.schema import KinemaError
@@ -72,9 +71,9 @@ class Usage:
         self._outbox: Outbox | None = None
         self._lock = threading.Lock()
         self._booking = threading.Lock()  # one batch at a time
-        self._pending: Counter[tuple[str, str]] = Counter()  # actions in the outbox by day and key id
+        self._pending: Counter[tuple[str, str]] = Counter()  # actions in our file by day and key id
         self._booked: dict[str, dict[str, int]] = {}  # actions in the database by day and key id
-        self.backlog = 0  # rows in the outbox that are not booked yet
+        self.backlog = 0  # rows in our file that are not booked yet
         self.trouble = ""  # why they are not booked now
         self._refreshed_s = -math.inf
         self._stop = threading.Event()
@@ -87,8 +86,6 @@ class Usage:
         """
         where = self._where or state_folder() / "usage"
         self._outbox = outbox = where if isinstance(where, Outbox) else Outbox(where)
-        for file in outbox.to_book():
-            self._each_batch(file, -1, lambda rows, _: self._count(rows, 1))
         outbox.tend()
         now_s = self._wall()
         self._read_sums({day_of(now_s - DAY_S * back) for back in range(-1, DAYS - 1)})
@@ -168,7 +165,7 @@ class Usage:
         )  # fmt: skip
 
     def _count(self, rows: Sequence[Row], sign: int, booked: Mapping[str, dict[str, int]] = EMPTY) -> None:
-        """These rows came into the outbox (1), or left it for the database (-1), whose sums are these now."""
+        """These rows came into our file (1), or left it for the database (-1), whose sums are these now."""
         with self._lock:
             self._booked.update(booked)
             for old in sorted(self._booked)[: -2 * DAYS]:
@@ -217,30 +214,25 @@ class Usage:
         outbox = self._running()
         with self._booking:
             for file in outbox.to_book():
-                if self._each_batch(file, file.booked, partial(self._book, file)):
+                try:
+                    self._book(file)
                     outbox.booked(file)
+                except sqlite3.Error as error:
+                    outbox.set_aside(file, error)
 
-    def _each_batch(self, file: OutboxFile, after: int, act: Callable[[list[Row], int], None]) -> bool:
-        """All that is in a file now; whether it could be read. Under load more rows keep coming: later."""
-        end = file.end
-        try:
-            while after < end:
-                rows, last = file.read(after, BATCH)
-                if last == after:
-                    break
-                act(rows, last)
-                after = last
-        except sqlite3.Error as error:
-            self._running().set_aside(file, error)
-            return False
-        return True
-
-    def _book(self, file: OutboxFile, rows: list[Row], last: int) -> None:
-        with self._store.writing() as connection:
-            book_rows(connection, file.name, rows)
-            booked = sums_of_days(connection, {day_of(row.time_s) for row in rows})
-        self._count(rows, -1, booked)
-        file.forget(last)
+    def _book(self, file: OutboxFile) -> None:
+        """All that is in a file now, in batches. Under load more rows keep coming: they are booked later."""
+        after, end = file.booked, file.end
+        while after < end:
+            rows, last = file.read(after, BATCH)
+            if last == after:
+                return
+            with self._store.writing() as connection:
+                book_rows(connection, file.name, rows)
+                booked = sums_of_days(connection, {day_of(row.time_s) for row in rows})
+            self._count(rows if file is self._running().own else [], -1, booked)
+            file.forget(last)
+            after = last
 
     def _read_sums(self, days: set[str]) -> None:
         self._refreshed_s = time.monotonic()
