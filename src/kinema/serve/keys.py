@@ -23,7 +23,7 @@ import string
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Row, insert, or_, select, update
@@ -70,6 +70,7 @@ class Key:
 
 
 LOCAL = Key(id="local", name="this machine", admin=True)  # a client on localhost, where no key is asked
+STRANGER = Key(id="", name="not let in")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,10 @@ class _Table:
     read_s: float
 
 
+_UNREAD = _Table(rows={}, read_s=-math.inf)
+
+
+@dataclass(kw_only=True, eq=False)
 class Keys:
     """The keys of one store. Thread-safe.
 
@@ -87,22 +92,16 @@ class Keys:
     `recall` gives None.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        *,
-        fresh_s: float = 5.0,
-        stale_s: float = 60.0,
-        clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
-    ) -> None:
-        self._store, self._clock, self._wall = store, clock, wall
-        self._fresh_s, self._stale_s = fresh_s, stale_s
-        self._table = _Table(rows={}, read_s=-math.inf)
-        self._sought_s = -math.inf
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+    store: Store = field(kw_only=False)
+    fresh_s: float = 5.0
+    stale_s: float = 60.0
+    clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+    _table: _Table = _UNREAD
+    _sought_s: float = -math.inf
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
 
     def make(
         self,
@@ -118,11 +117,11 @@ class Keys:
         """
         key = Key(
             id=secrets.token_hex(ID_BYTES), name=name, rate_hz=rate_hz, quota_per_day=quota_per_day,
-            admin=admin, made_s=self._wall(),
+            admin=admin, made_s=self.wall(),
         )  # fmt: skip
         secret = f"{PREFIX}_{key.id}_" + "".join(secrets.choice(_LETTERS) for _ in range(RANDOM_LENGTH))
         try:
-            with self._store.writing() as connection:
+            with self.store.writing() as connection:
                 connection.execute(insert(keys_table).values(**vars(key), secret_hash=digest_of(secret)))
         except StoreError as error:
             if isinstance(error.__cause__, IntegrityError):
@@ -134,46 +133,46 @@ class Keys:
 
     def list(self) -> tuple[Key, ...]:
         """All keys, revoked ones too, oldest first."""
-        with self._store.reading() as connection:
+        with self.store.reading() as connection:
             rows = connection.execute(select(keys_table).order_by(keys_table.c.made_s, keys_table.c.id))
             return tuple(_key(row) for row in rows)
 
     def revoke(self, id_or_name: str) -> Key:
         """Takes effect in every server within its `fresh_s`. Raises KinemaError for an unknown key."""
         columns = keys_table.c
-        with self._store.writing() as connection:
+        with self.store.writing() as connection:
             wanted = or_(columns.id == id_or_name, columns.name == id_or_name)
             row = connection.execute(select(keys_table).where(wanted, columns.revoked_s.is_(None))).first()
             if row is None:
                 names = connection.execute(select(columns.name).where(columns.revoked_s.is_(None))).scalars()
                 choices = ", ".join(sorted(names)) or "none"
                 raise KinemaError(f"no key in use is called {id_or_name!r}; keys in use: {choices}")
-            now_s = self._wall()
+            now_s = self.wall()
             connection.execute(update(keys_table).where(columns.id == row.id).values(revoked_s=now_s))
         with self._lock:
-            self._table = _Table(rows={}, read_s=-math.inf)
+            self._table = _UNREAD
         return replace(_key(row), revoked_s=now_s)
 
     @property
     def _age_s(self) -> float:
-        return self._clock() - self._table.read_s
+        return self.clock() - self._table.read_s
 
     def recall(self, secret: str) -> Key | None:
         """The key, if its row was read less than `fresh_s` ago, or that was tried and failed. No database."""
         key = self._match(secret)
-        tried = self._clock() - self._sought_s < self._fresh_s
-        good = self._age_s < self._fresh_s or (self._age_s < self._stale_s and tried)
+        tried = self.clock() - self._sought_s < self.fresh_s
+        good = self._age_s < self.fresh_s or (self._age_s < self.stale_s and tried)
         return key if good else None
 
     def check(self, secret: str) -> Key | None:
         """The key that this secret opens, or None. Raises StoreError where that cannot be known (503)."""
         if known := self.recall(secret):
             return known
-        if _SECRET.fullmatch(secret) and self._age_s >= min(STRANGER_S, self._fresh_s):
+        if _SECRET.fullmatch(secret) and self._age_s >= min(STRANGER_S, self.fresh_s):
             try:
                 self._read()
             except StoreError:
-                if self._match(secret) is None or self._age_s >= self._stale_s:
+                if self._match(secret) is None or self._age_s >= self.stale_s:
                     raise
         return self._match(secret)
 
@@ -188,7 +187,7 @@ class Keys:
             self._thread.join()
 
     def _keep_fresh(self) -> None:
-        while not self._stop.wait(max(self._fresh_s, 0.1) / 2):
+        while not self._stop.wait(max(self.fresh_s, 0.1) / 2):
             try:
                 self._read()
             except StoreError as error:
@@ -202,15 +201,15 @@ class Keys:
 
     def _read(self) -> None:
         """One thread reads; who comes meanwhile gets what it read."""
-        came_s = self._clock()
+        came_s = self.clock()
         with self._lock:
             if self._table.read_s > came_s:
                 return
-            self._sought_s = now_s = self._clock()
+            self._sought_s = now_s = self.clock()
             self._table = _Table(rows=self._rows(), read_s=now_s)
 
     def _rows(self) -> Mapping[str, tuple[Key, str]]:
-        with self._store.reading() as connection:
+        with self.store.reading() as connection:
             rows = connection.execute(select(keys_table).where(keys_table.c.revoked_s.is_(None)))
             return {row.id: (_key(row), row.secret_hash) for row in rows}
 

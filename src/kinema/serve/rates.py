@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from kinema.schema import KinemaError
 from kinema.serve.keys import LOCAL, Key
@@ -39,6 +40,7 @@ class TokenBucket:
         return 0.0
 
 
+@dataclass(kw_only=True, eq=False)
 class RateLimiter:
     """Of one server process. Not thread-safe: it belongs to the event loop, and never blocks.
 
@@ -48,21 +50,17 @@ class RateLimiter:
     clock, wall:     seconds; the first only goes forwards, the second counts from 1970
     """
 
-    def __init__(
-        self,
-        spent: Callable[[str, float], int],
-        *,
-        default_rate_hz: float | None = None,
-        burst_s: float = 2.0,
-        clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
-    ) -> None:
-        if (default_rate_hz is not None and default_rate_hz <= 0) or burst_s <= 0:
-            raise KinemaError(f"rate {default_rate_hz} Hz and burst {burst_s} s must be above 0")
-        self._spent, self._default_rate_hz, self._burst_s = spent, default_rate_hz, burst_s
-        self._clock, self._wall = clock, wall
-        self._buckets: dict[str, TokenBucket] = {}
-        self._in_flight: Counter[str] = Counter()
+    spent: Callable[[str, float], int] = field(kw_only=False)
+    default_rate_hz: float | None = None
+    burst_s: float = 2.0
+    clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+    _buckets: dict[str, TokenBucket] = field(default_factory=dict)
+    _in_flight: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        if (self.default_rate_hz is not None and self.default_rate_hz <= 0) or self.burst_s <= 0:
+            raise KinemaError(f"rate {self.default_rate_hz} Hz and burst {self.burst_s} s must be above 0")
 
     def take(self, key: Key, actions: int) -> None:
         """Raises Refusal (rate_limited) with the time to come back. A chunk counts whole.
@@ -80,12 +78,12 @@ class RateLimiter:
             del self._in_flight[key.id]
 
     def _take_token(self, key: Key) -> None:
-        rate_hz = key.rate_hz if key.rate_hz is not None else self._default_rate_hz
+        rate_hz = key.rate_hz if key.rate_hz is not None else self.default_rate_hz
         if rate_hz is None or key.id == LOCAL.id:
             return
         bucket = self._buckets.get(key.id)
         if bucket is None or bucket.hz != rate_hz:
-            bucket = TokenBucket(rate_hz, max(1.0, rate_hz * self._burst_s), self._clock)
+            bucket = TokenBucket(rate_hz, max(1.0, rate_hz * self.burst_s), self.clock)
             self._buckets[key.id] = bucket
         if wait_s := bucket.take():
             raise Refusal(
@@ -95,8 +93,8 @@ class RateLimiter:
     def _check_quota(self, key: Key, actions: int) -> None:
         if key.quota_per_day is None:
             return
-        now_s = self._wall()
-        used = self._spent(key.id, now_s) + self._in_flight[key.id]
+        now_s = self.wall()
+        used = self.spent(key.id, now_s) + self._in_flight[key.id]
         if used + actions > key.quota_per_day:
             raise Refusal(
                 "rate_limited",

@@ -18,6 +18,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kinema.schema import KinemaError
@@ -44,6 +45,7 @@ class UsageError(KinemaError):
     """Usage cannot be written down now. A server answers 503 with Retry-After and delivers nothing."""
 
 
+@dataclass(kw_only=True, eq=False)
 class Usage:
     """The metering of one server process. All methods are thread-safe.
 
@@ -53,21 +55,17 @@ class Usage:
     keep_days: rows from before so many days ago are deleted, at the start and once a day; None: never
     """
 
-    def __init__(
-        self,
-        store: Store,
-        *,
-        outbox: Path | Outbox | None = None,
-        prices: PriceTable = FREE,
-        drain_s: float = 1.0,
-        keep_days: int | None = None,
-        wall: Callable[[], float] = time.time,
-    ) -> None:
-        if keep_days is not None and keep_days < 1:
-            raise KinemaError(f"usage: rows are kept for 1 day or more; got {keep_days}")
-        self._store, self._prices, self._wall = store, prices, wall
-        self._keep_days, self._pruned_day = keep_days, ""
-        self._drain_s, self._where = drain_s, outbox
+    store: Store = field(kw_only=False)
+    outbox: Path | Outbox | None = None
+    prices: PriceTable = FREE
+    drain_s: float = 1.0
+    keep_days: int | None = None
+    wall: Callable[[], float] = time.time
+
+    def __post_init__(self) -> None:
+        if self.keep_days is not None and self.keep_days < 1:
+            raise KinemaError(f"usage: rows are kept for 1 day or more; got {self.keep_days}")
+        self._pruned_day = ""
         self._outbox: Outbox | None = None
         self._lock = threading.Lock()
         self._booking = threading.Lock()  # one batch at a time
@@ -84,10 +82,10 @@ class Usage:
 
         Raises StoreError when the database does not answer, and OSError when the folder cannot be made.
         """
-        where = self._where or state_folder() / "usage"
+        where = self.outbox or state_folder() / "usage"
         self._outbox = outbox = where if isinstance(where, Outbox) else Outbox(where)
         outbox.tend()
-        now_s = self._wall()
+        now_s = self.wall()
         self._read_sums({day_of(now_s - DAY_S * back) for back in range(-1, DAYS - 1)})
         self._book_all()
         self._prune_quietly()
@@ -114,7 +112,7 @@ class Usage:
 
     def record_all(self, answers: Sequence[Used]) -> None:
         """Call before they are delivered. Raises UsageError; then none of them may be delivered."""
-        outbox, time_s = self._running(), self._wall()
+        outbox, time_s = self._running(), self.wall()
         rows = [self._row(time_s, *answer) for answer in answers]
         try:
             outbox.append(rows)
@@ -132,7 +130,7 @@ class Usage:
         """Newest day first. Books the outbox, then reads the database: use a thread. Raises StoreError."""
         if self._outbox is not None:
             self._book_all()
-        return report(self._store, key_id, day)
+        return report(self.store, key_id, day)
 
     @property
     def fault(self) -> str | None:
@@ -160,8 +158,8 @@ class Usage:
             raise KinemaError(f"usage: milliseconds are 0 or more; got {milliseconds}")
         return Row(
             time_s=time_s, key_id=key_id, model=model, body=body, actions=actions,
-            milliseconds=float(milliseconds), cost_nano=self._prices.price_nano(model, body) * actions,
-            currency=self._prices.currency,
+            milliseconds=float(milliseconds), cost_nano=self.prices.price_nano(model, body) * actions,
+            currency=self.prices.currency,
         )  # fmt: skip
 
     def _count(self, rows: Sequence[Row], sign: int, booked: Mapping[str, dict[str, int]] = EMPTY) -> None:
@@ -178,7 +176,7 @@ class Usage:
             self.backlog += sign * len(rows)
 
     def _run(self) -> None:
-        while not self._stop.wait(self._drain_s):
+        while not self._stop.wait(self.drain_s):
             self._running().tend()
             self._book_quietly()
             self._prune_quietly()
@@ -187,7 +185,7 @@ class Usage:
         try:
             self._book_all()
             if time.monotonic() - self._refreshed_s >= REFRESH_S:
-                self._read_sums({day_of(self._wall())})
+                self._read_sums({day_of(self.wall())})
             self.trouble = ""
         except StoreError as error:
             self.trouble = str(error)
@@ -195,13 +193,13 @@ class Usage:
 
     def _prune_quietly(self) -> None:
         """Delete a batch of rows that are too old. Once there are no more, the next is tomorrow's."""
-        now_s = self._wall()
+        now_s = self.wall()
         today = day_of(now_s)
-        if self._keep_days is None or self._pruned_day == today:
+        if self.keep_days is None or self._pruned_day == today:
             return
-        oldest_s = max(0.0, now_s - DAY_S * self._keep_days)  # a calendar has no day before the year 1
+        oldest_s = max(0.0, now_s - DAY_S * self.keep_days)  # a calendar has no day before the year 1
         try:
-            with self._store.writing() as connection:
+            with self.store.writing() as connection:
                 deleted = prune_rows(connection, day_of(oldest_s), PRUNE_BATCH)
         except StoreError as error:
             log.warning("old rows of usage are not deleted yet: %s", error)
@@ -227,7 +225,7 @@ class Usage:
             rows, last = file.read(after, BATCH)
             if last == after:
                 return
-            with self._store.writing() as connection:
+            with self.store.writing() as connection:
                 book_rows(connection, file.name, rows)
                 booked = sums_of_days(connection, {day_of(row.time_s) for row in rows})
             self._count(rows if file is self._running().own else [], -1, booked)
@@ -237,6 +235,6 @@ class Usage:
     def _read_sums(self, days: set[str]) -> None:
         self._refreshed_s = time.monotonic()
         with self._booking:  # no batch moves rows from pending to booked meanwhile
-            with self._store.reading() as connection:
+            with self.store.reading() as connection:
                 booked = sums_of_days(connection, days)
             self._count([], 1, booked)
