@@ -21,6 +21,7 @@ from typing import Annotated, Any
 import numpy as np
 from msgspec import Meta, Struct, structs
 
+from kinema.card.card import Channel, EmbodimentCard
 from kinema.runtime.wire import WireError, convert, unmarked
 from kinema.schema import ActionChunk, KinemaError, Question, Verdict
 
@@ -184,6 +185,24 @@ def chunk_of(message: Chunk | Mapping[str, Any]) -> ActionChunk:
         )
     except KinemaError as error:
         raise WireError(f"the server's answer is no chunk: {error}") from None
+
+
+def card_to_wire(card: EmbodimentCard) -> dict[str, Any]:
+    """A card as a client needs it: what to send, what comes back, how fast."""
+    return {
+        "robot": card.robot_tag,
+        "control": card.control,
+        "control_hz": card.control_hz,
+        "chunk": card.chunk,
+        "cameras": list(card.camera_names),
+        "states": [_channel_to_wire(channel) for channel in card.states],
+        "actions": [_channel_to_wire(channel) for channel in card.actions],
+        "hold": {"action": card.hold.action, "stop_after_s": card.hold.stop_after_s},
+    }
+
+
+def _channel_to_wire(channel: Channel) -> dict[str, Any]:
+    return {"name": channel.name, "unit": channel.unit, "low": channel.range[0], "high": channel.range[1]}
 
 
 def verdict_to_wire(verdict: Verdict) -> dict[str, Any]:

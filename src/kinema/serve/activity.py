@@ -8,9 +8,9 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,14 +21,6 @@ from kinema.serve.refusal import Refusal
 from kinema.serve.service import Answer
 
 _REQUESTS, _VERDICTS, _SECONDS, _SAMPLES = 100, 100, 120, 512
-
-
-@dataclass(eq=False)
-class Entry:
-    """One request, from when it came in, as the console shows it."""
-
-    began_s: float
-    row: LiveRequest
 
 
 @dataclass(eq=False)
@@ -45,38 +37,41 @@ class Activity:
     def __init__(self, model: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._model, self._clock = model, clock
         self._numbers = itertools.count(1)
-        self.open: dict[str, Entry] = {}
-        self._done: deque[Entry] = deque(maxlen=_REQUESTS)
+        self.open: dict[str, tuple[float, LiveRequest]] = {}  # by id, and from when
+        self._done: deque[tuple[float, LiveRequest]] = deque(maxlen=_REQUESTS)
         self._seconds: deque[_Second] = deque(maxlen=_SECONDS)
         self._verdicts: deque[tuple[float, VerdictRow]] = deque(maxlen=_VERDICTS)
         # As text: an exception keeps its frames alive, and with them the message that was refused.
         self._refusals: deque[tuple[float, RefusalRow]] = deque(maxlen=_REQUESTS)
         self.allowed = self.stopped = 0
 
-    def begin(self, key: Key, body: str, route: str) -> Entry:
+    def begin(self, key: Key, body: str, route: str) -> str:
+        """The request's id."""
         row = LiveRequest(
             id=str(next(self._numbers)), key_id=key.id, key_name=key.name, model=self._model, body=body,
             route=route, state="waiting", age_s=0.0,
         )  # fmt: skip
-        entry = self.open[row.id] = Entry(self._clock(), row)
-        return entry
+        self.open[row.id] = self._clock(), row
+        return row.id
 
-    def end(self, entry: Entry, result: Answer | Refusal | None) -> None:
+    def end(self, id_: str, result: Answer | Refusal | None) -> None:
         """`None`: the client went away before there was an answer."""
         now = self._clock()
-        self.open.pop(entry.row.id, None)
-        took_ms, second = 1e3 * (now - entry.began_s), self._second(int(now))
+        began_s, row = self.open.pop(id_)
+        took_ms, second = 1e3 * (now - began_s), self._second(int(now))
+        state: Literal["done", "refused", "failed"] = "failed"
         if isinstance(result, Answer):
-            entry.row = replace(entry.row, state="done", took_ms=took_ms)
+            state = "done"
             second.answers += 1
             if len(second.took_ms) < _SAMPLES:
                 second.took_ms.append(took_ms)
-            self._note_verdict(now, entry.row, result.chunk.verdict)
+            if result.chunk.verdict is not None:
+                self._judged(now, row, result.chunk.verdict)
         else:
-            refused = isinstance(result, Refusal) and (result.status < 500 or result.status == 503)
-            entry.row = replace(entry.row, state="refused" if refused else "failed", took_ms=took_ms)
             second.refusals += 1
-        self._done.append(entry)
+            if isinstance(result, Refusal) and (result.status < 500 or result.status == 503):
+                state = "refused"
+        self._done.append((began_s, replace(row, state=state, took_ms=took_ms)))
 
     def refused(self, route: str, refusal: Refusal, key: Key, address: str) -> None:
         """Any refusal, those before a question was read and those of strangers included."""
@@ -88,8 +83,7 @@ class Activity:
 
     def requests(self) -> tuple[LiveRequest, ...]:
         """Newest first: those under way, then those that ended."""
-        newest = [*reversed(self.open.values()), *reversed(self._done)][:_REQUESTS]
-        return self._aged((entry.began_s, entry.row) for entry in newest)
+        return self._aged([*reversed(self.open.values()), *reversed(self._done)][:_REQUESTS])
 
     def refusals(self) -> tuple[RefusalRow, ...]:
         """Newest first."""
@@ -114,7 +108,7 @@ class Activity:
             if now - second.second <= _SECONDS
         )
 
-    def _aged(self, rows: Any) -> tuple[Any, ...]:
+    def _aged(self, rows: Iterable[tuple[float, Any]]) -> tuple[Any, ...]:
         now = self._clock()
         return tuple(replace(row, age_s=now - when_s) for when_s, row in rows)
 
@@ -123,9 +117,7 @@ class Activity:
             self._seconds.append(_Second(second))
         return self._seconds[-1]
 
-    def _note_verdict(self, now: float, row: LiveRequest, verdict: Verdict | None) -> None:
-        if verdict is None:
-            return
+    def _judged(self, now: float, row: LiveRequest, verdict: Verdict) -> None:
         told = VerdictRow(
             age_s=0.0, key_id=row.key_id, body=row.body, allowed=verdict.allowed, risk=dict(verdict.risk),
             limit=dict(verdict.limit), reason=verdict.reason,

@@ -11,25 +11,22 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse
 from starlette.websockets import WebSocket
 
 from kinema.schema import KinemaError
-from kinema.serve import docs, rest
+from kinema.serve import VERSION, docs, rest
 from kinema.serve.activity import Activity
 from kinema.serve.auth import Authenticator, is_this_machine
 from kinema.serve.connection import ConnectionLimiter, address_of
 from kinema.serve.console import console_router, headers_of
-from kinema.serve.describe import VERSION
 from kinema.serve.gateway import Asker, Gateway, metered_by
-from kinema.serve.keys import Key, Keys
+from kinema.serve.keys import STRANGER, Keys
 from kinema.serve.limits import Limits
 from kinema.serve.metrics import Metrics
 from kinema.serve.openpi import OpenpiOptions, openpi
@@ -155,8 +152,9 @@ def make_app(
         await stream(websocket, connections)
 
     _tell_problems(app, gateway)
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     app.state.gateway, app.state.begin = gateway, begin
+    # The body of /v1/act is read by hand, to bound its size.
+    app.openapi()["components"]["schemas"] |= rest.body_schemas()
     return app
 
 
@@ -248,30 +246,19 @@ def _is_news(record: logging.LogRecord) -> bool:
 def _tell_problems(app: FastAPI, gateway: Gateway) -> None:
     """Every fault as {code, message}; ours without a trace."""
 
-    def told(request: Request, refusal: Refusal) -> JSONResponse:
-        key = getattr(request.state, "key", None) or Key(id="", name="not let in")
+    async def told(request: Request, error: Exception) -> JSONResponse:
+        refusal = _refusal_of(error)
+        key = getattr(request.state, "key", STRANGER)
         gateway.record_refusal(rest.ROUTE, refusal, Asker(key=key, address=address_of(request)))
-        return rest.problem(refusal)
+        return refusal.response()
 
-    @app.exception_handler(Refusal)
-    async def _refusal(request: Request, refusal: Refusal) -> JSONResponse:
-        return told(request, refusal)
-
-    @app.exception_handler(StoreError)
-    async def _store(request: Request, error: StoreError) -> JSONResponse:
-        log.warning("%s", error)
-        return told(request, Refusal("overloaded", "the database does not answer", retry_after_s=1.0))
-
-    @app.exception_handler(RequestValidationError)
-    async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        where = ".".join(str(part)[:40] for part in first["loc"])
-        return told(request, Refusal("bad_request", f"{where}: {first['msg'][:200]}"))
+    for kind in (Refusal, StoreError, RequestValidationError):
+        app.add_exception_handler(kind, told)
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
-        told = {"code": "http", "message": str(error.detail)[:200]}
-        return JSONResponse(told, error.status_code, error.headers)
+        message = str(error.detail)[:200]
+        return JSONResponse({"code": "http", "message": message}, error.status_code, error.headers)
 
     @app.exception_handler(Exception)
     async def _fault(request: Request, error: Exception) -> JSONResponse:
@@ -279,12 +266,12 @@ def _tell_problems(app: FastAPI, gateway: Gateway) -> None:
         return JSONResponse({"code": "fault", "message": "a fault of the server; its log says which"}, 500)
 
 
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    """FastAPI's document with the body of /v1/act, which is read by hand to bound its size."""
-    if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes
-        )
-        document["components"]["schemas"] |= rest.body_schemas()
-        app.openapi_schema = document
-    return app.openapi_schema
+def _refusal_of(error: Exception) -> Refusal:
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        where = ".".join(str(part)[:40] for part in first["loc"])
+        return Refusal("bad_request", f"{where}: {first['msg'][:200]}")
+    log.warning("%s", error)
+    return Refusal("overloaded", "the database does not answer", retry_after_s=1.0)

@@ -5,24 +5,25 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
-from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from functools import lru_cache
 
 from starlette.requests import HTTPConnection
-from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from kinema.serve.auth import Authenticator
 from kinema.serve.console import RobotRow
 from kinema.serve.gateway import Asker, Gateway
-from kinema.serve.keys import LOCAL, Key
+from kinema.serve.keys import LOCAL, STRANGER, Key
 from kinema.serve.rates import TokenBucket
 from kinema.serve.refusal import Refusal
 from kinema.serve.service import Answer
 
 _FAULTS, _FAULTS_HZ = 20, 1.0  # messages that are none of ours: how many at once, and per second after that
-_REMEMBERED = 1024  # keys whose faults are
+_REMEMBERED = 1024  # clients whose faults are
 
 
 class Disconnected(Exception):  # noqa: N818 - not a fault
@@ -32,29 +33,24 @@ class Disconnected(Exception):  # noqa: N818 - not a fault
 class Connection:
     """An accepted websocket. `receive` and `send` raise Disconnected when it is over."""
 
-    def __init__(
-        self, websocket: WebSocket, route: str, key: Key, gateway: Gateway, auth: Authenticator,
-        faults: TokenBucket,
-    ) -> None:  # fmt: skip
-        self._websocket, self._gateway, self._limits, self._auth = websocket, gateway, gateway.limits, auth
-        self.route, self.key, self.address, self._faults = route, key, address_of(websocket), faults
+    def __init__(self, websocket: WebSocket, route: str, key: Key, limiter: ConnectionLimiter) -> None:
+        self._websocket, self.route, self._auth = websocket, route, limiter.auth
+        self._gateway, self._limits = limiter.gateway, limiter.gateway.limits
         # Of the session, for what is remembered between its questions: by client, so that one who opens
         # many sessions forgets its own.
         self._number, self._resets = secrets.token_hex(8), 0
-        self._client = key.id if key.id != LOCAL.id else f"local.{self._number}"
-        self.began_s = self._said_s = gateway.clock()
+        client = key.id if key.id != LOCAL.id else f"local.{self._number}"
+        self.asker = Asker(key=key, name=client, address=address_of(websocket))
+        self._faults = limiter.faults_of(client)
+        self.began_s = self._said_s = self._gateway.clock()
         self.mode = ""  # the body's own word for what it does, if it says one
         self._card, self._said = "", "connected"
-        self._bucket = TokenBucket(self._limits.message_hz, self._limits.burst, gateway.clock)
-
-    @property
-    def query(self) -> Mapping[str, str]:
-        return self._websocket.query_params
+        self._bucket = TokenBucket(self._limits.message_hz, self._limits.burst, self._gateway.clock)
 
     @property
     def session(self) -> str:
         """Client, connection and episode: of this is remembered what is remembered between questions."""
-        return f"{self._client}/{self._number}.{self._resets}"
+        return f"{self.asker.name}/{self._number}.{self._resets}"
 
     @property
     def age_s(self) -> float:
@@ -63,20 +59,16 @@ class Connection:
     def reset(self) -> None:
         self._resets += 1
 
-    async def asker(self) -> Asker:
+    async def asker_now(self) -> Asker:
         """Whose it is now: a key may be revoked, or its quota changed, while it is open. Raises Refusal."""
-        self.key = await self._auth.key_of(self._websocket)
-        return self.known_as
-
-    @property
-    def known_as(self) -> Asker:
-        return Asker(key=self.key, name=self._client, address=self.address)
+        self.asker = replace(self.asker, key=await self._auth.key_of(self._websocket))
+        return self.asker
 
     def note(self, result: Answer | Refusal, card: str = "") -> None:
         """What was said to the client, for the console and the metrics."""
         self._card, self._said_s = card or self._card, self._gateway.clock()
         if isinstance(result, Refusal):
-            self._gateway.record_refusal(self.route, result, self.known_as)
+            self._gateway.record_refusal(self.route, result, self.asker)
             self._said = f"{result.code}: {result}"[:200]
             return
         verdict = result.chunk.verdict
@@ -86,8 +78,8 @@ class Connection:
     def row(self) -> RobotRow:
         """As the console shows it."""
         return RobotRow(
-            key_id=self.key.id, key_name=self.key.name, address=self.address, route=self.route,
-            body=self._card, mode=self.mode, last=self._said, age_s=self.age_s,
+            key_id=self.asker.key.id, key_name=self.asker.key.name, address=self.asker.address,
+            route=self.route, body=self._card, mode=self.mode, last=self._said, age_s=self.age_s,
             last_age_s=self._gateway.clock() - self._said_s,
         )  # fmt: skip
 
@@ -134,10 +126,13 @@ class ConnectionLimiter:
     """Opens websockets: the key first, then the number of its connections, then the upgrade."""
 
     def __init__(self, gateway: Gateway, auth: Authenticator) -> None:
-        self.gateway, self._auth = gateway, auth
+        self.gateway, self.auth = gateway, auth
         self.open: set[Connection] = set()
         self._of_key: Counter[str] = Counter()
-        self._faults: OrderedDict[str, TokenBucket] = OrderedDict()
+        # Of a key, over all its connections; where no key is asked, of each connection.
+        self.faults_of = lru_cache(_REMEMBERED)(
+            lambda client: TokenBucket(_FAULTS_HZ, _FAULTS, gateway.clock)
+        )
 
     @asynccontextmanager
     async def connect(
@@ -147,21 +142,16 @@ class ConnectionLimiter:
 
         refused: why a client that may come in is refused nevertheless, by what its address asks for
         """
-        key = None
+        key = STRANGER
         try:
-            key = await self._auth.key_of(websocket)
+            key = await self.auth.key_of(websocket)
             if refused is not None:
                 raise refused
-            connection = Connection(websocket, route, key, self.gateway, self._auth, self._faults_of(key))
+            connection = Connection(websocket, route, key, self)
             self._check_room(key)
         except Refusal as refusal:
-            address = address_of(websocket)
-            self.gateway.record_refusal(
-                route, refusal, Asker(key=key or Key(id="", name="not let in"), address=address)
-            )
-            await websocket.send_denial_response(
-                JSONResponse(refusal.to_wire(), refusal.status, refusal.headers)
-            )
+            self.gateway.record_refusal(route, refusal, Asker(key=key, address=address_of(websocket)))
+            await websocket.send_denial_response(refusal.response())
             yield None
             return
         self._count(connection, 1)
@@ -174,7 +164,7 @@ class ConnectionLimiter:
 
     def _count(self, connection: Connection, change: int) -> None:
         (self.open.add if change > 0 else self.open.discard)(connection)
-        self._of_key[connection.key.id] += change
+        self._of_key[connection.asker.key.id] += change
         self.gateway.metrics.connections.labels(connection.route).inc(change)
 
     def _check_room(self, key: Key) -> None:
@@ -187,16 +177,6 @@ class ConnectionLimiter:
                 f"key {key.name!r} has {limits.key_connections} connections open, as many as it may",
                 retry_after_s=5.0,
             )
-
-    def _faults_of(self, key: Key) -> TokenBucket:
-        """A key's faults are remembered over its connections; without keys each connection has its own."""
-        if key.id == LOCAL.id:
-            return TokenBucket(_FAULTS_HZ, _FAULTS, self.gateway.clock)
-        bucket = self._faults.setdefault(key.id, TokenBucket(_FAULTS_HZ, _FAULTS, self.gateway.clock))
-        self._faults.move_to_end(key.id)
-        while len(self._faults) > _REMEMBERED:
-            self._faults.popitem(last=False)
-        return bucket
 
 
 def address_of(connection: HTTPConnection) -> str:

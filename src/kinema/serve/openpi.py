@@ -15,19 +15,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from starlette.websockets import WebSocket
 
 from kinema.card.card import EmbodimentCard
-from kinema.runtime.messages import verdict_to_wire
+from kinema.runtime.messages import card_to_wire, verdict_to_wire
 from kinema.runtime.playback import LEAST_HZ, MOST_HZ, Playback
 from kinema.runtime.wire import pack
-from kinema.schema import KinemaError, Observation, Question, noise_seed
+from kinema.schema import KinemaError, Question, noise_seed
+from kinema.serve import VERSION
 from kinema.serve.connection import Connection, ConnectionLimiter
 from kinema.serve.decode import map_of
-from kinema.serve.describe import VERSION, card_facts
 from kinema.serve.gateway import Gateway
 from kinema.serve.openpi_keys import is_slow, observation_of
 from kinema.serve.question import card_of
@@ -82,7 +82,8 @@ class _Session:
     ) -> None:
         self._connection, self._gateway = connection, gateway
         self._card, self._hz, self._guard = card, hz, guard
-        self._playbacks: dict[str, Playback] = {}
+        cards = gateway.served.cards
+        self._playback = cache(lambda name: Playback(cards[name], hz, guard=guard))
         self._asked = 0
         self._previous_s: float | None = None
 
@@ -108,16 +109,11 @@ class _Session:
             "model": served.name,
             "card": self._card.name,
             "control_hz": self._hz,
-            "action_horizon": self._playback(self._card).rows,
+            "action_horizon": self._playback(self._card.name).rows,
             "guarded": self._guard,
             "idle_s": self._gateway.limits.to_wire()["idle_s"],
-            "cards": {name: card_facts(each) for name, each in served.cards.items()},
+            "cards": {name: card_to_wire(each) for name, each in served.cards.items()},
         }
-
-    def _playback(self, card: EmbodimentCard) -> Playback:
-        if card.name not in self._playbacks:
-            self._playbacks[card.name] = Playback(card, self._hz, guard=self._guard)
-        return self._playbacks[card.name]
 
     async def _answered(self, data: bytes | str) -> dict[str, Any]:
         message: dict[str, Any] = map_of(data)
@@ -128,14 +124,18 @@ class _Session:
         gateway, connection = self._gateway, self._connection
         card = card_of(message["card"], gateway.served.cards) if "card" in message else self._card
         began = gateway.clock()
-        read = partial(
-            self._question, message, card, connection.session, noise_seed(0, self._asked), connection.age_s
-        )
+        session, time_s = connection.session, connection.age_s  # the client tells no time
+        seed = noise_seed(0, self._asked)
         self._asked += 1
+
+        def read() -> Question:
+            seen = observation_of(message, card, gateway.served, gateway.limits, time_s=time_s)
+            return Question(observation=seen, card=card.name, noise_seed=seed, session=session)
+
         answer = await gateway.ask(
-            read, card=card.name, slow=is_slow(message), asker=await connection.asker(), route=ROUTE
+            read, card=card.name, slow=is_slow(message), asker=await connection.asker_now(), route=ROUTE
         )
-        actions = await gateway.decoder.run(partial(self._played, card, answer), connection.known_as.name)
+        actions = await gateway.decoder.run(partial(self._played, card, answer), connection.asker.name)
         connection.note(answer, card.name)
         server_timing = {"infer_ms": 1e3 * (gateway.clock() - began)}
         if self._previous_s is not None:
@@ -149,17 +149,8 @@ class _Session:
             result["verdict"] = verdict_to_wire(answer.chunk.verdict)
         return result
 
-    def _question(
-        self, message: Mapping[str, Any], card: EmbodimentCard, session: str, seed: int, time_s: float
-    ) -> Question:
-        """time_s: since the connection was opened; the client tells none."""
-        seen: Observation = observation_of(
-            message, card, self._gateway.served, self._gateway.limits, time_s=time_s
-        )
-        return Question(observation=seen, card=card.name, noise_seed=seed, session=session)
-
     def _played(self, card: EmbodimentCard, answer: Answer) -> Any:
-        playback, seen, verdict = self._playback(card), answer.question.observation, answer.chunk.verdict
+        playback, seen, verdict = self._playback(card.name), answer.question.observation, answer.chunk.verdict
         try:
             if verdict is not None and not verdict.allowed:
                 return playback.hold(seen)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from kinema.card.card import EmbodimentCard
+from kinema.runtime.messages import Observed
 from kinema.runtime.wire import WireError, array_hook
 from kinema.schema import Observation
 from kinema.serve.limits import Limits
@@ -112,10 +113,9 @@ def _observation_of(
         if value is None:
             raise _missing(f"camera {name!r} of {card.name}", choices, message)
         found[name] = _as_uint8_hwc(value)
-    return checked_observation(
-        images=found, state=_state(message, keys, card), instruction=message.get(keys.prompt),
-        time_s=time_s, card=card, served=served, limits=limits,
-    )  # fmt: skip
+    prompt: Any = message.get(keys.prompt)
+    seen = Observed(images=found, state=_state(message, keys, card), instruction=prompt, time_s=time_s)
+    return checked_observation(seen, card, served, limits)
 
 
 def is_slow(message: Mapping[str, Any]) -> bool:

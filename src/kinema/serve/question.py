@@ -10,7 +10,7 @@ import numpy as np
 
 from kinema.card.card import EmbodimentCard
 from kinema.card.prompt import check_instruction
-from kinema.runtime.messages import Asked, Committed
+from kinema.runtime.messages import Asked, Committed, Observed
 from kinema.schema import ActionChunk, KinemaError, Observation, Question
 from kinema.serve.limits import Limits
 from kinema.serve.pictures import pictures
@@ -23,17 +23,9 @@ _LARGEST_NUMBER = float(np.finfo(np.float32).max)  # what the policy reads
 
 def question_of(asked: Asked, served: Served, limits: Limits, session: str = "") -> Question:
     """The question in an `infer` message or a request body. Raises Refusal."""
-    card, seen = card_of(asked.card, served.cards), asked.observation
+    card = card_of(asked.card, served.cards)
     return Question(
-        observation=checked_observation(
-            images=seen.images,
-            state=seen.state,
-            instruction=seen.instruction,
-            time_s=seen.time_s,
-            card=card,
-            served=served,
-            limits=limits,
-        ),
+        observation=checked_observation(asked.observation, card, served, limits),
         card=card.name,
         noise_seed=asked.noise_seed,
         committed=_committed(asked.committed, card),
@@ -47,18 +39,15 @@ def card_of(name: Any, cards: Mapping[str, EmbodimentCard]) -> EmbodimentCard:
     return cards[name]
 
 
-def checked_observation(
-    *, images: Any, state: np.ndarray, instruction: Any, time_s: float, card: EmbodimentCard, served: Served,
-    limits: Limits,
-) -> Observation:  # fmt: skip
+def checked_observation(seen: Observed, card: EmbodimentCard, served: Served, limits: Limits) -> Observation:
     """An observation of the card's channels. Raises Refusal naming what is missing or wrong."""
     try:
-        served.check_instruction(card.name, check_instruction(instruction))
+        served.check_instruction(card.name, check_instruction(seen.instruction))
     except (ValueError, KinemaError) as error:
         raise Refusal("bad_request", str(error)) from None
-    if not math.isfinite(time_s):
+    if not math.isfinite(seen.time_s):
         raise Refusal("bad_request", "time_s must be a finite number of seconds")
-    values = numbers(state, f"state of {card.name}")
+    values = numbers(seen.state, f"state of {card.name}")
     if values.shape != (len(card.states),):
         wanted = ", ".join(f"{channel.name} [{channel.unit}]" for channel in card.states)
         raise Refusal(
@@ -66,10 +55,10 @@ def checked_observation(
             f"state of {card.name} must have shape ({len(card.states)},), got {values.shape}: {wanted}",
         )
     return Observation(
-        images=pictures(images, card.camera_names, limits),
+        images=pictures(seen.images, card.camera_names, limits),
         state=values.astype(np.float32),
-        instruction=instruction,
-        time_s=float(time_s),
+        instruction=seen.instruction,
+        time_s=float(seen.time_s),
     )
 
 

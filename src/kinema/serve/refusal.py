@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from starlette.responses import JSONResponse
+
 from kinema.schema import KinemaError
 
 # code: (HTTP status, websocket close code when it ends the session)
@@ -29,12 +31,12 @@ class Refusal(KinemaError):  # noqa: N818 - it is an answer, not a fault
         self.code, self.retry_after_s = code, retry_after_s
         self.status, self.close_code = STATUS[code]
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """HTTP headers that say when to come back, in whole seconds and at least one."""
-        if self.retry_after_s is None:
-            return {}
-        return {"Retry-After": str(max(1, round(self.retry_after_s + 0.5)))}
+    def response(self) -> JSONResponse:
+        """Over HTTP; its header says when to come back in whole seconds, at least one."""
+        headers = {}
+        if self.retry_after_s is not None:
+            headers["Retry-After"] = str(max(1, round(self.retry_after_s + 0.5)))
+        return JSONResponse(self.to_wire(), self.status, headers)
 
     def to_wire(self) -> dict[str, object]:
         told: dict[str, object] = {"code": self.code, "message": str(self)}

@@ -15,9 +15,9 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 
-from kinema.runtime.messages import Asked, Packed, chunk_message
+from kinema.runtime.messages import Asked, Packed, card_to_wire, chunk_message
 from kinema.runtime.wire import pack
 from kinema.schema import Verdict
 from kinema.serve import metrics
@@ -25,7 +25,6 @@ from kinema.serve.auth import Authenticator
 from kinema.serve.booking import DayUsage, is_day
 from kinema.serve.connection import address_of
 from kinema.serve.decode import asked_in_json, message_of
-from kinema.serve.describe import card_facts
 from kinema.serve.gateway import Asker, Gateway
 from kinema.serve.keys import Key
 from kinema.serve.pictures import is_slow
@@ -137,7 +136,7 @@ def router(gateway: Gateway, auth: Authenticator) -> APIRouter:
 
     @api.get("/v1/robots", responses=_PROBLEMS, summary="The bodies served: what to send, what comes back")
     async def robots(key: Key = Depends(entered)) -> dict[str, Any]:
-        return {name: card_facts(card) for name, card in gateway.served.cards.items()}
+        return {name: card_to_wire(card) for name, card in gateway.served.cards.items()}
 
     @api.get("/v1/models", responses=_PROBLEMS, summary="What is served, and what it was made from")
     async def models(key: Key = Depends(entered)) -> list[dict[str, Any]]:
@@ -170,10 +169,6 @@ def router(gateway: Gateway, auth: Authenticator) -> APIRouter:
         return Response(gateway.metrics.page(), headers={"Content-Type": metrics.CONTENT_TYPE})
 
     return api
-
-
-def problem(refusal: Refusal) -> JSONResponse:
-    return JSONResponse(refusal.to_wire(), refusal.status, refusal.headers)
 
 
 async def _body(request: Request, gateway: Gateway) -> bytes:

@@ -15,9 +15,9 @@ from typing import Literal
 
 from starlette.concurrency import run_in_threadpool
 
+from kinema.serve import VERSION
 from kinema.serve.connection import ConnectionLimiter
 from kinema.serve.console import ConsoleData, Health, KeyRow
-from kinema.serve.describe import VERSION
 from kinema.serve.gateway import Gateway
 from kinema.serve.keys import Keys
 from kinema.serve.store import StoreError

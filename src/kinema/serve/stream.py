@@ -12,11 +12,11 @@ from typing import Any
 
 from starlette.websockets import WebSocket
 
-from kinema.runtime.messages import PROTOCOL, FromClient, Infer, Numbered, Reset, chunk_message
+from kinema.runtime.messages import PROTOCOL, FromClient, Infer, Numbered, Reset, card_to_wire, chunk_message
 from kinema.runtime.wire import pack
+from kinema.serve import VERSION
 from kinema.serve.connection import Connection, ConnectionLimiter, Disconnected
 from kinema.serve.decode import message_of
-from kinema.serve.describe import VERSION, card_facts
 from kinema.serve.gateway import Gateway
 from kinema.serve.pictures import is_slow
 from kinema.serve.question import card_of, question_of
@@ -99,7 +99,7 @@ class _Session:
                     partial(question_of, message, gateway.served, gateway.limits, session),
                     card=card,
                     slow=is_slow(message.observation.images),
-                    asker=await connection.asker(),
+                    asker=await connection.asker_now(),
                     route=ROUTE,
                     deadline_s=message.deadline_s,
                 )
@@ -134,6 +134,6 @@ def hello(gateway: Gateway) -> dict[str, Any]:
         "protocol": PROTOCOL,
         "server": f"kinema {VERSION}",
         "model": served.name,
-        "cards": {name: card_facts(card) for name, card in served.cards.items()},
+        "cards": {name: card_to_wire(card) for name, card in served.cards.items()},
         "limits": {**gateway.limits.to_wire(), "deadline_s": gateway.service.queueing.deadline_s},
     }
