@@ -75,8 +75,9 @@ def serve(
     ] = False,
 ) -> None:
     """Answer observations with actions: openpi's protocol on /, our own on /v1/stream, HTTP on /v1/act."""
+    from kinema.commands.serve.process import bound_socket, run, url_of
     from kinema.commands.serve.served import served
-    from kinema.serve.app import Listening, bound_socket, make_app, run, url_of
+    from kinema.serve.app import Listening, make_app
     from kinema.serve.limits import Limits
     from kinema.serve.openpi import OpenpiOptions
     from kinema.serve.service import Queueing
