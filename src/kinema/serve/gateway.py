@@ -24,7 +24,7 @@ from kinema.serve.metrics import Metrics
 from kinema.serve.rates import RateLimiter, TokenBucket
 from kinema.serve.refusal import Refusal
 from kinema.serve.service import Answer, Meter, Served, Service
-from kinema.serve.usage import Usage, UsageError
+from kinema.serve.usage import Usage
 
 log = logging.getLogger("kinema.serve")
 
@@ -96,11 +96,8 @@ class Gateway:
     @contextmanager
     def _admitted(self, asker: Asker, actions: int) -> Iterator[None]:
         """Raises Refusal where this key may not ask now. Inside, its question counts as under way."""
-        try:
-            if self.usage is not None:
-                self.usage.admit()
-        except UsageError as error:
-            raise Refusal("metering_failed", str(error), retry_after_s=1.0) from None
+        if self.usage is not None and (fault := self.usage.fault):
+            raise Refusal("metering_failed", fault, retry_after_s=1.0)
         if self._in_flight[asker.name] >= self.limits.key_in_flight:
             under_way = f"{self._in_flight[asker.name]} questions of this key are unanswered"
             raise Refusal("overloaded", under_way, retry_after_s=self.service.retry_s)

@@ -58,22 +58,21 @@ class Problem(BaseModel):
     retry_after_s: float | None = None
 
 
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
+_ACT_PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": text}
     for status, text in {
         400: "the request is no HTTP or no JSON",
         401: "a key is needed, or this one is unknown",
         403: "asked from another site than this machine",
+        408: "the body came too slowly",
+        413: "the body or a picture is too large",
+        415: "neither JSON nor msgpack",
         422: "a part of the question is missing or wrong",
         429: "this key asks too often or too much; see Retry-After",
         503: "too many are waiting, or usage cannot be written down; see Retry-After",
     }.items()
 }
-_ACT_PROBLEMS = _PROBLEMS | {
-    408: {"model": Problem, "description": "the body came too slowly"},
-    413: {"model": Problem, "description": "the body or a picture is too large"},
-    415: {"model": Problem, "description": "neither JSON nor msgpack"},
-}
+_PROBLEMS = {status: told for status, told in _ACT_PROBLEMS.items() if status not in (408, 413, 415)}
 
 
 def body_schemas() -> dict[str, Any]:
@@ -124,13 +123,12 @@ def router(gateway: Gateway, auth: Authenticator) -> APIRouter:
             route=ROUTE,
             deadline_s=asked.deadline_s,
         )
-        timing = {"waited_ms": 1e3 * answer.waited_s, "infer_ms": 1e3 * answer.infer_s, "batch": answer.batch}
         if kind == MSGPACK:
-            return Response(pack(chunk_message(0, answer.chunk, timing)), media_type=MSGPACK)
+            return Response(pack(chunk_message(0, answer.chunk, answer.timing)), media_type=MSGPACK)
         chunk = answer.chunk
         told = ActAnswer(
             card=chunk.card, values=chunk.values.tolist(), times_s=chunk.times_s.tolist(),
-            verdict=chunk.verdict, timing=timing,
+            verdict=chunk.verdict, timing=answer.timing,
         )  # fmt: skip
         return Response(told.model_dump_json(), media_type="application/json")
 

@@ -81,6 +81,11 @@ class Answer:
     infer_s: float
     batch: int
 
+    @property
+    def timing(self) -> dict[str, float]:
+        """As a client is told."""
+        return {"waited_ms": 1e3 * self.waited_s, "infer_ms": 1e3 * self.infer_s, "batch": self.batch}
+
 
 @dataclass(eq=False)
 class _Job:
@@ -89,7 +94,6 @@ class _Job:
     key_id: str
     arrived_s: float
     due_s: float
-    loop: asyncio.AbstractEventLoop
     answered: asyncio.Future[Answer]
     given_up: bool = False  # nobody waits for the answer any more
 
@@ -116,7 +120,7 @@ class Service:
         self._meter, self._clock = meter, clock
         self._waiting: Turns[_Job] = Turns()
         self._changed = threading.Condition()
-        self._answering = 0
+        self.answering = 0  # questions in the batch under way
         self._began_s: float | None = None  # of the batch under way
         self._last_batch = 0
         self._per_question_s = 0.0  # running mean of what one more question in a batch costs
@@ -145,11 +149,6 @@ class Service:
         return len(self._waiting)
 
     @property
-    def answering(self) -> int:
-        """Questions in the batch under way."""
-        return self._answering
-
-    @property
     def busy_s(self) -> float:
         """For how long the batch under way has been answered; 0 where there is none."""
         began_s = self._began_s
@@ -163,10 +162,10 @@ class Service:
 
         asker: who takes turns with the others; key_id: who is charged, the asker if None
         """
-        loop, now = asyncio.get_running_loop(), self._clock()
+        now = self._clock()
         allowed_s = min(deadline_s or self.queueing.deadline_s, self.queueing.deadline_s)
         whose = asker if key_id is None else key_id
-        job = _Job(question, asker, whose, now, now + allowed_s, loop, loop.create_future())
+        job = _Job(question, asker, whose, now, now + allowed_s, asyncio.get_running_loop().create_future())
         with self._changed:
             displaced = self._admit(asker, allowed_s)
             self._waiting.add(asker, job)
@@ -186,7 +185,7 @@ class Service:
         if self._stopping:
             raise Refusal("stopping", "the server is stopping", retry_after_s=5.0)
         # An idle service takes any question: else one slow answer would shut it for good.
-        before = self._waiting.before(asker) + self._answering
+        before = self._waiting.before(asker) + self.answering
         if before > 0 and (before + 1) * self._per_question_s > allowed_s:
             raise self._overloaded()
         if len(self._waiting) < self.queueing.largest_queue:
@@ -203,7 +202,7 @@ class Service:
     @property
     def retry_s(self) -> float:
         """When asking again makes sense: once what waits now is answered, as far as that is known."""
-        return (len(self._waiting) + self._answering + 1) * self._per_question_s or 1.0
+        return (len(self._waiting) + self.answering + 1) * self._per_question_s or 1.0
 
     # On the inference thread.
 
@@ -218,7 +217,7 @@ class Service:
     def _collect(self) -> list[_Job] | None:
         """The next batch, without those nobody waits for; None when the service stops."""
         with self._changed:
-            self._answering = 0
+            self.answering = 0
             self._changed.wait_for(lambda: self._waiting or self._stopping)
             if self._stopping:
                 return None
@@ -227,7 +226,7 @@ class Service:
                 enough = lambda: len(self._waiting) >= expected or self._stopping  # noqa: E731
                 self._changed.wait_for(enough, self.queueing.window_s)
             batch, too_late = self._taken()
-            self._answering = self._last_batch = len(batch)
+            self.answering = self._last_batch = len(batch)
         late = Refusal("late", "no answer would come in time", retry_after_s=self.retry_s)
         _hand_out([(job, late) for job in too_late])
         return batch
@@ -304,20 +303,17 @@ class Service:
 
 
 def _hand_out(results: Sequence[tuple[_Job, Answer | Refusal]]) -> None:
-    """Wake each asker on its own loop, once per loop."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Job, Answer | Refusal]]] = {}
+    """Wake each asker on its own loop."""
     for job, result in results:
-        by_loop.setdefault(job.loop, []).append((job, result))
-    for loop, of_loop in by_loop.items():
+        loop = job.answered.get_loop()
         if not loop.is_closed():
-            loop.call_soon_threadsafe(_resolve, of_loop)
+            loop.call_soon_threadsafe(_resolve, job.answered, result)
 
 
-def _resolve(results: Sequence[tuple[_Job, Answer | Refusal]]) -> None:
-    for job, result in results:
-        if job.answered.done():
-            continue
-        if isinstance(result, Refusal):
-            job.answered.set_exception(result)
-        else:
-            job.answered.set_result(result)
+def _resolve(answered: asyncio.Future[Answer], result: Answer | Refusal) -> None:
+    if answered.done():
+        return
+    if isinstance(result, Refusal):
+        answered.set_exception(result)
+    else:
+        answered.set_result(result)

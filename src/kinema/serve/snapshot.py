@@ -8,7 +8,6 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Literal
@@ -16,12 +15,12 @@ from typing import Literal
 from starlette.concurrency import run_in_threadpool
 
 from kinema.serve import VERSION
+from kinema.serve.booking import DayUsage, day_of
 from kinema.serve.connection import ConnectionLimiter
 from kinema.serve.console import ConsoleData, Health, KeyRow
 from kinema.serve.gateway import Gateway
 from kinema.serve.keys import Keys
 from kinema.serve.store import StoreError
-from kinema.serve.usage import DayUsage
 
 _USAGE_S = 5.0  # how old the usage on the console may be
 
@@ -75,20 +74,22 @@ class Snapshot:
         )
 
     async def _read_usage(self) -> None:
-        usage, now = self._gateway.usage, self._gateway.clock()
-        if usage is None or now - self._read_s < _USAGE_S:
+        now = self._gateway.clock()
+        if now - self._read_s < _USAGE_S:
             return
         self._read_s = now
         try:
-            rows = await run_in_threadpool(usage.report, None, f"{datetime.now(UTC):%Y-%m-%d}")
-            quotas = await run_in_threadpool(self._quotas)
+            self._usage, self._database_fault = await run_in_threadpool(self._rows), ""
         except StoreError as error:
             self._database_fault = str(error)
-            return
-        self._usage, self._database_fault = rows_of_keys(rows, quotas), ""
 
-    def _quotas(self) -> dict[str, int | None]:
-        return {key.id: key.quota_per_day for key in self._keys.list()} if self._keys else {}
+    def _rows(self) -> tuple[KeyRow, ...]:
+        """Of today."""
+        usage, keys = self._gateway.usage, self._keys
+        if usage is None or keys is None:
+            return ()
+        quotas = {key.id: key.quota_per_day for key in keys.list()}
+        return rows_of_keys(usage.report(None, day_of(time.time())), quotas)
 
 
 def rows_of_keys(rows: Sequence[DayUsage], quotas: dict[str, int | None]) -> tuple[KeyRow, ...]:

@@ -103,12 +103,7 @@ class _Session:
                     route=ROUTE,
                     deadline_s=message.deadline_s,
                 )
-                timing = {
-                    "waited_ms": 1e3 * answer.waited_s,
-                    "infer_ms": 1e3 * answer.infer_s,
-                    "total_ms": 1e3 * (gateway.clock() - began),
-                    "batch": answer.batch,
-                }
+                timing = answer.timing | {"total_ms": 1e3 * (gateway.clock() - began)}
                 connection.note(answer, card)
                 await connection.send(pack(chunk_message(message.id, answer.chunk, timing)))
             except Refusal as refusal:
