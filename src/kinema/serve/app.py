@@ -28,14 +28,14 @@ from kinema.serve.gateway import Asker, Gateway, metered_by
 from kinema.serve.keys import STRANGER, Keys
 from kinema.serve.limits import Limits
 from kinema.serve.metrics import Metrics
-from kinema.serve.openpi import OpenpiOptions, openpi
+from kinema.serve.openpi import OpenpiOptions, OpenpiSession
 from kinema.serve.protocols import protocols
 from kinema.serve.rates import RateLimiter
 from kinema.serve.refusal import Refusal
 from kinema.serve.service import Queueing, Served, Service
 from kinema.serve.snapshot import Snapshot
 from kinema.serve.store import StoreError
-from kinema.serve.stream import stream
+from kinema.serve.stream import StreamSession
 from kinema.serve.usage import Usage
 
 log = logging.getLogger("kinema.serve")
@@ -144,11 +144,12 @@ def make_app(
 
     @app.websocket("/")
     async def _openpi(websocket: WebSocket) -> None:
-        await openpi(websocket, connections, openpi_options or OpenpiOptions())
+        session = partial(OpenpiSession, options=openpi_options or OpenpiOptions())
+        await connections.serve(websocket, "openpi", session)
 
     @app.websocket("/v1/stream")
     async def _stream(websocket: WebSocket) -> None:
-        await stream(websocket, connections)
+        await connections.serve(websocket, "stream", StreamSession)
 
     _tell_problems(app, gateway)
     app.state.gateway, app.state.begin = gateway, begin

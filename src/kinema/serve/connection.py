@@ -6,10 +6,11 @@ import asyncio
 import math
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
+from typing import Protocol
 
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -35,17 +36,21 @@ class Connection:
 
     def __init__(self, websocket: WebSocket, route: str, key: Key, limiter: ConnectionLimiter) -> None:
         self._websocket, self.route, self._auth = websocket, route, limiter.auth
-        self._gateway, self._limits = limiter.gateway, limiter.gateway.limits
+        self.gateway, self._limits = limiter.gateway, limiter.gateway.limits
         # Of the session, for what is remembered between its questions: by client, so that one who opens
         # many sessions forgets its own.
         self._number, self._resets = secrets.token_hex(8), 0
         client = key.id if key.id != LOCAL.id else f"local.{self._number}"
         self.asker = Asker(key=key, name=client, address=address_of(websocket))
         self._faults = limiter.faults_of(client)
-        self.began_s = self._said_s = self._gateway.clock()
+        self.began_s = self._said_s = self.gateway.clock()
         self.mode = ""  # the body's own word for what it does, if it says one
         self._card, self._said = "", "connected"
-        self._bucket = TokenBucket(self._limits.message_hz, self._limits.burst, self._gateway.clock)
+        self._bucket = TokenBucket(self._limits.message_hz, self._limits.burst, self.gateway.clock)
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        return self._websocket.query_params
 
     @property
     def session(self) -> str:
@@ -54,7 +59,7 @@ class Connection:
 
     @property
     def age_s(self) -> float:
-        return self._gateway.clock() - self.began_s
+        return self.gateway.clock() - self.began_s
 
     def reset(self) -> None:
         self._resets += 1
@@ -66,9 +71,9 @@ class Connection:
 
     def note(self, result: Answer | Refusal, card: str = "") -> None:
         """What was said to the client, for the console and the metrics."""
-        self._card, self._said_s = card or self._card, self._gateway.clock()
+        self._card, self._said_s = card or self._card, self.gateway.clock()
         if isinstance(result, Refusal):
-            self._gateway.record_refusal(self.route, result, self.asker)
+            self.gateway.record_refusal(self.route, result, self.asker)
             self._said = f"{result.code}: {result}"[:200]
             return
         verdict = result.chunk.verdict
@@ -80,7 +85,7 @@ class Connection:
         return RobotRow(
             key_id=self.asker.key.id, key_name=self.asker.key.name, address=self.asker.address,
             route=self.route, body=self._card, mode=self.mode, last=self._said, age_s=self.age_s,
-            last_age_s=self._gateway.clock() - self._said_s,
+            last_age_s=self.gateway.clock() - self._said_s,
         )  # fmt: skip
 
     def forgive(self, refusal: Refusal) -> bool:
@@ -105,21 +110,26 @@ class Connection:
         return data
 
     async def send(self, message: bytes | str) -> None:
+        websocket = self._websocket
+        send = websocket.send_bytes(message) if isinstance(message, bytes) else websocket.send_text(message)
+        await self._in_time(send)
+
+    async def close(self, code: int, reason: str = "") -> None:
+        with suppress(Disconnected):
+            await self._in_time(self._websocket.close(code, reason[:100]))
+
+    async def _in_time(self, sending: Awaitable[None]) -> None:
         try:
             async with asyncio.timeout(self._limits.send_s):
-                if isinstance(message, bytes):
-                    await self._websocket.send_bytes(message)
-                else:
-                    await self._websocket.send_text(message)
+                await sending
         except (TimeoutError, WebSocketDisconnect, RuntimeError):  # starlette: RuntimeError after a close
             raise Disconnected from None
 
-    async def close(self, code: int, reason: str = "") -> None:
-        try:
-            async with asyncio.timeout(self._limits.send_s):
-                await self._websocket.close(code, reason[:100])
-        except (TimeoutError, WebSocketDisconnect, RuntimeError):
-            pass
+
+class Session(Protocol):
+    """What is said on a connection, in one of the protocols."""
+
+    async def run(self) -> None: ...
 
 
 class ConnectionLimiter:
@@ -134,31 +144,26 @@ class ConnectionLimiter:
             lambda client: TokenBucket(_FAULTS_HZ, _FAULTS, gateway.clock)
         )
 
-    @asynccontextmanager
-    async def connect(
-        self, websocket: WebSocket, route: str, refused: Refusal | None = None
-    ) -> AsyncIterator[Connection | None]:
-        """An accepted connection, until it ends; None when it was refused by an HTTP answer.
+    async def serve(self, websocket: WebSocket, route: str, begin: Callable[[Connection], Session]) -> None:
+        """Let a client in and hold its session until it ends; or refuse it by an HTTP answer.
 
-        refused: why a client that may come in is refused nevertheless, by what its address asks for
+        begin: raises Refusal for who may come in and nevertheless asks for what there is not
         """
         key = STRANGER
         try:
             key = await self.auth.key_of(websocket)
-            if refused is not None:
-                raise refused
             connection = Connection(websocket, route, key, self)
+            session = begin(connection)
             self._check_room(key)
         except Refusal as refusal:
             self.gateway.record_refusal(route, refusal, Asker(key=key, address=address_of(websocket)))
             await websocket.send_denial_response(refusal.response())
-            yield None
             return
         self._count(connection, 1)
         try:
             await websocket.accept()
             with suppress(Disconnected):
-                yield connection
+                await session.run()
         finally:
             self._count(connection, -1)
 

@@ -14,13 +14,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
+from kinema.runtime.messages import Asked
 from kinema.schema import Question
 from kinema.serve.activity import Activity
 from kinema.serve.decode import Decoder
 from kinema.serve.keys import LOCAL, Key
 from kinema.serve.limits import Limits
 from kinema.serve.metrics import Metrics
+from kinema.serve.pictures import is_slow
+from kinema.serve.question import card_of, question_of
 from kinema.serve.rates import RateLimiter, TokenBucket
 from kinema.serve.refusal import Refusal
 from kinema.serve.service import Answer, Meter, Served, Service
@@ -79,6 +83,17 @@ class Gateway:
         self.metrics.answered(route, answer, self.clock() - began)
         self.activity.end(entry, answer)
         return answer
+
+    async def answer(self, asked: Asked, asker: Asker, route: str, session: str = "") -> Answer:
+        """`ask` what a message or a request of ours asks for. Raises Refusal."""
+        return await self.ask(
+            partial(question_of, asked, self.served, self.limits, session),
+            card=card_of(asked.card, self.served.cards).name,
+            slow=is_slow(asked.observation.images),
+            asker=asker,
+            route=route,
+            deadline_s=asked.deadline_s,
+        )
 
     async def _answered(
         self, read: Callable[[], Question], slow: bool, asker: Asker, deadline_s: float | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -25,21 +26,14 @@ class Metrics:
 
     def __init__(self, waiting: Callable[[], int]) -> None:
         registry = self.registry = CollectorRegistry()
-        self._answers = Counter("kinema_answers", "Chunks answered", ["route", "card"], registry=registry)
-        self._actions = Counter(
-            "kinema_actions", "Actions in the answered chunks", ["card"], registry=registry
-        )
-        self._stopped = Counter(
-            "kinema_verdicts_refused", "Chunks the gate refused", ["card"], registry=registry
-        )
-        self._refusals = Counter("kinema_refusals", "Requests refused", ["route", "code"], registry=registry)
-        self._total = Histogram(
-            "kinema_request_seconds", "Question to answer", ["route"], buckets=_SECONDS, registry=registry
-        )
-        self._infer = Histogram("kinema_infer_seconds", "One batch", buckets=_SECONDS, registry=registry)
-        self._batch = Histogram(
-            "kinema_batch_size", "Questions per batch", buckets=(1, 2, 4, 8, 16, 32, 64), registry=registry
-        )
+        counter, histogram = partial(Counter, registry=registry), partial(Histogram, registry=registry)
+        self._answers = counter("kinema_answers", "Chunks answered", ["route", "card"])
+        self._actions = counter("kinema_actions", "Actions in the answered chunks", ["card"])
+        self._stopped = counter("kinema_verdicts_refused", "Chunks the gate refused", ["card"])
+        self._refusals = counter("kinema_refusals", "Requests refused", ["route", "code"])
+        self._total = histogram("kinema_request_seconds", "Question to answer", ["route"], buckets=_SECONDS)
+        self._infer = histogram("kinema_infer_seconds", "One batch", buckets=_SECONDS)
+        self._batch = histogram("kinema_batch_size", "Questions per batch", buckets=(1, 2, 4, 8, 16, 32, 64))
         self.connections = Gauge("kinema_connections", "Open websockets", ["route"], registry=registry)
         Gauge("kinema_waiting", "Questions waiting", registry=registry).set_function(waiting)
 

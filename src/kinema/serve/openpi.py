@@ -13,12 +13,9 @@ and are told under `verdict`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
-
-from starlette.websockets import WebSocket
 
 from kinema.card.card import EmbodimentCard
 from kinema.runtime.messages import card_to_wire, verdict_to_wire
@@ -26,15 +23,13 @@ from kinema.runtime.playback import LEAST_HZ, MOST_HZ, Playback
 from kinema.runtime.wire import pack
 from kinema.schema import KinemaError, Question, noise_seed
 from kinema.serve import VERSION
-from kinema.serve.connection import Connection, ConnectionLimiter
+from kinema.serve.connection import Connection
 from kinema.serve.decode import map_of
-from kinema.serve.gateway import Gateway
 from kinema.serve.openpi_keys import is_slow, observation_of
 from kinema.serve.question import card_of
 from kinema.serve.refusal import Refusal
 from kinema.serve.service import Answer
 
-ROUTE = "openpi"
 _CLOSE_ERROR = 1011
 
 
@@ -50,40 +45,20 @@ class OpenpiOptions:
             raise KinemaError(f"a client plays {LEAST_HZ:g} to {MOST_HZ:g} actions a second; got {self.hz}")
 
 
-async def openpi(websocket: WebSocket, connections: ConnectionLimiter, options: OpenpiOptions) -> None:
-    """Serve one connection until it ends."""
-    refused, card, hz = None, None, options.hz
-    try:
-        card, hz = _asked_for(websocket.query_params, connections.gateway, options)
-    except Refusal as refusal:  # told by HTTP: openpi's client would take a sentence for metadata
-        refused = refusal
-    async with connections.connect(websocket, ROUTE, refused) as connection:
-        if connection is not None and card is not None:
-            await _Session(connection, connections.gateway, card, hz, options.guard).run()
+class OpenpiSession:
+    """One connection until it ends. Raises Refusal where its address asks for what there is not."""
 
-
-def _asked_for(
-    query: Mapping[str, str], gateway: Gateway, options: OpenpiOptions
-) -> tuple[EmbodimentCard, float]:
-    cards = gateway.served.cards
-    card = card_of(query.get("card", next(iter(cards))), cards)
-    try:
-        hz = float(query.get("hz", options.hz))
-    except ValueError:
-        hz = 0.0
-    if not LEAST_HZ <= hz <= MOST_HZ:
-        raise Refusal("bad_request", f"hz must be a number from {LEAST_HZ:g} to {MOST_HZ:g}")
-    return card, hz
-
-
-class _Session:
-    def __init__(
-        self, connection: Connection, gateway: Gateway, card: EmbodimentCard, hz: float, guard: bool
-    ) -> None:
-        self._connection, self._gateway = connection, gateway
-        self._card, self._hz, self._guard = card, hz, guard
-        cards = gateway.served.cards
-        self._playback = cache(lambda name: Playback(cards[name], hz, guard=guard))
+    def __init__(self, connection: Connection, options: OpenpiOptions) -> None:
+        self._connection, self._gateway, self._options = connection, connection.gateway, options
+        cards, query = self._gateway.served.cards, connection.query
+        self._card = card_of(query.get("card", next(iter(cards))), cards)
+        try:
+            hz = self._hz = float(query.get("hz", options.hz))
+        except ValueError:
+            hz = 0.0
+        if not LEAST_HZ <= hz <= MOST_HZ:
+            raise Refusal("bad_request", f"hz must be a number from {LEAST_HZ:g} to {MOST_HZ:g}")
+        self._playback = cache(lambda name: Playback(cards[name], hz, guard=options.guard))
         self._asked = 0
         self._previous_s: float | None = None
 
@@ -110,7 +85,7 @@ class _Session:
             "card": self._card.name,
             "control_hz": self._hz,
             "action_horizon": self._playback(self._card.name).rows,
-            "guarded": self._guard,
+            "guarded": self._options.guard,
             "idle_s": self._gateway.limits.to_wire()["idle_s"],
             "cards": {name: card_to_wire(each) for name, each in served.cards.items()},
         }
@@ -132,10 +107,9 @@ class _Session:
             seen = observation_of(message, card, gateway.served, gateway.limits, time_s=time_s)
             return Question(observation=seen, card=card.name, noise_seed=seed, session=session)
 
-        answer = await gateway.ask(
-            read, card=card.name, slow=is_slow(message), asker=await connection.asker_now(), route=ROUTE
-        )
-        actions = await gateway.decoder.run(partial(self._played, card, answer), connection.asker.name)
+        asker, route = await connection.asker_now(), connection.route
+        answer = await gateway.ask(read, card=card.name, slow=is_slow(message), asker=asker, route=route)
+        actions = await gateway.decoder.run(partial(self._played, card, answer), asker.name)
         connection.note(answer, card.name)
         server_timing = {"infer_ms": 1e3 * (gateway.clock() - began)}
         if self._previous_s is not None:

@@ -7,7 +7,6 @@ body of an `infer` message of `/v1/stream` without its id.
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -27,8 +26,6 @@ from kinema.serve.connection import address_of
 from kinema.serve.decode import asked_in_json, message_of
 from kinema.serve.gateway import Asker, Gateway
 from kinema.serve.keys import Key
-from kinema.serve.pictures import is_slow
-from kinema.serve.question import card_of, question_of
 from kinema.serve.refusal import Refusal
 
 ROUTE = "act"
@@ -115,14 +112,8 @@ def router(gateway: Gateway, auth: Authenticator) -> APIRouter:
             raise Refusal("bad_type", f"content type {kind[:40]!r}; choices: application/json, {MSGPACK}")
         data = await _body(request, gateway)
         asked = message_of(data, Packed) if kind == MSGPACK else asked_in_json(data)
-        answer = await gateway.ask(
-            partial(question_of, asked, gateway.served, gateway.limits),
-            card=card_of(asked.card, gateway.served.cards).name,
-            slow=is_slow(asked.observation.images),
-            asker=Asker(key=key, name=key.id, address=address_of(request)),
-            route=ROUTE,
-            deadline_s=asked.deadline_s,
-        )
+        asker = Asker(key=key, name=key.id, address=address_of(request))
+        answer = await gateway.answer(asked, asker, ROUTE)
         if kind == MSGPACK:
             return Response(pack(chunk_message(0, answer.chunk, answer.timing)), media_type=MSGPACK)
         chunk = answer.chunk

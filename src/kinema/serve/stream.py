@@ -7,42 +7,34 @@ answer, so a ping is answered while the policy thinks.
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import Any
-
-from starlette.websockets import WebSocket
 
 from kinema.runtime.messages import PROTOCOL, FromClient, Infer, Numbered, Reset, card_to_wire, chunk_message
 from kinema.runtime.wire import pack
 from kinema.serve import VERSION
-from kinema.serve.connection import Connection, ConnectionLimiter, Disconnected
+from kinema.serve.connection import Connection, Disconnected
 from kinema.serve.decode import message_of
 from kinema.serve.gateway import Gateway
-from kinema.serve.pictures import is_slow
-from kinema.serve.question import card_of, question_of
+from kinema.serve.question import card_of
 from kinema.serve.refusal import Refusal
 
-ROUTE = "stream"
 _TYPES = ("infer", "reset", "ping")
 
 
-async def stream(websocket: WebSocket, connections: ConnectionLimiter) -> None:
-    """Serve one connection until it ends."""
-    async with connections.connect(websocket, ROUTE) as connection:
-        if connection is not None:
-            session = _Session(connection, connections.gateway)
-            try:
-                await session.run()
-            finally:
-                session.drop_questions()
+class StreamSession:
+    """One connection until it ends."""
 
-
-class _Session:
-    def __init__(self, connection: Connection, gateway: Gateway) -> None:
-        self._connection, self._gateway = connection, gateway
+    def __init__(self, connection: Connection) -> None:
+        self._connection, self._gateway = connection, connection.gateway
         self._open: dict[int, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
+        try:
+            await self._talk()
+        finally:
+            self._drop_questions()
+
+    async def _talk(self) -> None:
         await self._connection.send(pack(hello(self._gateway)))
         while True:
             data = await self._connection.receive()
@@ -64,7 +56,7 @@ class _Session:
         if isinstance(message, Infer):
             self._begin(message)
         elif isinstance(message, Reset):
-            self.drop_questions()
+            self._drop_questions()
             self._connection.reset()
             await self._connection.send(pack({"type": "reset", "id": message.id}))
         else:
@@ -95,14 +87,8 @@ class _Session:
         try:
             try:
                 began = gateway.clock()
-                answer = await gateway.ask(
-                    partial(question_of, message, gateway.served, gateway.limits, session),
-                    card=card,
-                    slow=is_slow(message.observation.images),
-                    asker=await connection.asker_now(),
-                    route=ROUTE,
-                    deadline_s=message.deadline_s,
-                )
+                asker = await connection.asker_now()
+                answer = await gateway.answer(message, asker, connection.route, session)
                 timing = answer.timing | {"total_ms": 1e3 * (gateway.clock() - began)}
                 connection.note(answer, card)
                 await connection.send(pack(chunk_message(message.id, answer.chunk, timing)))
@@ -115,7 +101,7 @@ class _Session:
         self._connection.note(refusal, card)
         await self._connection.send(pack({"type": "error", "id": number, **refusal.to_wire()}))
 
-    def drop_questions(self) -> None:
+    def _drop_questions(self) -> None:
         """Nobody waits for the open questions any more; the service throws away those not yet begun."""
         for task in self._open.values():
             task.cancel()
