@@ -14,7 +14,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from kinema.card.card import EmbodimentCard
-from kinema.card.strict_yaml import MAX_BYTES, StrictYamlError, key_path, read_mapping
+from kinema.card.strict_yaml import MAX_BYTES, StrictYamlError, key_path, meant, read_mapping
 
 FOLDERS = "KINEMA_CARDS"  # environment: folders of cards of one's own, as in PATH
 _KINDS = ("robots", "vehicles", "people")  # folders of cards; only robots are offered as bodies that act
@@ -142,7 +142,7 @@ def _explain(where: str, problem: Any) -> str:
     path = problem["loc"]
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        return f"{where}: {key_path(path)}: unknown key{_suggest(path)}"
+        return f"{where}: {key_path(path)}: unknown key; {_suggest(path)}"
     if problem["type"] == "missing":
         return f"{where}: {key_path(path)}: missing key"
     value = problem["input"]
@@ -155,9 +155,7 @@ def _suggest(path: tuple[str | int, ...]) -> str:
     for part in path[:-1]:
         if isinstance(part, str):
             model = _model_in(model.model_fields[part].annotation) or model
-    keys = list(model.model_fields)
-    near = get_close_matches(str(path[-1]), keys, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; keys here: {', '.join(keys)}"
+    return meant(str(path[-1]), model.model_fields)
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -16,6 +18,18 @@ MAX_DEPTH = 20
 
 class StrictYamlError(ValueError):
     """Bytes that are not such YAML. The message says what and where, but not in which file."""
+
+
+def read_file(path: str | Path, what: str) -> dict[str, Any]:
+    """`read_mapping` of a file. Raises StrictYamlError, OSError."""
+    with Path(path).open("rb") as file:
+        return read_mapping(file.read(MAX_BYTES + 1), what)
+
+
+def meant(key: str, known: Collection[str]) -> str:
+    """For who wrote an unknown key: the nearest right one, or all of them."""
+    near = get_close_matches(key, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"keys here: {', '.join(known)}"
 
 
 def read_mapping(data: bytes, what: str) -> dict[str, Any]:

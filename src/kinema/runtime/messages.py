@@ -28,14 +28,21 @@ from kinema.schema import ActionChunk, KinemaError, Question, Verdict
 PROTOCOL = 1
 PATH = "/v1/stream"
 
+NUMBERS = {"type": "array", "items": {"type": "number"}, "maxItems": 256}  # as JSON Schema says an array
+_PICTURES = {
+    "description": "base64 of PNG or JPEG, by camera name",
+    "maxProperties": 8,
+    "additionalProperties": {"type": "string", "format": "byte"},
+}
+
 Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Observed(Struct, forbid_unknown_fields=True, kw_only=True):
     """images: by camera name, arrays or the bytes of a PNG or JPEG (base64 of them in JSON)."""
 
-    images: dict[str, Any]
-    state: np.ndarray
+    images: Annotated[dict[str, Any], Meta(extra_json_schema=_PICTURES)]
+    state: Annotated[np.ndarray, Meta(description="native values, in the order of the card's states")]
     instruction: str
     time_s: float = 0.0
 
@@ -44,7 +51,7 @@ class Observed(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class Committed(Struct, forbid_unknown_fields=True, kw_only=True):
-    values: np.ndarray
+    values: Annotated[np.ndarray, Meta(extra_json_schema={"items": NUMBERS})]
     times_s: np.ndarray
 
 

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from kinema.card.card import EmbodimentCard
-from kinema.card.strict_yaml import MAX_BYTES, StrictYamlError, key_path, read_mapping
+from kinema.card.strict_yaml import StrictYamlError, key_path, meant, read_file
 from kinema.runtime.wiring import UNITS, Line, Plan, Wire
 from kinema.schema import KinemaError
 
@@ -93,8 +93,7 @@ class _File(_Strict):
 def read_wiring(path: Path, card: EmbodimentCard) -> Plan:
     """The plan in a wiring file for this card. Raises KinemaError naming file, key, value and choices."""
     try:
-        with path.open("rb") as file:
-            tree = read_mapping(file.read(MAX_BYTES + 1), "wiring file")
+        tree = read_file(path, "wiring file")
         told = _File.model_validate_json(json.dumps(tree), strict=True)
     except StrictYamlError as error:
         raise KinemaError(f"{path}: {error}") from None
@@ -117,9 +116,7 @@ def _explained(path: Path, problem: Any) -> str:
     where = key_path(problem["loc"]) or "wiring"
     if problem["type"] == "extra_forbidden":
         keys = _Line.model_fields if len(problem["loc"]) > 1 else _File.model_fields
-        near = get_close_matches(str(problem["loc"][-1]), keys, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"keys here: {', '.join(keys)}"
-        return f"{path}: {where}: unknown key; {hint}"
+        return f"{path}: {where}: unknown key; {meant(str(problem['loc'][-1]), keys)}"
     if problem["type"] == "missing":
         return f"{path}: {where}: missing key"
     value = problem["input"]

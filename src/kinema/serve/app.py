@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -159,9 +159,7 @@ def make_app(
 
 
 class Server(uvicorn.Server):
-    """Tells when it listens, and gives a silent TLS peer as little time as a silent HTTP peer."""
-
-    started_hook: Callable[[], None] = staticmethod(lambda: None)
+    """Gives a silent TLS peer as little time as a silent HTTP peer."""
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         loop, limits = asyncio.get_running_loop(), self.config.app.state.gateway.limits  # type: ignore[union-attr]
@@ -170,8 +168,6 @@ class Server(uvicorn.Server):
                 loop.create_server, ssl_handshake_timeout=limits.handshake_s
             )
         await super().startup(sockets)
-        if self.started:
-            self.started_hook()
 
 
 def uvicorn_config(app: FastAPI, listening: Listening) -> uvicorn.Config:

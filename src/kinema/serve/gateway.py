@@ -74,11 +74,8 @@ class Gateway:
         try:
             with self._admitted(asker, self.served.cards[card].chunk):
                 answer = await self._answered(read, slow, asker, deadline_s)
-        except Refusal as refusal:
-            self.activity.end(entry, refusal)
-            raise
-        except BaseException:
-            self.activity.end(entry, None)  # the client went away
+        except BaseException as error:  # what is no refusal: the client went away
+            self.activity.end(entry, error if isinstance(error, Refusal) else None)
             raise
         self.metrics.answered(route, answer, self.clock() - began)
         self.activity.end(entry, answer)

@@ -15,11 +15,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from kinema.card.strict_yaml import MAX_BYTES, StrictYamlError, read_mapping
+from kinema.card.strict_yaml import StrictYamlError, meant, read_file
 from kinema.schema import KinemaError
 
 NANO = 10**9
@@ -59,12 +58,9 @@ FREE = PriceTable()
 def load_prices(path: str | Path) -> PriceTable:
     """The table in this YAML or JSON file. Raises KinemaError naming file, key and value."""
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        return _table(read_file(path, "price table"))
     except OSError as error:
         raise KinemaError(f"{path}: cannot be read: {error.strerror}") from None
-    try:
-        return _table(read_mapping(data, "price table"))
     except (KinemaError, StrictYamlError) as error:
         raise KinemaError(f"{path}: {error}") from None
 
@@ -78,19 +74,17 @@ def amount(nano: int) -> str:
 def _table(tree: Mapping[str, Any]) -> PriceTable:
     for key in (*tree, *_KEYS):
         if key not in _KEYS:
-            near = get_close_matches(key, _KEYS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"keys here: {', '.join(_KEYS)}"
-            raise KinemaError(f"{key}: unknown key; {hint}")
+            raise KinemaError(f"{key}: unknown key; {meant(key, _KEYS)}")
         if key not in tree:
             raise KinemaError(f"{key}: missing key")
     rows = tree["per_action"]
-    if not isinstance(tree["currency"], str) or not isinstance(rows, dict):
-        raise KinemaError("currency is a text and per_action a mapping of models")
+    if not isinstance(rows, dict):
+        raise KinemaError(f"per_action: a mapping of models; got {rows!r}")
     for model, row in rows.items():
         if not isinstance(row, dict):
             raise KinemaError(f"per_action.{model}: a mapping of bodies to prices; got {row!r}")
     return PriceTable(
-        currency=tree["currency"],
+        currency=str(tree["currency"]),
         nano_per_action={
             model: {body: _nano(f"per_action.{model}.{body}", price) for body, price in row.items()}
             for model, row in rows.items()

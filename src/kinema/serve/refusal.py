@@ -31,12 +31,15 @@ class Refusal(KinemaError):  # noqa: N818 - it is an answer, not a fault
         self.code, self.retry_after_s = code, retry_after_s
         self.status, self.close_code = STATUS[code]
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """HTTP headers that say when to come back, in whole seconds and at least one."""
+        if self.retry_after_s is None:
+            return {}
+        return {"Retry-After": str(max(1, round(self.retry_after_s + 0.5)))}
+
     def response(self) -> JSONResponse:
-        """Over HTTP; its header says when to come back in whole seconds, at least one."""
-        headers = {}
-        if self.retry_after_s is not None:
-            headers["Retry-After"] = str(max(1, round(self.retry_after_s + 0.5)))
-        return JSONResponse(self.to_wire(), self.status, headers)
+        return JSONResponse(self.to_wire(), self.status, self.headers)
 
     def to_wire(self) -> dict[str, object]:
         told: dict[str, object] = {"code": self.code, "message": str(self)}

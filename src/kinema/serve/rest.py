@@ -11,15 +11,15 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 
-from kinema.runtime.messages import Asked, Packed, card_to_wire, chunk_message
+from kinema.runtime.messages import NUMBERS, Asked, Packed, card_to_wire, chunk_message
 from kinema.runtime.wire import pack
 from kinema.schema import Verdict
-from kinema.serve import metrics
 from kinema.serve.auth import Authenticator
 from kinema.serve.booking import DayUsage, is_day
 from kinema.serve.connection import address_of
@@ -30,7 +30,6 @@ from kinema.serve.refusal import Refusal
 
 ROUTE = "act"
 MSGPACK = "application/msgpack"
-_NUMBERS = {"type": "array", "items": {"type": "number"}, "maxItems": 256}
 
 
 class ActAnswer(BaseModel):
@@ -74,19 +73,8 @@ _PROBLEMS = {status: told for status, told in _ACT_PROBLEMS.items() if status no
 
 def body_schemas() -> dict[str, Any]:
     """What a body of /v1/act is, by name, for the OpenAPI document: it is read by hand to bound its size."""
-    _, found = msgspec.json.schema_components(
-        [Asked], schema_hook=lambda _: _NUMBERS, ref_template="#/components/schemas/{name}"
-    )
-    found["Observed"]["properties"]["images"] = {
-        "type": "object",
-        "description": "base64 of PNG or JPEG, by camera name",
-        "maxProperties": 8,
-        "additionalProperties": {"type": "string", "format": "byte"},
-    }
-    order = "native values, in the order of the card's states"
-    found["Observed"]["properties"]["state"] = {**_NUMBERS, "description": order}
-    found["Committed"]["properties"]["values"] = {"type": "array", "maxItems": 256, "items": _NUMBERS}
-    return found
+    template = "#/components/schemas/{name}"
+    return msgspec.json.schema_components([Asked], schema_hook=lambda _: NUMBERS, ref_template=template)[1]
 
 
 def router(gateway: Gateway, auth: Authenticator) -> APIRouter:
@@ -155,7 +143,7 @@ def router(gateway: Gateway, auth: Authenticator) -> APIRouter:
 
     @api.get("/metrics", response_class=PlainTextResponse, responses=_PROBLEMS, summary="For Prometheus")
     async def prometheus(key: Key = Depends(entered)) -> Response:
-        return Response(gateway.metrics.page(), headers={"Content-Type": metrics.CONTENT_TYPE})
+        return Response(gateway.metrics.page(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return api
 

@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
 
 from starlette.concurrency import run_in_threadpool
 
@@ -57,11 +56,8 @@ class Snapshot:
         refusing, degraded = gateway.troubles()
         if self._database_fault and not degraded:
             degraded.append(self._database_fault)
-        state: Literal["ok", "degraded", "refusing"] = (
-            "refusing" if refusing else "degraded" if degraded else "ok"
-        )
         return Health(
-            state=state,
+            state="refusing" if refusing else "degraded" if degraded else "ok",
             reasons=(*refusing, *degraded),
             uptime_s=gateway.clock() - self._began_s,
             version=VERSION,

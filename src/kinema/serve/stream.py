@@ -74,12 +74,9 @@ class StreamSession:
             )
         card = card_of(message.card, self._gateway.served.cards).name
         task = asyncio.create_task(self._answer(message, card, self._connection.session))
-        self._open[number] = task
-        task.add_done_callback(lambda done: self._forget(number, done))
-
-    def _forget(self, number: int, done: asyncio.Task[None]) -> None:
-        if self._open.get(number) is done:  # after a reset the number may stand for another question
-            del self._open[number]
+        under_way = self._open  # until a reset: after it the number may stand for another question
+        under_way[number] = task
+        task.add_done_callback(lambda _: under_way.pop(number))
 
     async def _answer(self, message: Infer, card: str, session: str) -> None:
         connection, gateway = self._connection, self._gateway
@@ -105,7 +102,7 @@ class StreamSession:
         """Nobody waits for the open questions any more; the service throws away those not yet begun."""
         for task in self._open.values():
             task.cancel()
-        self._open.clear()
+        self._open = {}
 
 
 def hello(gateway: Gateway) -> dict[str, Any]:

@@ -41,9 +41,20 @@ def run(
         raise KinemaError(f"the server cannot begin: {error.filename or ''} {error.strerror}") from None
     gc.collect()
     gc.freeze()  # what is loaded stays: walking through it again and again would delay answers
-    server = Server(uvicorn_config(app, listening))
+    server = _TellingServer(uvicorn_config(app, listening))
     server.started_hook = started
     server.run(sockets=[bound])
+
+
+class _TellingServer(Server):
+    """Tells when it listens."""
+
+    started_hook: Callable[[], None] = staticmethod(lambda: None)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self.started_hook()
 
 
 def _raise_file_limit() -> None:
