@@ -135,6 +135,11 @@ def test_a_picture_in_json_is_base64() -> None:
             asked_in_json(in_json(images={"front": wrong}))
 
 
+def test_json_has_no_arrays_in_the_form_of_msgpack() -> None:
+    with pytest.raises(Refusal, match="an array without its data"):
+        asked_in_json(in_json(images={"__ndarray__": True}))
+
+
 # -- pictures
 
 

@@ -56,7 +56,7 @@ def asked_in_json(data: bytes) -> Asked:
         asked = _JSON.decode(data)
         images = asked.observation.images
         asked.observation.images = {name: base64.b64decode(images[name], validate=True) for name in images}
-    except (msgspec.MsgspecError, RecursionError, OverflowError) as error:
+    except (msgspec.MsgspecError, WireError, RecursionError, OverflowError) as error:
         raise Refusal("bad_request", f"no question in JSON: {str(error)[:200]}") from None
     except (binascii.Error, TypeError, ValueError) as error:
         raise Refusal("bad_request", f"observation.images: no base64 ({str(error)[:80]})") from None
