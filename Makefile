@@ -10,6 +10,8 @@ ifeq ($(shell uname),Linux)
 export MUJOCO_GL ?= egl
 endif
 export PYTHONHASHSEED ?= 0
+# The tests start hundreds of processes; without this each would compile kinema anew where it is set.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test test-slow lint types setup clean
 
@@ -20,10 +22,10 @@ demo: $(READY)  ## set up if needed, then let the shipped policy put the red blo
 	@OMP_NUM_THREADS=$(JOBS) $(VENV)/bin/kinema run "put the red block in the blue bowl" --seed 2 --out $(OUT)
 
 test: $(READY) lint types  ## set up if needed, then lint, types and the fast tests
-	$(VENV)/bin/python -m pytest -n $(JOBS) -m "not slow"
+	$(VENV)/bin/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
 
 test-slow: $(READY)  ## every test, the slow ones too
-	$(VENV)/bin/python -m pytest -n $(JOBS) --timeout=1800
+	$(VENV)/bin/python -m pytest -n $(JOBS) --dist worksteal --timeout=1800
 
 lint: $(READY)  ## style
 	$(VENV)/bin/ruff check src tests
