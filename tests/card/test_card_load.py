@@ -17,7 +17,7 @@ PANDA: dict[str, Any] = load_card("panda").model_dump(mode="json")
 
 
 def parse(tree: Any) -> Any:
-    return parse_card(yaml.safe_dump(tree, sort_keys=False).encode(), "test.yaml")
+    return parse_card(yaml.dump(tree, Dumper=yaml.CSafeDumper, sort_keys=False).encode(), "test.yaml")
 
 
 def mappings(tree: Any, path: str = "") -> list[str]:
