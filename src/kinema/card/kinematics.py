@@ -1,7 +1,8 @@
-"""Forward kinematics of a card's arm, in plain numpy. Transforms are (4, 4) float64, metres and radians."""
+"""Forward kinematics of a card's arm. Transforms are (4, 4) float64, metres and radians."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -40,6 +41,26 @@ def link_poses(arm: Arm, joints: Sequence[float] | np.ndarray, opening: float = 
     joints: (N,) [rad or m] in the order of `arm.joints`; opening: the gripper, 0 closed to 1 open.
     Raises ValueError when the number of joints differs from the arm's.
     """
+    return {link: _matrix(place) for link, place in _places(arm, joints, opening).items()}
+
+
+def tool_pose(arm: Arm, joints: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Pose T_robot_tool of the tool centre point for joints (N,) in the order of `arm.joints`."""
+    return _matrix(_moved(_places(arm, joints)[arm.tool.link], arm.tool.pos_m, arm.tool.quat_wxyz))
+
+
+def home_rotation(arm: Arm) -> np.ndarray:
+    """R_home (3, 3): the tool's orientation in the robot's frame that the zero rotation vector stands for."""
+    return np.array(_rotation(arm.tool.home_quat_wxyz))
+
+
+# One pose is asked for at a time, by a guard many times in a control period: on so few numbers plain
+# arithmetic takes a fraction of the time of numpy's. Quaternions may have any length. (`space.rotation` is
+# out of reach: space imports card.)
+_Place = tuple[Vec3, QuatWxyz]
+
+
+def _places(arm: Arm, joints: Sequence[float] | np.ndarray, opening: float = 0.0) -> dict[str, _Place]:
     own = arm.joints
     if len(joints) != len(own):
         raise ValueError(
@@ -47,48 +68,51 @@ def link_poses(arm: Arm, joints: Sequence[float] | np.ndarray, opening: float = 
         )
     value = {joint.name: float(q) for joint, q in zip(own, joints)}
     value.update(zip(arm.gripper.fingers, finger_positions(arm.gripper, opening).tolist()))
-    poses = {"base": _pose(arm.base_pos_m, arm.base_quat_wxyz)}
+    places = {"base": (arm.base_pos_m, arm.base_quat_wxyz)}
     for link in arm.links:
-        pose = poses[link.parent] @ _pose(link.pos_m, link.quat_wxyz)
+        place = _moved(places[link.parent], link.pos_m, link.quat_wxyz)
         if link.joint is not None:
-            pose = pose @ _motion(link.joint, value[link.joint.name])
-        poses[link.name] = pose
-    return poses
+            place = _moved(place, *_motion(link.joint, value[link.joint.name]))
+        places[link.name] = place
+    return places
 
 
-def tool_pose(arm: Arm, joints: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Pose T_robot_tool of the tool centre point for joints (N,) in the order of `arm.joints`."""
-    return link_poses(arm, joints)[arm.tool.link] @ _pose(arm.tool.pos_m, arm.tool.quat_wxyz)
-
-
-def home_rotation(arm: Arm) -> np.ndarray:
-    """R_home (3, 3): the tool's orientation in the robot's frame that the zero rotation vector stands for."""
-    return _quat_matrix(arm.tool.home_quat_wxyz)
-
-
-def _pose(pos_m: Vec3, quat_wxyz: QuatWxyz) -> np.ndarray:
-    pose = np.eye(4)
-    pose[:3, :3] = _quat_matrix(quat_wxyz)
-    pose[:3, 3] = pos_m
-    return pose
-
-
-def _motion(joint: Joint, value: float) -> np.ndarray:
-    axis = np.array(joint.axis) / np.linalg.norm(joint.axis)
+def _motion(joint: Joint, value: float) -> _Place:
+    x, y, z = joint.axis
+    length = math.sqrt(x * x + y * y + z * z)
     if joint.type == "slide":
-        return _pose(tuple(axis * value), (1.0, 0.0, 0.0, 0.0))
-    sine = np.sin(value / 2)
-    x, y, z = (axis * sine).tolist()
-    return _pose((0.0, 0.0, 0.0), (float(np.cos(value / 2)), x, y, z))
+        along = value / length
+        return (x * along, y * along, z * along), (1.0, 0.0, 0.0, 0.0)
+    sine = math.sin(value / 2) / length
+    return (0.0, 0.0, 0.0), (math.cos(value / 2), x * sine, y * sine, z * sine)
 
 
-def _quat_matrix(quat_wxyz: QuatWxyz) -> np.ndarray:
-    """Matrix (3, 3) of a quaternion of any length. (`space.rotation` is out of reach: space imports card.)"""
-    w, x, y, z = np.array(quat_wxyz) / np.linalg.norm(quat_wxyz)
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
+def _moved(place: _Place, pos_m: Vec3, quat_wxyz: QuatWxyz) -> _Place:
+    """The place that lies so in the axes of another."""
+    (px, py, pz), (w, x, y, z) = place
+    (vx, vy, vz), (a, b, c, d) = pos_m, quat_wxyz
+    s = 2 / (w * w + x * x + y * y + z * z)
+    tx, ty, tz = s * (y * vz - z * vy), s * (z * vx - x * vz), s * (x * vy - y * vx)
+    turned = vx + w * tx + y * tz - z * ty, vy + w * ty + z * tx - x * tz, vz + w * tz + x * ty - y * tx
+    return (px + turned[0], py + turned[1], pz + turned[2]), (
+        w * a - x * b - y * c - z * d,
+        w * b + x * a + y * d - z * c,
+        w * c - x * d + y * a + z * b,
+        w * d + x * c - y * b + z * a,
     )
+
+
+def _matrix(place: _Place) -> np.ndarray:
+    pos_m, quat_wxyz = place
+    rows = [[*turned, moved] for turned, moved in zip(_rotation(quat_wxyz), pos_m)]
+    return np.array([*rows, [0.0, 0.0, 0.0, 1.0]])
+
+
+def _rotation(quat_wxyz: QuatWxyz) -> list[list[float]]:
+    w, x, y, z = quat_wxyz
+    s = 2 / (w * w + x * x + y * y + z * z)
+    return [
+        [1 - s * (y * y + z * z), s * (x * y - w * z), s * (x * z + w * y)],
+        [s * (x * y + w * z), 1 - s * (x * x + z * z), s * (y * z - w * x)],
+        [s * (x * z - w * y), s * (y * z + w * x), 1 - s * (x * x + y * y)],
+    ]

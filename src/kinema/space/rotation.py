@@ -16,8 +16,9 @@ def matrix_from_rotvec(rotvec: np.ndarray) -> np.ndarray:
     rotvec = np.asarray(rotvec, np.float64)
     angle = np.linalg.norm(rotvec, axis=-1)[..., None, None]
     x, y, z = np.moveaxis(rotvec, -1, 0)
-    zero = np.zeros_like(x)
-    skew = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*rotvec.shape[:-1], 3, 3)
+    skew = np.zeros((*rotvec.shape, 3))
+    skew[..., 0, 1], skew[..., 0, 2], skew[..., 1, 2] = -z, y, -x
+    skew[..., 1, 0], skew[..., 2, 0], skew[..., 2, 1] = z, -y, x
     small = angle < 1e-6
     safe = np.where(small, 1.0, angle)
     a = np.where(small, 1.0 - angle**2 / 6.0, np.sin(safe) / safe)
@@ -30,20 +31,18 @@ def quat_from_matrix(matrix: np.ndarray) -> np.ndarray:
     m = np.asarray(matrix, np.float64)
     xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
     # Four candidates, each exact where its own component is the largest (Shepperd 1978).
-    squares = np.stack([1 + xx + yy + zz, 1 + xx - yy - zz, 1 - xx + yy - zz, 1 - xx - yy + zz], -1)
-    wx, wy, wz = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
-    xy, xz, yz = m[..., 0, 1] + m[..., 1, 0], m[..., 0, 2] + m[..., 2, 0], m[..., 1, 2] + m[..., 2, 1]
-    rows = np.stack(
-        [
-            np.stack([squares[..., 0], wx, wy, wz], -1),
-            np.stack([wx, squares[..., 1], xy, xz], -1),
-            np.stack([wy, xy, squares[..., 2], yz], -1),
-            np.stack([wz, xz, yz, squares[..., 3]], -1),
-        ],
-        -2,
-    )
-    best = np.argmax(squares, -1)[..., None, None]
-    quat = np.take_along_axis(rows, np.broadcast_to(best, (*best.shape[:-1], 4)), -2)[..., 0, :]
+    candidates = np.empty((*m.shape[:-2], 4, 4))
+    for i, square in enumerate((1 + xx + yy + zz, 1 + xx - yy - zz, 1 - xx + yy - zz, 1 - xx - yy + zz)):
+        candidates[..., i, i] = square
+    for i, j, product in (
+        (0, 1, m[..., 2, 1] - m[..., 1, 2]), (0, 2, m[..., 0, 2] - m[..., 2, 0]),
+        (0, 3, m[..., 1, 0] - m[..., 0, 1]), (1, 2, m[..., 0, 1] + m[..., 1, 0]),
+        (1, 3, m[..., 0, 2] + m[..., 2, 0]), (2, 3, m[..., 1, 2] + m[..., 2, 1]),
+    ):  # fmt: skip
+        candidates[..., i, j] = candidates[..., j, i] = product
+    best = np.argmax(np.diagonal(candidates, axis1=-2, axis2=-1), -1)
+    flat = candidates.reshape(-1, 4, 4)
+    quat = flat[np.arange(len(flat)), best.ravel()].reshape(*m.shape[:-2], 4)
     quat /= np.linalg.norm(quat, axis=-1, keepdims=True)
     return np.where(quat[..., :1] < 0, -quat, quat)
 
