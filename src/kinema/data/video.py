@@ -17,6 +17,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from kinema.schema import KinemaError
 
@@ -184,6 +185,7 @@ class Decoder:
         self._container = _opened(path)
         self._stream = self._container.streams.video[0]
         self._stream.thread_type = "NONE"  # one frame at a time: threads add delay
+        self._to_colours = VideoReformatter()  # one for all frames: to set it up takes longer than to use it
         self._frames: Iterator[av.VideoFrame] = iter(())
         self._held: list[tuple[float, av.VideoFrame]] = []  # the last two decoded, with their times
 
@@ -197,8 +199,9 @@ class Decoder:
                 f"{self._path} holds distances ({self._stream.codec_context.pix_fmt}), not colours; "
                 "depth videos are not read"
             )
-        pictures = [self._frame_at(float(t), tolerance_s).to_ndarray(format="rgb24") for t in times_s]
-        return np.stack(pictures)
+        frames = [self._frame_at(float(t), tolerance_s) for t in times_s]
+        coloured = [self._to_colours.reformat(frame, format="rgb24", threads=1) for frame in frames]
+        return np.stack([frame.to_ndarray() for frame in coloured])
 
     def close(self) -> None:
         self._container.close()
