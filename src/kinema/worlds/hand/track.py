@@ -104,12 +104,15 @@ class HandTracker:
     ) -> np.ndarray:
         place, best = start, self._overlap(masks, start, gap_m)
         for step in steps_m:
+            back: np.ndarray | None = None  # where it has just come from overlaps less
             for _ in range(4):
-                moves = [place + sign * step * np.eye(3)[axis] for axis in range(3) for sign in (-1, 1)]
-                scores = [self._overlap(masks, move, gap_m) for move in moves]
+                ways = [sign * axis for axis in np.eye(3) for sign in (-1, 1)]
+                ways = [way for way in ways if back is None or (way != back).any()]
+                scores = [self._overlap(masks, place + step * way, gap_m) for way in ways]
                 if max(scores) <= best:
                     break
-                place, best = moves[int(np.argmax(scores))], max(scores)
+                way = ways[int(np.argmax(scores))]
+                place, best, back = place + step * way, max(scores), -way
         return place
 
     def _overlap(self, masks: Mapping[str, np.ndarray], place: np.ndarray, gap_m: float) -> float:
