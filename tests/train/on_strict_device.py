@@ -31,8 +31,9 @@ def trains(name: str, device: str, out: Path) -> None:
     again.resume()
     again.run()
     assert again.step == 2
+    learnt = again.model.state_dict()
     for key, wanted in here.model.state_dict().items():
-        found = strict_device.held(again.model.state_dict()[key])
+        found = strict_device.held(learnt[key])
         torch.testing.assert_close(found, wanted, rtol=1e-3, atol=2e-5, msg=lambda m, k=key: f"{k}: {m}")
     back = stage_loop(name, out / "strict", "cpu", steps=3)
     back.resume()

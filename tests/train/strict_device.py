@@ -10,7 +10,7 @@ is only used in a process of its own: `on_strict_device.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
-from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
 NAME = "strict"
@@ -71,8 +70,9 @@ _MOVES = (aten._to_copy.default, aten.copy_.default)
 
 
 def _run(func: Any, args: tuple, kwargs: dict) -> Any:
-    tensors = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor)]
-    strict = any(isinstance(x, StrictTensor) for x in tensors)
+    found: list[Tensor] = []
+    _mapped(found.append, (args, kwargs))
+    strict = any(isinstance(x, StrictTensor) for x in found)
     wanted = kwargs.get("device")
     onto = strict if wanted is None else torch.device(wanted).type == NAME
     if not strict and not onto:
@@ -83,16 +83,26 @@ def _run(func: Any, args: tuple, kwargs: dict) -> Any:
         _check(func, args, kwargs)
     if func is aten.copy_.default:
         onto = isinstance(args[0], StrictTensor)
-    held = tree_map_only(StrictTensor, lambda x: x.held, (args, kwargs))
+    inner = _mapped(held, (args, kwargs))
     if wanted is not None:
-        held[1]["device"] = torch.device("cpu")
-    out = func(*held[0], **held[1])
-    if func is aten._to_copy.default and wanted is not None and out is held[0][0]:
+        inner[1]["device"] = torch.device("cpu")
+    out = func(*inner[0], **inner[1])
+    if func is aten._to_copy.default and wanted is not None and out is inner[0][0]:
         out = out.clone()
     if not onto:
         return args[0] if func is aten.copy_.default else out
-    wrapped = tree_map(lambda x: StrictTensor(x) if isinstance(x, Tensor) else x, out)
-    return return_and_correct_aliasing(func, args, kwargs, wrapped)
+    return return_and_correct_aliasing(func, args, kwargs, _mapped(StrictTensor, out))
+
+
+def _mapped(change: Callable[[Tensor], Any], value: Any) -> Any:
+    """With every tensor among arguments or results changed; torch's own tree would take most of a step."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)([_mapped(change, part) for part in value])
+    if isinstance(value, dict):
+        return {key: _mapped(change, part) for key, part in value.items()}
+    return value
 
 
 def _check(func: Any, args: tuple, kwargs: dict) -> None:
@@ -143,10 +153,9 @@ def _widest(operation: Any) -> Any:
 def _cast(operation: Any, chosen: Any) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         dtype = chosen(args)
-        args, kwargs = tree_map_only(
-            Tensor, lambda x: x.to(dtype) if x.dtype == torch.float32 or dtype == torch.float32 else x,
-            (args, kwargs),
-        )  # fmt: skip
+        args, kwargs = _mapped(
+            lambda x: x.to(dtype) if x.dtype == torch.float32 or dtype == torch.float32 else x, (args, kwargs)
+        )
         with torch._C._ExcludeDispatchKeyGuard(_AUTOCAST):
             return operation(*args, **kwargs)
 
