@@ -142,10 +142,10 @@ def test_every_block_is_seen_and_every_mark_has_a_reason() -> None:
 
 
 def test_every_command_in_a_table_parses() -> None:
+    kinema = typer.main.get_command(cli.app)
     for document in DOCUMENTS:
         for line in re.findall(r"`(kinema [a-z][^`…]*)`", document.read_text()):
-            words = shlex.split(line)[1:]
-            command = typer.main.get_command(cli.app)
+            command, words = kinema, shlex.split(line)[1:]
             while hasattr(command, "commands") and words:
                 assert words[0] in command.commands, f"{document.name}: {line}"
                 command, words = command.commands[words[0]], words[1:]
