@@ -12,7 +12,7 @@ from kinema.data.lerobot_write import Writer
 from kinema.recipes.inverse import nano_inverse
 from kinema.recipes.sources import metaworld_sources, tabletop_sources
 from kinema.schema import KinemaError
-from kinema.train.inverse import load_footage
+from kinema.train.stage import Setting
 
 
 def _record(root, card, size=32, steps=6):
@@ -67,7 +67,7 @@ def test_raw_metaworld_windows_begin_at_rendered_steps_only(tmp_path):
 @pytest.mark.parametrize("name", ["nano_tabletop", "nano_metaworld", "nano_mixed"])
 def test_missing_data_names_the_command_that_makes_it(name, tmp_path):
     with pytest.raises(KinemaError, match="kinema data make"):
-        recipes.get(name).sources(tmp_path)
+        recipes.get(name).stage(Setting(data=tmp_path, out=tmp_path))
 
 
 def test_unknown_recipes_are_named_with_the_nearest():
@@ -94,10 +94,10 @@ def test_whoever_opens_a_set_of_an_unknown_robot_names_its_folder(tmp_path, name
     _record(root, load_card("panda"), size=16)
     path = root / "meta/info.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"robot_type": name}))
-    inverse = nano_inverse().train
+    inverse = nano_inverse()
     for read in (
         lambda: tabletop_sources(tmp_path, image_size=16),
-        lambda: load_footage(inverse, [root], held_out=False),
+        lambda: inverse.stage(Setting(data=tmp_path, out=tmp_path)),
         lambda: annotate(root),
     ):
         with pytest.raises(KinemaError, match="somebodys"):

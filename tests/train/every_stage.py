@@ -4,57 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from kinema import recipes
 from kinema.card.harm import SEVERITIES
 from kinema.card.load import load_card
 from kinema.data.looks import LabelledViews
-from kinema.data.mixture import Mixture
-from kinema.data.source import measure_stats
-from kinema.data.text import TextTokenizer
-from kinema.model.film.detector import DetectorConfig, FilmDetector
-from kinema.model.film.inverse_dynamics import InverseConfig, InverseDynamics
+from kinema.model.film.detector import DetectorConfig
+from kinema.model.film.inverse_dynamics import InverseConfig
 from kinema.model.gate.inputs import SceneReader
-from kinema.model.gate.latent_dynamics import DynamicsConfig, LatentDynamics
-from kinema.model.policy import presets
-from kinema.model.policy.policy import Policy
+from kinema.model.gate.latent_dynamics import DynamicsConfig
+from kinema.model.policy import artifact, presets
+from kinema.model.policy.policy import PolicyConfig
 from kinema.model.world import presets as world_presets
 from kinema.model.world.change_code import ChangeCode
-from kinema.model.world.model import WorldModel
 from kinema.model.world.understanding import WORDS, Understood
-from kinema.space.codec import Codec
-from kinema.train.loop import Loop, LoopConfig, Stream
+from kinema.recipes.debug import made_up
+from kinema.train.footage import Footage
+from kinema.train.gate_samples import BodySamples, BodyScenes
+from kinema.train.latents import Latents
+from kinema.train.loop import Loop, LoopConfig
 from kinema.train.optim import OptimConfig
-from kinema.train.stages.detector import Detection, LookStream
-from kinema.train.stages.dynamics import BodySamples, BodyScenes, Dynamics, HazardStream
-from kinema.train.stages.inverse import FilmStream, Footage, Inverse, codec_of
-from kinema.train.stages.scene2robot import Pairs, PairStream
-from kinema.train.stages.sft import Sft, SftConfig
-from kinema.train.stages.vae import ClipStream, Reconstruction
-from kinema.train.stages.world import Imagining, Latents, LatentStream, Phase
+from kinema.train.parallel import Group
+from kinema.train.stage import Setting, Stage
+from kinema.train.stages import scene2robot, world
+from kinema.train.stages.detector import DetectorStage
+from kinema.train.stages.gate import GateStage
+from kinema.train.stages.inverse import InverseStage
+from kinema.train.stages.policy import PolicyStage, SftConfig
+from kinema.train.stages.video_code import VideoCodeStage
 
-Stage = tuple[nn.Module, Any, Stream[Any]]
-
-
-def _policy(mask: str) -> Stage:
-    sources = recipes.get("debug").sources(Path())
-    tokenizer = TextTokenizer.train([task for source in sources for task in source.tasks], 400)
-    codecs = {source.card.name: Codec(source.card, *measure_stats([source], 16)) for source in sources}
-    config = presets.tiny(tokenizer.vocab_size)
-    policy = Policy(replace(config, decoder=replace(config.decoder, mask=mask)))
-    mixture = Mixture(
-        sources, codecs, tokenizer, batch_size=4, horizon=16, seed=0, misnamed=0.3, late_steps=2
-    )
-    return policy, Sft(policy, SftConfig(state_dropout=0.3)), mixture
+SETTING = Setting(data=Path(), out=Path())
+Made = tuple[Stage[Any, Any], int]  # and its batch size
 
 
-def _gate() -> Stage:
+def _policy(mask: str) -> Made:
+    def policy(vocab_size: int) -> PolicyConfig:
+        config = presets.tiny(vocab_size)
+        return replace(config, decoder=replace(config.decoder, mask=mask), late_steps=2)
+
+    config = SftConfig(state_dropout=0.3, misnamed=0.3)
+    return PolicyStage(SETTING, policy=policy, sources=made_up, config=config, vocab_size=400), 4
+
+
+def _gate() -> Made:
     config = DynamicsConfig(
         members=2, steps=4, image_size=32, channels=8, cells=6, latent=16, path_width=16, words=8
     )
@@ -75,16 +73,16 @@ def _gate() -> Stage:
             "thing_now_m": rng.uniform(0, 0.5, (N, 3)).astype(np.float32),
             "progress": rng.uniform(-0.1, 0.1, (N, K)),
             "seed": np.arange(N),
+            "step": np.zeros(N, int),
             "instruction": np.array(["push the red block"] * N),
         }
         reader = SceneReader(card, config)
         bodies.append(BodySamples(reader, arrays))
         scenes.append(BodyScenes(reader, arrays))
-    model = LatentDynamics(config)
-    return model, Dynamics(model), HazardStream(bodies, batch_size=4, seed=0, scenes=scenes)
+    return GateStage(SETTING, config, bodies=bodies, scenes=scenes), 4
 
 
-def _inverse() -> Stage:
+def _inverse() -> Made:
     config, card = InverseConfig(image_size=24, channels=8, width=16), load_card("panda")
     rng = np.random.default_rng(0)
     low, high = np.array([c.range for c in card.actions], np.float32).T
@@ -96,12 +94,10 @@ def _inverse() -> Stage:
         actions=rng.uniform(low, high, (9, 3, len(low))).astype(np.float32),
         last=np.full(9, 8),
     )
-    model = InverseDynamics(config)
-    stream = FilmStream([source], {"panda": codec_of([source])}, config, batch_size=4, pictures=3, seed=0)
-    return model, Inverse(model), stream
+    return InverseStage(SETTING, config=config, pictures=3, sources=[source]), 4
 
 
-def _detector() -> Stage:
+def _detector() -> Made:
     rng = np.random.default_rng(0)
     things = ("red block", "gripper")
     points = rng.uniform(0, 1, (12, 2, 3)).astype(np.float32)
@@ -110,9 +106,7 @@ def _detector() -> Stage:
         things=things, images=rng.integers(0, 256, (12, 32, 32, 3), np.uint8), points=points,
         view=np.zeros(12, int), seed=np.arange(12),
     )  # fmt: skip
-    model = FilmDetector(DetectorConfig(things=things, image_size=32, widths=(8, 16, 16)))
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model, Detection(model), LookStream(views, batch_size=4, seed=0)
+    return DetectorStage(SETTING, views, partial(DetectorConfig, widths=(8, 16, 16))), 4
 
 
 class _Clips:
@@ -127,13 +121,14 @@ class _Clips:
         return np.random.default_rng(0).integers(0, 256, (len(rows), 5, 2, 32, 32, 3), np.uint8)
 
 
-def _code() -> Stage:
-    code = ChangeCode(**world_presets.CODE_TINY)
-    code.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return code, Reconstruction(code), ClipStream([_Clips()], batch_size=4, seed=0)  # type: ignore[list-item]
+def _code() -> Made:
+    stage = VideoCodeStage(
+        SETTING, code=world_presets.CODE_TINY, clips=lambda data, part: [_Clips()], fitted_on=4
+    )  # type: ignore[list-item]
+    return stage, 4
 
 
-def _world() -> Stage:
+def _world() -> Made:
     g, clips = torch.Generator().manual_seed(0), 6
     understood = Understood(
         words=torch.randn(clips, WORDS, 192, generator=g).half(),
@@ -147,19 +142,28 @@ def _world() -> Stage:
         still=torch.randn(clips, 2, 40, 6, 6, generator=g).half(),
         understood=understood, card=np.array(["panda"] * clips),
     )  # fmt: skip
-    phase = Phase(name="both", steps=1, tasks={"image_to_video": 1.0}, views={"all": 1.0})
-    model = WorldModel(world_presets.tiny())
-    return model, Imagining(model), LatentStream(latents, (phase,), batch_size=2, seed=0)
+    phase = world.Phase(name="both", steps=1, tasks={"image_to_video": 1.0}, views={"all": 1.0})
+    reader = artifact.load(Path(str(files("kinema") / "artifacts" / "nano")), check=False)
+    material = world.Material(latents=latents, held_out=latents, vae=_tiny_code(), policy=reader)
+    return world.WorldStage(
+        SETTING, config=world_presets.tiny(), phases=(phase,), material=lambda _: material
+    ), 2
 
 
-def _scene2robot() -> Stage:
+def _tiny_code() -> ChangeCode:
+    return ChangeCode(**world_presets.CODE_TINY)
+
+
+def _scene2robot() -> Made:
     scene, alone, robot = torch.randn(3, 6, 40, 3, 2, 4, generator=torch.Generator().manual_seed(0)).half()
-    pairs = Pairs(scene=scene, alone=alone, robot=robot, card=np.array(["ur5e"] * 6), views=2)
-    model = WorldModel(world_presets.tiny_scene2robot())
-    return model, Imagining(model), PairStream(pairs, batch_size=2, seed=0)
+    pairs = scene2robot.Pairs(scene=scene, alone=alone, robot=robot, card=np.array(["ur5e"] * 6), views=2)
+    material = scene2robot.Material(pairs=pairs, code=_tiny_code())
+    return scene2robot.Scene2RobotStage(
+        SETTING, config=world_presets.tiny_scene2robot(), material=lambda _: material
+    ), 2
 
 
-STAGES: dict[str, Callable[[], Stage]] = {
+STAGES: dict[str, Callable[[], Made]] = {
     "policy, read mask": lambda: _policy("read"),
     "policy, joint mask": lambda: _policy("joint"),
     "gate": _gate,
@@ -173,9 +177,9 @@ STAGES: dict[str, Callable[[], Stage]] = {
 
 def stage_loop(name: str, out: Path, device: str, precision: Any = "fp32", steps: int = 2) -> Loop[Any]:
     torch.manual_seed(0)
-    model, stage, stream = STAGES[name]()
+    stage, batch_size = STAGES[name]()
     optim = OptimConfig(lr=1e-4, matrix_lr=1e-4, warmup_steps=1)
     config = LoopConfig(
         steps=steps, device=device, precision=precision, log_every=1, save_every=2, optim=optim
     )
-    return Loop(model, stage, stage.weights, stream, config, out)
+    return Loop(stage.model, stage, stage.weights, stage.stream(batch_size, 0, Group()), config, out)

@@ -10,18 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from policy_run import Begun, begin, debug_recipe
 from safetensors.torch import load_file
 from toy_stage import assert_same, toy_loop, watched, weights
 
-from kinema import recipes
 from kinema.card.load import load_card
 from kinema.data.fake import fake_source
+from kinema.data.source import Source
 from kinema.schema import KinemaError
 from kinema.train import checkpoint
 from kinema.train.loop import Loop
 from kinema.train.parallel import Group, together
+from kinema.train.recipe import Recipe
 from kinema.train.record import DataPart, RunRecord, digest
-from kinema.train.run import Training, run
+from kinema.train.run import run
 
 
 def _explode(loop: Loop[Any], *steps: int) -> None:
@@ -192,23 +194,26 @@ def test_a_record_comes_back_as_written_and_compares_by_leaf(tmp_path: Path) -> 
 # --- a policy's words and statistics ------------------------------------------------------------------
 
 
-def _config(**loop: Any) -> Any:
-    recipe = recipes.get("debug").train
-    settings = {"steps": 3, "save_every": 100, "precision": "fp32", **loop}
-    return replace(recipe, batch_size=4, loop=replace(recipe.loop, **settings))
+def _recipe(*sources: Source, **loop: Any) -> Recipe:
+    settings = {"steps": 3, "save_every": 100, **loop}
+    return replace(debug_recipe(sources, **settings), batch_size=4)
+
+
+def _begin(out: Path, *sources: Source, **options: Any) -> Begun:
+    return begin(_recipe(*sources), out, **{"precision": "fp32", **options})
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Training]:
+def begun(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Begun]:
     """A policy's run after one step, and its folder."""
     out = tmp_path_factory.mktemp("begun")
-    training = Training(_config(), [fake_source(load_card("panda"), image_size=64)], out)
+    training = _begin(out, fake_source(load_card("panda"), image_size=64))
     training.loop.run(until=1)
     return out, training
 
 
 def test_a_policy_goes_on_with_its_own_words_and_statistics_whatever_the_data_has_become(
-    begun: tuple[Path, Training], capsys: pytest.CaptureFixture[str]
+    begun: tuple[Path, Begun], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, first = begun
     source = fake_source(load_card("panda"), image_size=64)
@@ -217,8 +222,8 @@ def test_a_policy_goes_on_with_its_own_words_and_statistics_whatever_the_data_ha
     )
     for anew in (grown, replace(source, tasks=grown.tasks)):  # statistics and words; words alone
         with pytest.raises(KinemaError, match=r"json was made anew|vocab_size was 371 and is 372"):
-            Training(_config(), [anew], out).loop.resume()
-    again = Training(_config(), [grown], out, resume=True)
+            _begin(out, anew).loop.resume()
+    again = _begin(out, grown, resume=True)
     np.testing.assert_array_equal(
         again.codecs["panda"].action_stats.q99, first.codecs["panda"].action_stats.q99
     )
@@ -233,26 +238,27 @@ def test_a_policy_goes_on_with_its_own_words_and_statistics_whatever_the_data_ha
     ("change", "says"),
     [
         ({"batch_size": 8}, "batch size was 4 and is 8"),
-        ({"loop": {"seed": 9}}, "seed was 0 and is 9"),
-        ({"loop": {"precision": "bf16"}}, "precision was fp32 and is bf16"),
+        ({"seed": 9}, "seed was 0 and is 9"),
+        ({"precision": "bf16"}, "precision was fp32 and is bf16"),
         ({"name": "another"}, "recipe was debug and is another"),
     ],
     ids=lambda value: str(value),
 )
-def test_another_run_is_refused(change: dict[str, Any], says: str, begun: tuple[Path, Training]) -> None:
-    config = _config(**change.get("loop", {}))
-    config = replace(config, **{k: v for k, v in change.items() if k != "loop"})
+def test_another_run_is_refused(change: dict[str, Any], says: str, begun: tuple[Path, Begun]) -> None:
+    recipe = _recipe(fake_source(load_card("panda"), image_size=64))
+    options = {"precision": "fp32", "resume": True, **change}
+    recipe = replace(recipe, name=options.pop("name", recipe.name))
     with pytest.raises(KinemaError, match=says):
-        Training(config, [fake_source(load_card("panda"), image_size=64)], begun[0], resume=True)
+        begin(recipe, begun[0], **options)
 
 
-def test_a_body_that_came_later_is_refused_and_a_card_that_changed_too(begun: tuple[Path, Training]) -> None:
+def test_a_body_that_came_later_is_refused_and_a_card_that_changed_too(begun: tuple[Path, Begun]) -> None:
     panda, ur5e = (fake_source(load_card(name), image_size=64) for name in ("panda", "ur5e"))
     with pytest.raises(KinemaError, match=r"the data holds ur5e, which this run began without"):
-        Training(_config(), [panda, ur5e], begun[0], resume=True)
+        _begin(begun[0], panda, ur5e, resume=True)
     other = panda.card.model_copy(update={"control_hz": panda.card.control_hz / 2})
     with pytest.raises(KinemaError, match=r"cards.panda was"):
-        Training(_config(), [replace(panda, card=other)], begun[0], resume=True)
+        _begin(begun[0], replace(panda, card=other), resume=True)
 
 
 def test_a_bad_number_in_a_data_set_is_named_by_set_episode_and_frame(tmp_path: Path) -> None:
@@ -262,7 +268,7 @@ def test_a_bad_number_in_a_data_set_is_named_by_set_episode_and_frame(tmp_path: 
     action[ends[0] + 5] = np.nan
     spoilt = replace(source, name="shelf", action=action, starts=np.arange(ends[0], ends[0] + 6))
     with pytest.raises(KinemaError, match=r"not finite at step 0.*shelf, episode 1, frame 5"):
-        run(_config(), [source, spoilt], tmp_path)
+        run(_recipe(source, spoilt), tmp_path, tmp_path)
 
 
 def test_the_row_is_named_whichever_process_drew_it(tmp_path: Path) -> None:
@@ -280,12 +286,12 @@ def test_the_row_is_named_whichever_process_drew_it(tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_resumed_still_says_what_it_started_from(
-    begun: tuple[Path, Training], tmp_path: Path
+    begun: tuple[Path, Begun], tmp_path: Path
 ) -> None:
     parent = begun[1].export(tmp_path / "parent")
-    source = [fake_source(load_card("panda"), image_size=64)]
-    Training(_config(), source, tmp_path / "child", init=parent).loop.run(until=1)
-    rest = Training(_config(), source, tmp_path / "child", resume=True)
+    source = fake_source(load_card("panda"), image_size=64)
+    _begin(tmp_path / "child", source, init=parent).loop.run(until=1)
+    rest = _begin(tmp_path / "child", source, resume=True)
     made = json.loads((rest.export(tmp_path / "made") / "provenance.json").read_text())
     assert made["started_from"]["recipe"] == "debug"
     assert made["precision"] == rest.loop.precision

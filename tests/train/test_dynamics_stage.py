@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,15 @@ from kinema.data.hazards import FIELDS, SCENE_FIELDS, read_shards, write_shard
 from kinema.model.gate.inputs import SceneReader
 from kinema.model.gate.latent_dynamics import DynamicsConfig, LatentDynamics
 from kinema.schema import KinemaError
-from kinema.train.gate import GateTrainConfig, GateTraining, Promise, score, thresholds
+from kinema.train.gate_samples import BodySamples
+from kinema.train.gate_scores import Promise, score, thresholds
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig
-from kinema.train.stages.dynamics import BodySamples, Dynamics, HazardStream
+from kinema.train.parallel import Group
+from kinema.train.recipe import Options, Recipe
+from kinema.train.run import Run
+from kinema.train.stage import Setting
+from kinema.train.stages.gate import GateStage
 
 CONFIG = DynamicsConfig(
     members=2, steps=4, image_size=32, channels=8, cells=6, latent=16, path_width=16, words=8
@@ -58,28 +64,26 @@ def _sample(card_name: str, seed: int) -> dict[str, object]:
 def data(tmp_path: Path) -> Path:
     for card in ("panda", "aloha"):
         samples = [_sample(card, seed) for seed in range(6)]
-        write_shard(tmp_path / "train" / card / "0.npz", samples)
-        write_shard(tmp_path / "scenes" / card / "0.npz", [{k: s[k] for k in SCENE_FIELDS} for s in samples])
+        write_shard(tmp_path / "hazards/train" / card / "0.npz", samples)
+        write_shard(
+            tmp_path / "hazards/scenes" / card / "0.npz", [{k: s[k] for k in SCENE_FIELDS} for s in samples]
+        )
     return tmp_path
 
 
 def test_shards_come_back_as_written(data: Path) -> None:
-    arrays = read_shards(data / "train", "panda")
+    arrays = read_shards(data / "hazards/train", "panda")
     assert set(arrays) == set(FIELDS)
     wanted = _sample("panda", 4)
     np.testing.assert_array_equal(arrays["images"][4], wanted["images"])
     np.testing.assert_array_equal(arrays["actions"][4], wanted["actions"])
     assert arrays["instruction"][4] == "push the red block"
     with pytest.raises(KinemaError, match="kinema data make hazards"):
-        read_shards(data / "train", "ur5e")
+        read_shards(data / "hazards/train", "ur5e")
 
 
 def test_the_stream_is_decided_by_its_state(data: Path) -> None:
-    bodies = [
-        BodySamples(SceneReader(load_card(name), CONFIG), read_shards(data / "train", name))
-        for name in ("panda", "aloha")
-    ]
-    stream = HazardStream(bodies, batch_size=4, seed=3)
+    stream = GateStage(Setting(data=data, out=data), CONFIG).stream(4, 3, Group())
     stream.draw()
     position, second = stream.state, stream.draw()
     stream.state = position
@@ -90,9 +94,11 @@ def test_the_stream_is_decided_by_its_state(data: Path) -> None:
 
 
 def test_training_lowers_the_losses_and_halves_equal_a_whole(data: Path, tmp_path: Path) -> None:
-    config = GateTrainConfig(
+    recipe = Recipe(
         name="tiny",
-        dynamics=CONFIG,
+        summary="",
+        data_command="",
+        stage=partial(GateStage, config=CONFIG),
         batch_size=4,
         loop=LoopConfig(
             steps=30,
@@ -101,28 +107,30 @@ def test_training_lowers_the_losses_and_halves_equal_a_whole(data: Path, tmp_pat
             optim=OptimConfig(lr=1e-2, matrix_lr=None, warmup_steps=2, ema_decay=0.9),
         ),
     )
-    whole = GateTraining(config, data, tmp_path / "whole")
-    stage, batch = Dynamics(whole.model), whole.loop.mixture.draw()
-    whole.loop.mixture.state = replace(whole.loop.mixture.state, drawn=0)
+    fp32 = Options(precision="fp32")
+    whole = Run(recipe, data, tmp_path / "whole", fp32)
+    stage, loop = whole.stage, whole.begin()
+    batch = loop.mixture.draw()
+    loop.mixture.state = replace(loop.mixture.state, drawn=0)
     before = stage(batch, torch.Generator().manual_seed(0))  # type: ignore[arg-type]
     assert set(before) == set(stage.weights)
-    whole.loop.run()
+    loop.run()
     after = stage(batch, torch.Generator().manual_seed(0))  # type: ignore[arg-type]
     assert after["events"].item() < 0.7 * before["events"].item()
-    first = GateTraining(config, data, tmp_path / "halves")
-    first.loop.run(until=15)
-    second = GateTraining(config, data, tmp_path / "halves")
-    second.loop.resume()
-    second.loop.run()
-    for name, value in second.trained().state_dict().items():
-        torch.testing.assert_close(value, whole.trained().state_dict()[name], rtol=0, atol=0)
+    Run(recipe, data, tmp_path / "halves", fp32).begin().run(until=15)
+    second = Run(recipe, data, tmp_path / "halves", replace(fp32, resume=True))
+    rest = second.begin()
+    rest.run()
+    trained = whole.averaged(loop).state_dict()
+    for name, value in second.averaged(rest).state_dict().items():
+        torch.testing.assert_close(value, trained[name], rtol=0, atol=0)
 
 
 def test_scores_keep_the_order_of_states_and_chunks(data: Path) -> None:
     torch.manual_seed(0)
     model = LatentDynamics(CONFIG).eval()
     reader = SceneReader(load_card("panda"), CONFIG)
-    body = BodySamples(reader, read_shards(data / "train", "panda"))
+    body = BodySamples(reader, read_shards(data / "hazards/train", "panda"))
     whole, _ = score(model, [body], 1.0, batch=16)
     parts, _ = score(model, [body], 1.0, batch=2)
     np.testing.assert_allclose(whole.risk, parts.risk, rtol=1e-4, atol=1e-6)

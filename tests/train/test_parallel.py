@@ -11,12 +11,13 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 import torch
+from policy_run import debug_recipe
 
-from kinema import recipes
 from kinema.schema import KinemaError
 from kinema.train.checkpoint import newest, stored
 from kinema.train.parallel import Group, together
-from kinema.train.run import Training, run
+from kinema.train.recipe import Options
+from kinema.train.run import Run, run
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
 
@@ -29,10 +30,11 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-def _config(steps):
-    recipe = recipes.get("debug")
-    loop = replace(recipe.train.loop, steps=steps, save_every=1000)
-    return replace(recipe.train, loop=loop, processes=2)
+_TWO = Options(processes=2)
+
+
+def _run(steps, out):
+    return Run(debug_recipe(steps=steps), out, out, _TWO)
 
 
 def test_the_average_is_the_mean_over_the_processes():
@@ -56,14 +58,14 @@ def test_one_process_is_no_group():
 
 
 def test_replicas_stay_equal_though_they_see_different_rows(tmp_path):
-    sources = recipes.get("debug").sources(tmp_path)
+    whole = _run(3, tmp_path)
     pipe, theirs = get_context("fork").Pipe()
 
     def work(group):
-        training = Training(_config(3), sources, tmp_path, group=group)
-        first = training.mixture.draw().actions
-        training.loop.run()
-        weights = torch.cat([p.detach().flatten() for p in training.policy.parameters()])
+        loop = whole.begin(group)
+        first = loop.mixture.draw().actions
+        loop.run()
+        weights = torch.cat([p.detach().flatten() for p in whole.stage.model.parameters()])
         if not group.is_chief:
             theirs.send((first.numpy(), weights.numpy()))
         return first.numpy(), weights.numpy()
@@ -78,35 +80,34 @@ def test_replicas_stay_equal_though_they_see_different_rows(tmp_path):
 
 
 def test_two_and_two_steps_of_two_processes_equal_four_bit_for_bit(tmp_path):
-    sources = recipes.get("debug").sources(tmp_path)
-    whole = run(_config(4), sources, tmp_path / "whole")
+    whole = run(debug_recipe(steps=4), tmp_path, tmp_path / "whole", _TWO)
+    begun = _run(4, tmp_path / "half")
 
     def half(group):
-        Training(_config(4), sources, tmp_path / "half", group=group).loop.run(until=2)
+        begun.begin(group).run(until=2)
 
     with together(2, half) as group:
         half(group)
-    rest = run(_config(4), sources, tmp_path / "half", resume=True)
+    rest = run(debug_recipe(steps=4), tmp_path, tmp_path / "half", replace(_TWO, resume=True))
     assert (whole / "weights.safetensors").read_bytes() == (rest / "weights.safetensors").read_bytes()
 
 
 def test_a_loss_that_is_not_finite_in_one_process_stops_them_all(tmp_path):
-    sources = recipes.get("debug").sources(tmp_path)
+    whole = _run(4, tmp_path)
 
     def work(group):
-        training = Training(_config(4), sources, tmp_path, group=group)
+        loop = whole.begin(group)
         if not group.is_chief:
-            weights = training.loop.weights
-            training.loop.weights = {name: float("nan") * weight for name, weight in weights.items()}
-        training.loop.run()
+            loop.weights = {name: float("nan") * weight for name, weight in loop.weights.items()}
+        loop.run()
 
     with together(2, work) as group, pytest.raises(KinemaError, match="not finite at step 0"):
         work(group)
 
 
 def test_sharing_a_batch_unevenly_is_refused():
-    with pytest.raises(ValueError, match="multiple of the 3"):
-        replace(_config(4), processes=3)
+    with pytest.raises(KinemaError, match="a batch of 16 cannot be shared by 3 processes"):
+        Options(processes=3).of(debug_recipe())
 
 
 def test_a_stopped_run_leaves_a_checkpoint_and_no_process_behind(tmp_path):

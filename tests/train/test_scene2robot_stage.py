@@ -1,6 +1,7 @@
 """Laws of Scene2Robot's training: which bodies it sees, and a run that goes on bit for bit."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from kinema.commands.train.train_scene2robot import provenance
 from kinema.data.aligned import AlignedClips
 from kinema.model.world import presets as world_presets
 from kinema.model.world import scene2robot
@@ -20,13 +20,10 @@ from kinema.train.checkpoint import stored
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig
 from kinema.train.parallel import Group
-from kinema.train.scene2robot import (
-    Scene2RobotTrainConfig,
-    Scene2RobotTraining,
-    make_pairs,
-    train_scene2robot,
-)
-from kinema.train.stages.scene2robot import Pairs, PairStream, pair_batch
+from kinema.train.recipe import Options, Recipe
+from kinema.train.run import Run, run
+from kinema.train.stage import Setting
+from kinema.train.stages.scene2robot import Material, Pairs, Scene2RobotStage, make_pairs, pair_batch
 
 BODIES = ("iiwa14", "panda", "ur5e", "viperx")
 
@@ -60,14 +57,17 @@ def _pairs(clips: int = 6) -> Pairs:
     return Pairs(scene=scene, alone=alone, robot=robot, card=np.array(["ur5e"] * clips), views=2)
 
 
-def _config() -> Scene2RobotTrainConfig:
-    return Scene2RobotTrainConfig(
-        name="test",
-        world=world_presets.tiny_scene2robot(),
-        clips=ClipShape(frames=9, size=32),
-        batch_size=2,
-        loop=LoopConfig(steps=4, log_every=10, save_every=100, optim=OptimConfig(warmup_steps=2)),
-    )
+CLIPS = ClipShape(frames=9, size=32)
+
+
+def _recipe() -> Recipe:
+    held_out = {"paired": _pairs(4), "never paired": _pairs(3)}
+    stage = partial(
+        Scene2RobotStage, config=world_presets.tiny_scene2robot(), clips=CLIPS,
+        material=lambda setting: Material(pairs=_pairs(), code=_code(), held_out=held_out),
+    )  # fmt: skip
+    loop = LoopConfig(steps=4, log_every=10, save_every=100, optim=OptimConfig(warmup_steps=2))
+    return Recipe(name="test", summary="", data_command="", stage=stage, batch_size=2, loop=loop)
 
 
 def _code() -> ChangeCode:
@@ -82,11 +82,10 @@ def test_two_bodies_are_never_in_a_pair_and_their_scenes_never_in_the_code(
     monkeypatch.setattr(recipe, "aligned_sets", lambda folder: sets)
     monkeypatch.setattr(recipe, "aligned_clips", lambda dataset, shape, part: _body(dataset.card_name))
     monkeypatch.setattr(recipe, "SegmentClips", _Segment)
-    made = recipe.nano_scene2robot()
-    paired, kept = made.paired(Path("data"), "train"), made.never_paired(Path("data"), "train")
+    paired, kept = recipe.paired(Path("data"), "train"), recipe.never_paired(Path("data"), "train")
     assert [body.body for body in paired] == ["panda", "ur5e"]
     assert [body.body for body in kept] == ["iiwa14", "viperx"]
-    names = {films.name for films in recipe.nano_scene2robot_vae().clips(Path("data"), "train")}
+    names = {films.name for films in recipe.code_films(Path("data"), "train")}
     assert {f"{body} robot_alone" for body in BODIES} <= names
     assert not {"iiwa14 robot", "viperx robot"} & names
     pairs = make_pairs(_code(), paired, 4)
@@ -94,7 +93,7 @@ def test_two_bodies_are_never_in_a_pair_and_their_scenes_never_in_the_code(
     assert pairs.scene.shape == (4, 40, 2, 2, 4)
     monkeypatch.setattr(recipe, "aligned_sets", lambda folder: {k: sets[k] for k in ("iiwa14", "viperx")})
     with pytest.raises(KinemaError, match="holds only iiwa14, viperx, which are kept out of the pairs"):
-        made.paired(Path("data"), "train")
+        recipe.paired(Path("data"), "train")
 
 
 def test_a_batch_gives_two_films_and_asks_for_the_third() -> None:
@@ -110,8 +109,9 @@ def test_a_batch_gives_two_films_and_asks_for_the_third() -> None:
 
 
 def test_processes_share_a_batch_and_the_stream_goes_on_where_it_stood() -> None:
-    whole = PairStream(_pairs(), batch_size=6, seed=3)
-    shares = [PairStream(_pairs(), batch_size=3, seed=3, stream=i, streams=2) for i in (0, 1)]
+    stage = _recipe().stage(Setting(data=Path(), out=Path()))
+    whole = stage.stream(6, 3, Group())
+    shares = [stage.stream(3, 3, Group(rank=i, size=2)) for i in (0, 1)]
     for _ in range(3):
         parts = torch.stack([share.draw().wanted for share in shares], 1).flatten(0, 1)
         assert torch.equal(parts, whole.draw().wanted)
@@ -122,27 +122,22 @@ def test_processes_share_a_batch_and_the_stream_goes_on_where_it_stood() -> None
 
 
 def test_two_halves_of_a_run_equal_the_whole_bit_for_bit_and_make_an_artifact(tmp_path: Path) -> None:
-    whole = Scene2RobotTraining(_config(), _pairs(), _code(), tmp_path / "whole")
-    whole.loop.run()
-    Scene2RobotTraining(_config(), _pairs(), _code(), tmp_path / "halves").loop.run(until=2)
-    held_out = {"paired": _pairs(4), "never paired": _pairs(3)}
-    rest = train_scene2robot(_config(), _pairs(), held_out, _code(), tmp_path / "halves", resume=True)
-    for name, value in whole.loop.ema.weights.items():
-        assert torch.equal(rest.loop.ema.weights[name], value), name
-    assert list(rest.effects) == ["paired", "never paired"]
-    about = provenance(rest)
-    assert about["clips"] == {"ur5e": 6}
-    assert about["unexplained"] == rest.effects
-    made = scene2robot.load(rest.export(tmp_path / "artifact", about))
+    whole = Run(_recipe(), tmp_path, tmp_path / "whole").train()
+    Run(_recipe(), tmp_path, tmp_path / "halves").begin().run(until=2)
+    rest = Run(_recipe(), tmp_path, tmp_path / "halves", Options(resume=True))
+    loop = rest.train()
+    for name, value in whole.ema.weights.items():
+        assert torch.equal(loop.ema.weights[name], value), name
+    made = scene2robot.load(rest.export(loop, tmp_path / "artifact"))
+    assert list(made.provenance["judged"]["the end"]) == ["paired", "never paired"]
+    assert made.provenance["clips"] == {"ur5e": 6}
     assert made.provenance["steps"] == 4
-    assert made.clips == _config().clips
+    assert made.clips == CLIPS
     with pytest.raises(KinemaError, match="cannot be shared"):
-        Scene2RobotTraining(replace(_config(), batch_size=3), _pairs(), _code(), tmp_path, Group(size=2))
+        Options(processes=2, batch_size=3).of(_recipe())
 
 
 def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
-    training = train_scene2robot(
-        replace(_config(), processes=2), _pairs(), {}, _code(), tmp_path, resume=False
-    )
-    assert training.loop.step == 4
+    folder = run(_recipe(), tmp_path, tmp_path, Options(processes=2))
+    assert scene2robot.load(folder).provenance["steps"] == 4
     assert [path.name for path in stored(tmp_path / "checkpoint")] == ["step_000000004"]

@@ -6,21 +6,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from policy_run import begin, debug_recipe
 
-from kinema import recipes
 from kinema.card.load import load_card
 from kinema.data import sample
 from kinema.data.fake import fake_source
 from kinema.model.policy import artifact
 from kinema.model.policy.act import LocalPolicy
+from kinema.recipes.debug import made_up
 from kinema.schema import KinemaError, Observation
-from kinema.train.run import Training
 
 
-def _training(out, steps, **loop):
-    recipe = recipes.get("debug")
-    config = replace(recipe.train, loop=replace(recipe.train.loop, steps=steps, save_every=1000, **loop))
-    return Training(config, recipe.sources(out), out)
+def _training(out, steps, *, resume=False, **loop):
+    return begin(debug_recipe(steps=steps, **loop), out, resume=resume)
 
 
 def test_two_and_two_steps_equal_four_bit_for_bit(tmp_path):
@@ -28,8 +26,7 @@ def test_two_and_two_steps_equal_four_bit_for_bit(tmp_path):
     whole.loop.run()
     half = _training(tmp_path / "half", 4)
     half.loop.run(until=2)
-    rest = _training(tmp_path / "half", 4)
-    rest.loop.resume()
+    rest = _training(tmp_path / "half", 4, resume=True)
     assert rest.loop.step == 2
     rest.loop.run()
     for (name, a), b in zip(whole.policy.state_dict().items(), rest.policy.state_dict().values()):
@@ -183,30 +180,27 @@ def test_a_run_that_diverges_stops_and_says_where(tmp_path):
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     training = _training(tmp_path, 1)
     training.loop.run()
-    recipe = recipes.get("debug")
-    other = replace(recipe.train, vocab_size=300)
+    other = debug_recipe(made_up(tmp_path), vocab_size=300)
     with pytest.raises(
         KinemaError, match=r"not the run of the checkpoint: network.text.vocab_size was \d+ and is 300"
     ):
-        Training(other, recipe.sources(tmp_path), tmp_path).loop.resume()
+        begin(other, tmp_path).loop.resume()
 
 
 def test_bodies_whose_cameras_differ_in_kind_train_together(tmp_path):
     """Tags belong to a row: no order of cameras need be shared by the bodies of a mixture."""
-    recipe = recipes.get("debug")
     card = load_card("panda")
     turned = card.model_copy(update={"name": "turned", "cameras": card.cameras[::-1]})
     sources = [fake_source(card, image_size=64), fake_source(turned, image_size=64)]
-    training = Training(recipe.train, sources, tmp_path)
+    training = begin(debug_recipe(sources), tmp_path)
     losses = training.policy.losses(training.mixture.draw(), torch.Generator().manual_seed(0))
     assert all(torch.isfinite(value) for value in losses.values())
 
 
 def test_a_run_can_start_from_an_artifact_and_keeps_its_words_and_statistics(trained, tmp_path):
     training, _, folder = trained
-    recipe = recipes.get("debug")
-    shifted = [replace(s, action=s.action + 0.01) for s in recipe.sources(tmp_path)]
-    again = Training(recipe.train, shifted, tmp_path, init=folder)
+    shifted = [replace(s, action=s.action + 0.01) for s in made_up(tmp_path)]
+    again = begin(debug_recipe(shifted), tmp_path, init=folder)
     for name, codec in training.codecs.items():
         np.testing.assert_array_equal(again.codecs[name].action_stats.q01, codec.action_stats.q01)
     for name, value in artifact.load(folder).policy.state_dict().items():

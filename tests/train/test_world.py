@@ -1,9 +1,12 @@
 """Laws of the world model's training: clips, phases, and a run that goes on bit for bit."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,28 +14,22 @@ import torch
 
 from kinema.data.clips import apart, side_by_side
 from kinema.model.policy import artifact
+from kinema.model.world import artifact as world_artifact
 from kinema.model.world import presets as world_presets
 from kinema.model.world.change_code import ChangeCode
-from kinema.model.world.model import WorldConfig, WorldModel
+from kinema.model.world.model import WorldConfig
 from kinema.model.world.understanding import WORDS, Understood
 from kinema.schema import KinemaError
 from kinema.train.checkpoint import stored
+from kinema.train.latents import Latents, batch_of
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig, Optimizer
 from kinema.train.parallel import Group
-from kinema.train.stages.vae import Reconstruction, psnr_db
-from kinema.train.stages.world import Latents, LatentStream, Phase, batch_of
-from kinema.train.world import (
-    VaeTrainConfig,
-    VaeTraining,
-    WorldTrainConfig,
-    WorldTraining,
-    load_vae,
-    psnr_of,
-    save_vae,
-    train_vae,
-    train_world,
-)
+from kinema.train.recipe import Options, Recipe
+from kinema.train.run import Run, run
+from kinema.train.stage import Setting
+from kinema.train.stages.video_code import VideoCodeStage, load_code, psnr_db, psnr_of
+from kinema.train.stages.world import Material, Phase, WorldStage
 
 BOTH = Phase(name="both", steps=1, tasks={"image_to_video": 1.0}, views={"all": 1.0})
 
@@ -84,7 +81,7 @@ def test_tasks_differ_in_what_is_given_and_in_what_may_be_seen() -> None:
 
 def test_phases_follow_each_other_and_the_stream_goes_on_where_it_stood() -> None:
     first = Phase(name="pictures", steps=2, tasks={"image": 1.0}, views={"first": 1.0})
-    stream = LatentStream(_latents(), (first, BOTH), batch_size=2, seed=0)
+    stream = _stage(first, BOTH).stream(2, 0, Group())
     frames = [stream.draw().wanted.shape[2] for _ in range(3)]
     assert frames == [1, 1, 3]
     state = stream.state
@@ -97,68 +94,58 @@ def test_phases_follow_each_other_and_the_stream_goes_on_where_it_stood() -> Non
 
 def test_processes_share_a_batch_and_all_draw_the_same_task() -> None:
     mixed = Phase(name="mixed", steps=1, tasks={"video": 0.5, "image_to_video": 0.5}, views={"all": 1.0})
-    whole = LatentStream(_latents(), (mixed,), batch_size=6, seed=3)
-    shares = [LatentStream(_latents(), (mixed,), batch_size=3, seed=3, stream=i, streams=2) for i in (0, 1)]
+    whole = _stage(mixed).stream(6, 3, Group())
+    shares = [_stage(mixed).stream(3, 3, Group(rank=i, size=2)) for i in (0, 1)]
     for _ in range(6):
         parts = torch.stack([share.draw().wanted for share in shares], 1).flatten(0, 1)
         assert torch.equal(parts, whole.draw().wanted)
 
 
 def test_two_processes_take_the_steps_of_one_with_the_whole_batch(tmp_path: Path) -> None:
-    ends = []
     for processes in (1, 2):
-        training = train_world(
-            replace(_config(), processes=processes), _latents(), _latents(4),
-            _code(), _policy(), tmp_path / str(processes), resume=False,
-        )  # fmt: skip
-        ends.append(training)
-    # the noise is each process's own, so the weights are not the same; the steps and the schedule are
-    assert [training.loop.step for training in ends] == [4, 4]
-    assert all(list(training.effects) == ["both"] for training in ends)
-    assert all(set(training.effects["both"]) == {"panda", "ur5e"} for training in ends)
+        folder = run(_recipe(BOTH), tmp_path, tmp_path / str(processes), Options(processes=processes))
+        about = json.loads((folder / "world.json").read_text())["provenance"]
+        # the noise is each process's own, so the weights are not the same; the steps and the schedule are
+        assert about["steps"] == 4
+        assert list(about["judged"]) == ["the end"]
+        assert set(about["judged"]["the end"]) == {"panda", "ur5e"}
     assert [path.name for path in stored(tmp_path / "2" / "checkpoint")] == ["step_000000004"]
     with pytest.raises(KinemaError, match="cannot be shared"):
-        WorldTraining(
-            replace(_config(), batch_size=3), _latents(), _code(), _policy(),
-            tmp_path / "odd", Group(size=2),
-        )  # fmt: skip
+        Options(processes=2, batch_size=3).of(_recipe(BOTH))
 
 
 def test_only_phases_that_took_steps_are_judged(tmp_path: Path) -> None:
     first = Phase(name="pictures", steps=2, tasks={"image": 1.0}, views={"first": 1.0})
-    for steps, resume, judged in ((2, False, ["pictures"]), (4, True, ["both"]), (4, True, [])):
-        config = replace(_config(), phases=(first, BOTH), loop=replace(_config().loop, steps=steps))
-        training = train_world(
-            config, _latents(), _latents(4), _code(), _policy(), tmp_path,
-            resume=resume,
-        )  # fmt: skip
-        assert list(training.effects) == judged
+    for steps, resume, judged in ((2, False, ["pictures"]), (4, True, []), (4, True, [])):
+        whole = Run(_recipe(first, BOTH), tmp_path, tmp_path, Options(steps=steps, resume=resume))
+        whole.train()
+        assert list(whole.found) == judged
 
 
 def test_shares_decide_which_bodies_are_drawn_whatever_their_number_of_clips() -> None:
     latents = _latents()
     mixed = replace(BOTH, bodies={"panda": 0.1, "ur5e": 0.9})
     theirs = latents.films[latents.card == "ur5e"][:, 0, 0, 1, 0, 0].float()
-    drawn = LatentStream(latents, (mixed,), batch_size=400, seed=0).draw().wanted[:, 0, 0, 0, 0]
+    drawn = _stage(mixed).stream(400, 0, Group()).draw().wanted[:, 0, 0, 0, 0]
     assert torch.isin(drawn, theirs).float().mean() == pytest.approx(0.9, abs=0.05)
     with pytest.raises(KinemaError, match="wants clips of hand; there are some of panda, ur5e"):
-        LatentStream(latents, (replace(BOTH, bodies={"hand": 1.0}),), batch_size=2, seed=0)
+        _stage(replace(BOTH, bodies={"hand": 1.0}))
     with pytest.raises(ValueError, match="shares of bodies add up to"):
         replace(BOTH, bodies={"panda": 0.5})
 
 
 def test_a_world_model_starts_from_the_weights_of_another(tmp_path: Path) -> None:
-    first = _training(tmp_path / "first").model
-    seeded = replace(_config(), loop=replace(_config().loop, seed=1))
-    parts = (_latents(), _code(), _policy())
-    second = WorldTraining(seeded, *parts, tmp_path / "second", init=first).model
-    for (name, ours), theirs in zip(second.state_dict().items(), first.state_dict().values()):
+    first = Run(_recipe(BOTH), tmp_path, tmp_path / "first")
+    folder = first.export(first.begin(), tmp_path / "artifact")
+    second = Run(_recipe(BOTH), tmp_path, tmp_path / "second", Options(seed=1, init=folder)).stage.model
+    started_from = world_artifact.load(folder).model.state_dict()
+    for (name, ours), theirs in zip(second.state_dict().items(), started_from.values()):
         assert torch.equal(ours, theirs), name
     stored = WorldConfig.from_json(json.loads(json.dumps(world_presets.nano().to_json())))
     assert stored == world_presets.nano()
-    other = WorldModel(replace(world_presets.tiny(), moving=1.0))
+    other = partial(_recipe(BOTH).stage, config=replace(world_presets.tiny(), moving=1.0))
     with pytest.raises(KinemaError, match="configured alike"):
-        WorldTraining(seeded, *parts, tmp_path / "third", init=other)
+        other(Setting(data=tmp_path, out=tmp_path, init=folder))
 
 
 def _code() -> ChangeCode:
@@ -170,29 +157,37 @@ def _policy() -> artifact.Artifact:
     return artifact.load(Path(str(files("kinema") / "artifacts" / "nano")), check=False)
 
 
-def _config() -> WorldTrainConfig:
-    return WorldTrainConfig(
-        name="test",
-        world=world_presets.tiny(),
-        phases=(BOTH,),
-        batch_size=2,
-        loop=LoopConfig(steps=4, log_every=10, save_every=100, optim=OptimConfig(warmup_steps=2)),
-    )
+LOOP = LoopConfig(steps=4, log_every=10, save_every=100, optim=OptimConfig(warmup_steps=2))
 
 
-def _training(out: Path) -> WorldTraining:
-    return WorldTraining(_config(), _latents(), _code(), _policy(), out)
+def _made(stage: Callable[..., Any]) -> Recipe:
+    return Recipe(name="test", summary="", data_command="", stage=stage, batch_size=2, loop=LOOP)
+
+
+def _recipe(*phases: Phase) -> Recipe:
+    def material(setting: Setting) -> Material:
+        return Material(latents=_latents(), held_out=_latents(4), vae=_code(), policy=_policy())
+
+    return _made(partial(WorldStage, config=world_presets.tiny(), phases=phases, material=material))
+
+
+def _stage(*phases: Phase) -> WorldStage:
+    stage = _recipe(*phases).stage(Setting(data=Path(), out=Path()))
+    assert isinstance(stage, WorldStage)
+    return stage
+
+
+def _assert_halves_equal_a_whole(recipe: Recipe, out: Path) -> None:
+    whole = Run(recipe, out, out / "whole").train()
+    Run(recipe, out, out / "halves").begin().run(until=2)
+    rest = Run(recipe, out, out / "halves", Options(resume=True)).train()
+    assert rest.step == 4
+    for name, value in whole.ema.weights.items():
+        assert torch.equal(rest.ema.weights[name], value), name
 
 
 def test_two_halves_of_a_run_equal_the_whole_bit_for_bit(tmp_path: Path) -> None:
-    whole = _training(tmp_path / "whole")
-    whole.loop.run()
-    _training(tmp_path / "halves").loop.run(until=2)
-    second = _training(tmp_path / "halves")
-    second.loop.resume()
-    second.loop.run()
-    for name, value in whole.loop.ema.weights.items():
-        assert torch.equal(second.loop.ema.weights[name], value), name
+    _assert_halves_equal_a_whole(_recipe(BOTH), tmp_path)
 
 
 class _Clips:
@@ -209,32 +204,29 @@ class _Clips:
         )
 
 
+def _code_recipe(code: dict[str, Any] = world_presets.CODE_TINY) -> Recipe:
+    return _made(partial(VideoCodeStage, code=code, clips=lambda data, part: [_Clips()], fitted_on=4))
+
+
 def test_two_halves_of_a_code_equal_the_whole_and_its_components_are_found_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = VaeTrainConfig(
-        name="test", code=world_presets.CODE_TINY, fitted_on=4, batch_size=2, loop=_config().loop
-    )
-    sources = [_Clips()]
-    whole = train_vae(config, sources, tmp_path / "whole", resume=False)
-    VaeTraining(config, sources, tmp_path / "halves").loop.run(until=2)
-    monkeypatch.delattr(ChangeCode, "fit_first")
-    rest = train_vae(config, sources, tmp_path / "halves", resume=True)
-    for name, value in whole.loop.ema.weights.items():
-        assert torch.equal(rest.loop.ema.weights[name], value), name
+    found = []
+    fit_first = ChangeCode.fit_first
+    monkeypatch.setattr(ChangeCode, "fit_first", lambda *a: (found.append(1), fit_first(*a))[1])
+    _assert_halves_equal_a_whole(_code_recipe(), tmp_path)
+    assert len(found) == 2  # of the whole and of the first half
 
 
 def test_a_code_starts_from_the_weights_of_another_of_its_size(tmp_path: Path) -> None:
-    config = VaeTrainConfig(
-        name="test", code=world_presets.CODE_TINY, fitted_on=4, batch_size=2, loop=_config().loop
-    )
-    first = VaeTraining(config, [_Clips()], tmp_path / "first")
-    second = VaeTraining(replace(config, loop=replace(config.loop, seed=1)), [_Clips()], tmp_path / "second",
-                         init=load_vae(save_vae(first.code, tmp_path / "first")))  # fmt: skip
-    for (name, ours), theirs in zip(second.code.named_parameters(), first.code.parameters()):
+    first = Run(_code_recipe(), tmp_path, tmp_path / "first")
+    folder = first.export(first.begin(), tmp_path / "first" / "artifact")
+    again = load_code(folder).named_parameters()
+    second = Run(_code_recipe(), tmp_path, tmp_path / "second", Options(seed=1, init=folder)).stage.model
+    for (name, ours), (_, theirs) in zip(second.named_parameters(), again):
         assert torch.equal(ours, theirs), name
-    with pytest.raises(KinemaError, match="cannot start from the weights"):
-        VaeTraining(config, [_Clips()], tmp_path / "third", init=ChangeCode(**world_presets.CODE_NANO))
+    with pytest.raises(KinemaError, match="cannot start from it: size mismatch"):
+        Run(_code_recipe(world_presets.CODE_NANO), tmp_path, tmp_path / "third", Options(init=folder))
 
 
 def test_too_few_episodes_to_keep_one_back_are_named() -> None:
@@ -253,7 +245,8 @@ def test_the_code_learns_what_changes() -> None:
     clips = (127 + 80 * torch.sin(rows / 5.0)).to(torch.uint8)
     clips[:, :, 1:, 32:64, 32:64] = 255
     before = psnr_db(code.eval(), [clips])
-    stage = Reconstruction(code.train())
+    stage = _code_recipe().stage(Setting(data=Path(), out=Path()))
+    stage.model = code.train()
     optimizer = Optimizer(code, OptimConfig(lr=5e-3, matrix_lr=None))
     for _ in range(30):
         losses = stage(clips, torch.Generator().manual_seed(0))

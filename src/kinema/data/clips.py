@@ -137,3 +137,13 @@ def open_clips(
     if not sources:
         raise KinemaError(f"no clips of {sorted(cards)} in {[str(folder) for folder in folders]}")
     return sources
+
+
+def check_clips(sources: Sequence[Films]) -> None:
+    """Raise KinemaError where there is nothing to learn from."""
+    if not sum(map(len, sources)):
+        names = ", ".join(sorted({source.name for source in sources}))
+        raise KinemaError(
+            f"no clips of {names}: one episode of {KEPT_BACK_EVERY} is kept back for judging, so at least "
+            f"so many are needed"
+        )

@@ -2,47 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from difflib import get_close_matches
+from importlib import import_module
 
-from kinema.recipes.debug import debug
-from kinema.recipes.detector import DetectorRecipe, nano_detector
-from kinema.recipes.gate import GateRecipe, nano_gate
-from kinema.recipes.inverse import InverseRecipe, nano_inverse
-from kinema.recipes.nano import nano_metaworld, nano_mixed, nano_tabletop
-from kinema.recipes.recipe import Recipe
-from kinema.recipes.study import (
-    study_base,
-    study_joint_mask,
-    study_no_pointing,
-    study_read_mask,
-    study_real10,
-    study_real10_dreams,
-)
 from kinema.schema import KinemaError
+from kinema.train.recipe import Recipe
 
-RECIPES: dict[str, Callable[[], Recipe]] = {
-    "debug": debug,
-    "nano_tabletop": nano_tabletop,
-    "nano_metaworld": nano_metaworld,
-    "nano_mixed": nano_mixed,
-    "study_base": study_base,
-    "study_no_pointing": study_no_pointing,
-    "study_joint_mask": study_joint_mask,
-    "study_read_mask": study_read_mask,
-    "study_real10": study_real10,
-    "study_real10_dreams": study_real10_dreams,
-}
-# What is trained to judge motion and not to make it.
-GATES: dict[str, Callable[[], GateRecipe]] = {"nano_gate": nano_gate}
-# What is trained to read films.
-INVERSES: dict[str, Callable[[], InverseRecipe]] = {"nano_inverse": nano_inverse}
-# What is trained to judge films.
-DETECTORS: dict[str, Callable[[], DetectorRecipe]] = {"nano_detector": nano_detector}
-# The world models' parts, in `kinema.recipes.world` and `.scene2robot`: imported only when asked for, since
-# they need diffusers.
-STARTED = ("nano_vae", "nano_scene2robot_vae", "nano_world", "nano_world_text")  # can start from weights
-WORLDS = (*STARTED, "nano_scene2robot")
+# By module, which is imported only when it is asked for: the world models' need diffusers.
+_MODULES = {
+    "debug": ("debug",),
+    "nano": ("nano_tabletop", "nano_metaworld", "nano_mixed"),
+    "gate": ("nano_gate",),
+    "inverse": ("nano_inverse",),
+    "detector": ("nano_detector",),
+    "world": ("nano_vae", "nano_world", "nano_world_text"),
+    "scene2robot": ("nano_scene2robot_vae", "nano_scene2robot"),
+    "study": (
+        "study_base", "study_no_pointing", "study_joint_mask", "study_read_mask", "study_real10",
+        "study_real10_dreams",
+    ),
+}  # fmt: skip
+RECIPES = {name: module for module, names in _MODULES.items() for name in names}
+_POLICIES = ("debug", "nano", "study")
 
 
 def get(name: str) -> Recipe:
@@ -50,4 +31,10 @@ def get(name: str) -> Recipe:
     if name not in RECIPES:
         near = get_close_matches(name, RECIPES, n=2, cutoff=0.3) or list(RECIPES)
         raise KinemaError(f"unknown recipe {name!r}; did you mean {near}? All: {list(RECIPES)}")
-    return RECIPES[name]()
+    recipe: Recipe = getattr(import_module(f"kinema.recipes.{RECIPES[name]}"), name)()
+    return recipe
+
+
+def is_policy(name: str) -> bool:
+    """Whether what this recipe trains can act, and so be judged in the worlds."""
+    return RECIPES[name] in _POLICIES

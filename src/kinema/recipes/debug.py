@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from kinema.card.load import load_card
 from kinema.data.fake import fake_source
 from kinema.data.source import Source
 from kinema.model.policy import presets
-from kinema.recipes.recipe import Recipe
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig
-from kinema.train.run import TrainConfig
+from kinema.train.recipe import Recipe
+from kinema.train.stages.policy import PolicyStage
 
 
 def debug() -> Recipe:
@@ -19,18 +20,13 @@ def debug() -> Recipe:
     return Recipe(
         name="debug",
         summary="two bodies, made-up data, thirty steps (under a minute)",
-        train=TrainConfig(
-            name="debug",
-            policy=presets.tiny,
-            batch_size=16,
-            loop=LoopConfig(
-                steps=30, log_every=10, save_every=15, optim=OptimConfig(lr=2e-3, warmup_steps=5)
-            ),
-        ),
-        sources=_sources,
         data_command="nothing: the data is made up",
+        stage=partial(PolicyStage, policy=presets.tiny, sources=made_up),
+        batch_size=16,
+        loop=LoopConfig(steps=30, log_every=10, save_every=15, optim=OptimConfig(lr=2e-3, warmup_steps=5)),
     )
 
 
-def _sources(data: Path) -> list[Source]:
+def made_up(data: Path) -> list[Source]:
+    """The same two sources, whatever the folder."""
     return [fake_source(load_card(name), image_size=64, seed=i) for i, name in enumerate(("panda", "ur5e"))]

@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from kinema.train.gate import GateTrainConfig, Promise
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig
+from kinema.train.recipe import Recipe
+from kinema.train.stages.gate import DATA_COMMAND, GateStage
 
 
-@dataclass(frozen=True, kw_only=True)
-class GateRecipe:
-    """summary: one line for help. data_command: what makes the data. promise: what misses it keeps to."""
-
-    name: str
-    summary: str
-    train: GateTrainConfig
-    promise: Promise
-    data_command: str
-
-
-def nano_gate() -> GateRecipe:
+def nano_gate() -> Recipe:
     """Three bodies, all tabletop families, obstacles, a hand and spoilt motion; a second ahead."""
-    return GateRecipe(
+    return Recipe(
         name="nano_gate",
         summary="what chunks lead to on the tabletop, and the gate's limits (half an hour on one core)",
-        train=GateTrainConfig(
-            name="nano_gate",
-            loop=LoopConfig(
-                steps=7500,
-                optim=OptimConfig(lr=2.5e-3, matrix_lr=None, warmup_steps=100, ema_decay=0.998),
-            ),
+        data_command=DATA_COMMAND,
+        stage=GateStage,
+        batch_size=16,
+        loop=LoopConfig(
+            steps=7500,
+            optim=OptimConfig(lr=2.5e-3, matrix_lr=None, warmup_steps=100, ema_decay=0.998),
         ),
-        promise=Promise(),
-        data_command="kinema data make hazards --out data/hazards",
     )

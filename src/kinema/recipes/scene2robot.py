@@ -6,33 +6,21 @@ the paper claims, and what they are kept for. The code may see them alone, since
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from kinema.data.aligned import AlignedClips, SegmentClips, aligned_clips, aligned_sets
 from kinema.data.clips import Films, Part
 from kinema.model.world import presets as world_presets
-from kinema.recipes.world import HUMAN, HUMAN_COMMAND, VaeRecipe, nano_vae
+from kinema.recipes.world import HUMAN, HUMAN_COMMAND, nano_vae, world_loop
 from kinema.schema import KinemaError
 from kinema.space.clip_shape import ClipShape
-from kinema.train.loop import LoopConfig
-from kinema.train.optim import OptimConfig
-from kinema.train.scene2robot import Scene2RobotTrainConfig
+from kinema.train.recipe import Recipe
+from kinema.train.stages.scene2robot import Scene2RobotStage, read_material
+from kinema.train.stages.video_code import VideoCodeStage
 
 NEVER_PAIRED = ("iiwa14", "viperx")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scene2RobotRecipe:
-    """summary: one line for help. paired, never_paired: clips below a data folder; vae: as in WorldRecipe."""
-
-    name: str
-    summary: str
-    train: Scene2RobotTrainConfig
-    paired: Callable[[Path, Part], list[AlignedClips]]
-    never_paired: Callable[[Path, Part], list[AlignedClips]]
-    vae: str
 
 
 def paired(data: Path, part: Part) -> list[AlignedClips]:
@@ -59,35 +47,26 @@ def code_films(data: Path, part: Part) -> list[Films]:
     return [pairs[0].scene, *(body.robot for body in pairs), *(body.alone for body in pairs), *kept]
 
 
-def nano_scene2robot_vae() -> VaeRecipe:
+def nano_scene2robot_vae() -> Recipe:
     """The nano world model's code, taught the hand's table and every arm."""
     return replace(
         nano_vae(),
         name="nano_scene2robot_vae",
         summary="the video code of nano_scene2robot (a quarter of an hour from nano_vae's)",
-        train=replace(nano_vae().train, name="nano_scene2robot_vae"),
-        clips=code_films,
         data_command=HUMAN_COMMAND,
+        stage=partial(VideoCodeStage, code=world_presets.CODE_NANO, clips=code_films),
     )
 
 
-def nano_scene2robot() -> Scene2RobotRecipe:
+def nano_scene2robot() -> Recipe:
     """All staged bodies but two, the hand's families."""
-    return Scene2RobotRecipe(
+    kinds = {"paired": paired, "never paired": never_paired}
+    material = partial(read_material, kinds=kinds, code="nano_scene2robot_vae")
+    return Recipe(
         name="nano_scene2robot",
         summary="a robot in a person's place, from the scene and the robot alone (an hour on two cores)",
-        train=Scene2RobotTrainConfig(
-            name="nano_scene2robot",
-            world=world_presets.nano_scene2robot(),
-            loop=LoopConfig(
-                steps=4000,
-                save_every=50,
-                optim=OptimConfig(
-                    lr=4e-3, matrix_lr=1e-2, weight_decay=0.02, warmup_steps=40, ema_decay=0.995
-                ),
-            ),
-        ),
-        paired=paired,
-        never_paired=never_paired,
-        vae="nano_scene2robot_vae",
+        data_command=HUMAN_COMMAND,
+        stage=partial(Scene2RobotStage, config=world_presets.nano_scene2robot(), material=material),
+        batch_size=16,
+        loop=world_loop(),
     )

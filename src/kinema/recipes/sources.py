@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +15,17 @@ from kinema.card.load import load_card
 from kinema.data.fits import card_of, open_set
 from kinema.data.source import Source, from_dataset
 from kinema.schema import KinemaError
+from kinema.train.recipe import Recipe
+from kinema.train.stage import Stage
 
 TABLETOP, METAWORLD_RAW, DREAMS = "tabletop", "metaworld_raw", "dreams"
 DREAM_STEPS = 3  # control steps from one imagined picture to the next
+
+
+def with_sources(recipe: Recipe, sources: Sequence[Source]) -> Recipe:
+    """A policy's recipe that learns from these sources instead of what lies below a data folder."""
+    stage: Callable[..., Stage] = recipe.stage
+    return replace(recipe, stage=partial(stage, sources=lambda data: sources))
 
 
 def tabletop_sources(data: Path, image_size: int, which: str = TABLETOP) -> list[Source]:

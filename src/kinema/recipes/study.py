@@ -11,54 +11,49 @@ from kinema.data.source import Source
 from kinema.model.policy import presets
 from kinema.model.policy.action_dit import Mask
 from kinema.model.policy.policy import PolicyConfig
-from kinema.recipes.recipe import Recipe
 from kinema.recipes.sources import dream_sources, tabletop_sources
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig
-from kinema.train.run import TrainConfig
+from kinema.train.recipe import Recipe
+from kinema.train.stages.policy import PolicyStage
+
+_MAKE = "kinema data make tabletop --robots panda --families pick_place,button"
+_MANY = f"{_MAKE} --episodes 250 --out data/study"
+_TEN = f"{_MAKE} --episodes 10 --out data/study10"
 
 
 def study_base() -> Recipe:
     """Pointing head, cached mask."""
-    return _study("study_base", "the small study: cached mask, pointing head", partial(_mask, "cached"))
+    return _study("study_base", "cached mask, pointing head", partial(_mask, "cached"))
 
 
 def study_no_pointing() -> Recipe:
     """Without the pointing head, its two losses and its decoder tokens."""
-    return _study("study_no_pointing", "the small study: no pointing head", _no_pointing)
+    return _study("study_no_pointing", "no pointing head", _no_pointing)
 
 
 def study_joint_mask() -> Recipe:
     """Context tokens see the noisy actions and the flow time, and are computed anew at every Euler step."""
-    return _study("study_joint_mask", "the small study: the decoder's joint mask", partial(_mask, "joint"))
+    return _study("study_joint_mask", "the decoder's joint mask", partial(_mask, "joint"))
 
 
 def study_read_mask() -> Recipe:
     """Context tokens stay as the backbone made them; the decoder's blocks only read them."""
-    return _study("study_read_mask", "the small study: the decoder's read mask", partial(_mask, "read"))
+    return _study("study_read_mask", "the decoder's read mask", partial(_mask, "read"))
 
 
 def study_real10() -> Recipe:
     """Ten demonstrations of each task and nothing else."""
-    return replace(
-        _study("study_real10", "the small study: ten demonstrations a task", partial(_mask, "read")),
-        sources=partial(tabletop_sources, image_size=96, which="study10"),
-        data_command=_TEN,
-    )
+    ten = partial(tabletop_sources, image_size=96, which="study10")
+    return _study("study_real10", "ten demonstrations a task", partial(_mask, "read"), ten, _TEN)
 
 
 def study_real10_dreams() -> Recipe:
     """The same ten demonstrations, and dreams of new scenes; half of every batch from each."""
-    return replace(
-        _study("study_real10_dreams", "the small study: the same and dreams", partial(_mask, "read")),
-        sources=_ten_and_dreams,
-        data_command=f"{_TEN}, then kinema dream --families pick_place,button --episodes 100",
-    )
-
-
-_TEN = (
-    "kinema data make tabletop --robots panda --families pick_place,button --episodes 10 --out data/study10"
-)
+    return _study(
+        "study_real10_dreams", "the same and dreams", partial(_mask, "read"), _ten_and_dreams,
+        f"{_TEN}, then kinema dream --families pick_place,button --episodes 100",
+    )  # fmt: skip
 
 
 def _ten_and_dreams(data: Path) -> list[Source]:
@@ -81,18 +76,16 @@ def _mask(mask: Mask, vocab_size: int) -> PolicyConfig:
     return replace(config, decoder=replace(config.decoder, mask=mask))
 
 
-def _study(name: str, summary: str, policy: Callable[[int], PolicyConfig]) -> Recipe:
-    train = TrainConfig(
-        name=name,
-        policy=policy,
-        batch_size=64,
-        loop=LoopConfig(steps=1000, optim=OptimConfig(lr=1e-3, ema_decay=0.995)),
-    )
+def _study(
+    name: str, what: str, policy: Callable[[int], PolicyConfig],
+    sources: Callable[[Path], list[Source]] = partial(tabletop_sources, image_size=96, which="study"),
+    data_command: str = _MANY,
+) -> Recipe:  # fmt: skip
     return Recipe(
         name=name,
-        summary=summary,
-        train=train,
-        sources=partial(tabletop_sources, image_size=96, which="study"),
-        data_command="kinema data make tabletop --robots panda --families pick_place,button "
-        "--episodes 250 --out data/study",
+        summary=f"the small study: {what}",
+        data_command=data_command,
+        stage=partial(PolicyStage, policy=policy, sources=sources),
+        batch_size=64,
+        loop=LoopConfig(steps=1000, optim=OptimConfig(lr=1e-3, ema_decay=0.995)),
     )

@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from kinema.card.load import load_card
+from kinema.commands.policies import DEFAULT, artifact_folder
 from kinema.data.aligned import aligned_sets, hand_clips
-from kinema.data.clips import ClipSource, Films, Part, open_clips
+from kinema.data.clips import ClipSource, Part, open_clips
 from kinema.data.lerobot import Dataset
+from kinema.model.policy.artifact import Artifact, load
 from kinema.model.world import presets as world_presets
+from kinema.model.world.model import WorldConfig
 from kinema.recipes.sources import tabletop_folders
 from kinema.schema import KinemaError
 from kinema.space.clip_shape import ClipShape
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig
-from kinema.train.stages.world import Phase
-from kinema.train.world import VaeTrainConfig, WorldTrainConfig
+from kinema.train.recipe import Recipe
+from kinema.train.stages.video_code import VideoCodeStage
+from kinema.train.stages.world import Phase, WorldStage, read_material
 
 HUMAN, ROAD = "human", "road"  # folders below the data folder
+TABLETOP_COMMAND = "kinema data make tabletop --out data/tabletop"
 HUMAN_COMMAND = "kinema data make human --out data/human"
 _ROAD_COMMAND = "kinema data make road --episodes 20 --views 2 --out data/road"
-
-
-@dataclass(frozen=True, kw_only=True)
-class VaeRecipe:
-    """summary: one line for help. clips: the training or the kept back clips below a data folder."""
-
-    name: str
-    summary: str
-    train: VaeTrainConfig
-    clips: Callable[[Path, Part], Sequence[Films]]
-    data_command: str
 
 
 def panda_clips(data: Path, part: Part) -> list[ClipSource]:
@@ -40,38 +33,20 @@ def panda_clips(data: Path, part: Part) -> list[ClipSource]:
     return open_clips(tabletop_folders(data), {"panda": load_card("panda")}, ClipShape(), part)
 
 
-def nano_vae() -> VaeRecipe:
+def nano_vae() -> Recipe:
     """The video code of the nano world model."""
-    return VaeRecipe(
+    return Recipe(
         name="nano_vae",
         summary="the nano world model's video code (forty minutes on two cores)",
-        train=VaeTrainConfig(
-            name="nano_vae",
-            code=world_presets.CODE_NANO,
-            loop=LoopConfig(
-                steps=5000,
-                save_every=100,
-                optim=OptimConfig(
-                    lr=2e-3, matrix_lr=None, weight_decay=0.01, warmup_steps=30, ema_decay=0.99
-                ),
-            ),
+        data_command=TABLETOP_COMMAND,
+        stage=partial(VideoCodeStage, code=world_presets.CODE_NANO, clips=panda_clips),
+        batch_size=24,
+        loop=LoopConfig(
+            steps=5000,
+            save_every=100,
+            optim=OptimConfig(lr=2e-3, matrix_lr=None, weight_decay=0.01, warmup_steps=30, ema_decay=0.99),
         ),
-        clips=panda_clips,
-        data_command="kinema data make tabletop --out data/tabletop",
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorldRecipe:
-    """summary: one line for help. clips: as in VaeRecipe. vae: the recipe whose run holds the video code."""
-
-    name: str
-    summary: str
-    train: WorldTrainConfig
-    clips: Callable[[Path, Part], list[ClipSource]]
-    vae: str
-    bodies: tuple[str, ...]
-    data_command: str
 
 
 # The published order: pictures, then films, then what follows a picture, of hands and of the road first; then
@@ -124,39 +99,39 @@ def world_clips(data: Path, part: Part) -> list[ClipSource]:
     return [*panda_clips(data, part), hand_clips(hands, load_card("hand"), shape, part), *drives]
 
 
-def nano_world() -> WorldRecipe:
+def nano_world() -> Recipe:
     """The Panda on the tabletop, all families: one robot, since hours on two cores do not teach three. Beside
     it hands and drives, as general films."""
-    return WorldRecipe(
-        name="nano_world",
-        summary="what follows from a picture and a sentence (an hour and a half on two cores)",
-        train=WorldTrainConfig(
-            name="nano_world",
-            world=world_presets.nano(),
-            phases=CURRICULUM,
-            count={"panda": 4000, "hand": 1000, "car": 1000},
-            loop=LoopConfig(
-                steps=4000,
-                save_every=50,
-                optim=OptimConfig(
-                    lr=4e-3, matrix_lr=1e-2, weight_decay=0.02, warmup_steps=40, ema_decay=0.995
-                ),
-            ),
-        ),
-        clips=world_clips,
-        vae="nano_vae",
-        bodies=("panda",),
-        data_command=f"kinema data make tabletop --out data/tabletop, {HUMAN_COMMAND} and {_ROAD_COMMAND}",
-    )
+    summary = "what follows from a picture and a sentence (an hour and a half on two cores)"
+    return _world("nano_world", summary, world_presets.nano())
 
 
-def nano_world_text() -> WorldRecipe:
+def nano_world_text() -> Recipe:
     """The baseline beside it: the same network, told the words by a reader that has not seen the pictures."""
-    recipe = nano_world()
-    config = world_presets.told(recipe.train.world, "text")
-    return replace(
-        recipe,
-        name="nano_world_text",
-        summary="the baseline of nano_world that is told the words alone",
-        train=replace(recipe.train, name="nano_world_text", world=config),
+    summary = "the baseline of nano_world that is told the words alone"
+    return _world("nano_world_text", summary, world_presets.told(world_presets.nano(), "text"))
+
+
+def world_loop() -> LoopConfig:
+    """How the nano world models learn."""
+    optim = OptimConfig(lr=4e-3, matrix_lr=1e-2, weight_decay=0.02, warmup_steps=40, ema_decay=0.995)
+    return LoopConfig(steps=4000, save_every=50, optim=optim)
+
+
+def _world(name: str, summary: str, config: WorldConfig) -> Recipe:
+    material = partial(
+        read_material, clips=world_clips, count={"panda": 4000, "hand": 1000, "car": 1000}, code="nano_vae",
+        reader=_shipped_reader,
+    )  # fmt: skip
+    return Recipe(
+        name=name,
+        summary=summary,
+        data_command=f"{TABLETOP_COMMAND}, {HUMAN_COMMAND} and {_ROAD_COMMAND}",
+        stage=partial(WorldStage, config=config, phases=CURRICULUM, material=material),
+        batch_size=32,
+        loop=world_loop(),
     )
+
+
+def _shipped_reader() -> Artifact:
+    return load(artifact_folder(DEFAULT, ("panda",)))

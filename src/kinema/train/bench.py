@@ -6,6 +6,7 @@ import resource
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,7 +21,9 @@ from kinema.model.policy.policy import Policy
 from kinema.train.device import autocast
 from kinema.train.loop import LoopConfig
 from kinema.train.parallel import Group, in_processes
-from kinema.train.run import TrainConfig, Training
+from kinema.train.recipe import Options, Recipe
+from kinema.train.run import Run
+from kinema.train.stages.policy import PolicyStage
 
 _WARM_UP = 4
 _PROCESSES = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
@@ -50,20 +53,22 @@ def measure_training(
 ) -> TrainingSpeed:
     """Measure on made-up demonstrations of the Panda, after a few steps to warm up."""
     source = fake_source(load_card("panda"), image_size=96)
-    config = TrainConfig(
-        name="bench", policy=presets.nano, batch_size=batch_size, processes=processes, threads=threads,
+    recipe = Recipe(
+        name="bench", summary="", data_command="", batch_size=batch_size,
+        stage=partial(PolicyStage, policy=presets.nano, sources=lambda data: [source]),
         loop=LoopConfig(steps=_WARM_UP + steps),
     )  # fmt: skip
 
-    def train(group: Group, out: Path) -> float:
-        loop = Training(config, [source], out, group=group).loop
+    def train(group: Group, whole: Run) -> float:
+        loop = whole.begin(group)
         loop.run(until=_WARM_UP)
         begin = time.perf_counter()
         loop.run()
         return steps * batch_size / (time.perf_counter() - begin)
 
     with TemporaryDirectory() as folder:
-        rate = in_processes(processes, threads, lambda group: train(group, Path(folder)))
+        whole = Run(recipe, Path(), Path(folder), Options(processes=processes, threads=threads))
+        rate = in_processes(processes, threads, lambda group: train(group, whole))
         peaks_gb = [resource.getrusage(who).ru_maxrss / 2**20 for who in _PROCESSES]
     return TrainingSpeed(
         samples_per_s=rate,

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,13 @@ from kinema.data.aligned import HAND, STREAMS, aligned_clips, camera_name
 from kinema.data.lerobot import Dataset
 from kinema.data.source import from_dataset
 from kinema.data.video import encode
+from kinema.model.policy import presets
 from kinema.model.world import presets as world_presets
 from kinema.model.world.change_code import ChangeCode
 from kinema.model.world.model import WorldModel
 from kinema.model.world.scene2robot import Scene2Robot, save, segments
 from kinema.recipes.debug import debug
+from kinema.recipes.sources import with_sources
 from kinema.schema import KinemaError
 from kinema.space.clip_shape import BACKGROUND, ClipShape
 from kinema.train.run import run as train
@@ -82,14 +85,14 @@ def test_a_retargeted_set_replays_and_trains_a_policy(human: Path, tmp_path: Pat
     card = load_card("ur5e")
     source = from_dataset(Dataset.open(Path(report["data_set"])), card, image_size=SIZE)
     assert source.images(np.arange(2)).shape == (2, len(card.cameras), SIZE, SIZE, 3)
-    config = debug().train
+    recipe = with_sources(debug(), [source])
     short = replace(
-        config,
+        recipe,
         batch_size=4,
-        policy=lambda vocab_size: config.policy(vocab_size, SIZE),
-        loop=replace(config.loop, steps=2, log_every=1, save_every=2),
+        stage=partial(recipe.stage, policy=partial(presets.tiny, image_size=SIZE)),
+        loop=replace(recipe.loop, steps=2, log_every=1, save_every=2),
     )
-    assert (train(short, [source], tmp_path / "run") / "weights.safetensors").exists()
+    assert (train(short, tmp_path, tmp_path / "run") / "weights.safetensors").exists()
 
 
 def test_a_model_composes_where_one_is_shipped_for_this_size_and_the_report_says_who(

@@ -12,18 +12,20 @@ from hypothesis import strategies as st
 
 from kinema import cli, recipes
 from kinema.bench.benchmark import Factory
-from kinema.commands.train.budget import Options
-from kinema.commands.train.train import _closed_loop, _config, scalars
+from kinema.commands.train.train import _closed_loop, scalars
 
 
-def test_options_replace_what_they_name_and_nothing_else() -> None:
-    recipe = recipes.get("debug")
-    assert _config(recipe, Options(), seed=None) == recipe.train
-    changed = _config(recipe, Options(steps=3, threads=2), seed=5)
-    assert (changed.loop.steps, changed.loop.seed, changed.threads) == (3, 5, 2)
-    assert changed.batch_size == recipe.train.batch_size
-    assert _config(recipe, Options(minutes=2.0), seed=None).loop.budget_s == 120
-    assert recipes.get("debug").train == recipe.train
+def test_every_recipe_is_listed_with_what_it_does_and_the_data_it_needs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.exit_code(["train", "--list"]) == 0
+    listed = capsys.readouterr().out
+    for name in recipes.RECIPES:
+        recipe = recipes.get(name)
+        assert recipe.name == name
+        assert {recipe.name, recipe.summary, recipe.data_command} <= set(
+            cell.strip() for line in listed.splitlines() for cell in line.split("  ")
+        )
 
 
 def one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -40,14 +42,17 @@ def one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["debgu"], "'debug'"),
         (["debug", "--steps", "3", "--minutes", "1"], "give one of them"),
         (["debug", "--steps", "0"], "--steps"),
-        (["nano_gate", "--lr-scale", "2", "--seed", "1"], "--lr-scale, --seed: not for nano_gate"),
+        ([""], "unknown recipe ''"),
+        (["nano_gate", "--lr-scale", "2", "--seed", "1", "--data", "nowhere"], "kinema data make hazards"),
         (["debug", "--precision", "fp16"], "--precision must be one of auto, fp32, bf16; got 'fp16'"),
         (["debug", "--device", "gpu"], "unknown device 'gpu'; here: cpu"),
         (["debug", "--device", "mps"], "device 'mps' is not here"),
         (["debug", "--device", "cuda", "--processes", "2"], "--processes 2 share a CPU"),
-        (["nano_scene2robot", "--init", "there"], "--init: not for nano_scene2robot"),
-        (["nano_vae", "--init", "nowhere"], "no video code in nowhere"),
-        (["nano_gate", "--processes", "2"], "--processes: not for nano_gate"),
+        (["nano_scene2robot", "--init", "there"], "there"),
+        (["nano_scene2robot"], "no video code in runs/nano_scene2robot_vae; train it first"),
+        (["nano_detector"], "kinema data make looks"),
+        (["debug", "--processes", "3"], "a batch of 16 cannot be shared by 3 processes"),
+        (["debug", "--batch-size", "5", "--processes", "2"], "a batch of 5 cannot be shared by 2"),
         (["nano_tabletop", "--data", "nowhere"], "kinema data make tabletop --out nowhere"),
         (["debug", "--resume"], "no checkpoint"),
         (["debug", "--init", "nowhere"], "no artifact folder"),
@@ -85,9 +90,7 @@ def test_ctrl_c_says_where_the_checkpoint_is(
     assert "--resume" in said
 
 
-@pytest.mark.parametrize(
-    "recipe", ["debug", *recipes.GATES, *recipes.INVERSES, *recipes.DETECTORS, "nano_vae"]
-)
+@pytest.mark.parametrize("recipe", recipes.RECIPES)
 def test_device_and_precision_reach_every_kind_of_recipe(
     recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,8 +29,8 @@ from kinema.commands.terminal import table, writable
 from kinema.data.hazards import bodies as bodies_of
 from kinema.model.gate.conformal import lower_bound, one_per_episode, upper_bound
 from kinema.model.gate.gate import Gate, GatedPolicy
-from kinema.train.gate import load_bodies, score
-from kinema.train.stages.dynamics import BodySamples
+from kinema.train.gate_samples import BodySamples, load_bodies
+from kinema.train.gate_scores import score
 
 _CHUNK_ROUNDS = 24  # shards per body of held-out chunks
 _DATA = Path("data/hazards")

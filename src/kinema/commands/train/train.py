@@ -6,21 +6,16 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
-from kinema.commands.terminal import examples, saved_on_interrupt
-from kinema.commands.train.budget import Options
+from kinema.commands.terminal import examples, saved_on_interrupt, table
 from kinema.schema import KinemaError
 
-if TYPE_CHECKING:
-    from kinema.recipes.recipe import Recipe
-    from kinema.train.run import TrainConfig
-
 EXAMPLES = examples(
+    "kinema train --list",
     "kinema train debug --out runs/debug",
     "kinema train nano_tabletop --data data --minutes 60 --evaluate-every 2000",
     "kinema train nano_tabletop --resume",
@@ -29,10 +24,10 @@ _EVALUATION_SEED = 7  # not the default of `kinema eval`, so that what is watche
 
 
 def train(
-    recipe: Annotated[
-        str,
-        typer.Argument(help="The recipe: debug, nano_tabletop, nano_metaworld, nano_gate, nano_world, ..."),
-    ],
+    recipe: Annotated[str, typer.Argument(help="The recipe's name; --list shows them.")] = "",
+    list_them: Annotated[
+        bool, typer.Option("--list", help="Show the recipes and the data they need.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the checkpoint, logs and artifact. Default: runs/<recipe>.")
     ] = None,
@@ -43,6 +38,7 @@ def train(
     minutes: Annotated[
         float | None, typer.Option(help="Train for this long instead of by steps.", min=0.01)
     ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows of a batch, of all processes.", min=1)] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")
     ] = False,
@@ -73,15 +69,27 @@ def train(
         typer.Option(help="Folder of decoded pictures. Default: KINEMA_CACHE, else in the data sets."),
     ] = None,
     evaluate_every: Annotated[
-        int, typer.Option(help="Act in the worlds every so many steps, and log the success; 0 never.", min=0)
+        int,
+        typer.Option(help="Judge every so many steps, and log it: a policy by acting in the worlds.", min=0),
     ] = 0,
 ) -> None:
-    """Train a policy and write its artifact: weights, cards, statistics, tokenizer, example, provenance."""
+    """Train a recipe and write its artifact: weights, what gives them their meaning, and provenance."""
     from kinema import recipes
     from kinema.bench.provenance import source_commit
+    from kinema.train.device import AskedPrecision
+    from kinema.train.recipe import Options
     from kinema.train.run import run
     from kinema.train.stop import STOPPING
 
+    if list_them:
+        print(_listed())
+        return
+    options = Options(
+        steps=steps, minutes=minutes, batch_size=batch_size, seed=seed, lr_scale=lr_scale, device=device,
+        precision=cast(AskedPrecision, precision), threads=threads, processes=processes, resume=resume,
+        init=init, most_clipped=most_clipped, evaluate_every=evaluate_every,
+    )  # fmt: skip
+    chosen = recipes.get(recipe)
     # a run in the background ignores Ctrl-C and gets SIGTERM; both must leave a checkpoint behind
     for number in STOPPING:
         if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
@@ -89,104 +97,24 @@ def train(
     folder = out or Path("runs") / recipe
     if cache is not None:
         os.environ["KINEMA_CACHE"] = str(cache)
-    options = Options(
-        steps=steps, minutes=minutes, device=device, precision=precision, resume=resume, threads=threads,
-        processes=processes,
-    )  # fmt: skip
     if (folder / "checkpoint").exists() and not resume:
         raise KinemaError(f"{folder} holds a run; add --resume to go on with it, or choose another --out")
-    if recipe in (*recipes.GATES, *recipes.INVERSES, *recipes.WORLDS, *recipes.DETECTORS):
-        _refuse_options_of_policies(
-            recipe,
-            init=init,
-            processes=processes,
-            lr_scale=lr_scale,
-            seed=seed,
-            evaluate_every=evaluate_every,
-        )
-        _train_another(recipe, options, data=data, out=folder, init=init)
-        return
-    chosen = recipes.get(recipe)
-    config = _config(chosen, options, seed=seed)
-    optim = config.loop.optim.scaled(lr_scale)
-    loop = replace(config.loop, evaluate_every=evaluate_every, optim=optim)
-    config = replace(config, loop=loop, most_clipped=most_clipped)
     print(f"recipe {chosen.name}: {chosen.summary}")
-    sources = chosen.sources(data)
+    acts = evaluate_every and recipes.is_policy(recipe)
     with saved_on_interrupt(lambda: f"The checkpoint is in {folder}; --resume goes on from there."):
         artifact = run(
-            config,
-            sources,
-            folder,
-            resume=resume,
-            init=init,
-            evaluate=_closed_loop(folder) if evaluate_every else None,
+            chosen, data, folder, options, evaluate=_closed_loop(folder) if acts else None,
             commit=source_commit(),
-        )
+        )  # fmt: skip
     print(f"artifact:    {artifact}")
     print(f"tensorboard: tensorboard --logdir {folder / 'tensorboard'}")
 
 
-def _refuse_options_of_policies(
-    recipe: str, *, init: Path | None, processes: int, lr_scale: float, seed: int | None,
-    evaluate_every: int,
-) -> None:  # fmt: skip
-    """Raise KinemaError when an option is given that this kind of recipe would not heed."""
+def _listed() -> str:
     from kinema import recipes
 
-    given = {
-        "--init": init is not None and recipe not in recipes.STARTED,
-        "--processes": processes != 1 and recipe not in recipes.WORLDS,
-        "--lr-scale": lr_scale != 1.0,
-        "--seed": seed is not None,
-        "--evaluate-every": evaluate_every != 0,
-    }
-    if names := [name for name, is_given in given.items() if is_given]:
-        raise KinemaError(f"{', '.join(names)}: not for {recipe}, which would not heed it; policies do")
-
-
-def _train_another(recipe: str, options: Options, *, data: Path, out: Path, init: Path | None) -> None:
-    """Train what is no policy: a gate, a reader or a judge of films, a part of a world model."""
-    from kinema import recipes
-
-    if recipe in recipes.GATES:
-        from kinema.commands.train.train_gate import train_gate
-
-        print(f"gate: {train_gate(recipes.GATES[recipe](), options, data=data, out=out)}")
-    elif recipe in recipes.INVERSES:
-        from kinema.commands.train.train_inverse import train_inverse
-
-        train_inverse(recipes.INVERSES[recipe](), options, data=data, out=out)
-    elif recipe in recipes.DETECTORS:
-        from kinema.commands.train.train_detector import train_detector
-
-        train_detector(recipes.DETECTORS[recipe](), options, data=data, out=out)
-    else:
-        _world(recipe, options, data=data, out=out, init=init)
-
-
-def _world(recipe: str, options: Options, *, data: Path, out: Path, init: Path | None) -> None:
-    from kinema.commands.train.train_scene2robot import train_scene2robot
-    from kinema.commands.train.train_world import train_vae, train_world
-    from kinema.recipes.scene2robot import nano_scene2robot, nano_scene2robot_vae
-    from kinema.recipes.world import nano_vae, nano_world, nano_world_text
-
-    there: dict[str, Any] = dict(data=data, out=out)
-    trainings: dict[str, Callable[[], Path]] = {
-        "nano_vae": lambda: train_vae(nano_vae(), options, init=init, **there),
-        "nano_world": lambda: train_world(nano_world(), options, init=init, **there),
-        "nano_world_text": lambda: train_world(nano_world_text(), options, init=init, **there),
-        "nano_scene2robot_vae": lambda: train_vae(nano_scene2robot_vae(), options, init=init, **there),
-        "nano_scene2robot": lambda: train_scene2robot(nano_scene2robot(), options, **there),
-    }
-    print(f"{recipe}: {trainings[recipe]()}")
-
-
-def _config(recipe: Recipe, options: Options, *, seed: int | None) -> TrainConfig:
-    loop = options.of(recipe.train.loop)
-    if seed is not None:
-        loop = replace(loop, seed=seed)
-    return replace(recipe.train, loop=loop, threads=options.threads, processes=options.processes)
+    found = [recipes.get(name) for name in recipes.RECIPES]
+    return table([(r.name, r.summary, r.data_command) for r in found], ("recipe", "what", "data"))
 
 
 def _closed_loop(folder: Path) -> Callable[[Path], Mapping[str, float]]:

@@ -1,182 +1,129 @@
-"""The stage that teaches inverse dynamics: short films of recorded episodes and what was done in them.
-
-Axes: B films, F pictures, V views, S image side, N control steps between two pictures, K slots.
-"""
+"""The stage that teaches inverse dynamics: short films of recorded episodes and what was done in them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kinema.card.card import EmbodimentCard
-from kinema.data.fits import fit
-from kinema.data.frames import FrameCache
-from kinema.data.lerobot import Dataset
-from kinema.data.mixture import MixtureState
-from kinema.model.film.inverse_dynamics import InverseConfig, InverseDynamics, body_vector, losses
+from kinema.data.fits import card_of, open_set
+from kinema.model.film import inverse_artifact
+from kinema.model.film.inverse_artifact import FilmReader
+from kinema.model.film.inverse_dynamics import InverseConfig, InverseDynamics, losses
 from kinema.schema import KinemaError
-from kinema.space.codec import ChunkFrame, Codec
-from kinema.space.stats import ChannelStats
+from kinema.train import statistics
+from kinema.train.film_errors import measure
+from kinema.train.footage import FilmBatch, Footage, codec_of, films, footage
+from kinema.train.stage import MadeOf, RowStage, Setting, start_from
 
-_HELD_OUT_EVERY = 20  # episodes whose number ends so are never learnt from
-
-
-@dataclass(frozen=True, kw_only=True)
-class Footage:
-    """Pictures at equal intervals of one body's episodes, with what happened in between. M pictures.
-
-    pictures: uint8 (M, V, S, S, 3); state: float32 (M, channels); actions: float32 (M, N, D) that follow
-    last: int64 (M,), the last picture of the same episode
-    """
-
-    card: EmbodimentCard
-    pictures: np.ndarray
-    state: np.ndarray
-    actions: np.ndarray
-    last: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.state)
+_STATISTICS = "statistics.json"  # in a checkpoint
 
 
-def footage(
-    dataset: Dataset, card: EmbodimentCard, config: InverseConfig, *, held_out: bool, episodes: int, seed: int
-) -> Footage:
-    """Every N-th picture of at most so many episodes, from a random first one in each."""
-    fitting = fit(dataset, card)
-    if fitting.ratio != 1:
-        raise KinemaError(
-            f"{dataset.root} has {dataset.fps:g} frames/s; films of {card.name} need its own rate"
-        )
-    rng = np.random.default_rng(seed)
-    numbers = np.arange(dataset.num_episodes)
-    of_test = numbers % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1
-    numbers = rng.permutation(numbers[of_test == held_out])[:episodes]
-    N, chosen = config.steps, []
-    last: list[int] = []
-    for first, end in dataset.episode_bounds[np.sort(numbers)]:
-        rows = np.arange(first + int(rng.integers(min(N, end - first))), end, N)
-        last += [len(last) + len(rows) - 1] * len(rows)
-        chosen.append(rows)
-    rows = np.concatenate(chosen)
-    final = dataset.episode_bounds[dataset.episode_index[rows], 1] - 1
-    steps = np.minimum(rows[:, None] + np.arange(N), final[:, None])
-    sent = fitting.executed if fitting.executed is not None else fitting.action
-    cameras = fitting.cameras[: config.views]
-    cache = FrameCache(dataset, size=config.image_size, cameras=cameras)
-    return Footage(
-        card=card, pictures=cache[rows], state=fitting.state[rows], actions=sent[steps], last=np.array(last)
-    )
+class InverseStage(RowStage[InverseDynamics, FilmBatch]):
+    """Learns from the data sets that `roots` finds below the data folder."""
 
-
-def codec_of(group: Sequence[Footage]) -> Codec:
-    """One body's codec, with statistics of its actions relative to the picture before them."""
-    card = group[0].card
-    frame = ChunkFrame(card)
-    relative = [frame.enter(f.actions, f.state).reshape(-1, len(card.actions)) for f in group]
-    return Codec(
-        card,
-        ChannelStats.of_channels(card.actions, np.concatenate(relative)),
-        ChannelStats.of_channels(card.states, np.concatenate([f.state for f in group])),
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class FilmBatch:
-    """frames uint8 (B, F, V, 3, S, S), body (B, size), state (B, F, K), actions (B, F - 1, N, K)."""
-
-    frames: Tensor
-    body: Tensor
-    state: Tensor
-    actions: Tensor
-    state_mask: Tensor
-    action_mask: Tensor
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def to(self, device: torch.device) -> FilmBatch:
-        return FilmBatch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
-
-
-class FilmStream:
-    """An endless stream of batches of short films; its state is a seed and a count, like the mixture's."""
+    weights: Mapping[str, float] = {"state": 1.0, "change": 1.0, "actions": 1.0}
 
     def __init__(
-        self, sources: Sequence[Footage], codecs: Mapping[str, Codec], config: InverseConfig, *,
-        batch_size: int, pictures: int, seed: int,
+        self, setting: Setting, *, roots: Callable[[Path], Sequence[Path]] = lambda data: (),
+        config: InverseConfig | None = None, pictures: int = 4, episodes: int = 250,
+        sources: Sequence[Footage] = (),
     ) -> None:  # fmt: skip
-        self.sources, self.codecs, self.config = sources, codecs, config
-        self.batch_size, self.pictures = batch_size, pictures
-        self.state = MixtureState(seed=seed, drawn=0)
-        sizes = np.array([len(source) for source in sources], np.float64)
+        """pictures: of a film; episodes: at most so many of each set; sources: learn from these instead."""
+        self.config, self.pictures, self._episodes = config or InverseConfig(), pictures, episodes
+        self._roots = [] if sources else list(roots(setting.data))
+        self._seed = setting.seed
+        self.sources = sources or self._footage(held_out=False)
+        names = dict.fromkeys(source.card.name for source in self.sources)
+        start = None
+        if setting.stored is not None:
+            self.codecs = statistics.from_bytes(setting.stored[_STATISTICS])
+            if new := sorted(set(names) - set(self.codecs)):
+                raise KinemaError(f"the data holds {', '.join(new)}, which this run began without")
+        else:  # a body the artifact knows keeps the statistics its weights were trained with
+            start = inverse_artifact.load(setting.init) if setting.init else None
+            self.codecs = dict(start.codecs) if start else {}
+            for name in names:
+                if name not in self.codecs:
+                    self.codecs[name] = codec_of([s for s in self.sources if s.card.name == name])
+        self.model = InverseDynamics(self.config)
+        if start is not None:
+            start_from(self.model, start.model)
+        sizes = np.array([len(source) for source in self.sources], np.float64)
         self._shares = sizes / sizes.sum()
-        self._drawn: list[str] = []
-
-    def draw(self) -> FilmBatch:
-        rng = np.random.default_rng([self.state.seed, self.state.drawn])
-        self.state = replace(self.state, drawn=self.state.drawn + 1)
-        picks = np.bincount(rng.choice(len(self.sources), self.batch_size, p=self._shares))
-        parts, self._drawn = [], []
-        for source, count in zip(self.sources, picks):
-            if count:
-                starts = rng.integers(0, len(source), count)
-                self._drawn += [f"{source.card.name}, picture {start} of its footage" for start in starts]
-                codec = self.codecs[source.card.name]
-                parts.append(films(source, codec, self.config, starts, self.pictures))
-        return FilmBatch(
-            **{name: torch.cat([getattr(part, name) for part in parts]) for name in FilmBatch.__annotations__}
+        sets = [root.name for root in self._roots] or [source.card.name for source in self.sources]
+        self.made_of = MadeOf(
+            network=self.config.to_json(),
+            data=[source.part(name) for name, source in zip(sets, self.sources)],
+            cards=[codec.card for codec in self.codecs.values()],
+            assets={_STATISTICS: statistics.to_bytes(self.codecs)},
+            fixed={"pictures": pictures},
         )
 
-    def origin(self) -> list[str]:
-        """Which footage each row of the batch drawn last begins in."""
-        return self._drawn
+    def choose(self, rng: np.random.Generator, count: int, drawn: int) -> np.ndarray:
+        """Source and first picture."""
+        source = np.sort(rng.choice(len(self.sources), count, p=self._shares))
+        return np.stack([source, rng.integers(0, np.array([len(s) for s in self.sources])[source])], 1)
 
+    def gather(self, rows: np.ndarray) -> FilmBatch:
+        parts = []
+        for i in np.unique(rows[:, 0]):
+            source = self.sources[i]
+            starts = rows[rows[:, 0] == i, 1]
+            parts.append(films(source, self.codecs[source.card.name], self.config, starts, self.pictures))
+        return FilmBatch(
+            **{f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(FilmBatch)}
+        )
 
-def films(
-    source: Footage, codec: Codec, config: InverseConfig, starts: np.ndarray, pictures: int
-) -> FilmBatch:
-    """Films of so many pictures from each start; past the end of an episode the last picture is held."""
-    wanted = starts[:, None] + np.arange(pictures)
-    rows = np.minimum(wanted, source.last[starts][:, None])
-    state = source.state[rows]
-    before = rows[:, :-1]
-    actions = np.where(
-        (wanted[:, 1:] > source.last[starts][:, None])[..., None, None],
-        source.actions[before][:, :, -1:],  # nothing happens any more: the last target stays
-        source.actions[before],
-    )
-    V = source.pictures.shape[1]
-    frames = np.zeros((len(starts), pictures, config.views, *source.pictures.shape[2:]), np.uint8)
-    frames[:, :, :V] = source.pictures[rows]
-    body = np.tile(body_vector(source.card, config), (len(starts), 1))
-    return FilmBatch(
-        frames=torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, -1, 3))),
-        body=torch.from_numpy(body),
-        state=torch.from_numpy(codec.encode_state(state)),
-        actions=torch.from_numpy(codec.encode(actions, state[:, :-1].astype(np.float64))),
-        state_mask=torch.from_numpy(np.tile(codec.state_mask, (len(starts), 1))),
-        action_mask=torch.from_numpy(np.tile(codec.mask, (len(starts), 1))),
-    )
-
-
-class Inverse:
-    """Objective and loss weights of the stage."""
-
-    def __init__(self, model: InverseDynamics) -> None:
-        self.model = model
-        self.weights = {"state": 1.0, "change": 1.0, "actions": 1.0}
+    def origin(self, rows: np.ndarray) -> list[str]:
+        return [f"{self.sources[i].card.name}, picture {start} of its footage" for i, start in rows]
 
     def __call__(self, batch: FilmBatch, generator: torch.Generator) -> dict[str, Tensor]:
         batch = replace(batch, frames=spoil(batch.frames, generator))
         batch = batch.to(next(self.model.parameters()).device)
         reading = self.model(batch.frames, batch.body)
         return losses(reading, batch.state, batch.actions, (batch.state_mask, batch.action_mask))
+
+    def judge(self, model: InverseDynamics) -> Mapping[str, Any]:
+        """By body, its errors on episodes that were left out."""
+        reader = FilmReader(model=model, codecs=self.codecs, errors={}, provenance={})
+        return measure(reader, self._footage(held_out=True))
+
+    def provenance(self) -> Mapping[str, Any]:
+        sets = [root.parent.name for root in self._roots] or [""] * len(self.sources)
+        return {
+            "pictures": self.pictures,
+            "data": [
+                {"card": source.card.name, "pictures": len(source), "data_set": name}
+                for source, name in zip(self.sources, sets)
+            ],
+        }
+
+    def export(
+        self, model: InverseDynamics, folder: Path, provenance: Mapping[str, Any], judged: Mapping[str, Any]
+    ) -> None:
+        reader = FilmReader(model=model, codecs=self.codecs, errors=judged, provenance=provenance)
+        first = self.sources[0]
+        example = films(first, self.codecs[first.card.name], self.config, np.arange(1), 4)
+        inverse_artifact.save(folder, reader, example.frames, example.body)
+
+    def _footage(self, *, held_out: bool) -> list[Footage]:
+        found = []
+        for number, root in enumerate(self._roots):
+            dataset = open_set(root)
+            found.append(
+                footage(
+                    dataset, card_of(dataset), self.config, held_out=held_out, episodes=self._episodes,
+                    seed=self._seed + number,
+                )
+            )  # fmt: skip
+        return found
 
 
 def spoil(frames: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,29 +1,42 @@
-"""The stage that teaches the world model, in phases: which tasks, which views, for how many steps.
-
-Latents and what was understood of the first pictures are computed once and kept in memory, so that training
-touches only the transformer and the connector.
-
-Axes: M clips, C latent channels, T latent frames, h x w latents of one view, V views.
-"""
+"""The stage that teaches the world model, in phases: which tasks, which views, for how many steps."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from kinema.data.mixture import MixtureState
-from kinema.model.world.artifact import side_by_side_latents
-from kinema.model.world.model import Scene, WorldModel
-from kinema.model.world.understanding import Understood
+from kinema.data.clips import ClipSource, Part
+from kinema.model.policy.artifact import Artifact
+from kinema.model.world import artifact as world_artifact
+from kinema.model.world.artifact import World
+from kinema.model.world.change_code import ChangeCode
+from kinema.model.world.model import WorldConfig, WorldModel
+from kinema.model.world.presets import told
 from kinema.schema import KinemaError
+from kinema.space.clip_shape import ClipShape
+from kinema.train.device import AskedPrecision, Precision, autocast
+from kinema.train.latents import (
+    Latents,
+    Task,
+    Views,
+    WorldBatch,
+    batch_of,
+    latent_parts,
+    make_latents,
+)
+from kinema.train.record import weights_digest
+from kinema.train.stage import MadeOf, RowStage, Setting, start_from
+from kinema.train.stages.video_code import finished_code
 
-Task = Literal["image", "video", "image_to_video"]
-Views = Literal["first", "last", "all"]
+_HELD_OUT = 64  # clips of each body that the phases are judged on
+_TASKS, _VIEWS = get_args(Task), get_args(Views)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,81 +67,111 @@ class Phase:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Latents:
-    """Clips as the world model learns from them, in half precision.
+class Material:
+    """What a run learns from and what it leaves as it is. held_out: what its phases are judged on."""
 
-    films (M, V, C, T, h, w); still (M, V, C, h, w): a later latent of the first picture held; card (M,)
+    latents: Latents
+    held_out: Latents
+    vae: ChangeCode
+    policy: Artifact
+
+
+def read_material(
+    setting: Setting, *, clips: Callable[[Path, Part], list[ClipSource]], count: Mapping[str, int], code: str,
+    reader: Callable[[], Artifact],
+) -> Material:  # fmt: skip
+    """Clips below the data folder, through the code that the run of the recipe `code` beside this one made.
+
+    count: clips of each body; of one that is not named, all that there are. reader: of first pictures
     """
+    vae, policy = finished_code(code, setting.out), reader()
 
-    films: Tensor
-    still: Tensor
-    understood: Understood
-    card: np.ndarray
+    def made(part: Part, count: Mapping[str, int]) -> Latents:
+        sources = clips(setting.data, part)
+        return make_latents(vae, policy, sources, count, setting.seed, precision=setting.precision)
 
-    def __len__(self) -> int:
-        return len(self.films)
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorldBatch:
-    """A scene and the latents (B, C, T, h, w) that belong to it."""
-
-    scene: Scene
-    wanted: Tensor
-
-    def __len__(self) -> int:
-        return len(self.wanted)
-
-    def to(self, device: torch.device) -> WorldBatch:
-        scene = Scene(
-            given=tuple(segment.to(device) for segment in self.scene.given),
-            still=self.scene.still.to(device),
-            understood=self.scene.understood.to(device),
-        )
-        return WorldBatch(scene=scene, wanted=self.wanted.to(device))
+    few = dict.fromkeys(count, _HELD_OUT)
+    return Material(latents=made("train", count), held_out=made("validation", few), vae=vae, policy=policy)
 
 
-class LatentStream:
-    """An endless stream of batches of one task and one choice of views each; its state is two numbers."""
+class WorldStage(RowStage[WorldModel, WorldBatch]):
+    """Learns from latents; code and reader stay as they are. A batch is of one task and one choice of
+    views."""
+
+    weights: Mapping[str, float] = {"flow": 1.0}
 
     def __init__(
-        self, latents: Latents, phases: Sequence[Phase], *, batch_size: int, seed: int,
-        stream: int = 0, streams: int = 1,
+        self, setting: Setting, *, config: WorldConfig, phases: Sequence[Phase],
+        material: Callable[[Setting], Material], clips: ClipShape | None = None,
     ) -> None:  # fmt: skip
-        """stream: which of `streams` processes draws; all draw the same task and views, each other clips.
-
-        Raises KinemaError where a phase wants a body that has no clips.
-        """
+        start = world_artifact.load(setting.init).model if setting.init and setting.stored is None else None
+        self.material, self._curriculum, self.clips = material(setting), phases, clips or ClipShape()
+        latents = self.material.latents
         if not len(latents) or not phases:
             raise KinemaError("a world model needs clips and at least one phase")
-        self.latents, self.phases, self.batch_size = latents, phases, batch_size
-        self.state, self.stream, self.streams = MixtureState(seed=seed, drawn=0), stream, streams
-        self._drawn: list[int] = []
         self._shares = {phase.name: _shares(phase, latents.card) for phase in phases}
+        self._precision: Precision = setting.precision
+        self.model = WorldModel(config)
+        if start is not None:
+            if told(start.config, "multimodal") != told(config, "multimodal"):  # the same network
+                raise KinemaError(
+                    "a world model can only start from the weights of one that is configured alike"
+                )
+            start_from(self.model, start)
+        ends = accumulate(phase.steps for phase in phases[:-1])
+        self.phases = [(phase.name, end) for phase, end in zip(phases, ends)]
+        self.made_of = MadeOf(
+            network=config.to_json(),
+            data=latent_parts(latents),
+            fixed={
+                "clips": asdict(self.clips),
+                "code": weights_digest(self.material.vae),
+                "reader": weights_digest(self.material.policy.policy),
+            },
+            noted={"phases": [asdict(phase) for phase in phases]},
+        )
 
-    def phase(self) -> Phase:
-        """The phase of the next batch."""
-        left = self.state.drawn
-        for phase in self.phases[:-1]:
-            if left < phase.steps:
-                return phase
-            left -= phase.steps
-        return self.phases[-1]
+    def phase(self, drawn: int) -> Phase:
+        """The phase of this batch."""
+        ended = sum(end <= drawn for _, end in self.phases)
+        return self._curriculum[ended]
 
-    def draw(self) -> WorldBatch:
-        phase, state = self.phase(), self.state
-        rng = np.random.default_rng([state.seed, state.drawn])
-        self.state = replace(state, drawn=state.drawn + 1)
-        task = rng.choice(list(phase.tasks), p=list(phase.tasks.values()))
-        views = rng.choice(list(phase.views), p=list(phase.views.values()))
-        chosen = rng.choice(len(self.latents), self.batch_size * self.streams, p=self._shares[phase.name])
-        rows = torch.from_numpy(chosen[self.stream :: self.streams].copy())
-        self._drawn = rows.tolist()
-        return batch_of(self.latents, rows, task, views)
+    def choose(self, rng: np.random.Generator, count: int, drawn: int) -> np.ndarray:
+        """Clip, and, the same in a batch, the numbers of task and views."""
+        phase = self.phase(drawn)
+        task = rng.choice([_TASKS.index(t) for t in phase.tasks], p=list(phase.tasks.values()))
+        views = rng.choice([_VIEWS.index(v) for v in phase.views], p=list(phase.views.values()))
+        clips = rng.choice(len(self.material.latents), count, p=self._shares[phase.name])
+        return np.stack([clips, np.full(count, task), np.full(count, views)], 1)
 
-    def origin(self) -> list[str]:
-        """Which clip each row of the batch drawn last is."""
-        return [f"{self.latents.card[row]}, clip {row} of the latents" for row in self._drawn]
+    def gather(self, rows: np.ndarray) -> WorldBatch:
+        _, task, views = rows[0]
+        return batch_of(self.material.latents, torch.from_numpy(rows[:, 0]), _TASKS[task], _VIEWS[views])
+
+    def origin(self, rows: np.ndarray) -> list[str]:
+        return [f"{self.material.latents.card[row]}, clip {row} of the latents" for row in rows[:, 0]]
+
+    def __call__(self, batch: WorldBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        batch = batch.to(next(self.model.parameters()).device)
+        return {"flow": self.model.loss(batch.scene, batch.wanted, generator)}
+
+    def judge(self, model: WorldModel) -> Mapping[str, Any]:
+        """By body, what is then `unexplained` of the held-out films."""
+        return unexplained(model, self.material.held_out, self._precision)
+
+    def provenance(self) -> Mapping[str, Any]:
+        return {
+            "clips": counted(self.material.latents.card),
+            "policy": dict(self.material.policy.provenance),
+        }
+
+    def export(
+        self, model: WorldModel, folder: Path, provenance: Mapping[str, Any], judged: Mapping[str, Any]
+    ) -> None:
+        made = self.material
+        world = World(model=model, vae=made.vae, policy=made.policy, clips=self.clips, provenance=provenance)
+        example = batch_of(made.latents, torch.arange(1), "image_to_video", "all").scene
+        world_artifact.save(folder, world, example)
 
 
 def _shares(phase: Phase, card: np.ndarray) -> np.ndarray:
@@ -142,29 +185,30 @@ def _shares(phase: Phase, card: np.ndarray) -> np.ndarray:
     return np.array([each[name] if phase.bodies else 1 / len(card) for name in card])
 
 
-def batch_of(latents: Latents, rows: Tensor, task: Task, views: Views) -> WorldBatch:
-    """The clips with these numbers, as this task sees them."""
-    V = latents.films.shape[1]
-    chosen = {"first": (0, 1), "last": (V - 1, V), "all": (0, V)}[views]
-    films = side_by_side_latents(latents.films[rows, slice(*chosen)].float())
-    understood = latents.understood.rows(rows).views(*chosen)
-    if task == "image_to_video":
-        rest = films.shape[2] - 1
-        still = side_by_side_latents(latents.still[rows, slice(*chosen)].float()[:, :, :, None])
-        scene = Scene(given=(films[:, :, :1],), still=still.repeat(1, 1, rest, 1, 1), understood=understood)
-        return WorldBatch(scene=scene, wanted=films[:, :, 1:])
-    wanted = films[:, :, :1] if task == "image" else films
-    # without a first picture nothing may be told of it but what the words say
-    scene = Scene(given=(), still=torch.zeros_like(wanted), understood=understood.unseen())
-    return WorldBatch(scene=scene, wanted=wanted)
+def unexplained(model: WorldModel, held_out: Latents, precision: AskedPrecision = "auto") -> dict[str, float]:
+    """By body, the share of what moves in held-out films (squared, all views, image to video) that one look
+    does not foretell: 0 is the truth, 1 is as if nothing moved."""
+    rows = {
+        str(name): torch.from_numpy(held_out.card == name).nonzero()[:, 0]
+        for name in np.unique(held_out.card)
+    }
+    return {
+        name: unexplained_of(model, batch_of(held_out, own, "image_to_video", "all"), precision)
+        for name, own in rows.items()
+    }
 
 
-class Imagining:
-    """Objective and loss weights of the stage."""
+@torch.inference_mode()
+def unexplained_of(model: WorldModel, batch: WorldBatch, precision: AskedPrecision = "auto") -> float:
+    """The same of any scenes whose films are known."""
+    noise = torch.randn(batch.wanted.shape, generator=torch.Generator().manual_seed(0))
+    with autocast(noise.device, precision):
+        made = model.sample(batch.scene, noise, steps=1)
+    moving = (batch.wanted - batch.scene.still).square().sum()
+    return float((made - batch.wanted).square().sum() / moving)
 
-    def __init__(self, model: WorldModel) -> None:
-        self.model, self.weights = model, {"flow": 1.0}
 
-    def __call__(self, batch: WorldBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        batch = batch.to(next(self.model.parameters()).device)
-        return {"flow": self.model.loss(batch.scene, batch.wanted, generator)}
+def counted(cards: np.ndarray) -> dict[str, int]:
+    """How many clips (M,) there are of each body."""
+    names, counts = np.unique(cards, return_counts=True)
+    return {str(name): int(count) for name, count in zip(names, counts)}

@@ -1,0 +1,135 @@
+"""Recorded episodes as short films in memory: pictures at equal intervals, and what was done in between.
+
+Axes: B films, F pictures, V views, S image side, N control steps between two pictures, K slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kinema.card.card import EmbodimentCard
+from kinema.data.fits import fit
+from kinema.data.frames import FrameCache
+from kinema.data.lerobot import Dataset
+from kinema.model.film.inverse_dynamics import InverseConfig, body_vector
+from kinema.schema import KinemaError
+from kinema.space.codec import ChunkFrame, Codec
+from kinema.space.stats import ChannelStats
+from kinema.train.record import DataPart, digest
+
+_HELD_OUT_EVERY = 20  # episodes whose number ends so are never learnt from
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footage:
+    """Pictures at equal intervals of one body's episodes, with what happened in between. M pictures.
+
+    pictures: uint8 (M, V, S, S, 3); state: float32 (M, channels); actions: float32 (M, N, D) that follow
+    last: int64 (M,), the last picture of the same episode
+    """
+
+    card: EmbodimentCard
+    pictures: np.ndarray
+    state: np.ndarray
+    actions: np.ndarray
+    last: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+    def part(self, name: str) -> DataPart:
+        """What was done and a few of its pictures, as a run's record says it."""
+        seen = digest(self.state, self.actions, self.last, self.pictures[::1000])
+        return DataPart(name=name, rows=len(self), digest=seen)
+
+
+def footage(
+    dataset: Dataset, card: EmbodimentCard, config: InverseConfig, *, held_out: bool, episodes: int, seed: int
+) -> Footage:
+    """Every N-th picture of at most so many episodes, from a random first one in each."""
+    fitting = fit(dataset, card)
+    if fitting.ratio != 1:
+        raise KinemaError(
+            f"{dataset.root} has {dataset.fps:g} frames/s; films of {card.name} need its own rate"
+        )
+    rng = np.random.default_rng(seed)
+    numbers = np.arange(dataset.num_episodes)
+    of_test = numbers % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1
+    numbers = rng.permutation(numbers[of_test == held_out])[:episodes]
+    N, chosen = config.steps, []
+    last: list[int] = []
+    for first, end in dataset.episode_bounds[np.sort(numbers)]:
+        rows = np.arange(first + int(rng.integers(min(N, end - first))), end, N)
+        last += [len(last) + len(rows) - 1] * len(rows)
+        chosen.append(rows)
+    rows = np.concatenate(chosen)
+    final = dataset.episode_bounds[dataset.episode_index[rows], 1] - 1
+    steps = np.minimum(rows[:, None] + np.arange(N), final[:, None])
+    sent = fitting.executed if fitting.executed is not None else fitting.action
+    cameras = fitting.cameras[: config.views]
+    cache = FrameCache(dataset, size=config.image_size, cameras=cameras)
+    return Footage(
+        card=card, pictures=cache[rows], state=fitting.state[rows], actions=sent[steps], last=np.array(last)
+    )
+
+
+def codec_of(group: Sequence[Footage]) -> Codec:
+    """One body's codec, with statistics of its actions relative to the picture before them."""
+    card = group[0].card
+    frame = ChunkFrame(card)
+    relative = [frame.enter(f.actions, f.state).reshape(-1, len(card.actions)) for f in group]
+    return Codec(
+        card,
+        ChannelStats.of_channels(card.actions, np.concatenate(relative)),
+        ChannelStats.of_channels(card.states, np.concatenate([f.state for f in group])),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilmBatch:
+    """frames uint8 (B, F, V, 3, S, S), body (B, size), state (B, F, K), actions (B, F - 1, N, K)."""
+
+    frames: Tensor
+    body: Tensor
+    state: Tensor
+    actions: Tensor
+    state_mask: Tensor
+    action_mask: Tensor
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def to(self, device: torch.device) -> FilmBatch:
+        return FilmBatch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+
+def films(
+    source: Footage, codec: Codec, config: InverseConfig, starts: np.ndarray, pictures: int
+) -> FilmBatch:
+    """Films of so many pictures from each start; past the end of an episode the last picture is held."""
+    wanted = starts[:, None] + np.arange(pictures)
+    rows = np.minimum(wanted, source.last[starts][:, None])
+    state = source.state[rows]
+    before = rows[:, :-1]
+    actions = np.where(
+        (wanted[:, 1:] > source.last[starts][:, None])[..., None, None],
+        source.actions[before][:, :, -1:],  # nothing happens any more: the last target stays
+        source.actions[before],
+    )
+    V = source.pictures.shape[1]
+    frames = np.zeros((len(starts), pictures, config.views, *source.pictures.shape[2:]), np.uint8)
+    frames[:, :, :V] = source.pictures[rows]
+    body = np.tile(body_vector(source.card, config), (len(starts), 1))
+    return FilmBatch(
+        frames=torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, -1, 3))),
+        body=torch.from_numpy(body),
+        state=torch.from_numpy(codec.encode_state(state)),
+        actions=torch.from_numpy(codec.encode(actions, state[:, :-1].astype(np.float64))),
+        state_mask=torch.from_numpy(np.tile(codec.state_mask, (len(starts), 1))),
+        action_mask=torch.from_numpy(np.tile(codec.mask, (len(starts), 1))),
+    )

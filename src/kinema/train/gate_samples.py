@@ -1,0 +1,140 @@
+"""Labelled chunks and scenes in memory, as the gate's network takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kinema.card.card import EmbodimentCard
+from kinema.card.harm import events
+from kinema.card.load import load_card
+from kinema.data import hazards
+from kinema.model.gate.inputs import SceneReader
+from kinema.model.gate.latent_dynamics import DynamicsConfig, Scenes
+from kinema.train.record import DataPart, digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynamicsBatch:
+    """B states with K chunks each, and what the simulator says of them.
+
+    path (B, K, T, A, F); events (B, K, T, E) in [0, 1]; heights (B, 2, G, G) [m]; tool_m (B, K, T, A, 3);
+    shift_m (B, K, T, 3), how far the thing has moved; progress (B, K) [m]
+    """
+
+    scenes: Scenes
+    path: Tensor
+    events: Tensor
+    heights: Tensor
+    tool_m: Tensor
+    shift_m: Tensor
+    progress: Tensor
+    more: tuple[Scenes, Tensor] | None = None  # scenes to look at only, and their heights
+
+    def __len__(self) -> int:
+        return len(self.path)
+
+    def to(self, device: torch.device) -> DynamicsBatch:
+        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "more"}
+        more = None if self.more is None else (self.more[0].to(device), self.more[1].to(device))
+        return DynamicsBatch(**moved, more=more)
+
+
+class BodySamples:
+    """All samples of one body in memory, as `data.hazards.read_shards` gives them."""
+
+    def __init__(self, reader: SceneReader, arrays: Mapping[str, np.ndarray]) -> None:
+        self.reader, self._arrays = reader, arrays
+        self.path = reader.paths.path(arrays["actions"], arrays["state"][:, None])
+        self.events = events(arrays["severity"])
+        self._tool = _by_side(reader.card, arrays["tool_m"].astype(np.float32))
+
+    def __len__(self) -> int:
+        return len(self._arrays["seed"])
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._arrays[name]
+
+    def part(self) -> DataPart:
+        """What was tried and what came of it, as a run's record says it."""
+        seen = digest(*(self._arrays[name] for name in ("seed", "step", "state", "actions", "severity")))
+        return DataPart(name=f"states of {self.reader.card.name}", rows=len(self), digest=seen)
+
+    def batch(self, rows: np.ndarray) -> DynamicsBatch:
+        a = self._arrays
+        thing = a["thing_m"][rows].astype(np.float32)
+        return DynamicsBatch(
+            scenes=self.reader.scenes(
+                a["images"][rows], a["earlier"][rows], a["state"][rows], list(a["instruction"][rows])
+            ),
+            path=torch.from_numpy(self.path[rows]),
+            events=torch.from_numpy(self.events[rows]),
+            heights=torch.from_numpy(a["heights"][rows].astype(np.float32)),
+            tool_m=torch.from_numpy(self._tool[rows]),
+            shift_m=torch.from_numpy(thing - a["thing_now_m"][rows][:, None, None]),
+            progress=torch.from_numpy(a["progress"][rows].astype(np.float32)),
+        )
+
+
+class BodyScenes:
+    """Scenes of one body that nothing was tried in: pictures, and what stands where."""
+
+    def __init__(self, reader: SceneReader, arrays: Mapping[str, np.ndarray]) -> None:
+        self.reader, self._arrays = reader, arrays
+
+    def __len__(self) -> int:
+        return len(self._arrays["state"])
+
+    def part(self) -> DataPart:
+        """The states and what stands where, as a run's record says it."""
+        seen = digest(self._arrays["state"], self._arrays["heights"])
+        return DataPart(name=f"scenes of {self.reader.card.name}", rows=len(self), digest=seen)
+
+    def draw(self, rows: np.ndarray) -> tuple[Scenes, Tensor]:
+        a = self._arrays
+        scenes = self.reader.scenes(
+            a["images"][rows], a["earlier"][rows], a["state"][rows], list(a["instruction"][rows])
+        )
+        return scenes, torch.from_numpy(a["heights"][rows].astype(np.float32))
+
+
+def join(parts: list[DynamicsBatch]) -> DynamicsBatch:
+    """Batches of several bodies as one."""
+    scenes = Scenes(**{f.name: torch.cat([getattr(p.scenes, f.name) for p in parts]) for f in fields(Scenes)})
+    rest = {
+        f.name: torch.cat([getattr(p, f.name) for p in parts])
+        for f in fields(DynamicsBatch)
+        if f.name not in ("scenes", "more")
+    }
+    return DynamicsBatch(scenes=scenes, **rest)  # type: ignore[arg-type]
+
+
+def _by_side(card: EmbodimentCard, tool_m: np.ndarray) -> np.ndarray:
+    """(..., A of the card, 3) in the card's order to (..., 2, 3) as right and left."""
+    out = np.zeros((*tool_m.shape[:-2], 2, 3), np.float32)
+    for i, arm in enumerate(card.arms):
+        out[..., ("right", "left").index(arm.side), :] = tool_m[..., i, :]
+    return out
+
+
+def load_bodies(folder: Path, config: DynamicsConfig) -> list[BodySamples]:
+    """The samples of every body below a folder."""
+    return [
+        BodySamples(SceneReader(load_card(name), config), hazards.read_shards(folder, name))
+        for name in hazards.bodies(folder)
+    ]
+
+
+def load_scenes(folder: Path, config: DynamicsConfig) -> list[BodyScenes]:
+    """The scenes to look at of every body below a folder; none when there is no such folder."""
+    return [
+        BodyScenes(
+            SceneReader(load_card(name), config), hazards.read_shards(folder, name, hazards.SCENE_FIELDS)
+        )
+        for name in hazards.bodies(folder)
+    ]

@@ -1,0 +1,77 @@
+"""A recipe: what is trained, on which data and how long; and what the command line may change of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kinema.data.clipping import MOST_CLIPPED
+from kinema.schema import KinemaError
+from kinema.train.device import AskedPrecision
+from kinema.train.loop import LoopConfig
+from kinema.train.stage import Setting, Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A run as a value. summary: one line; data_command: what makes the data that the stage looks for."""
+
+    name: str
+    summary: str
+    data_command: str
+    stage: Callable[[Setting], Stage[Any, Any]]
+    batch_size: int
+    loop: LoopConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a run may have of its own, whatever its recipe. None: as the recipe says.
+
+    init, most_clipped: as in `Setting`; resume: go on from the newest checkpoint
+    threads: of each of the processes, which share every batch
+    evaluate_every: judge every so many steps, and log it; 0: never
+    """
+
+    steps: int | None = None
+    minutes: float | None = None
+    batch_size: int | None = None
+    seed: int | None = None
+    lr_scale: float = 1.0
+    device: str = "cpu"
+    precision: AskedPrecision = "auto"
+    threads: int = 1
+    processes: int = 1
+    resume: bool = False
+    init: Path | None = None
+    most_clipped: float = MOST_CLIPPED
+    evaluate_every: int = 0
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("auto", "fp32", "bf16"):
+            raise KinemaError(f"--precision must be one of auto, fp32, bf16; got {self.precision!r}")
+        if self.processes > 1 and self.device != "cpu":
+            raise KinemaError(
+                f"--processes {self.processes} share a CPU; with --device {self.device} train in one process"
+            )
+        if self.steps is not None and self.minutes is not None:  # the steps would not be heeded
+            raise KinemaError("--steps and --minutes are two ways to say the same thing; give one of them")
+
+    def of(self, recipe: Recipe) -> Recipe:
+        """The recipe as it is asked for here."""
+        loop = replace(
+            recipe.loop, device=self.device, precision=self.precision, evaluate_every=self.evaluate_every,
+            optim=recipe.loop.optim.scaled(self.lr_scale),
+        )  # fmt: skip
+        if self.steps is not None:
+            loop = replace(loop, steps=self.steps, budget_s=None)
+        if self.minutes is not None:
+            loop = replace(loop, budget_s=60 * self.minutes)
+        if self.seed is not None:
+            loop = replace(loop, seed=self.seed)
+        batch_size = recipe.batch_size if self.batch_size is None else self.batch_size
+        if batch_size % self.processes:
+            raise KinemaError(f"a batch of {batch_size} cannot be shared by {self.processes} processes")
+        return replace(recipe, loop=loop, batch_size=batch_size)

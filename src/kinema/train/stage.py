@@ -1,0 +1,148 @@
+"""What a stage is: a network, the batches it learns from, its losses, and what is exported in the end.
+
+A stage is one file in `stages/`. It is built once, before processes part, so that they share what it holds in
+memory and begin with the same weights. Everything else of a run (loop, resume, averages, seeds, processes,
+provenance) is the same for every stage (`run.py`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kinema.card.card import EmbodimentCard
+from kinema.data.clipping import MOST_CLIPPED
+from kinema.data.mixture import MixtureState
+from kinema.schema import KinemaError
+from kinema.train.device import Precision
+from kinema.train.loop import Stream
+from kinema.train.parallel import Group
+from kinema.train.record import DataPart
+
+B = TypeVar("B")
+M = TypeVar("M", bound=nn.Module)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """Where a stage is built. precision: of what is computed once, before the first step.
+
+    init: an artifact whose weights (words, statistics) are where the run begins
+    stored: the assets of the checkpoint that is gone on from; then `init` is not looked at
+    most_clipped: most of a channel's targets that statistics from elsewhere may clip
+    """
+
+    data: Path
+    out: Path
+    seed: int = 0
+    precision: Precision = "fp32"
+    init: Path | None = None
+    stored: Mapping[str, bytes] | None = None
+    most_clipped: float = MOST_CLIPPED
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeOf:
+    """What gives a stage's weights their meaning (`record.py`). network: its configuration."""
+
+    network: Any
+    data: Sequence[DataPart] = ()
+    cards: Sequence[EmbodimentCard] = ()
+    assets: Mapping[str, bytes] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    noted: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Stage(ABC, Generic[M, B]):
+    """Built from a `Setting`. Calling it with a batch gives its losses by name.
+
+    weights: of the losses, by name
+    phases: parts of a run by name, and the steps they end at; the last one, to the run's end, is not among
+        them. What is held out is judged after each that took steps, and at the end
+    """
+
+    model: M
+    weights: Mapping[str, float]
+    made_of: MadeOf
+    phases: Sequence[tuple[str, int]] = ()
+
+    @abstractmethod
+    def __call__(self, batch: B, generator: torch.Generator) -> Mapping[str, Tensor]:
+        """Losses of a batch, on the model's device. All randomness is the generator's, which is a CPU's."""
+
+    @abstractmethod
+    def stream(self, batch_size: int, seed: int, group: Group) -> Stream[B]:
+        """The batches of one process. batch_size: of this process."""
+
+    def judge(self, model: M) -> Mapping[str, Any]:
+        """What a network of this stage, in eval mode, makes of what was held out; empty where nothing is."""
+        return {}
+
+    def provenance(self) -> Mapping[str, Any]:
+        """What the artifact says of its making beside what every run says."""
+        return {}
+
+    @abstractmethod
+    def export(
+        self, model: M, folder: Path, provenance: Mapping[str, Any], judged: Mapping[str, Any]
+    ) -> None:
+        """Write the artifact of a network of this stage, in eval mode. judged: what `judge` says of it."""
+
+
+class RowStage(Stage[M, B]):
+    """A stage whose batches are rows of what lies in memory."""
+
+    @abstractmethod
+    def choose(self, rng: np.random.Generator, count: int, drawn: int) -> np.ndarray:
+        """Rows (count, ...) of the batch number `drawn`, of all processes together; each takes every n-th."""
+
+    @abstractmethod
+    def gather(self, rows: np.ndarray) -> B:
+        """The batch of these rows."""
+
+    @abstractmethod
+    def origin(self, rows: np.ndarray) -> list[str]:
+        """Where each of these rows comes from."""
+
+    def stream(self, batch_size: int, seed: int, group: Group) -> Stream[B]:
+        return Rows(self, batch_size, seed, group)
+
+
+class Rows(Generic[B]):
+    """An endless stream: a batch is decided by seed and number, and every process has its share of it."""
+
+    def __init__(self, stage: RowStage[Any, B], batch_size: int, seed: int, group: Group) -> None:
+        self.stage, self.batch_size, self.group = stage, batch_size, group
+        self.state = MixtureState(seed=seed, drawn=0)
+        self._rows: np.ndarray | None = None
+
+    def draw(self) -> B:
+        rng = np.random.default_rng([self.state.seed, self.state.drawn])
+        rows = self.stage.choose(rng, self.batch_size * self.group.size, self.state.drawn)
+        self.state = replace(self.state, drawn=self.state.drawn + 1)
+        self._rows = rows[self.group.rank :: self.group.size]
+        return self.stage.gather(self._rows)
+
+    def origin(self) -> list[str]:
+        """Where each row of the batch drawn last comes from."""
+        return [] if self._rows is None else self.stage.origin(self._rows)
+
+
+def start_from(model: nn.Module, start: nn.Module, *, may_lack: bool = False) -> None:
+    """Begin with another network's weights. Raises KinemaError when the two differ.
+
+    may_lack: what only the new one has keeps its own beginning
+    """
+    try:
+        left = model.load_state_dict(start.state_dict(), strict=not may_lack).unexpected_keys
+    except RuntimeError as error:
+        raise KinemaError(f"cannot start from it: {str(error).splitlines()[1].strip()}") from None
+    if left:
+        raise KinemaError(f"cannot start from it: this recipe's network has no {left[0]}")

@@ -1,0 +1,177 @@
+"""The supervised stage: imitate demonstrations, and point, from augmented pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kinema.card.prompt import prompt
+from kinema.data.batch import Batch
+from kinema.data.clipping import check_clipping
+from kinema.data.mixture import Mixture
+from kinema.data.source import Source, measure_stats
+from kinema.data.text import TextTokenizer
+from kinema.model.policy import artifact
+from kinema.model.policy.policy import Policy, PolicyConfig
+from kinema.schema import KinemaError
+from kinema.space.codec import Codec
+from kinema.train import statistics
+from kinema.train.augment import AugmentConfig, augment
+from kinema.train.parallel import Group
+from kinema.train.record import DataPart, digest
+from kinema.train.stage import MadeOf, Setting, Stage, start_from
+
+_WORDS, _STATISTICS, _PARENT = "tokenizer.json", "statistics.json", "started_from.json"  # in a checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class SftConfig:
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    point_cell_weight: float = 0.1
+    point_uv_weight: float = 1.0
+    quiet_weight: float = 0.5
+    # Share of rows told another body's name, to make the prompt decide which body moves.
+    misnamed: float = 0.1
+    # Share of rows whose state token is hidden, so that the pictures stay in use (0: never hidden).
+    state_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.state_dropout < 1:
+            raise ValueError(f"state_dropout must lie in [0, 1), got {self.state_dropout}")
+
+
+class PolicyStage(Stage[Policy, Batch]):
+    """Learns from several sources at once. What it starts from, artifact or checkpoint, gives it its words
+    and the statistics of the bodies it knows."""
+
+    def __init__(
+        self, setting: Setting, *, policy: Callable[[int], PolicyConfig],
+        sources: Callable[[Path], Sequence[Source]], config: SftConfig | None = None, vocab_size: int = 1024,
+    ) -> None:  # fmt: skip
+        """policy: a function of the vocabulary's size, known once the words are; sources: of data."""
+        self.config, self.sources = config or SftConfig(), sources(setting.data)
+        stored = setting.stored
+        start = artifact.load(setting.init, check=False) if setting.init and stored is None else None
+        if stored is not None:
+            self.tokenizer = TextTokenizer.from_json(stored[_WORDS].decode())
+        else:
+            self.tokenizer = start.tokenizer if start else _tokenizer(self.sources, vocab_size)
+        network = policy(self.tokenizer.vocab_size)
+        horizon = network.decoder.horizon
+        if stored is not None:
+            self.codecs = statistics.from_bytes(stored[_STATISTICS])
+            _check_bodies(self.sources, self.codecs)
+        else:
+            self.codecs = _codecs(self.sources, horizon, dict(start.codecs) if start else {})
+        elsewhere = stored is not None or start is not None
+        self.clipped = check_clipping(
+            self.sources, self.codecs, horizon, setting.most_clipped if elsewhere else 1.0
+        )
+        for one in self.clipped:
+            if one.notable:
+                print(one, flush=True)
+        self._parent = json.loads(stored[_PARENT]) if stored else dict(start.provenance) if start else None
+        self.model = Policy(network)
+        if start:
+            start_from(self.model, start.policy, may_lack=True)
+        self.weights = {"flow": 1.0, "quiet": self.config.quiet_weight}
+        if network.points:
+            self.weights |= {
+                "point_cell": self.config.point_cell_weight, "point_uv": self.config.point_uv_weight
+            }  # fmt: skip
+        cards = [codec.card for codec in self.codecs.values()] + [source.card for source in self.sources]
+        self.made_of = MadeOf(
+            network=network.to_json(),
+            data=[_part(source) for source in self.sources],
+            cards=cards,
+            assets={
+                _WORDS: self.tokenizer.to_json().encode(),
+                _STATISTICS: statistics.to_bytes(self.codecs),
+                _PARENT: json.dumps(self._parent).encode(),
+            },
+            noted={"stage": asdict(self.config)},
+        )
+
+    def stream(self, batch_size: int, seed: int, group: Group) -> Mixture:
+        network = self.model.config
+        return Mixture(
+            self.sources, self.codecs, self.tokenizer,
+            batch_size=batch_size, horizon=network.decoder.horizon, seed=seed,
+            misnamed=self.config.misnamed, late_steps=network.late_steps,
+            stream=group.rank, streams=group.size,
+        )  # fmt: skip
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        batch = augment(batch, self.config.augment, generator)
+        hidden = torch.rand(len(batch), generator=generator) < self.config.state_dropout
+        batch.inputs.state_mask[hidden] = False
+        device = next(self.model.parameters()).device
+        return self.model.losses(batch.to(device), generator)
+
+    def provenance(self) -> Mapping[str, Any]:
+        return {
+            "started_from": self._parent,
+            "data": [_described(source) for source in self.sources],
+            "clipped_share": {
+                source.name: {c.channel: round(c.share, 4) for c in self.clipped if c.source == source.name}
+                for source in self.sources
+            },
+        }
+
+    def export(
+        self, model: Policy, folder: Path, provenance: Mapping[str, Any], judged: Mapping[str, Any]
+    ) -> None:
+        example = self.stream(1, 0, Group()).draw().inputs.first()
+        artifact.save(folder, model, self.tokenizer, self.codecs, example, dict(provenance))
+
+
+def _tokenizer(sources: Sequence[Source], vocab_size: int) -> TextTokenizer:
+    texts = [prompt(source.card, task, source.card.chunk) for source in sources for task in source.tasks]
+    return TextTokenizer.train(texts, vocab_size)
+
+
+def _codecs(sources: Sequence[Source], horizon: int, known: dict[str, Codec]) -> dict[str, Codec]:
+    by_card: dict[str, list[Source]] = {}
+    for source in sources:
+        by_card.setdefault(source.card.name, []).append(source)
+    new = {name: group for name, group in by_card.items() if name not in known}
+    return known | {n: Codec(group[0].card, *measure_stats(group, horizon)) for n, group in new.items()}
+
+
+def _check_bodies(sources: Sequence[Source], codecs: Mapping[str, Codec]) -> None:
+    """Raise KinemaError where there is data of a body that the run has no statistics of."""
+    if new := sorted({source.card.name for source in sources} - set(codecs)):
+        raise KinemaError(
+            f"the data holds {', '.join(new)}, which this run began without (it knows {', '.join(codecs)}); "
+            f"start a new run from its artifact with --init"
+        )
+
+
+def _part(source: Source) -> DataPart:
+    """The source by its numbers and a few of its pictures."""
+    looked_at = source.starts[np.linspace(0, len(source.starts) - 1, min(16, len(source.starts))).astype(int)]
+    return DataPart(
+        name=source.name,
+        rows=len(source.action),
+        digest=digest(
+            source.state, source.action, source.episode_end, source.task_index, list(source.tasks),
+            source.starts, source.weight, source.images(looked_at),
+        ),
+    )  # fmt: skip
+
+
+def _described(source: Source) -> dict:
+    return {
+        "source": source.name,
+        "card": source.card.name,
+        "steps": len(source.action),
+        "windows": len(source.starts),
+        "weight": source.weight,
+    }
