@@ -82,6 +82,11 @@ class ActionChunk:
                 f"got {self.values.shape} and {self.times_s.shape}"
             )
 
+    @property
+    def allowed(self) -> bool:
+        """Whether it may be played: no gate was asked, or it let the chunk through."""
+        return self.verdict is None or self.verdict.allowed
+
 
 class Result(StrEnum):
     SUCCESS = "success"

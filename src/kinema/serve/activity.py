@@ -30,6 +30,13 @@ class _Second:
     refusals: int = 0
     took_ms: list[float] = field(default_factory=list)
 
+    def point(self, now_s: float) -> LatencyPoint:
+        p50_ms, p95_ms = np.quantile(self.took_ms, (0.5, 0.95)).tolist() if self.took_ms else (None, None)
+        age_s = now_s - self.second
+        return LatencyPoint(
+            age_s=age_s, answers=self.answers, refusals=self.refusals, p50_ms=p50_ms, p95_ms=p95_ms
+        )
+
 
 class Activity:
     """What happened lately. `model` names what is served in the rows of the console."""
@@ -96,17 +103,7 @@ class Activity:
     def latency(self) -> tuple[LatencyPoint, ...]:
         """One point for each second in which something ended, oldest first."""
         now = self._clock()
-        return tuple(
-            LatencyPoint(
-                age_s=now - second.second,
-                answers=second.answers,
-                refusals=second.refusals,
-                p50_ms=float(np.quantile(second.took_ms, 0.5)) if second.took_ms else None,
-                p95_ms=float(np.quantile(second.took_ms, 0.95)) if second.took_ms else None,
-            )
-            for second in self._seconds
-            if now - second.second <= _SECONDS
-        )
+        return tuple(second.point(now) for second in self._seconds if now - second.second <= _SECONDS)
 
     def _aged(self, rows: Iterable[tuple[float, Any]]) -> tuple[Any, ...]:
         now = self._clock()

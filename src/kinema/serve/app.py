@@ -100,15 +100,12 @@ def make_app(
         usage=accounts.usage if accounts else None,
         rates=RateLimiter(accounts.usage.spent, default_rate_hz=accounts.rate_hz) if accounts else None,
     )
-    auth = Authenticator(
-        accounts.keys if accounts else None,
-        needs_key=listening.needs_key,
-        this_machine_only=listening.is_local and not listening.needs_key,
-    )
+    keys = accounts.keys if accounts else None
+    auth = Authenticator(keys, needs_key=listening.needs_key, this_machine_only=listening.is_local)
     connections = ConnectionLimiter(gateway, auth)
 
     def begin() -> None:
-        """Once. Raises StoreError or OSError."""
+        """Once. Raises StoreError."""
         if service.alive:
             return
         if accounts:
@@ -134,7 +131,7 @@ def make_app(
         redoc_url=None, docs_url=None,
     )  # fmt: skip
     app.include_router(rest.router(gateway, auth))
-    snapshot = Snapshot(gateway, connections, accounts.keys if accounts else None)
+    snapshot = Snapshot(gateway, connections)
     app.include_router(console_router(snapshot.take, auth.key_of))
 
     @app.get("/docs", include_in_schema=False)
@@ -162,8 +159,8 @@ class Server(uvicorn.Server):
     """Gives a silent TLS peer as little time as a silent HTTP peer."""
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        loop, limits = asyncio.get_running_loop(), self.config.app.state.gateway.limits  # type: ignore[union-attr]
         if self.config.ssl_certfile:
+            loop, limits = asyncio.get_running_loop(), self.config.app.state.gateway.limits  # type: ignore[union-attr]
             loop.create_server = partial(  # type: ignore[method-assign]
                 loop.create_server, ssl_handshake_timeout=limits.handshake_s
             )

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from msgspec.structs import asdict
-from sqlalchemy import Connection, delete, func, insert, select, tuple_
+from sqlalchemy import Connection, case, delete, func, insert, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from kinema.schema import KinemaError
@@ -19,6 +19,10 @@ from kinema.serve.prices import amount
 from kinema.serve.store import Store, days_table, events_table, keys_table
 
 _SUMMED = ("requests", "actions", "milliseconds", "cost_nano")
+_OF_KEY = keys_table.c.id == days_table.c.key_id
+_NAME = func.coalesce(
+    keys_table.c.name, case({LOCAL.id: LOCAL.name}, value=days_table.c.key_id, else_=days_table.c.key_id)
+)
 _INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
@@ -36,6 +40,20 @@ class DayUsage:
     milliseconds: float
     cost: str
     currency: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyRow:
+    """What a key used today. `quota_per_day` is None where there is no end."""
+
+    key_id: str
+    name: str
+    requests: int
+    actions: int
+    milliseconds: float
+    cost: str
+    currency: str
+    quota_per_day: int | None = None
 
 
 def day_of(time_s: float) -> str:
@@ -94,14 +112,26 @@ def report(store: Store, key_id: str | None = None, day: str | None = None) -> l
     if day is not None and not is_day(day):
         raise KinemaError(f"day {day!r} is not a date like 2026-01-31")
     columns = days_table.c
-    query = select(days_table, keys_table.c.name).outerjoin(keys_table, keys_table.c.id == columns.key_id)
+    query = select(days_table, _NAME.label("key_name")).outerjoin(keys_table, _OF_KEY)
     if key_id is not None:
         query = query.where(columns.key_id == key_id)
     if day is not None:
         query = query.where(columns.day == day)
     query = query.order_by(columns.day.desc(), columns.key_id, columns.model, columns.body, columns.currency)
     with store.reading() as connection:
-        return [_day_usage(row) for row in connection.execute(query)]
+        return [DayUsage(**_told(row)) for row in connection.execute(query)]
+
+
+def used_by_key(store: Store, day: str) -> tuple[KeyRow, ...]:
+    """What each key used on one day in each currency, the most actions first."""
+    columns = days_table.c
+    sums = [func.sum(columns[name]).label(name) for name in _SUMMED]
+    quota = func.max(keys_table.c.quota_per_day).label("quota_per_day")
+    query = select(columns.key_id, columns.currency, func.max(_NAME).label("name"), quota, *sums)
+    query = query.outerjoin_from(days_table, keys_table, _OF_KEY).where(columns.day == day)
+    query = query.group_by(columns.key_id, columns.currency).order_by(func.sum(columns.actions).desc())
+    with store.reading() as connection:
+        return tuple(KeyRow(**_told(row)) for row in connection.execute(query))
 
 
 def _add_to_days(connection: Connection, events: Sequence[dict[str, Any]]) -> None:
@@ -119,9 +149,7 @@ def _add_to_days(connection: Connection, events: Sequence[dict[str, Any]]) -> No
     connection.execute(upsert, [dict(zip(names, key)) | sums[key] for key in sorted(sums)])
 
 
-def _day_usage(row: Any) -> DayUsage:
+def _told(row: Any) -> dict[str, Any]:
     told = dict(row._mapping)
-    name, cost = told.pop("name"), amount(told.pop("cost_nano"))
-    return DayUsage(
-        **told, key_name=name or (LOCAL.name if row.key_id == LOCAL.id else row.key_id), cost=cost
-    )
+    told |= {name: int(told[name]) for name in ("requests", "actions")}  # PostgreSQL's sums are decimals
+    return told | {"cost": amount(int(told.pop("cost_nano")))}

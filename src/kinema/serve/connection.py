@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -77,8 +76,7 @@ class Connection:
             self._said = f"{result.code}: {result}"[:200]
             return
         verdict = result.chunk.verdict
-        held = verdict is not None and not verdict.allowed
-        self._said = f"gate: {verdict.reason}"[:200] if verdict and held else "answered"
+        self._said = f"gate: {verdict.reason}"[:200] if verdict and not verdict.allowed else "answered"
 
     def row(self) -> RobotRow:
         """As the console shows it."""
@@ -137,8 +135,7 @@ class ConnectionLimiter:
 
     def __init__(self, gateway: Gateway, auth: Authenticator) -> None:
         self.gateway, self.auth = gateway, auth
-        self.open: set[Connection] = set()
-        self._of_key: Counter[str] = Counter()
+        self.open: dict[Connection, None] = {}  # the oldest first
         # Of a key, over all its connections; where no key is asked, of each connection.
         self.faults_of = lru_cache(_REMEMBERED)(
             lambda client: TokenBucket(_FAULTS_HZ, _FAULTS, gateway.clock)
@@ -159,24 +156,21 @@ class ConnectionLimiter:
             self.gateway.record_refusal(route, refusal, Asker(key=key, address=address_of(websocket)))
             await websocket.send_denial_response(refusal.response())
             return
-        self._count(connection, 1)
+        self.open[connection] = None
+        gauge = self.gateway.metrics.connections.labels(route)
         try:
-            await websocket.accept()
-            with suppress(Disconnected):
+            with gauge.track_inprogress(), suppress(Disconnected):
+                await websocket.accept()
                 await session.run()
         finally:
-            self._count(connection, -1)
-
-    def _count(self, connection: Connection, change: int) -> None:
-        (self.open.add if change > 0 else self.open.discard)(connection)
-        self._of_key[connection.asker.key.id] += change
-        self.gateway.metrics.connections.labels(connection.route).inc(change)
+            del self.open[connection]
 
     def _check_room(self, key: Key) -> None:
         limits = self.gateway.limits
         if len(self.open) >= limits.connections:
             raise Refusal("overloaded", "too many connections are open", retry_after_s=5.0)
-        if key.id != LOCAL.id and self._of_key[key.id] >= limits.key_connections:
+        of_key = sum(each.asker.key.id == key.id for each in self.open)
+        if key.id != LOCAL.id and of_key >= limits.key_connections:
             raise Refusal(
                 "overloaded",
                 f"key {key.name!r} has {limits.key_connections} connections open, as many as it may",

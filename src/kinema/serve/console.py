@@ -17,6 +17,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
+from kinema.serve.booking import KeyRow
 from kinema.serve.keys import Key
 
 
@@ -85,20 +86,6 @@ class RobotRow:
     last: str
     last_age_s: float
     age_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class KeyRow:
-    """What a key used today. `quota_per_day` is None where there is no end."""
-
-    key_id: str
-    name: str
-    requests: int
-    actions: int
-    milliseconds: float
-    cost: str
-    currency: str
-    quota_per_day: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -152,12 +152,10 @@ def metered_by(usage: Usage, model: str) -> Meter:
     """The service's meter: a refused chunk is not charged, because nothing of it may be executed."""
 
     def record(answers: Sequence[tuple[str, Answer]]) -> None:
-        verdicts = [answer.chunk.verdict for _, answer in answers]
         usage.record_all([
-            (key_id, model, answer.chunk.card,
-             len(answer.chunk.values) if verdict is None or verdict.allowed else 0,
+            (key_id, model, answer.chunk.card, len(answer.chunk.values) if answer.chunk.allowed else 0,
              1e3 * answer.infer_s / answer.batch)
-            for (key_id, answer), verdict in zip(answers, verdicts)
+            for key_id, answer in answers
         ])  # fmt: skip
 
     return record

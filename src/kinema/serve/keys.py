@@ -124,11 +124,10 @@ class Keys:
             with self.store.writing() as connection:
                 connection.execute(insert(keys_table).values(**vars(key), secret_hash=digest_of(secret)))
         except StoreError as error:
-            if isinstance(error.__cause__, IntegrityError):
-                raise KinemaError(
-                    f"a key {name!r} is in use; revoke it first, or take another name"
-                ) from None
-            raise
+            if not isinstance(error.__cause__, IntegrityError):
+                raise
+            told = f"a key {name!r} is in use; revoke it first, or take another name"
+            raise KinemaError(told) from None
         return key, secret
 
     def list(self) -> tuple[Key, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from kinema.serve.refusal import Refusal
 from kinema.serve.service import Answer
@@ -30,10 +30,10 @@ class Metrics:
         Gauge("kinema_waiting", "Questions waiting", registry=registry).set_function(waiting)
 
     def answered(self, route: str, answer: Answer, took_s: float) -> None:
-        card, verdict = answer.chunk.card, answer.chunk.verdict
+        card = answer.chunk.card
         self._answers.labels(route, card).inc()
         self._actions.labels(card).inc(len(answer.chunk.values))
-        if verdict is not None and not verdict.allowed:
+        if not answer.chunk.allowed:
             self._stopped.labels(card).inc()
         self._total.labels(route).observe(took_s)
         self._infer.observe(answer.infer_s)
@@ -41,6 +41,3 @@ class Metrics:
 
     def refused(self, route: str, refusal: Refusal) -> None:
         self._refusals.labels(route, refusal.code).inc()
-
-    def page(self) -> bytes:
-        return generate_latest(self.registry)

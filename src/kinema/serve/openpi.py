@@ -124,10 +124,8 @@ class OpenpiSession:
         return result
 
     def _played(self, card: EmbodimentCard, answer: Answer) -> Any:
-        playback, seen, verdict = self._playback(card.name), answer.question.observation, answer.chunk.verdict
+        playback, seen = self._playback(card.name), answer.question.observation
         try:
-            if verdict is not None and not verdict.allowed:
-                return playback.hold(seen)
-            return playback.actions(seen, answer.chunk)
+            return playback.actions(seen, answer.chunk) if answer.chunk.allowed else playback.hold(seen)
         except KinemaError as error:
             raise Refusal("bad_request", str(error)) from None

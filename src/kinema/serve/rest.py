@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request
-from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
@@ -143,7 +143,9 @@ def router(gateway: Gateway, auth: Authenticator) -> APIRouter:
 
     @api.get("/metrics", response_class=PlainTextResponse, responses=_PROBLEMS, summary="For Prometheus")
     async def prometheus(key: Key = Depends(entered)) -> Response:
-        return Response(gateway.metrics.page(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return Response(
+            generate_latest(gateway.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
 
     return api
 
@@ -154,16 +156,15 @@ async def _body(request: Request, gateway: Gateway) -> bytes:
     declared = request.headers.get("content-length", "0")
     if declared.isascii() and declared.isdigit() and int(declared[:12]) > limits.frame_bytes:
         raise Refusal("too_large", f"the body has {declared[:12]} bytes; at most {limits.frame_bytes}")
-    parts, size = [], 0
+    data = bytearray()
     try:
         async with asyncio.timeout(limits.handshake_s):
             async for part in request.stream():
-                size += len(part)
-                if size > limits.frame_bytes:
+                data += part
+                if len(data) > limits.frame_bytes:
                     raise Refusal("too_large", f"the body has more than {limits.frame_bytes} bytes")
-                parts.append(part)
     except ClientDisconnect:
         raise Refusal("bad_request", "the body broke off") from None
     except TimeoutError:
         raise Refusal("too_slow", f"the body did not arrive within {limits.handshake_s:g} s") from None
-    return b"".join(parts)
+    return bytes(data)

@@ -6,29 +6,24 @@ import math
 import os
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Sequence
-from decimal import Decimal
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 
 from kinema.serve import VERSION
-from kinema.serve.booking import DayUsage, day_of
 from kinema.serve.connection import ConnectionLimiter
 from kinema.serve.console import ConsoleData, Health, KeyRow
 from kinema.serve.gateway import Gateway
-from kinema.serve.keys import Keys
 from kinema.serve.store import StoreError
 
 _USAGE_S = 5.0  # how old the usage on the console may be
 
 
 class Snapshot:
-    """`take` is the console's source. `keys` is None where the server keeps no accounts."""
+    """`take` is the console's source."""
 
-    def __init__(self, gateway: Gateway, connections: ConnectionLimiter, keys: Keys | None) -> None:
-        self._gateway, self._connections, self._keys = gateway, connections, keys
+    def __init__(self, gateway: Gateway, connections: ConnectionLimiter) -> None:
+        self._gateway, self._connections = gateway, connections
         self._began_s, self._read_s = gateway.clock(), -math.inf
         self._usage: tuple[KeyRow, ...] = ()
         self._database_fault = ""
@@ -45,9 +40,7 @@ class Snapshot:
             allowed=activity.allowed,
             stopped=activity.stopped,
             usage=self._usage,
-            robots=tuple(
-                each.row() for each in sorted(self._connections.open, key=lambda each: each.began_s)
-            ),
+            robots=tuple(each.row() for each in self._connections.open),
             refusals=activity.refusals(),
         )
 
@@ -70,43 +63,14 @@ class Snapshot:
         )
 
     async def _read_usage(self) -> None:
-        now = self._gateway.clock()
-        if now - self._read_s < _USAGE_S:
+        usage, now = self._gateway.usage, self._gateway.clock()
+        if usage is None or now - self._read_s < _USAGE_S:
             return
         self._read_s = now
         try:
-            self._usage, self._database_fault = await run_in_threadpool(self._rows), ""
+            self._usage, self._database_fault = await run_in_threadpool(usage.today), ""
         except StoreError as error:
             self._database_fault = str(error)
-
-    def _rows(self) -> tuple[KeyRow, ...]:
-        """Of today."""
-        usage, keys = self._gateway.usage, self._keys
-        if usage is None or keys is None:
-            return ()
-        quotas = {key.id: key.quota_per_day for key in keys.list()}
-        return rows_of_keys(usage.report(None, day_of(time.time())), quotas)
-
-
-def rows_of_keys(rows: Sequence[DayUsage], quotas: dict[str, int | None]) -> tuple[KeyRow, ...]:
-    """Rows per key, model and body summed per key and currency; the largest first."""
-    of_key: dict[tuple[str, str], list[DayUsage]] = defaultdict(list)
-    for row in rows:
-        of_key[row.key_id, row.currency].append(row)
-    summed = [
-        KeyRow(
-            key_id=key_id,
-            name=mine[0].key_name,
-            requests=sum(row.requests for row in mine),
-            actions=sum(row.actions for row in mine),
-            milliseconds=sum(row.milliseconds for row in mine),
-            cost=f"{sum((Decimal(row.cost) for row in mine), Decimal(0)):f}",
-            currency=currency,
-            quota_per_day=quotas.get(key_id),
-        )
-        for (key_id, currency), mine in of_key.items()
-    ]
-    return tuple(sorted(summed, key=lambda row: -row.actions))
 
 
 def memory_mb() -> float:

@@ -13,10 +13,9 @@ class Turns(Generic[T]):
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[str, deque[T]] = OrderedDict()
-        self._count = 0
 
     def __len__(self) -> int:
-        return self._count
+        return sum(map(len, self._waiting.values()))
 
     def of(self, asker: str) -> int:
         """How many of this asker wait."""
@@ -29,7 +28,6 @@ class Turns(Generic[T]):
 
     def add(self, asker: str, item: T) -> None:
         self._waiting.setdefault(asker, deque()).append(item)
-        self._count += 1
 
     def peek(self) -> T:
         """The next one, which stays."""
@@ -38,7 +36,6 @@ class Turns(Generic[T]):
     def take(self) -> T:
         asker, queue = next(iter(self._waiting.items()))
         item = queue.popleft()
-        self._count -= 1
         self._waiting.move_to_end(asker)
         if not queue:
             del self._waiting[asker]
@@ -49,11 +46,9 @@ class Turns(Generic[T]):
         most = max(self._waiting, key=self.of)
         if self.of(most) <= self.of(asker) + 1:
             return None
-        self._count -= 1
         return self._waiting[most].pop()
 
     def clear(self) -> list[T]:
         items = [item for queue in self._waiting.values() for item in queue]
         self._waiting.clear()
-        self._count = 0
         return items

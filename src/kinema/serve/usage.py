@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kinema.schema import KinemaError
-from kinema.serve.booking import DayUsage, book_rows, day_of, prune_rows, report, sums_of_days
+from kinema.serve import booking
+from kinema.serve.booking import DayUsage, KeyRow, day_of
 from kinema.serve.outbox import Outbox, OutboxFile, Row
 from kinema.serve.prices import FREE, PriceTable
 from kinema.serve.store import Store, StoreError, state_folder
@@ -51,7 +52,8 @@ class Usage:
 
     `admit` and `spent` are quick enough for the event loop; `record` waits for the disk.
 
-    outbox:    a folder; default "usage" in the state folder. Servers may share it.
+    outbox:    a folder; default "usage" in the state folder. Servers may share it. Raises OSError where it
+               cannot be made
     keep_days: rows from before so many days ago are deleted, at the start and once a day; None: never
     """
 
@@ -66,7 +68,8 @@ class Usage:
         if self.keep_days is not None and self.keep_days < 1:
             raise KinemaError(f"usage: rows are kept for 1 day or more; got {self.keep_days}")
         self._pruned_day = ""
-        self._outbox: Outbox | None = None
+        where = self.outbox or state_folder() / "usage"
+        self._outbox = where if isinstance(where, Outbox) else Outbox(where)
         self._lock = threading.Lock()
         self._booking = threading.Lock()  # one batch at a time
         self._pending: Counter[tuple[str, str]] = Counter()  # actions in our file by day and key id
@@ -80,11 +83,9 @@ class Usage:
     def start(self) -> None:
         """Begin to book in the background. Rows that a killed server left in the outbox are booked first.
 
-        Raises StoreError when the database does not answer, and OSError when the folder cannot be made.
+        Raises StoreError when the database does not answer.
         """
-        where = self.outbox or state_folder() / "usage"
-        self._outbox = outbox = where if isinstance(where, Outbox) else Outbox(where)
-        outbox.tend()
+        self._outbox.tend()
         now_s = self.wall()
         self._read_sums({day_of(now_s - DAY_S * back) for back in range(-1, DAYS - 1)})
         self._book_all()
@@ -96,14 +97,12 @@ class Usage:
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join()
-        if self._outbox is not None:
-            self._book_quietly()
-            self._outbox.close()
+        self._book_quietly()
+        self._outbox.close()
 
     def admit(self) -> None:
         """Call before work is begun. Raises UsageError when its usage could not be written down."""
-        fault = self.fault
-        if fault is not None:
+        if fault := self.fault:
             raise UsageError(fault)
 
     def record(self, key_id: str, model: str, body: str, actions: int, milliseconds: float) -> None:
@@ -112,10 +111,10 @@ class Usage:
 
     def record_all(self, answers: Sequence[Used]) -> None:
         """Call before they are delivered. Raises UsageError; then none of them may be delivered."""
-        outbox, time_s = self._running(), self.wall()
+        time_s = self.wall()
         rows = [self._row(time_s, *answer) for answer in answers]
         try:
-            outbox.append(rows)
+            self._outbox.append(rows)
         except OSError as error:
             raise UsageError(f"usage cannot be written down: {error}") from None
         self._count(rows, 1)
@@ -128,22 +127,19 @@ class Usage:
 
     def report(self, key_id: str | None = None, day: str | None = None) -> list[DayUsage]:
         """Newest day first. Books the outbox, then reads the database: use a thread. Raises StoreError."""
-        if self._outbox is not None:
-            self._book_all()
-        return report(self.store, key_id, day)
+        self._book_all()
+        return booking.report(self.store, key_id, day)
+
+    def today(self) -> tuple[KeyRow, ...]:
+        """What each key used on this UTC day; as `report`."""
+        self._book_all()
+        return booking.used_by_key(self.store, day_of(self.wall()))
 
     @property
     def fault(self) -> str | None:
         """Why new work is refused, or None."""
-        if self._outbox is None:
-            return "the metering is not started"
         stopped = "the metering has stopped working; the server's log says why"
         return self._outbox.fault or (None if self._thread.is_alive() else stopped)
-
-    def _running(self) -> Outbox:
-        if self._outbox is None:
-            raise UsageError("the metering is not started")
-        return self._outbox
 
     def _row(
         self, time_s: float, key_id: str, model: str, body: str, actions: int, milliseconds: float
@@ -177,7 +173,7 @@ class Usage:
 
     def _run(self) -> None:
         while not self._stop.wait(self.drain_s):
-            self._running().tend()
+            self._outbox.tend()
             self._book_quietly()
             self._prune_quietly()
 
@@ -200,7 +196,7 @@ class Usage:
         oldest_s = max(0.0, now_s - DAY_S * self.keep_days)  # a calendar has no day before the year 1
         try:
             with self.store.writing() as connection:
-                deleted = prune_rows(connection, day_of(oldest_s), PRUNE_BATCH)
+                deleted = booking.prune_rows(connection, day_of(oldest_s), PRUNE_BATCH)
         except StoreError as error:
             log.warning("old rows of usage are not deleted yet: %s", error)
             return
@@ -209,14 +205,13 @@ class Usage:
 
     def _book_all(self) -> None:
         """Everything that is in the outbox now goes into the database. Raises StoreError."""
-        outbox = self._running()
         with self._booking:
-            for file in outbox.to_book():
+            for file in self._outbox.to_book():
                 try:
                     self._book(file)
-                    outbox.booked(file)
+                    self._outbox.booked(file)
                 except sqlite3.Error as error:
-                    outbox.set_aside(file, error)
+                    self._outbox.set_aside(file, error)
 
     def _book(self, file: OutboxFile) -> None:
         """All that is in a file now, in batches. Under load more rows keep coming: they are booked later."""
@@ -226,9 +221,9 @@ class Usage:
             if last == after:
                 return
             with self.store.writing() as connection:
-                book_rows(connection, file.name, rows)
-                booked = sums_of_days(connection, {day_of(row.time_s) for row in rows})
-            self._count(rows if file is self._running().own else [], -1, booked)
+                booking.book_rows(connection, file.name, rows)
+                booked = booking.sums_of_days(connection, {day_of(row.time_s) for row in rows})
+            self._count(rows if file is self._outbox.own else [], -1, booked)
             file.forget(last)
             after = last
 
@@ -236,5 +231,5 @@ class Usage:
         self._refreshed_s = time.monotonic()
         with self._booking:  # no batch moves rows from pending to booked meanwhile
             with self.store.reading() as connection:
-                booked = sums_of_days(connection, days)
+                booked = booking.sums_of_days(connection, days)
             self._count([], 1, booked)

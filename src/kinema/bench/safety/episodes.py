@@ -186,9 +186,8 @@ class SafetyPlayer(Generic[Memory]):
         return self.env.env.scene.controller.clamp(action)
 
     def _take(self, chunk: ActionChunk) -> None:
-        allowed = chunk.verdict is None or chunk.verdict.allowed
-        self._refused += not allowed
-        self._chunk, self._played = (chunk if allowed else None), 0
+        self._refused += not chunk.allowed
+        self._chunk, self._played = (chunk if chunk.allowed else None), 0
 
     def _still_allowed(self, observation: Observation, earlier: np.ndarray | None) -> bool:
         assert self._chunk is not None

@@ -35,10 +35,7 @@ def run(
 ) -> None:
     """Serve until a signal ends it; `started` is called when it listens. Raises KinemaError if it cannot."""
     _raise_file_limit()
-    try:
-        app.state.begin()  # here and not in the lifespan, whose faults end in a trace
-    except OSError as error:
-        raise KinemaError(f"the server cannot begin: {error.filename or ''} {error.strerror}") from None
+    app.state.begin()  # here and not in the lifespan, whose faults end in a trace
     gc.collect()
     gc.freeze()  # what is loaded stays: walking through it again and again would delay answers
     server = _TellingServer(uvicorn_config(app, listening))

@@ -110,6 +110,7 @@ def serve(
 def _accounts(
     database: str | None, prices: Path | None, rate_hz: float | None, keep_days: int | None
 ) -> Accounts:
+    from kinema.schema import KinemaError
     from kinema.serve.app import Accounts
     from kinema.serve.keys import Keys
     from kinema.serve.prices import FREE, load_prices
@@ -118,5 +119,8 @@ def _accounts(
 
     store = open_store(database)
     table: Any = load_prices(prices) if prices else FREE
-    usage = Usage(store, prices=table, keep_days=keep_days)
+    try:
+        usage = Usage(store, prices=table, keep_days=keep_days)
+    except OSError as error:
+        raise KinemaError(f"the server cannot begin: {error.filename or ''} {error.strerror}") from None
     return Accounts(keys=Keys(store), usage=usage, rate_hz=rate_hz)
