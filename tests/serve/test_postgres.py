@@ -181,6 +181,8 @@ def test_usage_is_booked_once_and_summed_up(store: Store, tmp_path: Path) -> Non
         ("ur5e", 550, 8800),
     ]
     assert _events(store) == 1100
+    (today,) = usage.today()
+    assert (today.name, today.requests, today.actions, today.cost) == ("k", 1100, 17_600, "0")
     usage.close()
 
 

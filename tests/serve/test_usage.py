@@ -102,6 +102,9 @@ def test_a_record_is_reported_with_its_price(store: Store, tmp_path: Path) -> No
     assert first.day == second.day == day_of(NOON_S)
     assert usage.backlog == 0
     assert usage.report("b") == [second]
+    assert [(row.name, row.requests, row.actions, row.cost) for row in usage.today()] == [
+        ("a", 2, 32, "0.000000096"), ("b", 1, 10, "1"),
+    ]  # fmt: skip
     assert usage.report(day="2020-01-01") == []
     with pytest.raises(KinemaError, match="not a date"):
         usage.report(day="yesterday")
