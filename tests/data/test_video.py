@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from types import SimpleNamespace
+
+import av
 import numpy as np
 import pytest
 
+from kinema.data import video
 from kinema.data.video import FAITHFUL, LEROBOT, Decoder, Encoding, encode, join, probe
 from kinema.schema import KinemaError
 
@@ -95,3 +100,37 @@ def test_faults_are_named(tmp_path):
         Encoding(codec="libx266")
     with pytest.raises(KinemaError, match="uint8"):
         encode(tmp_path / "d.mp4", np.zeros((3, 8, 8, 3)), 10.0)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="no scheduling policies here")
+@pytest.mark.parametrize("codec", ["libx264", "libsvtav1", "mpeg4"])
+def test_encoding_takes_no_priority(tmp_path, monkeypatch, codec):
+    """Neither while an encoder runs nor afterwards, for the caller nor for the encoder's own threads.
+
+    Only root (or who may set real-time priorities) can be given one, so only there this can fail.
+    """
+
+    def scheduled() -> set[tuple[int, int]]:
+        threads = [int(name) for name in os.listdir("/proc/self/task")]
+        return {(os.sched_getscheduler(t), os.sched_getparam(t).sched_priority) for t in threads}
+
+    during = []
+
+    class Watched:
+        @staticmethod
+        def from_ndarray(*arguments, **options):
+            during.append(scheduled())
+            return av.VideoFrame.from_ndarray(*arguments, **options)
+
+    before = scheduled()
+    monkeypatch.setattr(video, "av", SimpleNamespace(**vars(av) | {"VideoFrame": Watched}))
+    pixel_format = "yuv444p" if codec == "libx264" else "yuv420p"
+    preset = "12" if codec == "libsvtav1" else "veryfast"
+    encode(
+        tmp_path / "a.mp4",
+        _thin_things(5),
+        10.0,
+        Encoding(codec=codec, pixel_format=pixel_format, preset=preset),
+    )
+    assert len(during) == 5
+    assert set().union(*during, scheduled()) == before

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +23,7 @@ from av.video.reformatter import VideoReformatter
 from kinema.schema import KinemaError
 
 _BT601, _LIMITED = 5, 1  # ffmpeg's numbers for the colour matrix and range that swscale assumes by default
+_TASKS = Path("/proc/self/task")  # this process's threads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +81,31 @@ def encode(path: Path, frames: np.ndarray, fps: float, encoding: Encoding = FAIT
         stream.pix_fmt = encoding.pixel_format
         stream.codec_context.colorspace, stream.codec_context.color_range = _BT601, _LIMITED
         stream.codec_context.thread_count = 1  # pictures are small; threads only cost start-up time
+        with _at_own_priority():
+            stream.codec_context.open()
         for picture in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
+
+
+@contextmanager
+def _at_own_priority() -> Iterator[None]:
+    """Leave the calling thread, and those that start meanwhile, scheduled as the calling thread was.
+
+    SVT-AV1 makes itself and whoever opens it real-time threads of the highest priority where it may (as
+    root, on Linux): a recorder would take the processor from the robot's loop.
+    """
+    if not hasattr(os, "sched_setscheduler") or not _TASKS.exists():
+        yield
+        return
+    policy, parameters, others = os.sched_getscheduler(0), os.sched_getparam(0), set(os.listdir(_TASKS))
+    try:
+        yield
+    finally:
+        for thread in [0, *map(int, set(os.listdir(_TASKS)) - others)]:
+            with suppress(ProcessLookupError):  # it has ended
+                if os.sched_getscheduler(thread) != policy or os.sched_getparam(thread) != parameters:
+                    os.sched_setscheduler(thread, policy, parameters)
 
 
 def as_rate(fps: float) -> Fraction:
