@@ -93,7 +93,7 @@ class _WithExpert:
 
     def __init__(self, environment: Any) -> None:
         self._environment = environment
-        self._expert = _world("experts.expert").Expert(environment)
+        self._expert = _world("tabletop.experts.expert").Expert(environment)
 
     def expert_action(self) -> np.ndarray:
         return self._expert.act()
@@ -106,6 +106,8 @@ def _world(module: str) -> ModuleType:
     try:
         return import_module(f"kinema.worlds.{module}")
     except ImportError as error:
+        if (error.name or "").startswith("kinema"):
+            raise  # a fault of ours is no missing package
         raise KinemaError(
             f"the tabletop world cannot be loaded ({error}); install it with: pip install 'kinema[tabletop]'"
         ) from error
