@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ class Metadata:
     fps: float
     features: Features
     tasks: tuple[str, ...]  # position is the task's number
-    episodes: tuple[EpisodeRecord, ...]
+    episodes: Sequence[EpisodeRecord]
     info: Mapping[str, Any]  # info.json as it is
 
     @property

@@ -8,6 +8,7 @@ Axes: T rows of a data file, n numbers of a column's row.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ import pyarrow as pa
 from kinema.data import schema_v21 as v21
 from kinema.data import schema_v30 as v30
 from kinema.data.columns import numbers, read_table, read_what_is_left, whole_numbers
+from kinema.data.episodes import Episodes
 from kinema.data.fault import Fault, Kind
 from kinema.data.info import read_info
 from kinema.data.metadata import NUMBERS, EpisodeRecord, Metadata, number_keys, vector_keys, video_keys
@@ -57,11 +59,12 @@ class Scan:
 
     root: Path
     info: Mapping[str, Any]
-    records: list[EpisodeRecord] = field(default_factory=list)  # as the episode table has them
+    records: Episodes  # as the episode table has them
     files: dict[str, DataFile] = field(default_factory=dict)
     tasks: tuple[str, ...] | None = None
     errors: dict[str, str] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)  # of the metadata, met while reading it
+    _probed: dict[str, Stream | None] = field(default_factory=dict)
 
     @property
     def fps(self) -> float:
@@ -81,7 +84,7 @@ class Scan:
 
     @property
     def episodes_path(self) -> str:
-        return "meta/episodes" if self.is_v30 else v21.EPISODES
+        return v30.EPISODES if self.is_v30 else v21.EPISODES
 
     @property
     def video_keys(self) -> tuple[str, ...]:
@@ -94,18 +97,22 @@ class Scan:
     @cached_property
     def camera_of(self) -> dict[str, str]:
         """The camera's feature, by the path of a video file that an episode names."""
-        return {clip.path: key for record in self.records for key, clip in record.clips.items()}
+        return {path: key for key, clips in self.records.clips.items() for path in clips.files.paths()}
 
     @cached_property
     def videos(self) -> dict[str, Stream]:
         """What each video file holds; those that cannot be opened are in `errors` afterwards."""
-        found = {}
-        for path in sorted({*self.camera_of, *self._below("videos", ".mp4")}):
+        paths = sorted({*self.camera_of, *self._below("videos", ".mp4")})
+        return {path: stream for path in paths if (stream := self.video(path)) is not None}
+
+    def video(self, path: str) -> Stream | None:
+        """What one video file holds; None, and a line in `errors`, where it cannot be opened."""
+        if path not in self._probed:
             try:
-                found[path] = probe(self.root / path)
+                self._probed[path] = probe(self.root / path)
             except KinemaError as error:
-                self.errors[path] = str(error)
-        return found
+                self._probed[path], self.errors[path] = None, str(error)
+        return self._probed[path]
 
     @property
     def unusable(self) -> set[str]:
@@ -135,7 +142,18 @@ class Scan:
 
     def data_paths(self) -> list[str]:
         """Data files that lie there or are named."""
-        return sorted({record.data_path for record in self.records} | set(self._below("data", ".parquet")))
+        return sorted({*self.records.data_files, *self._below("data", ".parquet")})
+
+    @cached_property
+    def listed(self) -> frozenset[str]:
+        """The files below data and videos, by their paths below the root."""
+        below = len(str(self.root)) + 1
+        return frozenset(
+            f"{folder[below:]}/{name}"
+            for top in ("data", "videos")
+            for folder, _, names in os.walk(self.root / top, followlinks=True)
+            for name in names
+        )
 
     def _below(self, folder: str, suffix: str) -> list[str]:
         paths = v30.visible(self.root / folder, f"**/*{suffix}")
@@ -165,33 +183,37 @@ class Scan:
             fps=self.fps,
             features=self.info["features"],
             tasks=self.tasks or (),
-            episodes=tuple(self.records),
+            episodes=self.records,
             info=self.info,
         )
 
 
-def scan(root: Path, info: Mapping[str, Any] | None = None) -> Scan:
+def scan(root: Path, info: Mapping[str, Any] | None = None, *, with_numbers: bool = True) -> Scan:
     """Read the metadata and the numbers of the data set at `root`; videos are opened when asked for.
 
-    Raises KinemaError when info.json itself cannot be used.
+    with_numbers: False reads the metadata alone. Raises KinemaError when info.json itself cannot be used.
     """
-    found = Scan(root=root, info=read_info(root) if info is None else info)
-    schema = v30 if found.is_v30 else v21
-    if found.info["total_episodes"] or (root / found.episodes_path).exists():
-        found.records, found.faults = schema.read_episodes(root, found.info)
+    info = read_info(root) if info is None else info
+    schema = v30 if info["codebase_version"].startswith("v3.") else v21
+    records, faults = _no_episodes(info), []
+    if info["total_episodes"] or (root / schema.EPISODES).exists():
+        records, faults = schema.read_episodes(root, info)
+    found = Scan(root=root, info=info, records=records, faults=faults, tasks=())
     if found.records or (root / found.tasks_path).exists():
         try:
             found.tasks = schema.read_tasks(root)
         except KinemaError as error:
-            found.errors[found.tasks_path] = str(error)
-    else:
-        found.tasks = ()
-    for path in found.data_paths():
+            found.tasks, found.errors[found.tasks_path] = None, str(error)
+    for path in found.data_paths() if with_numbers else ():
         try:
-            found.files[path] = read_data_file(root / path, found.info["features"])
+            found.files[path] = read_data_file(root / path, info["features"])
         except KinemaError as error:
             found.errors[path] = str(error)
     return found
+
+
+def _no_episodes(info: Mapping[str, Any]) -> Episodes:
+    return v30.episodes_of((), info)
 
 
 def read_data_file(path: Path, features: Mapping[str, Mapping[str, Any]]) -> DataFile:
@@ -273,10 +295,13 @@ def gathered(found: Scan, names: Sequence[str]) -> dict[str, np.ndarray]:
             name: np.zeros((0, int(np.prod(features[name]["shape"], dtype=int))), features[name]["dtype"])
             for name in names
         }
-    paths = list(dict.fromkeys(record.data_path for record in found.records))
-    starts = dict(zip(paths, np.cumsum([0, *(found.files[path].length for path in paths)])))
+    paths, of = list(found.records.data_files), found.records.data.of
+    starts = np.cumsum([0, *(found.files[path].length for path in paths)])
     order = np.concatenate(
-        [starts[r.data_path] + found.files[r.data_path].rows[r.index] for r in found.records]
+        [
+            starts[file] + found.files[paths[file]].rows[number]
+            for file, number in zip(of.tolist(), found.records.number.tolist())
+        ]
     )
     in_order = len(order) == sum(found.files[path].length for path in paths)
     in_order = in_order and bool((order == np.arange(len(order))).all())

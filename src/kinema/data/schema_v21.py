@@ -6,11 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+import numpy as np
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
+from kinema.data.episodes import Clips, Episodes, Files, check_template
 from kinema.data.fault import Fault, Kind
-from kinema.data.info import checked, parse_json, place_of, read_text
-from kinema.data.metadata import Clip, EpisodeRecord, video_keys
+from kinema.data.info import checked, parse_json, read_text
+from kinema.data.metadata import video_keys
 from kinema.schema import KinemaError
 
 EPISODES, TASKS, EPISODE_STATS = "meta/episodes.jsonl", "meta/tasks.jsonl", "meta/episodes_stats.jsonl"
@@ -37,40 +40,42 @@ class _EpisodeStats(_Line):
     stats: dict[str, dict[str, Any]]
 
 
-def read_episodes(root: Path, info: Mapping[str, Any]) -> tuple[list[EpisodeRecord], list[Fault]]:
+def read_episodes(root: Path, info: Mapping[str, Any]) -> tuple[Episodes, list[Fault]]:
     """The episode table, and the lines that cannot be used."""
     rows, faults = _read(root, EPISODES, _Episode)
-    records, first_row = [], 0
-    for row in sorted(rows, key=lambda row: row.episode_index):
-        try:
-            records.append(_record(row, info, first_row))
-        except ValueError as error:
-            faults.append(_fault(EPISODES, f"episode {row.episode_index}: {error}"))
-            continue
-        first_row += row.length
-    return records, faults
-
-
-def _record(row: _Episode, info: Mapping[str, Any], first_row: int) -> EpisodeRecord:
-    number, fps = row.episode_index, float(info["fps"])
-    chunk = number // int(info.get("chunks_size", 1000))
-    place = {"episode_chunk": chunk, "chunk_index": chunk, "episode_index": number, "file_index": number}
-    clips = {
-        key: Clip(
-            path=place_of(info["video_path"], {**place, "video_key": key}),
-            start_s=0.0,
-            end_s=row.length / fps,
-        )
-        for key in video_keys(info["features"])
-    }
-    return EpisodeRecord(
-        index=number,
-        length=row.length,
-        tasks=None if row.tasks is None else tuple(row.tasks),
-        data_path=place_of(info["data_path"], place),
-        first_row=first_row,
-        clips=clips,
+    rows.sort(key=lambda row: row.episode_index)
+    try:
+        for key, template in {"": info["data_path"], **_templates(info)}.items():
+            check_template(template, _PLACE, key)
+    except ValueError as error:
+        faults += [_fault(EPISODES, f"episode {row.episode_index}: {error}") for row in rows]
+        rows = []
+    index = np.array([row.episode_index for row in rows], np.int64)
+    length = np.array([row.length for row in rows], np.int64)
+    chunk, ends_s = index // int(info.get("chunks_size", 1000)), length / float(info["fps"])
+    episodes = Episodes(
+        number=index,
+        length=length,
+        first_row=length.cumsum() - length,
+        data=Files.from_columns(info["data_path"], _PLACE, chunk, index),
+        clips={
+            key: Clips(
+                files=Files.from_columns(template, _PLACE, chunk, index, key),
+                start_s=np.zeros(len(rows)),
+                end_s=ends_s,
+            )
+            for key, template in _templates(info).items()
+        },
+        tasks=pa.array([row.tasks for row in rows], pa.list_(pa.string())),
     )
+    return episodes, faults
+
+
+_PLACE = (("episode_chunk", "chunk_index"), ("episode_index", "file_index"))
+
+
+def _templates(info: Mapping[str, Any]) -> dict[str, str]:
+    return {key: str(info["video_path"]) for key in video_keys(info["features"])}
 
 
 def read_tasks(root: Path) -> tuple[str, ...]:
@@ -97,9 +102,10 @@ L = TypeVar("L", bound=_Line)
 
 def _read(root: Path, name: str, model: type[L]) -> tuple[list[L], list[Fault]]:
     rows, faults = [], []
+    path = str(root / name)
     try:
         for number, line in _lines(root / name):
-            where = f"{root / name}, line {number}"
+            where = f"{path}, line {number}"
             try:
                 rows.append(checked(model, parse_json(line, where), where))
             except KinemaError as error:

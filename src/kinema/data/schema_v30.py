@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kinema.data.columns import leaf_type, numbers, read_table, replaced, whole_numbers, write_table
+from kinema.data.episodes import Clips, Episodes, Files, check_template, no_tasks, rows_with_null
 from kinema.data.fault import Fault, Kind
-from kinema.data.info import place_of
-from kinema.data.metadata import Clip, EpisodeRecord, Features, video_keys
+from kinema.data.metadata import Features, video_keys
 from kinema.data.statistics import Statistics
 from kinema.schema import KinemaError
 
 VERSION = "v3.0"
-TASKS = "meta/tasks.parquet"
+EPISODES, TASKS = "meta/episodes", "meta/tasks.parquet"
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
@@ -51,9 +53,9 @@ def visible(root: Path, pattern: str) -> list[Path]:
     return sorted(path for path in root.glob(pattern) if not path.name.startswith("."))
 
 
-def read_episodes(root: Path, info: Mapping[str, Any]) -> tuple[list[EpisodeRecord], list[Fault]]:
+def read_episodes(root: Path, info: Mapping[str, Any]) -> tuple[Episodes, list[Fault]]:
     """The episode table, and the files and rows that cannot be used; one bad file hides no other."""
-    records: list[EpisodeRecord] = []
+    parts: list[_Columns] = []
     faults: list[Fault] = []
     paths = episode_files(root)
     if not paths and info["total_episodes"]:
@@ -62,26 +64,40 @@ def read_episodes(root: Path, info: Mapping[str, Any]) -> tuple[list[EpisodeReco
     for path in paths:
         where = str(path.relative_to(root))
         try:
-            rows = _episode_rows(path, info["features"])
+            part = _read_columns(path, info["features"])
         except (KinemaError, TypeError) as error:
             detail = str(error) if isinstance(error, KinemaError) else f"{path}: {error}"
             faults.append(Fault(kind=Kind.UNREADABLE, where=where, detail=detail, repairable=True))
             continue
-        for number, row in enumerate(rows):
-            try:
-                records.append(_record(row, info))
-                _check_end(row)
-            except ValueError as error:
-                detail = f"row {number}: {error}"
-                faults.append(Fault(kind=Kind.METADATA, where=where, detail=detail, repairable=True))
-    return records, faults
+        usable, told = _usable(part, info)
+        faults += [
+            Fault(kind=Kind.METADATA, where=where, detail=f"row {row}: {why}", repairable=True)
+            for row, why in told
+        ]
+        parts.append(part.chosen(usable))
+    return episodes_of(parts, info), faults
 
 
 _CLIP_COLUMNS = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
+_PLACE = (("chunk_index",), ("file_index",))
 
 
-def _episode_rows(path: Path, features: Features) -> list[dict[str, Any]]:
-    """Rows of one file. Raises KinemaError or TypeError when a column is missing or of the wrong kind."""
+@dataclass(frozen=True, kw_only=True)
+class _Columns:
+    """One file of the episode table: numbers (E,) by column, and the tasks of each row."""
+
+    numbers: Mapping[str, np.ndarray]
+    tasks: pa.Array
+
+    def chosen(self, rows: np.ndarray) -> _Columns:
+        return _Columns(
+            numbers={name: values[rows] for name, values in self.numbers.items()},
+            tasks=self.tasks.take(pa.array(rows)),
+        )
+
+
+def _read_columns(path: Path, features: Features) -> _Columns:
+    """Raises KinemaError or TypeError when a column is missing or of the wrong kind."""
     whole = ["episode_index", "length", "dataset_from_index", "dataset_to_index"]
     whole += ["data/chunk_index", "data/file_index"]
     times = []
@@ -90,22 +106,83 @@ def _episode_rows(path: Path, features: Features) -> list[dict[str, Any]]:
         times += [f"videos/{key}/{part}" for part in _CLIP_COLUMNS[2:]]
     with_tasks = ["tasks"] if "tasks" in read_schema(path).names else []
     table = read_table(path, [*whole, *times, *with_tasks])
-    columns: dict[str, list[Any]] = {name: whole_numbers(table, name).tolist() for name in whole}
+    columns = {name: whole_numbers(table, name) for name in whole}
     for name in times:
         found = numbers(table.column(name), 1)
         if found.bad:
             raise TypeError(f"{name} {next(iter(found.bad.values()))}")
-        columns[name] = found.values[:, 0].astype(float).tolist()
-    for name in with_tasks:
-        columns[name] = _texts(table.column(name))
-    return [dict(zip(columns, values)) for values in zip(*columns.values())]
+        columns[name] = found.values[:, 0].astype(float)
+    tasks = _texts(table.column("tasks")) if with_tasks else no_tasks(len(table))
+    return _Columns(numbers=columns, tasks=tasks)
 
 
-def _texts(column: pa.ChunkedArray) -> list[Any]:
+def _texts(column: pa.ChunkedArray) -> pa.Array:
     kind = column.type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not is_text(kind.value_type):
         raise TypeError(f"tasks holds {kind}, not lists of texts")
-    return list(column.to_pylist())
+    texts = column.cast(pa.list_(pa.string())).combine_chunks()
+    if isinstance(texts, pa.ChunkedArray):  # what combining none gives
+        texts = pa.array([], texts.type)
+    return texts
+
+
+def _usable(part: _Columns, info: Mapping[str, Any]) -> tuple[np.ndarray, list[tuple[int, str]]]:
+    """The rows that can be used, and what is wrong in which row (in one that can be used, too)."""
+    told: dict[int, str] = {}
+
+    def tell(rows: np.ndarray, why: Callable[[int], str]) -> None:
+        for row in np.flatnonzero(rows).tolist():
+            told.setdefault(row, why(row))
+
+    columns = part.numbers
+    for name, values in columns.items():
+        outside = ~((values >= 0) & (values < 2**40))  # not finite, negative or absurd
+        tell(outside, partial(_value_of, name, values))
+    if part.tasks.null_count < len(part.tasks):
+        holds = np.zeros(len(part.tasks), bool)
+        holds[rows_with_null(part.tasks)] = True
+        tell(holds, lambda row: "tasks holds a null")
+    length = columns["length"]
+    tell(~((length > 0) & (length < 2**31)), lambda row: f"length is {length[row]}")
+    try:
+        templates = {"": info["data_path"]} | {
+            key: info["video_path"] for key in video_keys(info["features"])
+        }
+        for key, template in templates.items():
+            check_template(template, _PLACE, key)
+    except ValueError as error:
+        said = str(error)
+        tell(np.ones(len(length), bool), lambda row: said)
+    usable = np.setdiff1d(np.arange(len(length)), list(told))
+    end, stated = columns["dataset_from_index"] + length, columns["dataset_to_index"]
+    tell(stated != end, lambda row: f"dataset_to_index is {stated[row]}, expected {end[row]}")
+    return usable, sorted(told.items())
+
+
+def _value_of(name: str, values: np.ndarray, row: int) -> str:
+    return f"{name} is {values[row]}"
+
+
+def episodes_of(parts: Sequence[_Columns], info: Mapping[str, Any]) -> Episodes:
+    def column(name: str, kind: type) -> np.ndarray:
+        return np.concatenate([np.zeros(0, kind), *(part.numbers[name] for part in parts)]).astype(kind)
+
+    clips = {}
+    for key in video_keys(info["features"]):
+        chunk, file = (column(f"videos/{key}/{part}", int) for part in _CLIP_COLUMNS[:2])
+        start_s, end_s = (column(f"videos/{key}/{part}", float) for part in _CLIP_COLUMNS[2:])
+        files = Files.from_columns(info["video_path"], _PLACE, chunk, file, key)
+        clips[key] = Clips(files=files, start_s=start_s, end_s=end_s)
+    return Episodes(
+        number=column("episode_index", int),
+        length=column("length", int),
+        first_row=column("dataset_from_index", int),
+        data=Files.from_columns(
+            info["data_path"], _PLACE, column("data/chunk_index", int), column("data/file_index", int)
+        ),
+        clips=clips,
+        tasks=pa.concat_arrays([no_tasks(0), *(part.tasks for part in parts)]),
+    )
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -120,38 +197,6 @@ def read_schema(path: Path) -> pa.Schema:
         raise KinemaError(f"{path} is missing") from None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise KinemaError(f"{path} is not a readable parquet file (truncated?): {error}") from None
-
-
-def _record(row: Mapping[str, Any], info: Mapping[str, Any]) -> EpisodeRecord:
-    """Raises ValueError saying which value cannot be."""
-    for name, value in row.items():
-        if name == "tasks":
-            if value is None or None in value:
-                raise ValueError("tasks holds a null")
-        elif not 0 <= value < 2**40:  # not finite, negative or absurd
-            raise ValueError(f"{name} is {value}")
-    if not 0 < row["length"] < 2**31:
-        raise ValueError(f"length is {row['length']}")
-    clips = {}
-    for key in video_keys(info["features"]):
-        chunk, file, start_s, end_s = (row[f"videos/{key}/{part}"] for part in _CLIP_COLUMNS)
-        place = {"video_key": key, "chunk_index": chunk, "file_index": file}
-        clips[key] = Clip(path=place_of(info["video_path"], place), start_s=start_s, end_s=end_s)
-    place = {"chunk_index": row["data/chunk_index"], "file_index": row["data/file_index"]}
-    return EpisodeRecord(
-        index=row["episode_index"],
-        length=row["length"],
-        tasks=tuple(row["tasks"]) if "tasks" in row else None,
-        data_path=place_of(info["data_path"], place),
-        first_row=row["dataset_from_index"],
-        clips=clips,
-    )
-
-
-def _check_end(row: Mapping[str, Any]) -> None:
-    end = row["dataset_from_index"] + row["length"]
-    if row["dataset_to_index"] != end:
-        raise ValueError(f"dataset_to_index is {row['dataset_to_index']}, expected {end}")
 
 
 def read_tasks(root: Path) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from kinema.data import checksums
 from kinema.data.fault import Fault, Kind, remark
 from kinema.data.info import is_known, read_info, read_json
@@ -83,9 +85,8 @@ def faults_of_numbers(found: Scan) -> Iterator[Fault]:
 
 def first_fault(found: Scan, *, but: Collection[Kind] = ()) -> Fault | None:
     """Why a data set must not be read; None when all of its numbers are right. `but`: kinds to let pass."""
-    named = {record.data_path for record in found.records}
     for fault in _file_faults(found):
-        if fault.where in named or fault.where == found.tasks_path:
+        if fault.where in found.records.data_files or fault.where == found.tasks_path:
             return fault
     faults = (f for f in faults_of_numbers(found) if f.forbids_reading and f.kind not in but)
     return next(faults, None)
@@ -95,7 +96,7 @@ def _file_faults(found: Scan) -> Iterator[Fault]:
     for path, detail in found.errors.items():
         kind = Kind.UNREADABLE if (found.root / path).is_file() else Kind.MISSING
         if path == found.tasks_path:
-            named = bool(found.records) and all(record.tasks for record in found.records)
+            named = bool(found.records) and found.records.tell_tasks
             yield Fault(kind=kind, where=path, detail=detail, repairable=named)
         else:
             yield Fault(kind=kind, where=path, detail=detail, repairable=False)
@@ -105,7 +106,7 @@ def _table_faults(found: Scan) -> Iterator[Fault]:
     where = found.episodes_path
     counts = {
         "total_episodes": len(found.records),
-        "total_frames": sum(record.length for record in found.records),
+        "total_frames": int(found.records.length.sum()),
         "total_tasks": found.info.get("total_tasks", 0) if found.tasks is None else len(found.tasks),
     }
     for key, there in counts.items():
@@ -116,35 +117,34 @@ def _table_faults(found: Scan) -> Iterator[Fault]:
             yield Fault(
                 kind=Kind.COUNTS, where=INFO, detail=detail, repairable=True, harmless=key == "total_tasks"
             )
-    numbers = [record.index for record in found.records]
-    if numbers != list(range(len(numbers))):
-        gap = next((i for i, number in enumerate(numbers) if i != number), len(numbers))
-        detail = f"row {gap} is episode {numbers[gap]}"
+    records = found.records
+    gaps = np.flatnonzero(records.number != np.arange(len(records)))
+    if len(gaps):
+        detail = f"row {gaps[0]} is episode {records.number[gaps[0]]}"
         yield Fault(kind=Kind.INDEX_GAP, where=where, detail=detail, repairable=True)
-    expected = 0
-    for record in found.records:
-        if record.first_row != expected:
-            detail = f"episode {record.index} begins at {record.first_row}, expected {expected}"
-            yield Fault(kind=Kind.INDEX_GAP, where=where, detail=detail, repairable=True)
-            break
-        expected += record.length
+    expected = records.length.cumsum() - records.length
+    wrong = np.flatnonzero(records.first_row != expected)
+    if len(wrong):
+        at = wrong[0]
+        detail = f"episode {records.number[at]} begins at {records.first_row[at]}, expected {expected[at]}"
+        yield Fault(kind=Kind.INDEX_GAP, where=where, detail=detail, repairable=True)
     for number, task in enumerate(found.tasks or ()):
         try:
             check_instruction(task)
         except KinemaError as error:
             yield remark(found.tasks_path, f"task {number}: {error}; no policy can be told it")
-    held: dict[str, set[int]] = {}
-    for record in found.records:
-        held.setdefault(record.data_path, set()).add(record.index)
-    for path, named in held.items():
-        extra = sorted(set(found.files[path].rows) - named) if path in found.files else []
+    for path, file in found.files.items():
+        if path not in records.data_files:
+            continue
+        named = set(records.number[records.data.episodes_in(records.data_files[path])].tolist())
+        extra = sorted(set(file.rows) - named)
         if extra:
             detail = f"holds rows of episodes {extra[:5]}, which {where} does not name there"
             yield Fault(kind=Kind.COUNTS, where=path, detail=detail, repairable=True)
 
 
 def _orphans(found: Scan) -> Iterator[Fault]:
-    used = {record.data_path for record in found.records} | set(found.camera_of)
+    used = {*found.records.data_files, *found.camera_of}
     for path in sorted({*found.files, *found.videos, *found.errors} - used):
         if path.startswith(("data/", "videos/")):
             detail = f"no episode of {found.episodes_path} lies in it"

@@ -35,12 +35,29 @@ class Placed:
 def placed(found: Scan) -> dict[str, list[Placed]]:
     """The clips of each video file, in the order of their beginnings."""
     by_path: dict[str, list[Placed]] = {}
-    for record in found.records:
+    for key, clips in found.records.clips.items():
+        for number, path in enumerate(clips.files.paths()):
+            by_path.setdefault(path, []).extend(_placed_in(found, key, number))
+    return {path: _by_beginning(clips) for path, clips in by_path.items()}
+
+
+def placed_in(found: Scan, key: str, file: int) -> list[Placed]:
+    """The clips of one video file, by its number among the camera's, in the order of their beginnings."""
+    return _by_beginning(_placed_in(found, key, file))
+
+
+def _placed_in(found: Scan, key: str, file: int) -> list[Placed]:
+    there = []
+    for row in found.records.clips[key].files.episodes_in(file):
+        record = found.records[int(row)]
         rows = found.rows_of(record)
         length = record.length if rows is None or not len(rows) else len(rows)
-        for clip in record.clips.values():
-            by_path.setdefault(clip.path, []).append(Placed(record=record, clip=clip, length=length))
-    return {path: sorted(clips, key=lambda p: p.clip.start_s) for path, clips in by_path.items()}
+        there.append(Placed(record=record, clip=record.clips[key], length=length))
+    return there
+
+
+def _by_beginning(clips: list[Placed]) -> list[Placed]:
+    return sorted(clips, key=lambda p: p.clip.start_s)
 
 
 def in_order(clips: list[Placed]) -> list[Placed]:
@@ -50,7 +67,7 @@ def in_order(clips: list[Placed]) -> list[Placed]:
 
 def laid_end_to_end(found: Scan, path: str, clips: list[Placed]) -> list[Clip] | None:
     """The clips of a file one behind the other in the order of their episodes, when that fills it exactly."""
-    stream = found.videos.get(path)
+    stream = found.video(path)
     if stream is None or path in found.errors or not _same_rate(stream, found.fps):
         return None
     if sum(p.length for p in clips) != len(stream.times_s):
@@ -65,10 +82,25 @@ def laid_end_to_end(found: Scan, path: str, clips: list[Placed]) -> list[Clip] |
 
 def clip_faults(found: Scan) -> Iterator[Fault]:
     """What the episode table says of the clips, without looking at a video."""
-    for path, clips in placed(found).items():
+    for path, clips in placed(found).items() if found.files else _suspect(found):
         if faults := list(_layout_faults(found, path, clips)):
             mendable = laid_end_to_end(found, path, clips) is not None
             yield from (replace(f, repairable=f.repairable or mendable) for f in faults)
+
+
+def _suspect(found: Scan) -> Iterator[tuple[str, list[Placed]]]:
+    """The files whose clips cannot lie as the table says, found column by column."""
+    records, half_s = found.records, 0.5 / found.fps
+    lasts_s = records.length / found.fps
+    for key, clips in records.clips.items():
+        bad = np.abs(clips.end_s - clips.start_s - lasts_s) > half_s
+        order = np.lexsort([clips.start_s, clips.files.of])
+        before, after = order[:-1], order[1:]
+        together = clips.files.of[before] == clips.files.of[after]
+        early = clips.start_s[after] < clips.start_s[before] + lasts_s[before] - half_s
+        bad[after] |= together & (early | (records.number[after] < records.number[before]))
+        for number in np.unique(clips.files.of[bad]).tolist():
+            yield clips.files.path(number), placed_in(found, key, number)
 
 
 def _layout_faults(found: Scan, path: str, clips: list[Placed]) -> Iterator[Fault]:

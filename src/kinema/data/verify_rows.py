@@ -39,24 +39,25 @@ class _Rows:
 
 
 def row_faults(found: Scan) -> Iterator[Fault]:
-    """The faults of all rows, file by file."""
-    by_path: dict[str, list[EpisodeRecord]] = {}
-    for record in found.records:
-        by_path.setdefault(record.data_path, []).append(record)
-    for path, records in by_path.items():
-        file = found.files.get(path)
-        if file is None:
-            continue
-        if file.lost:
-            yield Fault(kind=Kind.UNREADABLE, where=path, detail=file.lost, repairable=True)
-        for name, detail in file.wrong.items():
-            yield Fault(kind=Kind.SHAPE, where=path, detail=f"{name} {detail}", repairable=False)
-        yield from _length_faults(found, file, path, records)
-        rows = _rows(file, records)
-        yield from _order_faults(found, file, path, rows)
-        yield from _time_faults(found, file, path, rows)
-        yield from _task_faults(found, file, path, rows)
-        yield from _value_faults(found, file, path, rows)
+    """The faults of all rows that were read, file by file."""
+    for path, file in found.files.items():
+        if path in found.records.data_files:
+            yield from file_faults(found, path, file)
+
+
+def file_faults(found: Scan, path: str, file: DataFile) -> Iterator[Fault]:
+    """The faults of the rows of one data file."""
+    records = found.records.in_data_file(path)
+    if file.lost:
+        yield Fault(kind=Kind.UNREADABLE, where=path, detail=file.lost, repairable=True)
+    for name, detail in file.wrong.items():
+        yield Fault(kind=Kind.SHAPE, where=path, detail=f"{name} {detail}", repairable=False)
+    yield from _length_faults(found, file, path, records)
+    rows = _rows(file, records)
+    yield from _order_faults(found, file, path, rows)
+    yield from _time_faults(found, file, path, rows)
+    yield from _task_faults(found, file, path, rows)
+    yield from _value_faults(found, file, path, rows)
 
 
 def _rows(file: DataFile, records: list[EpisodeRecord]) -> _Rows:
