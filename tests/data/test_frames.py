@@ -1,4 +1,4 @@
-"""The frame cache holds what the videos hold, is built once, resumes, and is never stale."""
+"""Pictures are the same decoded, cached and in memory; a cache is built once, resumes, is never stale."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import errno
 import multiprocessing
 import os
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from kinema.card.load import load_card
-from kinema.data import frames
-from kinema.data.frames import FrameCache, resize
+from kinema.data import disk_array, frames
+from kinema.data.frames import FrameCache, images_of, resize
+from kinema.data.index import Index
 from kinema.data.lerobot import Dataset
 from kinema.data.lerobot_write import Writer
 from kinema.schema import KinemaError
+
+FIXTURES = sorted((Path(__file__).parent / "fixtures").glob("lerobot_v*"))
 
 
 @pytest.fixture
@@ -73,17 +77,18 @@ def test_a_changed_data_set_gets_another_cache(dataset, new_writer, episodes):
     assert not old.path.exists()  # stale ones do not fill the disk
 
 
-def test_a_video_replaced_in_place_gets_another_cache(dataset):
-    old = FrameCache(dataset, size=32)
+def test_of_a_video_replaced_in_place_the_pictures_are_decoded_anew(dataset):
+    order = np.arange(dataset.num_frames)
+    old = FrameCache(dataset, size=32)[order]
     front, wrist = (next(dataset.root.glob(f"videos/*{c}/*/*.mp4")) for c in ("front", "wrist"))
     shutil.copy(wrist, front)
-    new = FrameCache(Dataset.open(dataset.root), size=32)
-    assert new.path != old.path
-    np.testing.assert_array_equal(new[np.arange(9)][:, 0], new[np.arange(9)][:, 1])
+    new = FrameCache(Dataset.open(dataset.root), size=32)[order]
+    assert not np.array_equal(new[:, 0], old[:, 0])
+    np.testing.assert_array_equal(new[:, 0], new[:, 1])
 
 
 def _build(root, directory):
-    FrameCache(Dataset.open(root), size=24, directory=directory)
+    FrameCache(Index.open(root), size=24, directory=directory)
 
 
 def test_two_processes_build_one_cache(dataset, tmp_path):
@@ -104,8 +109,8 @@ def test_a_full_disk_says_how_much_is_needed(dataset, monkeypatch):
     def full(*_):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(frames.os, "posix_fallocate", full)
-    with pytest.raises(KinemaError, match=r"needs .* GB: No space left"):
+    monkeypatch.setattr(disk_array.os, "pwrite", full)
+    with pytest.raises(KinemaError, match=r"GB\) does not fit .*No space left.*KINEMA_CACHE"):
         FrameCache(dataset, size=32)
 
 
@@ -160,7 +165,7 @@ def test_a_set_that_may_only_be_read_names_how_to_put_the_cache_elsewhere(datase
         raise OSError(error, os.strerror(error), str(self))
 
     monkeypatch.setattr(type(dataset.root), "mkdir", refused)
-    with pytest.raises(KinemaError, match=r"cannot be kept in .*frames: .*KINEMA_CACHE"):
+    with pytest.raises(KinemaError, match=r"cannot be kept in .*cache: .*KINEMA_CACHE"):
         FrameCache(dataset, size=16)
 
 
@@ -172,14 +177,16 @@ def test_a_finished_cache_is_only_read(dataset, monkeypatch):
 
     for name in ("mkdir", "write_text", "rename", "replace", "touch"):
         monkeypatch.setattr(type(dataset.root), name, refused)
-    monkeypatch.setattr(frames, "_locked", refused)
+    for name in ("pwrite", "truncate", "ftruncate"):
+        monkeypatch.setattr(disk_array.os, name, refused)
+    monkeypatch.setattr(disk_array.fcntl, "lockf", refused)
     np.testing.assert_array_equal(FrameCache(dataset, size=16)[np.arange(5)], first)
 
 
 def test_what_is_needed_is_refused_before_anything_is_decoded(dataset, monkeypatch):
     monkeypatch.setattr(Dataset, "frames", None)
-    monkeypatch.setattr(frames.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-    with pytest.raises(KinemaError, match=r"needs .* GB: No space left.*KINEMA_CACHE"):
+    monkeypatch.setattr(disk_array.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(KinemaError, match=r"GB\) does not fit .*No space left.*KINEMA_CACHE"):
         FrameCache(dataset, size=32)
 
 
@@ -199,26 +206,48 @@ def test_what_it_needs_is_said_before_it_begins(dataset, monkeypatch):
     assert said == [f"decoding set into {25 * 2 * 32 * 32 * 3 / 1e9:.3g} GB"]
 
 
-def test_videos_are_read_for_their_digest_once_and_again_when_they_change(dataset, monkeypatch):
-    read, digest = [], frames._file_digest
-    monkeypatch.setattr(frames, "_file_digest", lambda path: (read.append(path), digest(path))[1])
-    FrameCache(dataset, size=16)
-    assert len(read) == 2
-    FrameCache(dataset, size=16)
-    FrameCache(dataset, size=24)
-    assert len(read) == 2
-    os.utime(read[0], ns=(1, 1))
-    assert FrameCache(dataset, size=16).path == FrameCache(dataset, size=16).path
-    assert len(read) == 3
+def test_pictures_are_the_same_whichever_way_they_come(dataset, tmp_path):
+    steps = np.random.default_rng(0).integers(0, dataset.num_frames, 40)  # in any order, some twice
+    for root in (dataset.root, *FIXTURES):
+        index = Index.open(root)
+        wanted = [
+            np.stack([resize(index.frames(c, [s])[0], 24) for c in index.camera_names]) for s in steps % 10
+        ]
+        for way in ("decode", "cache", "memory"):
+            images = images_of(index, way, size=24, cameras=index.camera_names, directory=tmp_path / "cache")
+            np.testing.assert_array_equal(images(steps % 10), np.stack(wanted), err_msg=f"{root} {way}")
+    with pytest.raises(KinemaError, match=r"pictures 'disk' are unknown; choices: decode, cache, memory"):
+        images_of(index, "disk", size=24, cameras=index.camera_names)
 
 
-def test_pictures_stay_on_the_disk_where_memory_would_not_hold_them(dataset, monkeypatch, caplog):
+def test_several_processes_build_what_one_builds(dataset, tmp_path):
+    one = FrameCache(dataset, size=24, directory=tmp_path / "one", processes=1)
+    two = FrameCache(dataset, size=24, directory=tmp_path / "two", processes=2)
+    order = np.arange(dataset.num_frames)
+    np.testing.assert_array_equal(one[order], two[order])
+
+
+def test_a_process_that_fails_says_so_in_one_line(dataset, tmp_path):
+    video = next(dataset.root.glob("videos/*front/*/*.mp4"))
+    video.write_bytes(video.read_bytes()[:2000])
+    with pytest.raises(KinemaError, match=r"mp4 is not a readable video"):
+        FrameCache(dataset, size=24, directory=tmp_path / "cache", processes=2)
+
+
+def test_memory_that_does_not_hold_the_pictures_is_refused(dataset, monkeypatch):
     cache = FrameCache(dataset, size=16)
-    assert isinstance(cache.in_memory(), np.ndarray)
     np.testing.assert_array_equal(cache.in_memory()[3:5], cache[np.arange(3, 5)])
     monkeypatch.setattr(frames, "free_memory_bytes", lambda: 1000)
-    assert cache.in_memory() is cache
-    assert "stay on the disk" in caplog.text
+    with pytest.raises(KinemaError, match=r"GB are free; read them from the disk"):
+        cache.in_memory()
+
+
+def test_reading_holds_what_was_asked_for(dataset, tmp_path):
+    """By position, not through a map: no page of the file stays in the process."""
+    cache = FrameCache(dataset, size=32)
+    for _ in range(3):
+        cache[np.arange(dataset.num_frames)]
+    assert str(cache.path) not in Path("/proc/self/maps").read_text()
 
 
 def test_what_is_not_colours_is_never_kept(dataset, monkeypatch):

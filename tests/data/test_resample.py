@@ -58,11 +58,9 @@ def test_the_cards_own_rate_changes_nothing(name):
     if any(c.unit == "normalised" for c in card.actions):
         return
     starts = np.array([0, 7, 19, 25, 59])
-    end = source.episode_end[starts]
+    begin, end = source.bounds(starts)
     own, real = source.windows(starts, 16)
-    again, valid = Resampler(card.actions, 1.0).windows(
-        source.action, starts, np.searchsorted(source.episode_end, end), end, 16
-    )
+    again, valid = Resampler(card.actions, 1.0).windows(source.action, starts, begin, end, 16)
     np.testing.assert_array_equal(own, again.astype(np.float32))
     np.testing.assert_array_equal(real, valid)
 

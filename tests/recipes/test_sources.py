@@ -38,8 +38,8 @@ def test_every_round_of_tabletop_data_is_found(tmp_path):
     sources = tabletop_sources(tmp_path, image_size=32)
     assert [s.card.name for s in sources] == ["panda", "ur5e", "panda"]
     for source in sources:
-        assert source.images(source.starts[:3]).shape == (3, 2, 32, 32, 3)
-        assert len(source.starts) == len(source.action) == 12
+        assert source.images(source.starts[np.arange(3)]).shape == (3, 2, 32, 32, 3)
+        assert len(source.starts) == source.steps == 12
         assert sorted(source.tasks) == ["press the blue button", "press the red button"]
         _, valid = source.windows(np.array([0, 5, 6]), 4)
         assert valid.sum(1).tolist() == [4, 1, 4]
@@ -61,7 +61,7 @@ def test_raw_metaworld_windows_begin_at_rendered_steps_only(tmp_path):
     (source,) = metaworld_sources(tmp_path)
     assert source.starts.tolist() == [0, 2, 4]
     assert source.images(source.starts)[:, 0, 0, 0, 0].tolist() == [0, 1, 2]
-    assert source.episode_end.tolist() == [4, 4, 4, 4, 6, 6]
+    assert source.ends.tolist() == [4, 6]
 
 
 @pytest.mark.parametrize("name", ["nano_tabletop", "nano_metaworld", "nano_mixed"])

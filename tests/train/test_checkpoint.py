@@ -263,7 +263,7 @@ def test_a_body_that_came_later_is_refused_and_a_card_that_changed_too(begun: tu
 
 def test_a_bad_number_in_a_data_set_is_named_by_set_episode_and_frame(tmp_path: Path) -> None:
     source = fake_source(load_card("panda"), image_size=64)
-    ends = np.unique(source.episode_end)
+    ends = source.ends
     action = source.action.copy()
     action[ends[0] + 5] = np.nan
     spoilt = replace(source, name="shelf", action=action, starts=np.arange(ends[0], ends[0] + 6))

@@ -78,7 +78,7 @@ def test_serving_input_equals_training_input(trained):
     loaded = artifact.load(folder)
     for source in training.sources:
         steps = source.starts[:4]
-        part = training.mixture._rows(training.sources.index(source), steps, np.random.default_rng(0))
+        part = training.mixture._rows(training.sources.index(source), steps, np.arange(4))
         trained_on = sample.inputs(part.rows, training.tokenizer)
         for i, step in enumerate(steps):
             row = sample.observed_row(

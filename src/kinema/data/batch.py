@@ -26,7 +26,12 @@ class Inputs:
     slot_mask: Tensor  # bool (B, K): the body's action channels
 
     def to(self, device: torch.device | str) -> Inputs:
-        return Inputs(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        """Elsewhere; what is pinned is copied while the caller goes on."""
+        return Inputs(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+
+    def pin_memory(self) -> Inputs:
+        """In memory that a GPU copies from while it computes."""
+        return Inputs(**{f.name: getattr(self, f.name).pin_memory() for f in fields(self)})
 
     def first(self) -> Inputs:
         """The first row alone (B = 1), in memory of its own."""
@@ -49,8 +54,14 @@ class Batch:
     point_visible: Tensor  # bool (B, V, P)
 
     def to(self, device: torch.device | str) -> Batch:
-        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self)}
-        return Batch(**moved)
+        """Elsewhere; what is pinned is copied while the caller goes on."""
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "inputs"}
+        moved = {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
+        return Batch(inputs=self.inputs.to(device), **moved)
+
+    def pin_memory(self) -> Batch:
+        """In memory that a GPU copies from while it computes."""
+        return Batch(**{f.name: getattr(self, f.name).pin_memory() for f in fields(self)})
 
     def __len__(self) -> int:
         return len(self.actions)

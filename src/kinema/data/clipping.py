@@ -56,7 +56,8 @@ class Clipped:
 def clipped(source: Source, codec: Codec, horizon: int, seed: int = 0) -> list[Clipped]:
     """Every channel of a source's targets, from at most so many windows."""
     rng = np.random.default_rng(seed)
-    starts = rng.choice(source.starts, min(len(source.starts), _WINDOWS), replace=False)
+    seen = source.sampled_starts()
+    starts = rng.choice(seen, min(len(seen), _WINDOWS), replace=False)
     chunk, real = source.windows(starts, asked_steps(source.card, horizon))
     beyond = codec.beyond(chunk, source.state[starts])[real]  # (m, D)
     half_width = codec.action_stats.half_width

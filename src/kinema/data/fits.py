@@ -22,6 +22,7 @@ from kinema.card.card import EmbodimentCard
 from kinema.card.load import CardError, load_card
 from kinema.data.finding import Finding, Verdict
 from kinema.data.fit_channels import Columns, begins_closed, columns_of, values_outside
+from kinema.data.index import Index
 from kinema.data.lerobot import Dataset
 from kinema.data.metadata import ACTION, STATE, Metadata, camera_names, is_depth, picture_shape
 from kinema.data.resample import kind_of
@@ -45,11 +46,13 @@ class Declared:
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """A data set in the card's terms."""
+    """A data set in the card's terms; `states` and `actions` make the card's numbers of the set's."""
 
     findings: tuple[Finding, ...]
     ratio: float
     cameras: tuple[str, ...]
+    states: Columns
+    actions: Columns
     state: np.ndarray  # float32 (N, S)
     action: np.ndarray  # float32 (N, D)
     executed: np.ndarray | None  # float32 (N, D)
@@ -84,6 +87,7 @@ def fit(dataset: Dataset, card: EmbodimentCard, told: SetMap | None = None) -> F
         points = points[:, [dataset.camera_names.index(name) for name in declared.cameras]]
     return Fit(
         findings=tuple(found), ratio=declared.ratio, cameras=declared.cameras,
+        states=declared.states, actions=declared.actions,
         state=state, action=action, executed=executed, points=points,
     )  # fmt: skip
 
@@ -168,7 +172,13 @@ def open_set(root: Path | str, told: SetMap | None = None) -> Dataset:
     return Dataset.open(root, columns=told.columns)
 
 
-def card_of(dataset: Dataset, told: SetMap | None = None) -> EmbodimentCard:
+def open_index(root: Path | str, told: SetMap | None = None) -> Index:
+    """The same by its metadata alone, whatever its size."""
+    told = set_map_of(Path(root)) if told is None else told
+    return Index.open(root, columns=told.columns)
+
+
+def card_of(dataset: Index, told: SetMap | None = None) -> EmbodimentCard:
     """The card of the body that a data set is of: as the map says (None: its `kinema.yaml`), else robot_type.
 
     Raises KinemaError naming the folder where neither is a card.

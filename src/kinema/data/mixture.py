@@ -1,7 +1,9 @@
 """An endless, resumable stream of batches drawn from several sources.
 
-The order depends on nothing but the seed and the number of batches drawn, so its whole state is two
-integers, and a resumed run continues with the very batch the stopped one would have drawn.
+Batch `number` of all processes together holds the samples from `number * size` on; each process makes its
+share of them. A sample is a function of the seed and its own number alone (`data/order.py`), chance included:
+it is the same whatever the number of processes, of workers and of rows that share its batch. So the whole
+state is two integers, and a resumed run continues with the very batch the stopped one would have drawn.
 
 Where asked, half of the rows see pictures from some steps before and the pose that the actions carried out
 since have led to, as a policy does whose answers come late.
@@ -10,7 +12,7 @@ A share of the rows is told the name of another body. Such a row teaches one thi
 that is seen, but not named, stay quiet. Without it the pictures alone would say which body moves, and the
 prompt would decide nothing.
 
-Axes: B batch, H steps, K slots, V views, P points.
+Axes: B batch, H steps, K slots, V views, P points, n rows of one source.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from kinema.card.card import EmbodimentCard
 from kinema.card.prompt import asked_steps
 from kinema.data import sample
 from kinema.data.batch import Batch
+from kinema.data.loader import Loader
+from kinema.data.order import Order, uniform
 from kinema.data.source import Source
 from kinema.data.text import TextTokenizer
 from kinema.schema import KinemaError
@@ -32,6 +36,7 @@ from kinema.space.codec import Codec
 from kinema.space.foreseen import Foreseen
 
 _POINTS = 2
+_LATE, _IS_LATE, _MISNAMED, _IS_MISNAMED = range(10, 14)  # chances of a sample, each of its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,20 +61,23 @@ class Mixture:
         late_steps: int = 0,
         stream: int = 0,
         streams: int = 1,
+        workers: int = 0,
+        pin: bool = False,
     ) -> None:
-        """misnamed: share of rows told another body's name, where the mixture has more than one.
+        """batch_size: of this process; misnamed: share of rows told another body's name, if there are more.
 
         late_steps: most steps that the pictures of a row may be older than its pose
-
-        stream: which of `streams` processes draws; each sees rows of its own.
+        stream: which of `streams` processes draws; each makes its share of every batch
+        workers: processes that make batches ahead; pin: for a GPU (see `data/loader.py`)
         """
         self.misnamed, self.late_steps, self.stream, self.streams = misnamed, late_steps, stream, streams
         self.sources, self.codecs, self.tokenizer = sources, codecs, tokenizer
         self.batch_size, self.horizon = batch_size, horizon
-        self.state = MixtureState(seed=seed, drawn=0)
-        self._drawn: list[tuple[Source, int]] = []  # source and start of each row of the batch drawn last
         weights = np.array([source.weight for source in sources], np.float64)
-        self._weights = weights / weights.sum()
+        windows = np.array([len(source.starts) for source in sources], np.int64)
+        self.state = MixtureState(seed=seed, drawn=0)
+        self._order, self._seed = Order(weights, windows, seed), seed
+        self._loader = Loader(self.batch, workers=workers, pin=pin)
         self._cards = {source.card.name: source.card for source in sources}
         self._foreseen = {name: Foreseen(card) for name, card in self._cards.items()}
         # token ids by source, then by the card that is named, then by task
@@ -82,55 +90,57 @@ class Mixture:
         ]
 
     def draw(self) -> Batch:
-        """The next batch. Rows are drawn source by weight, then start uniformly."""
-        rng = np.random.default_rng([self.state.seed, self.state.drawn * self.streams + self.stream])
+        """The next batch. Raises KinemaError where one cannot be read, or the state is of another seed."""
+        if self.state.seed != self._seed:
+            raise KinemaError(
+                f"this stream draws with seed {self._seed}; it cannot go on with {self.state.seed}"
+            )
+        batch = self._loader.take(self.state.drawn)
         self.state = MixtureState(seed=self.state.seed, drawn=self.state.drawn + 1)
-        picks = np.sort(rng.choice(len(self.sources), self.batch_size, p=self._weights))
-        parts, self._drawn = [], []
-        for i in np.unique(picks):
-            starts = np.sort(rng.choice(self.sources[i].starts, int((picks == i).sum())))
-            self._drawn += [(self.sources[i], int(start)) for start in starts]
-            parts.append(self._rows(int(i), starts, rng))
-        rows = [row for part in parts for row in part.rows]
-        points = _stack_views([part.points for part in parts], max(len(row.images) for row in rows))
-        return Batch(
-            inputs=sample.inputs(rows, self.tokenizer),
-            actions=torch.from_numpy(np.concatenate([part.actions for part in parts])),
-            action_mask=torch.from_numpy(np.concatenate([part.action_mask for part in parts])),
-            quiet_mask=torch.from_numpy(np.concatenate([part.quiet_mask for part in parts])),
-            points=torch.from_numpy(points[..., :2].copy()),
-            point_mask=torch.from_numpy(points[..., 3] > 0),
-            point_visible=torch.from_numpy(points[..., 2] > 0),
-        )
+        return batch
+
+    def batch(self, number: int) -> Batch:
+        """This process's share of a batch, whatever has been drawn; rows in the order of their samples."""
+        samples = self._samples(number)
+        of, window = self._order[samples]
+        parts, order = [], []
+        for i in np.unique(of).tolist():
+            rows = np.flatnonzero(of == i)
+            order.append(rows)
+            parts.append(self._rows(i, self.sources[i].starts[window[rows]], samples[rows]))
+        return _joined(parts, np.argsort(np.concatenate(order)), self.tokenizer)
 
     def origin(self) -> list[str]:
         """Where each row of the batch drawn last comes from: data set, episode and frame."""
-        return [source.place(start, self.horizon) for source, start in self._drawn]
+        of, window = self._order[self._samples(self.state.drawn - 1)]
+        return [
+            self.sources[i].place(int(self.sources[i].starts[np.array([w])][0]), self.horizon)
+            for i, w in zip(of.tolist(), window.tolist())
+        ]
 
-    def _rows(self, source_index: int, starts: np.ndarray, rng: np.random.Generator) -> _Part:
+    def _samples(self, number: int) -> np.ndarray:
+        """int64 (B,): the numbers of this process's samples of a batch."""
+        return (number * self.streams + self.stream) * self.batch_size + np.arange(self.batch_size)
+
+    def _rows(self, source_index: int, starts: np.ndarray, samples: np.ndarray) -> _Part:
+        """Windows (n,) of one source, as the samples with these numbers (n,)."""
         source = self.sources[source_index]
-        codec, starts = self.codecs[source.card.name], np.sort(starts)
-        named = self._names(source.card.name, len(starts), rng)
+        codec = self.codecs[source.card.name]
+        named = self._names(source.card.name, samples)
         told_right = np.array([name == source.card.name for name in named])
         chunk, valid = source.windows(starts, self.horizon)
         valid = valid & (np.arange(self.horizon) < asked_steps(source.card, self.horizon))
-        seen, state = self._late(source, starts, rng) if self.late_steps else (starts, source.state[starts])
+        seen, pictured, state = self._late(source, starts, samples)
         images = source.images(seen)
-        tokens = self._tokens[source_index]
+        tokens, tasks = self._tokens[source_index], source.task_index[starts]
         points = np.zeros((len(starts), images.shape[1], _POINTS, 4), np.float32)  # u, v, visible, labelled
         if source.points is not None:
             points[..., :3] = source.points[seen]
             points[..., 3] = 1
         return _Part(
             rows=[
-                sample.Row(
-                    images=image,
-                    state=pose,
-                    tokens=tokens[name][source.task_index[i]],
-                    codec=codec,
-                    pictured=source.state[at],
-                )
-                for image, pose, i, at, name in zip(images, state, starts, seen, named)
+                sample.Row(images=image, state=pose, tokens=tokens[name][task], codec=codec, pictured=before)
+                for image, pose, task, before, name in zip(images, state, tasks, pictured, named)
             ],
             actions=codec.encode(chunk, state),
             action_mask=valid[:, :, None] & codec.mask & told_right[:, None, None],
@@ -139,27 +149,32 @@ class Mixture:
         )
 
     def _late(
-        self, source: Source, starts: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Steps (n,) whose pictures are seen, and states (n, S) as they are foreseen from there."""
-        late = rng.integers(1, self.late_steps + 1, len(starts)) * rng.integers(0, 2, len(starts))
+        self, source: Source, starts: np.ndarray, samples: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Steps (n,) whose pictures are seen, the states (n, S) there, and the states foreseen from there."""
+        if not self.late_steps:
+            state = source.state[starts]
+            return starts, state, state
+        steps = 1 + np.floor(uniform(self._seed, _LATE, samples) * self.late_steps).astype(np.int64)
+        late = np.where(uniform(self._seed, _IS_LATE, samples) < 0.5, steps, 0)
         seen = source.earlier(starts, late)
         state = source.state[seen]
-        moved = self._foreseen[source.card.name].after(state, source.done(starts - 1))
-        return seen, np.where((seen < starts)[:, None], moved, state)
+        moved = self._foreseen[source.card.name].after(state, source.done(np.maximum(starts - 1, 0)))
+        return seen, state, np.where((seen < starts)[:, None], moved, state)
 
     def _quiet(self, seen: str, named: str) -> np.ndarray:
         """Slots (K,) that must stay at zero: all but the body's own; under a wrong name, the body's own."""
         silent = ~self.codecs[named].mask
         return silent if seen == named else silent & self.codecs[seen].mask
 
-    def _names(self, card_name: str, count: int, rng: np.random.Generator) -> list[str]:
+    def _names(self, card_name: str, samples: np.ndarray) -> list[str]:
         """The body each row is told it is: nearly always its own."""
         others = [name for name in self._cards if name != card_name]
         if not others or not self.misnamed:
-            return [card_name] * count
-        wrong = rng.random(count) < self.misnamed
-        return [others[rng.integers(len(others))] if w else card_name for w in wrong]
+            return [card_name] * len(samples)
+        wrong = uniform(self._seed, _IS_MISNAMED, samples) < self.misnamed
+        which = np.floor(uniform(self._seed, _MISNAMED, samples) * len(others)).astype(int)
+        return [others[i] if w else card_name for w, i in zip(wrong, which)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +184,25 @@ class _Part:
     action_mask: np.ndarray  # (n, H, K)
     quiet_mask: np.ndarray  # (n, K)
     points: np.ndarray  # (n, V, P, 4)
+
+
+def _joined(parts: Sequence[_Part], order: np.ndarray, tokenizer: TextTokenizer) -> Batch:
+    """Parts as one batch, with their rows in this order."""
+    rows = [row for part in parts for row in part.rows]
+    points = _stack_views([part.points for part in parts], max(len(row.images) for row in rows))[order]
+
+    def whole(name: str) -> torch.Tensor:
+        return torch.from_numpy(np.concatenate([getattr(part, name) for part in parts])[order])
+
+    return Batch(
+        inputs=sample.inputs([rows[i] for i in order], tokenizer),
+        actions=whole("actions"),
+        action_mask=whole("action_mask"),
+        quiet_mask=whole("quiet_mask"),
+        points=torch.from_numpy(points[..., :2].copy()),
+        point_mask=torch.from_numpy(points[..., 3] > 0),
+        point_visible=torch.from_numpy(points[..., 2] > 0),
+    )
 
 
 def _told(

@@ -1,7 +1,10 @@
-"""A source: the arrays of one body's demonstrations, ready to be cut into training windows.
+"""A source: one body's demonstrations, ready to be cut into training windows, whatever their number.
 
-Axes: N steps of all episodes on end, V views, S image side (or state width where it says so), P points,
-D native channels, H horizon.
+Nothing here needs the steps in memory: a window is found by its number from the episodes' bounds, and rows
+are read when they are asked for. Arrays serve as well.
+
+Axes: N steps of all episodes on end, E episodes, M windows, n of them asked for, V views, S image side (or
+state width where it says so), P points, D native channels, H horizon.
 """
 
 from __future__ import annotations
@@ -9,14 +12,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, Protocol
 
 import numpy as np
 
 from kinema.card.card import EmbodimentCard
 from kinema.card.prompt import asked_steps
+from kinema.data.disk_array import cache_folder
 from kinema.data.fits import fit
-from kinema.data.frames import FrameCache
+from kinema.data.frames import Way, images_of
+from kinema.data.index import Index
 from kinema.data.lerobot import Dataset
+from kinema.data.metadata import ACTION, EXECUTED, POINTS, STATE
+from kinema.data.numbers import TASK, Column, Numbers, read_part, sample_files
 from kinema.data.resample import Resampler
 from kinema.data.set_map import SetMap
 from kinema.schema import KinemaError
@@ -24,6 +32,53 @@ from kinema.space.codec import ChunkFrame
 from kinema.space.stats import ChannelStats
 
 _STATS_WINDOWS = 20_000
+_SAMPLED_FRAMES = 250_000  # whose numbers are compared with the card before training; smaller sets whole
+
+
+class Rows(Protocol):
+    """What gives rows (*steps.shape, ...) by step: an array, or a column that is read from the disk."""
+
+    def __getitem__(self, steps: np.ndarray) -> np.ndarray: ...
+
+
+class Starts(Protocol):
+    """Increasing steps at which windows may begin (M,): an array, or `EvenStarts`."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, windows: np.ndarray) -> np.ndarray: ...
+    def searchsorted(self, steps: np.ndarray, side: Literal["right"]) -> np.ndarray:
+        """How many starts are not after each of these steps (n,)."""
+        ...
+
+
+class EvenStarts:
+    """Every `stride`-th step of each episode, as far as at least `least` steps are left."""
+
+    def __init__(self, bounds: np.ndarray, stride: int, least: float) -> None:
+        """bounds: int64 (E, 2)"""
+        self._begin, self._end, self._stride = bounds[:, 0], bounds[:, 1], stride
+        left = self._end - self._begin - least + 1e-6
+        self._last = np.cumsum(
+            np.where(left >= 0, left // stride + 1, 0).astype(np.int64)
+        )  # one past, by episode
+
+    def __len__(self) -> int:
+        return int(self._last[-1]) if len(self._last) else 0
+
+    def __getitem__(self, windows: np.ndarray) -> np.ndarray:
+        windows = np.asarray(windows, np.int64)
+        if windows.size and not (windows.min() >= 0 and windows.max() < len(self)):
+            raise IndexError(f"windows {windows} of {len(self)}")
+        episode = np.searchsorted(self._last, windows, side="right")
+        return self._begin[episode] + (windows - self._first(episode)) * self._stride
+
+    def searchsorted(self, steps: np.ndarray, side: Literal["right"]) -> np.ndarray:
+        episode = np.searchsorted(self._end, steps, side="right").clip(0, len(self._end) - 1)
+        first, since = self._first(episode), steps - self._begin[episode]
+        return first + np.clip(since // self._stride + 1, 0, self._last[episode] - first)
+
+    def _first(self, episode: np.ndarray) -> np.ndarray:
+        return np.where(episode > 0, self._last[episode - 1], 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,63 +88,87 @@ class Source:
     name: str
     card: EmbodimentCard
     images: Callable[[np.ndarray], np.ndarray]
-    state: np.ndarray  # float32 (N, state channels)
-    action: np.ndarray  # float32 (N, D), what is right to do
-    points: np.ndarray | None  # float32 (N, V, P, 3): u, v, visible
-    episode_end: np.ndarray  # int64 (N,): one past the last step of the step's episode
-    task_index: np.ndarray  # int64 (N,)
+    state: Rows  # float32 (N, state channels)
+    action: Rows  # float32 (N, D), what is right to do
+    points: Rows | None  # float32 (N, V, P, 3): u, v, visible
+    ends: np.ndarray  # int64 (E,), increasing: one past the last step of each episode
+    task_index: Rows  # int64 (N,)
     tasks: Sequence[str]
-    starts: np.ndarray  # int64 (M,), increasing: steps at which a window may begin
+    starts: Starts  # (M,)
     ratio: float = 1.0  # steps for each control step of the card, where they were recorded at another rate
-    executed: np.ndarray | None = None  # float32 (N, D), what was done; None: what was right
+    executed: Rows | None = None  # float32 (N, D), what was done; None: what was right
     weight: float = 1.0
+    sampled: np.ndarray | None = None  # int64 (m,): the episodes that stand for all; None: every one
 
     def __post_init__(self) -> None:
         if not len(self.starts):
             raise KinemaError(f"source {self.name!r} has no window to train on")
-        if self.action.shape[1:] != (len(self.card.actions),):
-            raise KinemaError(
-                f"source {self.name!r}: actions have {self.action.shape[1:]} channels, "
-                f"card {self.card.name!r} has {len(self.card.actions)}"
-            )
-        if self.state.shape[1:] != (len(self.card.states),):
-            raise KinemaError(
-                f"source {self.name!r}: states have {self.state.shape[1:]} channels, "
-                f"card {self.card.name!r} has {len(self.card.states)}"
-            )
+        first = self.starts[np.zeros(1, np.int64)]
+        for what, rows, channels in (
+            ("actions", self.action, self.card.actions), ("states", self.state, self.card.states),
+        ):  # fmt: skip
+            if (width := rows[first].shape[1:]) != (len(channels),):
+                raise KinemaError(
+                    f"source {self.name!r}: {what} have {width[0]} channels, card {self.card.name!r} has "
+                    f"{len(channels)}"
+                )
+
+    @property
+    def steps(self) -> int:
+        """N."""
+        return int(self.ends[-1])
+
+    def bounds(self, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """First step, and one past the last (n,), of the episodes that these steps (n,) are of."""
+        episode = np.searchsorted(self.ends, steps, side="right")
+        return np.where(episode > 0, self.ends[episode - 1], 0), self.ends[episode]
 
     def windows(self, starts: np.ndarray, horizon: int) -> tuple[np.ndarray, np.ndarray]:
         """Actions (n, H, D) from each start, padded by the last one, and bool (n, H): steps that are real.
 
         Steps are the card's control steps, whatever rate was recorded.
         """
-        if self.ratio != 1:
-            end = self.episode_end[starts]
-            begin = np.searchsorted(self.episode_end, end)
-            return Resampler(self.card.actions, self.ratio).windows(self.action, starts, begin, end, horizon)
-        steps = starts[:, None] + np.arange(horizon)
-        end = self.episode_end[starts][:, None]
-        return self.action[np.minimum(steps, end - 1)], steps < end
+        begin, end = self.bounds(starts)
+        if self.ratio == 1:
+            steps = starts[:, None] + np.arange(horizon)
+            return self.action[np.minimum(steps, end[:, None] - 1)], steps < end[:, None]
+        first = np.maximum(starts - 1, begin)  # of the rows that a step may lie between
+        rows = int(np.ceil(horizon * self.ratio)) + 3
+        steps = first[:, None] + np.arange(rows)
+        actions = self.action[np.minimum(steps, end[:, None] - 1)]
+        at = np.arange(len(starts)) * rows  # of each window's rows among all that were read
+        return Resampler(self.card.actions, self.ratio).windows(
+            actions.reshape(-1, actions.shape[-1]), at + starts - first, at,
+            at + (steps < end[:, None]).sum(1), horizon,
+        )  # fmt: skip
+
+    def sampled_starts(self) -> np.ndarray:
+        """Steps (m,) at which windows begin, where numbers are measured: all, or those of `sampled`."""
+        if self.sampled is None:
+            return self.starts[np.arange(len(self.starts))]
+        begin = np.append(0, self.ends)[self.sampled]
+        first, last = (
+            self.starts.searchsorted(at - 1, side="right") for at in (begin, self.ends[self.sampled])
+        )
+        return self.starts[np.concatenate([np.arange(a, b) for a, b in zip(first, last)])]
 
     def place(self, start: int, horizon: int) -> str:
         """Data set, episode and frame of a window; if a number is not finite, the first frame with one."""
-        end = int(self.episode_end[start])
+        (begin,), (end,) = self.bounds(np.array([start]))
         steps = np.arange(start, min(start + horizon, end))
         wrong = ~(np.isfinite(self.action[steps]).all(1) & np.isfinite(self.state[steps]).all(1))
         step = int(steps[wrong][0]) if wrong.any() else start
-        ends = np.unique(self.episode_end)
-        episode = int(np.searchsorted(ends, end))
-        return f"{self.name}, episode {episode}, frame {step - (int(ends[episode - 1]) if episode else 0)}"
+        episode = int(np.searchsorted(self.ends, start, side="right"))
+        return f"{self.name}, episode {episode}, frame {step - int(begin)}"
 
     def earlier(self, starts: np.ndarray, steps: np.ndarray) -> np.ndarray:
         """For each start (n,) the last possible one at least `steps` (n,) control steps before it.
 
         It is of the same episode; where there is none, the start itself.
         """
-        steps = np.ceil(steps * self.ratio - 1e-6).astype(np.int64)
-        found = self.starts[np.maximum(np.searchsorted(self.starts, starts - steps, side="right") - 1, 0)]
-        same = (found <= starts - steps) & (self.episode_end[found] == self.episode_end[starts])
-        return np.where(same, found, starts)
+        before = starts - np.ceil(steps * self.ratio - 1e-6).astype(np.int64)
+        found = self.starts[np.maximum(self.starts.searchsorted(before, side="right") - 1, 0)]
+        return np.where((found <= before) & (found >= self.bounds(starts)[0]), found, starts)
 
     def done(self, steps: np.ndarray) -> np.ndarray:
         """The actions (n, D) that were carried out at these steps (n,)."""
@@ -97,38 +176,77 @@ class Source:
 
 
 def from_dataset(
-    dataset: Dataset, card: EmbodimentCard, *, image_size: int, stride: int = 1, told: SetMap | None = None,
-    cache: Path | None = None, mapped: bool = False,
+    index: Index, card: EmbodimentCard, *, image_size: int, stride: int = 1, told: SetMap | None = None,
+    pictures: Way = "cache", cache: Path | None = None,
 ) -> Source:  # fmt: skip
-    """A LeRobot data set as a source, its frames decoded once into a cache; windows begin every `stride`.
+    """A data set of the card's body; windows begin every `stride` frames of each episode.
 
-    Raises KinemaError, before any picture is decoded, where the data set does not fit the card.
+    Raises KinemaError, before any picture is decoded, where the data set does not fit the card: what it says
+    of itself, and the numbers of up to 250,000 of its frames. The rest is looked at when it is read.
 
     told:   what the user says of the set (`data/set_map.py`); None reads `kinema.yaml` in its folder
-    cache:  where decoded pictures are kept; None: see `FrameCache`
-    mapped: read pictures from the disk's cache as they are asked for, instead of holding all in memory
+    pictures: decoded as they are asked for, or once into the cache (see `data/frames.py`)
+    cache:  where numbers and decoded pictures are kept; None: see `cache_folder`
     """
-    fitting = fit(dataset, card, told)
-    frames = FrameCache(dataset, size=image_size, cameras=fitting.cameras, directory=cache)
-    # in memory where there is room: short of page cache, mapped pictures would be read again and again
-    images = frames.__getitem__ if mapped else frames.in_memory().__getitem__
-    begin, end = dataset.episode_bounds[dataset.episode_index].T
-    row = np.arange(dataset.num_frames)
-    whole = row + fitting.ratio - 1 <= end - 1 + 1e-6  # at least one control step is left
+    files = sample_files(index, _SAMPLED_FRAMES)
+    fitting = fit(index if isinstance(index, Dataset) else read_part(index, files), card, told)
+    names = [name for name in (STATE, ACTION, EXECUTED, POINTS) if index.has(name)]
+    numbers = Numbers(index, names, cache_folder(index.root, cache))
+    images = images_of(index, pictures, size=image_size, cameras=fitting.cameras, directory=cache)
+    views = tuple(index.camera_names.index(name) for name in fitting.cameras)
+    pointed = _Pointed(views=views, of=len(index.camera_names))
     return Source(
-        name=dataset.root.name,
+        name=index.root.name,
         card=card,
         images=images,
-        state=fitting.state,
-        action=fitting.action,
-        executed=fitting.executed,
-        points=fitting.points,
-        episode_end=end,
-        task_index=dataset.task_index,
-        tasks=dataset.tasks,
-        starts=np.flatnonzero(((row - begin) % stride == 0) & whole),
+        state=_Made(numbers[STATE], fitting.states) if index.has(STATE) else _Nothing(),
+        action=_Made(numbers[ACTION], fitting.actions),
+        executed=_Made(numbers[EXECUTED], fitting.actions) if index.has(EXECUTED) else None,
+        points=_Made(numbers[POINTS], pointed) if index.has(POINTS) else None,
+        ends=index.episode_bounds[:, 1],
+        task_index=_Made(numbers[TASK], _first),
+        tasks=index.tasks,
+        starts=EvenStarts(index.episode_bounds, stride, fitting.ratio),  # at least one control step is left
         ratio=fitting.ratio,
+        sampled=None if len(files) == len(index.episodes.data) else index.episodes_in_data(files),
     )
+
+
+@dataclass(frozen=True)
+class _Made:
+    """Rows that are made from those of a column."""
+
+    column: Column
+    make: Callable[[np.ndarray], np.ndarray]  # (n, m) to (n, ...)
+
+    def __getitem__(self, steps: np.ndarray) -> np.ndarray:
+        steps = np.asarray(steps, np.int64)
+        values = self.make(self.column[steps.reshape(-1)])
+        return values.reshape(*steps.shape, *values.shape[1:])
+
+
+def _first(values: np.ndarray) -> np.ndarray:
+    return values[:, 0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pointed:
+    """Pointing labels (n, V, P, 3) of some of a set's views."""
+
+    views: tuple[int, ...]
+    of: int
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        if not self.of or values.shape[1] % (3 * self.of):
+            raise KinemaError(f"{POINTS} has {values.shape[1]} values for {self.of} cameras")
+        return values.astype(np.float32).reshape(len(values), self.of, -1, 3)[:, list(self.views)]
+
+
+class _Nothing:
+    """The state of a body that has none."""
+
+    def __getitem__(self, steps: np.ndarray) -> np.ndarray:
+        return np.zeros((*np.shape(steps), 0), np.float32)
 
 
 def measure_stats(
@@ -140,11 +258,11 @@ def measure_stats(
     frame, rng = ChunkFrame(card), np.random.default_rng(seed)
     actions, states = [], []
     for source in sources:
-        count = min(len(source.starts), _STATS_WINDOWS // len(sources))
-        starts = rng.choice(source.starts, count, replace=False)
+        seen = source.sampled_starts()
+        starts = rng.choice(seen, min(len(seen), _STATS_WINDOWS // len(sources)), replace=False)
         chunk, valid = source.windows(starts, horizon)
         actions.append(frame.enter(chunk, source.state[starts])[valid])
-        states.append(source.state[source.starts])
+        states.append(source.state[seen])
     return (
         ChannelStats.of_channels(card.actions, np.concatenate(actions)),
         ChannelStats.of_channels(card.states, np.concatenate(states)),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kinema.card.load import load_card
 from kinema.data.fake import fake_source
+from kinema.data.frames import Way
 from kinema.data.source import Source
 from kinema.model.policy import presets
 from kinema.train.loop import LoopConfig
@@ -27,6 +28,6 @@ def debug() -> Recipe:
     )
 
 
-def made_up(data: Path) -> list[Source]:
-    """The same two sources, whatever the folder."""
+def made_up(data: Path, pictures: Way = "cache") -> list[Source]:
+    """The same two sources, in memory, whatever the folder."""
     return [fake_source(load_card(name), image_size=64, seed=i) for i, name in enumerate(("panda", "ur5e"))]

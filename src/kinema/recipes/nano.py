@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from kinema.data.frames import Way
 from kinema.data.source import Source
 from kinema.model.policy import presets
 from kinema.recipes.sources import metaworld_sources, tabletop_sources
@@ -40,15 +41,15 @@ def nano_mixed() -> Recipe:
     )  # fmt: skip
 
 
-def _both(data: Path) -> list[Source]:
+def _both(data: Path, pictures: Way) -> list[Source]:
     """Half of the batch from each world."""
-    tabletop, metaworld = tabletop_sources(data, image_size=128), metaworld_sources(data)
+    tabletop, metaworld = tabletop_sources(data, pictures, image_size=128), metaworld_sources(data)
     share = len(metaworld) / len(tabletop)
     return [replace(source, weight=share) for source in tabletop] + metaworld
 
 
 def _nano(
-    name: str, summary: str, data_command: str, sources: Callable[[Path], list[Source]], image_size: int
+    name: str, summary: str, data_command: str, sources: Callable[[Path, Way], list[Source]], image_size: int
 ) -> Recipe:
     policy = partial(presets.nano, image_size=image_size)
     return Recipe(

@@ -12,7 +12,8 @@ import numpy as np
 
 from kinema.card.card import EmbodimentCard
 from kinema.card.load import load_card
-from kinema.data.fits import card_of, open_set
+from kinema.data.fits import card_of, open_index
+from kinema.data.frames import Way
 from kinema.data.source import Source, from_dataset
 from kinema.schema import KinemaError
 from kinema.train.recipe import Recipe
@@ -25,24 +26,27 @@ DREAM_STEPS = 3  # control steps from one imagined picture to the next
 def with_sources(recipe: Recipe, sources: Sequence[Source]) -> Recipe:
     """A policy's recipe that learns from these sources instead of what lies below a data folder."""
     stage: Callable[..., Stage] = recipe.stage
-    return replace(recipe, stage=partial(stage, sources=lambda data: sources))
+    return replace(recipe, stage=partial(stage, sources=lambda data, pictures: sources))
 
 
-def tabletop_sources(data: Path, image_size: int, which: str = TABLETOP) -> list[Source]:
+def tabletop_sources(
+    data: Path, pictures: Way = "cache", *, image_size: int, which: str = TABLETOP
+) -> list[Source]:
     """One source per data set in data/tabletop and in data/tabletop_* (corrections, other rounds)."""
-    return [_open(root, image_size) for root in tabletop_folders(data, which)]
+    return [_open(root, image_size, pictures) for root in tabletop_folders(data, which)]
 
 
-def dream_sources(data: Path, image_size: int) -> list[Source]:
+def dream_sources(data: Path, pictures: Way = "cache", *, image_size: int) -> list[Source]:
     """What `kinema dream` wrote below data/dreams; windows begin only where a picture was imagined."""
-    return [_open(root, image_size, stride=DREAM_STEPS) for root in _made_by("kinema dream", data, DREAMS)]
+    folders = _made_by("kinema dream", data, DREAMS)
+    return [_open(root, image_size, pictures, stride=DREAM_STEPS) for root in folders]
 
 
-def metaworld_sources(data: Path) -> list[Source]:
+def metaworld_sources(data: Path, pictures: Way = "memory") -> list[Source]:
     """Meta-World's tasks, one source each, from the raw arrays of `kinema data make metaworld --raw`.
 
     Raw, because every second picture is enough to begin windows at and halves the rendering, and because
-    goal markers of two or three pixels do not survive video compression.
+    goal markers of two or three pixels do not survive video compression. They are held in memory.
     """
     folders = sorted(path.parent for path in (data / METAWORLD_RAW).glob("*/meta.json"))
     if not folders:
@@ -69,7 +73,7 @@ def _raw_task(folder: Path, card: EmbodimentCard) -> Source:
         state=steps["state"],
         action=steps["action"],
         points=steps["points"],
-        episode_end=np.repeat(steps["start"] + length, length),
+        ends=np.unique(steps["start"] + length),
         task_index=np.zeros(len(frame), np.int64),
         tasks=[meta["instruction"]],
         starts=np.flatnonzero(frame >= 0),
@@ -89,6 +93,6 @@ def _made_by(command: str, data: Path, which: str) -> list[Path]:
     return found
 
 
-def _open(root: Path, image_size: int, stride: int = 1) -> Source:
-    dataset = open_set(root)
-    return from_dataset(dataset, card_of(dataset), image_size=image_size, stride=stride)
+def _open(root: Path, image_size: int, pictures: Way, stride: int = 1) -> Source:
+    index = open_index(root)
+    return from_dataset(index, card_of(index), image_size=image_size, stride=stride, pictures=pictures)

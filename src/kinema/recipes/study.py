@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from kinema.data.frames import Way
 from kinema.data.source import Source
 from kinema.model.policy import presets
 from kinema.model.policy.action_dit import Mask
@@ -56,8 +57,9 @@ def study_real10_dreams() -> Recipe:
     )  # fmt: skip
 
 
-def _ten_and_dreams(data: Path) -> list[Source]:
-    real, dreams = tabletop_sources(data, 96, which="study10"), dream_sources(data, 96)
+def _ten_and_dreams(data: Path, pictures: Way) -> list[Source]:
+    real = tabletop_sources(data, pictures, image_size=96, which="study10")
+    dreams = dream_sources(data, pictures, image_size=96)
     return real + [replace(source, weight=len(real) / len(dreams)) for source in dreams]
 
 
@@ -78,7 +80,7 @@ def _mask(mask: Mask, vocab_size: int) -> PolicyConfig:
 
 def _study(
     name: str, what: str, policy: Callable[[int], PolicyConfig],
-    sources: Callable[[Path], list[Source]] = partial(tabletop_sources, image_size=96, which="study"),
+    sources: Callable[[Path, Way], list[Source]] = partial(tabletop_sources, image_size=96, which="study"),
     data_command: str = _MANY,
 ) -> Recipe:  # fmt: skip
     return Recipe(

@@ -97,8 +97,8 @@ def together(size: int, work: Callable[[Group], object]) -> Iterator[Group]:
         meeting = f"file://{folder}/meeting"
         others = [
             context.Process(
-                target=_join, args=(Group(rank=rank, size=size), meeting, os.getpid(), work), daemon=True
-            )
+                target=_join, args=(Group(rank=rank, size=size), meeting, os.getpid(), work)
+            )  # not daemons, which may not start processes that load their data
             for rank in range(1, size)
         ]
         for process in others:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kinema.data.clipping import MOST_CLIPPED
+from kinema.data.frames import Way
 from kinema.schema import KinemaError
 from kinema.train.device import AskedPrecision
 from kinema.train.loop import LoopConfig
@@ -33,6 +34,8 @@ class Options:
     init, most_clipped: as in `Setting`; resume: go on from the newest checkpoint
     threads: of each of the processes, which share every batch
     evaluate_every: judge every so many steps, and log it; 0: never
+    pictures: how a policy's are read (`data/frames.py`)
+    workers: that make a policy's batches ahead, of each process
     """
 
     steps: int | None = None
@@ -48,6 +51,8 @@ class Options:
     init: Path | None = None
     most_clipped: float = MOST_CLIPPED
     evaluate_every: int = 0
+    pictures: Way = "cache"
+    workers: int = 0
 
     def __post_init__(self) -> None:
         if self.precision not in ("auto", "fp32", "bf16"):

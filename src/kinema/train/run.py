@@ -45,7 +45,8 @@ class Run:
         self.stage = self.recipe.stage(
             Setting(
                 data=data, out=out, seed=loop.seed, precision=loop.computes_in, init=self.options.init,
-                stored=stored, most_clipped=self.options.most_clipped,
+                stored=stored, most_clipped=self.options.most_clipped, pictures=self.options.pictures,
+                workers=self.options.workers, pin=torch.device(loop.device).type == "cuda",
             )
         )  # fmt: skip
         self.found: dict[str, Mapping[str, Any]] = {}  # what was judged, by the phase before it

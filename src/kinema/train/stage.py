@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from kinema.card.card import EmbodimentCard
 from kinema.data.clipping import MOST_CLIPPED
+from kinema.data.frames import Way
 from kinema.data.mixture import MixtureState
 from kinema.schema import KinemaError
 from kinema.train.device import Precision
@@ -37,6 +38,8 @@ class Setting:
     init: an artifact whose weights (words, statistics) are where the run begins
     stored: the assets of the checkpoint that is gone on from; then `init` is not looked at
     most_clipped: most of a channel's targets that statistics from elsewhere may clip
+    pictures: how those of data sets are read (`data/frames.py`)
+    workers, pin: processes that make batches ahead, and whether into memory that a GPU copies from
     """
 
     data: Path
@@ -46,6 +49,9 @@ class Setting:
     init: Path | None = None
     stored: Mapping[str, bytes] | None = None
     most_clipped: float = MOST_CLIPPED
+    pictures: Way = "cache"
+    workers: int = 0
+    pin: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,8 +66,14 @@ def train(
     ] = 0.1,
     cache: Annotated[
         Path | None,
-        typer.Option(help="Folder of decoded pictures. Default: KINEMA_CACHE, else in the data sets."),
+        typer.Option(help="Folder of numbers and pictures. Default: KINEMA_CACHE, else in the data sets."),
     ] = None,
+    pictures: Annotated[
+        str, typer.Option(help="A policy's: decode (as needed), cache (once, on the disk) or memory.")
+    ] = "cache",
+    workers: Annotated[
+        int, typer.Option(help="Processes that make a policy's batches ahead, of each process.", min=0)
+    ] = 0,
     evaluate_every: Annotated[
         int,
         typer.Option(help="Judge every so many steps, and log it: a policy by acting in the worlds.", min=0),
@@ -76,6 +82,7 @@ def train(
     """Train a recipe and write its artifact: weights, what gives them their meaning, and provenance."""
     from kinema import recipes
     from kinema.bench.provenance import source_commit
+    from kinema.data.frames import Way
     from kinema.train.device import AskedPrecision
     from kinema.train.recipe import Options
     from kinema.train.run import run
@@ -88,6 +95,7 @@ def train(
         steps=steps, minutes=minutes, batch_size=batch_size, seed=seed, lr_scale=lr_scale, device=device,
         precision=cast(AskedPrecision, precision), threads=threads, processes=processes, resume=resume,
         init=init, most_clipped=most_clipped, evaluate_every=evaluate_every,
+        pictures=cast(Way, pictures), workers=workers,
     )  # fmt: skip
     chosen = recipes.get(recipe)
     # a run in the background ignores Ctrl-C and gets SIGTERM; both must leave a checkpoint behind

@@ -15,6 +15,7 @@ from torch import Tensor
 from kinema.card.prompt import prompt
 from kinema.data.batch import Batch
 from kinema.data.clipping import check_clipping
+from kinema.data.frames import Way
 from kinema.data.mixture import Mixture
 from kinema.data.source import Source, measure_stats
 from kinema.data.text import TextTokenizer
@@ -53,10 +54,15 @@ class PolicyStage(Stage[Policy, Batch]):
 
     def __init__(
         self, setting: Setting, *, policy: Callable[[int], PolicyConfig],
-        sources: Callable[[Path], Sequence[Source]], config: SftConfig | None = None, vocab_size: int = 1024,
+        sources: Callable[[Path, Way], Sequence[Source]], config: SftConfig | None = None,
+        vocab_size: int = 1024,
     ) -> None:  # fmt: skip
-        """policy: a function of the vocabulary's size, known once the words are; sources: of data."""
-        self.config, self.sources = config or SftConfig(), sources(setting.data)
+        """policy: a function of the vocabulary's size, known once the words are.
+
+        sources: of the data folder, and of how pictures are read
+        """
+        self.config, self.sources = config or SftConfig(), sources(setting.data, setting.pictures)
+        self._workers, self._pin = setting.workers, setting.pin
         stored = setting.stored
         start = artifact.load(setting.init, check=False) if setting.init and stored is None else None
         if stored is not None:
@@ -105,7 +111,7 @@ class PolicyStage(Stage[Policy, Batch]):
             self.sources, self.codecs, self.tokenizer,
             batch_size=batch_size, horizon=network.decoder.horizon, seed=seed,
             misnamed=self.config.misnamed, late_steps=network.late_steps,
-            stream=group.rank, streams=group.size,
+            stream=group.rank, streams=group.size, workers=self._workers, pin=self._pin,
         )  # fmt: skip
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
@@ -128,7 +134,7 @@ class PolicyStage(Stage[Policy, Batch]):
     def export(
         self, model: Policy, folder: Path, provenance: Mapping[str, Any], judged: Mapping[str, Any]
     ) -> None:
-        example = self.stream(1, 0, Group()).draw().inputs.first()
+        example = self.stream(1, 0, Group()).batch(0).inputs.first()
         artifact.save(folder, model, self.tokenizer, self.codecs, example, dict(provenance))
 
 
@@ -155,14 +161,15 @@ def _check_bodies(sources: Sequence[Source], codecs: Mapping[str, Codec]) -> Non
 
 
 def _part(source: Source) -> DataPart:
-    """The source by its numbers and a few of its pictures."""
-    looked_at = source.starts[np.linspace(0, len(source.starts) - 1, min(16, len(source.starts))).astype(int)]
+    """The source by its numbers, those that stand for all where there are many, and a few of its pictures."""
+    seen = source.sampled_starts()
+    looked_at = seen[np.linspace(0, len(seen) - 1, min(16, len(seen))).astype(int)]
     return DataPart(
         name=source.name,
-        rows=len(source.action),
+        rows=source.steps,
         digest=digest(
-            source.state, source.action, source.episode_end, source.task_index, list(source.tasks),
-            source.starts, source.weight, source.images(looked_at),
+            source.state[seen], source.action[seen], source.ends, source.task_index[seen], list(source.tasks),
+            seen, len(source.starts), source.weight, source.images(looked_at),
         ),
     )  # fmt: skip
 
@@ -171,7 +178,7 @@ def _described(source: Source) -> dict:
     return {
         "source": source.name,
         "card": source.card.name,
-        "steps": len(source.action),
+        "steps": source.steps,
         "windows": len(source.starts),
         "weight": source.weight,
     }
