@@ -8,7 +8,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import typer
@@ -178,3 +178,39 @@ def test_choose_suggests() -> None:
 
 def test_table_aligns() -> None:
     assert table([("a", 10)], ("name", "n")).splitlines() == ["name  n", "----  --", "a     10"]
+
+
+def _numbers() -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every numeric option of every command."""
+    for path, command in LEAVES.items():
+        hints = get_type_hints(command.callback)
+        for option in command.params:
+            hint = hints.get(option.name)
+            if {int, float} & {hint, *get_args(hint)}:
+                yield path, option
+
+
+NUMBERS = {f"{_ids(path)} {option.opts[0]}": (path, option) for path, option in _numbers()}
+
+
+def test_options_are_found_by_their_types() -> None:
+    assert {"train --lr-scale", "train --steps", "robots home --at", "keys make --quota"} <= NUMBERS.keys()
+
+
+def _no_usual_numbers() -> Iterator[tuple[str, str]]:
+    """But where the default is infinite, no end is a value; and a coordinate may be negative."""
+    for which, (_, option) in NUMBERS.items():
+        yield from ((which, value) for value in ("nan", "-inf"))
+        if option.default != float("inf"):
+            yield which, "inf"
+        if option.nargs == 1:
+            yield which, "-1"
+
+
+@pytest.mark.parametrize(("which", "value"), list(_no_usual_numbers()))
+def test_what_is_no_usual_number_is_refused(
+    which: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the option, before the command begins."""
+    path, option = NUMBERS[which]
+    assert option.opts[0] in one_line([*path, option.opts[0], *[value] * option.nargs], capsys)

@@ -13,7 +13,7 @@ import typer
 
 from kinema.commands import policies
 from kinema.commands.policies import bodies_in
-from kinema.commands.terminal import examples, table
+from kinema.commands.terminal import examples, finite, table
 
 app = typer.Typer(help="Speed and memory of the parts, measured here and now.", no_args_is_help=False)
 
@@ -68,7 +68,9 @@ def train(
 def world(
     robots: Annotated[str, typer.Option(help="Bodies, with commas between.")] = "panda,ur5e,aloha",
     size: Annotated[int, typer.Option(help="Pixels of a picture's side.", min=16, max=1024)] = 128,
-    seconds: Annotated[float, typer.Option(help="How long to measure each body.", min=0.1)] = 5.0,
+    seconds: Annotated[
+        float, typer.Option(help="How long to measure each body.", min=0.1, callback=finite)
+    ] = 5.0,
 ) -> None:
     """Control steps per second on one core, every camera drawn at every step."""
     from kinema.card.load import load_card
@@ -115,7 +117,9 @@ def data(
     folder: Annotated[
         Path | None, typer.Argument(help="A LeRobot data set. Default: a small one is recorded for this.")
     ] = None,
-    seconds: Annotated[float, typer.Option(help="How long to measure each way.", min=0.1)] = 3.0,
+    seconds: Annotated[
+        float, typer.Option(help="How long to measure each way.", min=0.1, callback=finite)
+    ] = 3.0,
 ) -> None:
     """Training samples per second from the frame cache and by decoding videos, one process."""
     from kinema.data.bench import measure_loading

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Any
+
+import typer
 
 from kinema.schema import KinemaError
 
@@ -31,6 +35,26 @@ def choose(what: str, value: str, choices: Sequence[str]) -> str:
     near = get_close_matches(value, choices, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else f"choices: {', '.join(choices)}"
     raise KinemaError(f"unknown {what} {value!r}; {hint}")
+
+
+def finite(value: Any) -> Any:
+    """What checks a numeric option (`typer.Option(callback=finite)`): neither nan nor infinite."""
+    numbers = value if isinstance(value, Sequence) else [value]
+    if any(number is not None and not math.isfinite(number) for number in numbers):
+        raise typer.BadParameter(f"{value} is not a finite number.")
+    return value
+
+
+def positive(value: float | None) -> float | None:
+    """As `finite`, and above 0."""
+    return above_zero(finite(value))
+
+
+def above_zero(value: float | None) -> float | None:
+    """As `positive`, but infinity is a value: no limit."""
+    if value is not None and not value > 0:
+        raise typer.BadParameter(f"{value} is not above 0.")
+    return value
 
 
 def words(text: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import typer
 
 from kinema.commands.policies import bodies_in, bodies_of
 from kinema.commands.rendering import require_rendering
-from kinema.commands.terminal import choose, examples, saved_on_interrupt, table, words
+from kinema.commands.terminal import choose, examples, finite, saved_on_interrupt, table, words
 from kinema.schema import KinemaError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def make(
         str, typer.Option(help="Families (or Meta-World tasks), with commas. Default: all.")
     ] = "",
     noise: Annotated[
-        float, typer.Option(help="Disturbance of what is executed; 0 none, 1 usual.", min=0)
+        float, typer.Option(help="Disturbance of what is executed; 0 none, 1 usual.", min=0, callback=finite)
     ] = 1.0,
     image_size: Annotated[int, typer.Option(help="tabletop: pixels of a side.", min=16, max=1024)] = 96,
     policy: Annotated[

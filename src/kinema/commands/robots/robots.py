@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kinema.commands.driver import DriverConfig, Settings
-from kinema.commands.terminal import examples, table
+from kinema.commands.terminal import examples, finite, table
 from kinema.schema import KinemaError
 
 if TYPE_CHECKING:
@@ -93,7 +93,9 @@ def from_urdf(
 @app.command("home", epilog=examples("kinema robots home my_robot.yaml --at 0.4 0 0.3"))
 def home(
     name: Name,
-    at: Annotated[tuple[float, float, float], typer.Option(help="Where the tool shall be, x y z [m].")],
+    at: Annotated[
+        tuple[float, float, float], typer.Option(help="Where the tool shall be, x y z [m].", callback=finite)
+    ],
     side: Annotated[str, typer.Option(help="Which arm: right or left.")] = "right",
 ) -> None:
     """Print the joints' `home` that points the tool straight down at a place in the robot's frame."""

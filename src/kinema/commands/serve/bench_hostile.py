@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kinema.commands.terminal import examples, table
+from kinema.commands.terminal import examples, finite, table
 
 if TYPE_CHECKING:
     from kinema.runtime.client import RemotePolicy
@@ -38,7 +38,9 @@ class Watched:
 def hostile(
     artifact: Annotated[str, typer.Argument(help="What `kinema serve` takes.")] = "shipped",
     robot: Annotated[str, typer.Option(help="The body that asks.")] = "panda",
-    seconds: Annotated[float, typer.Option(help="How long each client attacks.", min=1.0, max=60.0)] = 10.0,
+    seconds: Annotated[
+        float, typer.Option(help="How long each client attacks.", min=1.0, max=60.0, callback=finite)
+    ] = 10.0,
 ) -> None:
     """p95 of a robot's answers beside each hostile client over p95 alone. Exit 1: above 2, or a lost answer.
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kinema.commands.terminal import examples, table
+from kinema.commands.terminal import examples, finite, table
 
 if TYPE_CHECKING:
     from kinema.card.card import EmbodimentCard
@@ -42,7 +42,9 @@ def serve(
     robot: Annotated[str, typer.Option(help="The body that asks.")] = "panda",
     rounds: Annotated[int, typer.Option(help="Questions for the overhead.", min=10)] = 300,
     clients: Annotated[int, typer.Option(help="Clients at once for the load.", min=1)] = 64,
-    seconds: Annotated[float, typer.Option(help="How long the load lasts; 0 leaves it out.", min=0.0)] = 20.0,
+    seconds: Annotated[
+        float, typer.Option(help="How long the load lasts; 0 leaves it out.", min=0.0, callback=finite)
+    ] = 20.0,
     image_px: Annotated[int, typer.Option(help="Side of the pictures that are sent.", min=16)] = 96,
 ) -> None:
     """Overhead for one client, median and p95, then a load beyond capacity. Exit 1: a bar was missed."""

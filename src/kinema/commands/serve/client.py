@@ -12,7 +12,7 @@ import typer
 
 from kinema.commands.driver import DriverConfig, Settings
 from kinema.commands.stopping import Stopping
-from kinema.commands.terminal import examples
+from kinema.commands.terminal import examples, finite
 
 if TYPE_CHECKING:
     from kinema.card.card import EmbodimentCard
@@ -62,11 +62,13 @@ def client(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides the scene and the policy's noise.", min=0)] = 0,
-    seconds: Annotated[float, typer.Option(help="When to give up.", min=0.1)] = 30.0,
+    seconds: Annotated[float, typer.Option(help="When to give up.", min=0.1, callback=finite)] = 30.0,
     strategy: Annotated[
         str, typer.Option(help="How answers take over: synchronous, blend or in_painting.")
     ] = "in_painting",
-    timeout: Annotated[float, typer.Option(help="Seconds an answer may take.", min=0.01)] = 1.0,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds an answer may take.", min=0.01, callback=finite)
+    ] = 1.0,
     record: Annotated[
         Path | None, typer.Option(help="LeRobot data set to add the episode to (needs the extra `data`).")
     ] = None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from kinema.commands.terminal import examples, table
+from kinema.commands.terminal import examples, positive, table
 
 if TYPE_CHECKING:
     from kinema.serve.keys import Keys
@@ -35,9 +35,10 @@ Database = Annotated[
 def make(
     name: Annotated[str, typer.Argument(help="What the key is for; one key in use has it.")],
     rate: Annotated[
-        float | None, typer.Option(help="Requests per second. Default: the server's own limit.")
+        float | None,
+        typer.Option(help="Requests per second. Default: the server's own limit.", callback=positive),
     ] = None,
-    quota: Annotated[int | None, typer.Option(help="Actions per UTC day. Default: no end.")] = None,
+    quota: Annotated[int | None, typer.Option(help="Actions per UTC day. Default: no end.", min=0)] = None,
     admin: Annotated[bool, typer.Option("--admin", help="May see the usage of every key.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="Write the secret into this new file, which only you may read.")

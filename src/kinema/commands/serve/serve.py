@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kinema.commands import policies
-from kinema.commands.terminal import examples
+from kinema.commands.terminal import above_zero, examples, positive
 
 if TYPE_CHECKING:
     from kinema.serve.app import Accounts
@@ -44,24 +44,36 @@ def serve(
         ),
     ] = None,
     rate: Annotated[
-        float, typer.Option(help="Requests per second of a key that has no rate of its own.")
+        float,
+        typer.Option(help="Requests per second of a key that has no rate of its own.", callback=positive),
     ] = 50.0,
     key_connections: Annotated[int, typer.Option(help="Websockets that one key may hold open.", min=1)] = 32,
     key_in_flight: Annotated[int, typer.Option(help="Unanswered questions of one key.", min=1)] = 32,
     idle: Annotated[
         float,
-        typer.Option(help="Seconds for which a websocket may be silent. Default: while it answers pings."),
+        typer.Option(
+            help="Seconds for which a websocket may be silent. Default: while it answers pings.",
+            callback=above_zero,
+        ),
     ] = float("inf"),
     openpi_hz: Annotated[
-        float, typer.Option(help="Actions per second that an openpi client plays whose address has no ?hz=.")
+        float,
+        typer.Option(
+            help="Actions per second that an openpi client plays whose address has no ?hz=.",
+            callback=positive,
+        ),
     ] = 50.0,
     openpi_guard: Annotated[
         bool, typer.Option(help="Hold the card's ranges and speeds in what openpi clients get.")
     ] = True,
     batch: Annotated[int, typer.Option(help="Questions answered together at most.", min=1)] = 16,
     queue: Annotated[int, typer.Option(help="Questions that may wait; more are refused.", min=1)] = 64,
-    deadline: Annotated[float, typer.Option(help="Seconds within which an answer must come.")] = 5.0,
-    message_rate: Annotated[float, typer.Option(help="Messages per second of one connection.")] = 200.0,
+    deadline: Annotated[
+        float, typer.Option(help="Seconds within which an answer must come.", callback=positive)
+    ] = 5.0,
+    message_rate: Annotated[
+        float, typer.Option(help="Messages per second of one connection.", callback=positive)
+    ] = 200.0,
     gate: Annotated[
         bool, typer.Option(help="Judge every chunk by the shipped gate, for the bodies that it knows.")
     ] = True,

@@ -11,7 +11,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from kinema.commands.terminal import examples, saved_on_interrupt, table
+from kinema.commands.terminal import examples, finite, saved_on_interrupt, table
 from kinema.schema import KinemaError
 
 EXAMPLES = examples(
@@ -36,7 +36,7 @@ def train(
     ),
     steps: Annotated[int | None, typer.Option(help="Steps, instead of the recipe's.", min=1)] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="Train for this long instead of by steps.", min=0.01)
+        float | None, typer.Option(help="Train for this long instead of by steps.", min=0.01, callback=finite)
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows of a batch, of all processes.", min=1)] = None,
     resume: Annotated[
@@ -55,13 +55,20 @@ def train(
     ] = 1,
     lr_scale: Annotated[
         float,
-        typer.Option(help="Scales the recipe's learning rates; below 1 to go on from --init.", min=1e-4),
+        typer.Option(
+            help="Scales the recipe's learning rates; below 1 to go on from --init.",
+            min=1e-4,
+            callback=finite,
+        ),
     ] = 1.0,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order and noise.", min=0)] = None,
     most_clipped: Annotated[
         float,
         typer.Option(
-            help="Share of a channel's targets that the statistics of --init may clip.", min=0, max=1
+            help="Share of a channel's targets that the statistics of --init may clip.",
+            min=0,
+            max=1,
+            callback=finite,
         ),
     ] = 0.1,
     cache: Annotated[
