@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import numpy as np
@@ -25,27 +26,39 @@ def hold_action(card: EmbodimentCard, state: np.ndarray) -> np.ndarray:
     return np.asarray(state, float)[[slots.index(channel.slot) for channel in card.actions]]
 
 
-class HoldPolicy:
-    """Does nothing, as the body's card defines it: keeps the measured pose, or sends zeros.
+class CardPolicy(ABC):
+    """A policy that knows a body's card and its measured state, and nothing more.
 
     cards: of bodies that are not shipped; the others are found by name.
     """
-
-    provenance: ClassVar = {"policy": "hold"}
 
     def __init__(self, *cards: EmbodimentCard) -> None:
         self._cards = {card.name: card for card in cards}
 
     def reset(self, seed: int) -> None:
-        """Nothing to forget."""
+        """Begin an episode: nothing to forget."""
+        return
 
     def infer(
         self, observation: Observation, card_name: str, committed: ActionChunk | None = None
     ) -> ActionChunk:
-        """A chunk of the card's hold action. Raises KinemaError when a channel's pose is not measured."""
+        """A chunk of the card's length, at the card's rate."""
         if card_name not in self._cards:
             self._cards[card_name] = load_card(card_name)
         card = self._cards[card_name]
-        action = hold_action(card, observation.state)
         times_s = observation.time_s + (1 + np.arange(card.chunk)) / card.control_hz
-        return ActionChunk(values=np.tile(action, (card.chunk, 1)), times_s=times_s, card=card_name)
+        return ActionChunk(values=self.values(card, observation.state), times_s=times_s, card=card_name)
+
+    @abstractmethod
+    def values(self, card: EmbodimentCard, state: np.ndarray) -> np.ndarray:
+        """Native actions (chunk, D)."""
+
+
+class HoldPolicy(CardPolicy):
+    """Does nothing, as the body's card defines it: keeps the measured pose, or sends zeros."""
+
+    provenance: ClassVar = {"policy": "hold"}
+
+    def values(self, card: EmbodimentCard, state: np.ndarray) -> np.ndarray:
+        """The hold action. Raises KinemaError when a channel's pose is not measured."""
+        return np.tile(hold_action(card, state), (card.chunk, 1))

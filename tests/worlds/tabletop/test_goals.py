@@ -169,6 +169,19 @@ def test_a_button_that_is_let_go_or_down_by_itself_is_not_pressed() -> None:
     assert not env.holds()
 
 
+@pytest.mark.parametrize("seed", [600_020, 600_042])
+def test_a_button_under_a_palm_is_not_pressed(seed: int) -> None:
+    env = TabletopEnv(card=load_card("jaco"), family="button")
+    env.reset(seed)
+    motion, down = Blind(env.card, "uniform", env.state(), seed), 0
+    for _ in range(env.max_steps):
+        env.step(motion.act())
+        target = env.task.target
+        down += target.depth_m(env.scene.data) > 0.009 and env.scene.touched(target.cap)
+        assert not env.holds()
+    assert down >= 5  # half a second and more
+
+
 @pytest.mark.parametrize("hz", [10, 25])
 @pytest.mark.parametrize("family", families_for("panda"))
 def test_a_goal_must_hold_for_its_time_whatever_the_rate(family: str, hz: int) -> None:

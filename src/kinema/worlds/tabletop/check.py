@@ -152,6 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--episodes", type=int, default=50)
     parser.add_argument("--robot", action="append", help="a shipped body, car, human_hand, or a card's file")
     parser.add_argument("--family", action="append")
+    parser.add_argument("--first-seed", type=int, default=BLIND_SEED, help="of the episodes of blind motion")
     parser.add_argument("--variation", default="seen", help="seen, all, or axes joined by +")
     parser.add_argument("--noise", type=float, default=0.0, help="scale of the disturbance; 1 is standard")
     parser.add_argument(
@@ -167,7 +168,9 @@ def main(arguments: list[str] | None = None) -> int:
                 if policy == "expert":
                     row = check(robot, family, options.variation, options.episodes, options.noise)
                 else:
-                    row = check_blind(robot, family, policy, options.episodes, variation=options.variation)
+                    row = check_blind(
+                        robot, family, policy, options.episodes, options.first_seed, options.variation
+                    )
                 short += not row.ok
                 print(row, flush=True)
     return int(short > 0 and options.noise == 0.0)

@@ -177,6 +177,11 @@ class Scene:
         """Whether any gripper touches the body."""
         return any(other in self._owner for other, _ in self._contacts(body))
 
+    def tip_at(self, point: np.ndarray, radius_m: float, height_m: float) -> bool:
+        """Whether any gripper's tip is so near a point: across, and up or down."""
+        off = [self.data.site_xpos[handle.tool_site] - point for handle in self.robot.arms]
+        return any(np.hypot(dx, dy) <= radius_m and abs(dz) <= height_m for dx, dy, dz in off)
+
     def grasp_offset(self, side: str, half_width_m: float) -> np.ndarray:
         """Where the tool belongs relative to a block's centre when the open jaws come down around it (3,).
 

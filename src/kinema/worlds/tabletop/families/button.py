@@ -16,6 +16,7 @@ _BUTTONS = 3
 TRAVEL_M = 0.014
 _PRESSED_M, _UNTOUCHED_M = 0.009, 0.004
 _CAP_TOP_M = 0.045
+_TIP_ACROSS_M, _TIP_HEIGHT_M = 0.04, 0.025  # the cap's radius and half a fingertip; its travel and a pad
 
 
 class Button(Fixture):
@@ -97,11 +98,13 @@ class PressButton(Family):
         return phrase(rng, "button", episode.variation.instruction, f"{self.target.color} button")
 
     def holds(self, scene: Scene) -> bool:
-        """A gripper presses the named button down, and no other is: an arm that lies on it does not press."""
+        """A gripper's tip presses the named button down, and no other is: an arm or a palm that lies on it
+        does not press."""
         data = scene.data
         return (
             self.target.depth_m(data) > _PRESSED_M
             and scene.touched(self.target.cap)
+            and scene.tip_at(self.target.top(data), _TIP_ACROSS_M, _TIP_HEIGHT_M)
             and all(button.depth_m(data) < _UNTOUCHED_M for button in self.others)
         )
 
