@@ -14,6 +14,7 @@ import typer
 from kinema.commands import policies
 from kinema.commands.policies import bodies_in
 from kinema.commands.terminal import examples, finite, table
+from kinema.schema import KinemaError
 
 app = typer.Typer(help="Speed and memory of the parts, measured here and now.", no_args_is_help=False)
 
@@ -120,20 +121,32 @@ def data(
     seconds: Annotated[
         float, typer.Option(help="How long to measure each way.", min=0.1, callback=finite)
     ] = 3.0,
+    workers: Annotated[int, typer.Option(help="Processes that make batches ahead.", min=1)] = 2,
 ) -> None:
-    """Training samples per second from the frame cache and by decoding videos, one process."""
-    from kinema.data.bench import measure_loading
+    """Training samples per second from the cache and by decoding, and by lerobot's own loader beside it.
+
+    The environment's KINEMA_LEROBOT_PYTHON names a Python that has lerobot.
+    """
+    from kinema.data.bench import measure_lerobot, measure_loading
 
     with TemporaryDirectory() as temporary:
-        measured = measure_loading(folder or _recorded(Path(temporary)), seconds=seconds)
+        root = folder or _recorded(Path(temporary))
+        measured = measure_loading(root, seconds=seconds, workers=workers)
+        try:
+            measured |= measure_lerobot(root, seconds=seconds, workers=workers)
+        except KinemaError as error:
+            print(f"lerobot is left out: {error}")
     rows = [
-        ("frame cache, samples/s", f"{measured['cache']:.0f}"),
-        ("decoding videos, samples/s", f"{measured['decode']:.0f}"),
-        ("cache / decoding", f"{measured['cache_over_decode']:.1f}"),
-        ("building the cache, frames/s", f"{measured['build']:.0f}"),
-        ("cache, MB per 1000 frames", f"{measured['cache_mb_per_1000']:.0f}"),
+        (what, *(f"{measured[key]:.0f}" for key in (name, f"{name}_workers")))
+        for what, name in (("cache", "cache"), ("decoding", "decode"), ("lerobot's loader", "lerobot"))
+        if name in measured
     ]
-    print(table(rows, ("loading, 96 px, batches of 64", "")))
+    print(table(rows, ("samples/s, 96 px, batches of 64", "in the process", f"{workers} workers")))
+    print(
+        f"opened in {measured['open']:.2f} s; cache built at {measured['build']:.0f} frames/s, "
+        f"{measured['cache_mb_per_1000']:.0f} MB per 1000 frames; {measured['cache_over_decode']:.1f} times "
+        f"as fast as decoding; at most {measured['peak_gb']:.2f} GB held"
+    )
 
 
 def _recorded(out: Path) -> Path:

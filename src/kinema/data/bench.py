@@ -1,16 +1,27 @@
-"""How fast pictures reach training: from the frame cache and by decoding videos, in one run."""
+"""How fast samples reach training: from the cache and by decoding, with and without workers, in one run."""
 
 from __future__ import annotations
 
+import os
+import resource
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from kinema.data.frames import FrameCache, resize
-from kinema.data.lerobot import Dataset
+from kinema.data.frames import Images, Way, images_of
+from kinema.data.index import Index
+from kinema.data.loader import Loader
+from kinema.data.metadata import ACTION, STATE
+from kinema.data.numbers import Numbers
+from kinema.data.order import Order
+from kinema.schema import KinemaError
+
+PEER = "KINEMA_LEROBOT_PYTHON"  # the environment's word for a Python that has lerobot
 
 
 def measure_loading(
@@ -20,52 +31,113 @@ def measure_loading(
     batch: int = 64,
     horizon: int = 16,
     seconds: float = 3.0,
+    workers: int = 2,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Samples per second in random order, one process; a sample is all cameras, the state and a chunk.
+    """Samples per second in random order; a sample is all cameras, the state and a chunk.
 
-    Returns: `cache` and `decode` [samples/s], their ratio `cache_over_decode`, `build` [frames/s] of building
-    the cache in a temporary folder, and `cache_mb_per_1000`, megabytes of cache per 1000 frames.
+    Returns: `cache` and `decode` [samples/s] in one process, `cache_workers` and `decode_workers` with so
+    many more, `cache_over_decode`, `open` [s] of opening the set, `build` [frames/s] of building the cache in
+    a temporary folder, `cache_mb_per_1000`, megabytes of cache per 1000 frames, and `peak_gb` of memory that
+    this process held.
     """
-    dataset = Dataset.open(dataset_root)
-    rng = np.random.default_rng(seed)
+    begin = time.perf_counter()
+    index = Index.open(dataset_root)
+    found = {"open": time.perf_counter() - begin}
     with tempfile.TemporaryDirectory() as folder:
-        begin = time.perf_counter()
-        cache = FrameCache(dataset, size=size, directory=Path(folder))
-        build = dataset.num_frames / (time.perf_counter() - begin)
-
-        def decode(indices: np.ndarray) -> np.ndarray:
-            return np.stack([resize(dataset.frames(c, indices), size) for c in dataset.camera_names], 1)
-
-        rates = {
-            name: _samples_per_s(dataset, pictures, rng, batch, horizon, seconds)
-            for name, pictures in (("cache", cache.__getitem__), ("decode", decode))
-        }
-    size_mb = len(dataset.camera_names) * size * size * 3 / 1e3
-    return rates | {
-        "cache_over_decode": rates["cache"] / rates["decode"],
-        "build": build,
-        "cache_mb_per_1000": size_mb,
+        numbers = Numbers(index, [STATE, ACTION], Path(folder))
+        ways: tuple[Way, ...] = ("cache", "decode")
+        for way in ways:
+            begin = time.perf_counter()
+            images = images_of(index, way, size=size, cameras=index.camera_names, directory=Path(folder))
+            if way == "cache":
+                found["build"] = index.num_frames / (time.perf_counter() - begin)
+            order = Order(np.ones(1), np.array([index.num_frames]), seed)
+            make = _Samples(index, numbers, images, order, batch, horizon)
+            found[way] = _per_s(make, batch, seconds, 0)
+            found[f"{way}_workers"] = _per_s(make, batch, seconds, workers)
+    return found | {
+        "cache_over_decode": found["cache"] / found["decode"],
+        "cache_mb_per_1000": len(index.camera_names) * size * size * 3 / 1e3,
+        "peak_gb": _peak_gb(),
     }
 
 
-def _samples_per_s(
-    dataset: Dataset,
-    pictures: Callable[[np.ndarray], np.ndarray],
-    rng: np.random.Generator,
-    batch: int,
-    horizon: int,
-    seconds: float,
-) -> float:
-    """Whole batches until the time is over; the first one warms up and does not count."""
-    samples, begin = 0, 0.0
-    while not samples or time.perf_counter() - begin < seconds:
-        starts = rng.integers(0, dataset.num_frames, batch)
-        indices, _ = dataset.window(starts, horizon)
-        loaded = pictures(starts), dataset.state[starts], dataset.action[indices]
-        assert len(loaded[0]) == batch
-        if not begin:
-            begin = time.perf_counter()
-            continue
-        samples += batch
-    return samples / (time.perf_counter() - begin)
+class _Samples:
+    """Batches by number: all that a training step reads of a data set."""
+
+    def __init__(
+        self, index: Index, numbers: Numbers, images: Images, order: Order, batch: int, horizon: int
+    ) -> None:
+        self._index, self._numbers, self._images, self._order = index, numbers, images, order
+        self._batch, self._horizon = batch, horizon
+
+    def __call__(self, number: int) -> tuple[np.ndarray, ...]:
+        _, steps = self._order[number * self._batch + np.arange(self._batch)]
+        last = self._index.episode_bounds[self._index.episode_of(steps), 1] - 1
+        chunk = np.minimum(steps[:, None] + np.arange(self._horizon), last[:, None])
+        return self._images(steps), self._numbers[STATE][steps], self._numbers[ACTION][chunk]
+
+
+def _per_s(make: Callable[[int], Any], batch: int, seconds: float, workers: int) -> float:
+    """Whole batches until the time is over; the first ones warm up and do not count."""
+    loader = Loader(make, workers=workers)
+    warm = 1 + 2 * workers
+    for number in range(warm):
+        loader.take(number)
+    begin, number = time.perf_counter(), warm
+    while number == warm or time.perf_counter() - begin < seconds:
+        loader.take(number)
+        number += 1
+    rate = batch * (number - warm) / (time.perf_counter() - begin)
+    loader.close()
+    return rate
+
+
+def measure_lerobot(
+    dataset_root: Path, *, batch: int = 64, horizon: int = 16, seconds: float = 3.0, workers: int = 2
+) -> dict[str, float]:
+    """The same samples by lerobot's own data set in torch's DataLoader: `lerobot`, `lerobot_workers`.
+
+    Raises KinemaError where no Python with lerobot is named, or it cannot read the set.
+    """
+    python = os.environ.get(PEER)
+    if not python:
+        raise KinemaError(f"{PEER} names no Python that has lerobot")
+    found = {}
+    for name, count in (("lerobot", 0), ("lerobot_workers", workers)):
+        arguments = [str(dataset_root.resolve()), str(batch), str(horizon), str(seconds), str(count)]
+        done = subprocess.run([python, "-c", _PEER_PROGRAM, *arguments], capture_output=True, text=True)
+        if done.returncode:
+            raise KinemaError(f"lerobot cannot read {dataset_root}: {done.stderr.strip().splitlines()[-1]}")
+        found[name] = float(done.stdout.split()[-1])
+    return found
+
+
+_PEER_PROGRAM = """
+import sys, time
+import torch
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+root, batch, horizon, seconds, workers = sys.argv[1], *map(float, sys.argv[2:])
+fps = LeRobotDataset("local/set", root=root).fps
+chunk = [k / fps for k in range(int(horizon))]
+dataset = LeRobotDataset("local/set", root=root, delta_timestamps={"action": chunk})
+loader = torch.utils.data.DataLoader(
+    dataset, batch_size=int(batch), shuffle=True, num_workers=int(workers), drop_last=True
+)
+def batches():
+    while True:
+        yield from loader
+stream, warm = batches(), 1 + 2 * int(workers)
+for _ in range(warm):
+    next(stream)
+begin, count = time.perf_counter(), 0
+while not count or time.perf_counter() - begin < seconds:
+    next(stream)
+    count += 1
+print(count * batch / (time.perf_counter() - begin))
+"""
+
+
+def _peak_gb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
