@@ -87,13 +87,15 @@ class DiskArray:
     def take(self, rows: np.ndarray) -> np.ndarray:
         """uint8 (n, row_bytes), a copy, of rows (n,) in any order. Their blocks must be filled."""
         wanted, back = np.unique(rows, return_inverse=True)
+        twice = len(wanted) < len(rows)  # as in windows that overlap
         found = np.empty((len(wanted), self.row_bytes), np.uint8)
-        edges = np.flatnonzero(np.diff(wanted) != 1) + 1
+        to = np.arange(len(wanted)) if twice else np.argsort(back.reshape(-1))
+        first = np.flatnonzero((np.diff(wanted, prepend=-2) != 1) | (np.diff(to, prepend=-2) != 1))
+        lengths = np.diff(np.append(first, len(wanted)))
         file = self._file(_ROWS, os.O_RDONLY)
-        for first, end in zip([0, *edges.tolist()], [*edges.tolist(), len(wanted)]):
-            if first < end:
-                self._read(file, found[first:end], int(wanted[first]) * self.row_bytes)
-        return found if np.array_equal(wanted, rows) else found[back.reshape(-1)]
+        for row, at, length in zip(wanted[first].tolist(), to[first].tolist(), lengths.tolist()):
+            self._read(file, found[at : at + length], row * self.row_bytes)
+        return found[back.reshape(-1)] if twice else found
 
     @contextmanager
     def errors(self) -> Iterator[None]:

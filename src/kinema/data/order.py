@@ -91,10 +91,11 @@ def permuted(place: np.ndarray, size: np.ndarray, key: np.ndarray) -> np.ndarray
     mask = (_U64(1) << half) - _U64(1)
     found, out = np.asarray(place).astype(_U64), np.ones(len(place), bool)
     limit = np.asarray(size).astype(_U64)
+    keys = [hashed(key, number) for number in range(_ROUNDS)]
     while out.any():
         left, right = found[out] >> half[out], found[out] & mask[out]
-        for number in range(_ROUNDS):
-            left, right = right, left ^ (hashed(key[out], number, right) & mask[out])
+        for of_round in keys:
+            left, right = right, left ^ (_mixed(right + of_round[out]) & mask[out])
         found[out] = (left << half[out]) | right
         out[out] = found[out] >= limit[out]
     return found.astype(np.int64)
