@@ -13,7 +13,7 @@ export PYTHONHASHSEED ?= 0
 # The tests start hundreds of processes; without this each would compile kinema anew where it is set.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-slow lint types setup clean
+.PHONY: help demo test fast-tests test-slow lint types setup clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,7 +21,10 @@ help:  ## this list
 demo: $(READY)  ## set up if needed, then let the shipped policy put the red block in the blue bowl
 	@OMP_NUM_THREADS=$(JOBS) $(VENV)/bin/kinema run "put the red block in the blue bowl" --seed 2 --out $(OUT)
 
-test: $(READY) lint types  ## set up if needed, then lint, types and the fast tests
+test: $(READY) lint  ## set up if needed, then lint, types and the fast tests
+	@$(MAKE) --no-print-directory -j 2 types fast-tests  # types are checked by one process: beside the tests
+
+fast-tests: $(READY)
 	$(VENV)/bin/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
 
 test-slow: $(READY)  ## every test, the slow ones too

@@ -91,17 +91,19 @@ def _renamed(policy, body, named):
 
 def test_a_wrong_prompt_does_not_act_as_the_right_one():
     successes = {}
+    policy = LocalPolicy(shipped_artifacts()["nano"])
+    env = TabletopEnv(card=policy.artifact.codecs["panda"].card, family="pick_place")
     for named in BODIES:
         policy = LocalPolicy(shipped_artifacts()["nano"])
         _renamed(policy, "panda", named)
-        successes[named] = sum(_solves(policy, "panda", "pick_place", 770_000 + i) for i in range(6))
+        successes[named] = sum(_solves(policy, "panda", env, 770_000 + i) for i in range(6))
+    env.close()
     assert successes["panda"] >= 4
     assert successes["ur5e"] <= 1
     assert successes["aloha"] <= 1
 
 
-def _solves(policy, body, family, seed):
-    env = TabletopEnv(card=policy.artifact.codecs[body].card, family=family)
+def _solves(policy, body, env, seed):
     env.reset(seed)
     player = ChunkPlayer(policy, body, replan_steps=4)
     player.reset(seed)
@@ -109,6 +111,4 @@ def _solves(policy, body, family, seed):
         env.step(player.act(env.observe))
         if env.success():
             break
-    solved = env.success()
-    env.close()
-    return solved
+    return env.success()

@@ -184,12 +184,12 @@ def _still(film: np.ndarray) -> np.ndarray:
 
 
 def _swapped(film: np.ndarray) -> np.ndarray:
-    return np.roll(film, SIZE, axis=2)
+    return np.roll(film[:12], SIZE, axis=2)
 
 
 def _lingering(film: np.ndarray) -> np.ndarray:
     """The hand comes and then stays where it is for most of the time."""
-    return np.concatenate([film[:12], film[12:13].repeat(25, 0)])
+    return np.concatenate([film[4:10], film[10:11].repeat(12, 0)])
 
 
 @pytest.mark.parametrize(
