@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Generic, Protocol, TypeVar
 
@@ -48,6 +49,7 @@ class Journal(Generic[R]):
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any], read: Callable[..., R]) -> None:
+        self._made = [file for file in (path, *path.parents) if not file.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.records: dict[tuple[str, int], R] = {}
@@ -132,6 +134,11 @@ class Journal(Generic[R]):
             ) from error
 
     def close(self) -> None:
+        """A run in which nothing was played, because it was refused, leaves nothing behind."""
+        if self._made and not self.sittings and not self.records:
+            for made in self._made:
+                with suppress(OSError):  # somebody else has put something into the folder
+                    made.unlink() if made == self.path else made.rmdir()
         self._file.close()
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -62,8 +62,26 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
+def refuse_unheeded(ctx: typer.Context, what: str, heeded: Mapping[str, Collection[str]]) -> None:
+    """Raises KinemaError for an option that was given and says nothing to `what`.
+
+    heeded: of all options that not everything heeds, which are heeded by what
+    """
+    for name in sorted({name for names in heeded.values() for name in names} - set(heeded[what])):
+        source = ctx.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            heeding = ", ".join(other for other, names in heeded.items() if name in names)
+            raise KinemaError(
+                f"--{name.replace('_', '-')} says nothing to {what}; leave it out (it is for {heeding})"
+            )
+
+
 def writable(folder: Path) -> Path:
-    """The folder, made if it was not there. Raises KinemaError when nothing can be written into it."""
+    """The folder, as it was. Raises KinemaError when nothing can be written into it.
+
+    It is not made: what is refused afterwards leaves nothing behind.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):
@@ -72,6 +90,10 @@ def writable(folder: Path) -> Path:
         raise KinemaError(
             f"nothing can be written into {folder} ({error.strerror}); choose another folder with --out"
         ) from None
+    finally:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
 
 
 @contextmanager

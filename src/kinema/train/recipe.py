@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from kinema.data.clipping import MOST_CLIPPED
 from kinema.data.frames import Way
@@ -55,8 +55,12 @@ class Options:
     workers: int = 0
 
     def __post_init__(self) -> None:
-        if self.precision not in ("auto", "fp32", "bf16"):
-            raise KinemaError(f"--precision must be one of auto, fp32, bf16; got {self.precision!r}")
+        for name, word, choices in (
+            ("precision", self.precision, get_args(AskedPrecision)),
+            ("pictures", self.pictures, get_args(Way)),
+        ):
+            if word not in choices:
+                raise KinemaError(f"--{name} must be one of {', '.join(choices)}; got {word!r}")
         if self.processes > 1 and self.device != "cpu":
             raise KinemaError(
                 f"--processes {self.processes} share a CPU; with --device {self.device} train in one process"

@@ -159,12 +159,29 @@ def test_baselines_stand_beside_in_results_and_report(
     assert "random (baseline)" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("which", ["world", "scene2robot", "safety"])
-def test_a_benchmark_with_baselines_of_its_own_says_so(
-    which: str, capsys: pytest.CaptureFixture[str]
+UNHEEDED = [
+    ["eval", "world", "--baselines"],  # it has its own
+    ["eval", "scene2robot", "--baselines"],
+    ["eval", "safety", "--baselines"],
+    ["eval", "safety", "--tasks", "panda/button"],
+    ["eval", "metaworld", "--robots", "panda"],
+    ["eval", "latency", "--variation", "seen"],
+    ["eval", "world", "--imagines", "nobody"],
+    ["eval", "tabletop", "--imagines", "oracle"],
+    ["data", "make", "metaworld", "--robots", "panda"],
+    ["data", "make", "tabletop", "--raw"],
+]
+
+
+@pytest.mark.parametrize("arguments", UNHEEDED, ids=" ".join)
+def test_an_option_that_would_not_be_heeded_is_refused(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert cli.exit_code(["eval", which, "--baselines"]) == 2
-    assert "baselines of its own" in capsys.readouterr().err
+    assert cli.exit_code([*arguments, "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    option = next(word for word in arguments if word.startswith("--"))
+    assert f"{option} says nothing to" in said
+    assert "it is for" in said
 
 
 def test_a_sitting_draws_its_seed_unless_told_otherwise() -> None:

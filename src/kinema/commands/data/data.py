@@ -11,14 +11,39 @@ import typer
 
 from kinema.commands.policies import bodies_in, bodies_of
 from kinema.commands.rendering import require_rendering
-from kinema.commands.terminal import choose, examples, finite, saved_on_interrupt, table, words
+from kinema.commands.terminal import (
+    choose,
+    examples,
+    finite,
+    refuse_unheeded,
+    saved_on_interrupt,
+    table,
+    words,
+)
 from kinema.schema import KinemaError
 
 if TYPE_CHECKING:
     from kinema.commands.data.make import Task
 
 app = typer.Typer(help="Data sets: make, inspect, verify, repair, stats.", no_args_is_help=False)
-WORLDS = ("tabletop", "metaworld", "hazards", "human", "looks", "road")
+HEEDED = {  # of the options that not every world heeds
+    "tabletop": (
+        "robots",
+        "families",
+        "noise",
+        "image_size",
+        "policy",
+        "latency_ms",
+        "first_seed",
+        "workers",
+    ),
+    "metaworld": ("families", "noise", "raw", "workers"),
+    "hazards": ("robots", "policy"),
+    "human": ("robots", "families", "image_size", "first_seed"),
+    "looks": ("robots",),
+    "road": ("families", "noise", "image_size", "views", "workers"),
+}
+WORLDS = tuple(HEEDED)
 
 Folder = Annotated[Path, typer.Argument(help="Folder of a LeRobot data set (v3.0 or v2.1).")]
 
@@ -35,6 +60,7 @@ Folder = Annotated[Path, typer.Argument(help="Folder of a LeRobot data set (v3.0
     ),
 )
 def make(
+    ctx: typer.Context,
     world: Annotated[str, typer.Argument(help=f"Which world: {' or '.join(WORLDS)}.")],
     out: Annotated[
         Path, typer.Option(help="Folder of the data sets, one per body; a stopped run goes on there.")
@@ -68,6 +94,7 @@ def make(
 ) -> None:
     """Let scripted experts demonstrate and record it; labels stay clean where noise disturbs the motion."""
     choose("world", world, WORLDS)
+    refuse_unheeded(ctx, world, HEEDED)
     require_rendering()
     from kinema.commands.data.make import make as record
 
@@ -82,7 +109,7 @@ def make(
         return
     names = words(families)
     if raw:
-        _make_raw(world, names, out, episodes=episodes, noise=noise, workers=workers)
+        _make_raw(names, out, episodes=episodes, noise=noise, workers=workers)
         return
     if world == "road":
         _make_road(
@@ -146,6 +173,8 @@ def _make_hazards(out: Path, *, episodes: int, bodies: tuple[str, ...], policy: 
     from kinema.commands.data.make_hazards import EPISODES_PER_SHARD, FIRST_SEEDS, make_hazards, make_scenes
     from kinema.commands.policies import artifact_folder
 
+    if policy is not None:
+        _require_knowing(policy, bodies)
     folder = policy or artifact_folder("shipped", bodies)
     rounds = -(-episodes // EPISODES_PER_SHARD)
     with saved_on_interrupt(lambda: f"Finished shards are in {out}; the same command goes on from there."):
@@ -187,14 +216,10 @@ def _make_looks(out: Path, *, episodes: int, bodies: tuple[str, ...]) -> None:
             print(f"{out / part}: {made} new pictures")
 
 
-def _make_raw(
-    world: str, names: Sequence[str], out: Path, *, episodes: int, noise: float, workers: int
-) -> None:
+def _make_raw(names: Sequence[str], out: Path, *, episodes: int, noise: float, workers: int) -> None:
     from kinema.bench.metaworld.demos import Noise, Plan, collect_metaworld
     from kinema.bench.metaworld.tasks import TASKS
 
-    if world != "metaworld":
-        raise KinemaError("--raw is for metaworld; the tabletop is recorded as LeRobot data sets only")
     tasks = tuple(choose("Meta-World task", name, TASKS) for name in names)
     plan = Plan(episodes=episodes, rendered_every=2, noise=Noise(sigma=(0.0, 0.25 * noise)))
     with saved_on_interrupt(lambda: f"Whole tasks are in {out}; the same command goes on from there."):
@@ -267,7 +292,6 @@ def inspect(
         return
     if save is not None:
         raise KinemaError("--save belongs to --rerun; a page is written with --out")
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_page(folder, out, columns=columns)
     print(f"page: {out}")
 

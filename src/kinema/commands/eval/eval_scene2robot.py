@@ -8,7 +8,7 @@ from typing import Any
 
 from kinema.commands.eval.judged import Sitting, finish, headline, play
 from kinema.commands.imagine.compose import scene2robot_folder
-from kinema.commands.terminal import table
+from kinema.commands.terminal import choose, table
 
 _PRINTED = (
     "made.tool_px", "made.tool_mm", "depth.tool_px", "empty.tool_px", "made.psnr_db", "made.ssim",
@@ -31,7 +31,10 @@ def evaluate_scene2robot(
     from kinema.commands.data.make_human import staged_robots
     from kinema.model.stored import read_json
     from kinema.model.world.scene2robot import ABOUT
+    from kinema.worlds.hand.stage import FAMILIES
 
+    for family in families:
+        choose("family of the hand", family, FAMILIES)
     folder, out = scene2robot_folder(model), sitting.out
     paired = list(read_json(folder / ABOUT, "scene-to-robot model")["provenance"]["clips"])
     judged = {"bodies": list(bodies or staged_robots()), "paired": paired, "families": list(families)}

@@ -11,14 +11,23 @@ import typer
 from kinema.commands import policies
 from kinema.commands.eval.judged import SEED_HELP, Sitting, finish, play, rates_table, seed_line
 from kinema.commands.rendering import require_rendering
-from kinema.commands.terminal import choose, examples, table, words
+from kinema.commands.terminal import choose, examples, refuse_unheeded, table, words
 from kinema.schema import KinemaError
 
 if TYPE_CHECKING:
     from kinema.bench.benchmark import Factory
     from kinema.bench.results import Results
 
-BENCHMARKS = ("tabletop", "metaworld", "latency", "safety", "world", "planning", "scene2robot")
+HEEDED = {  # of the options that not every benchmark heeds
+    "tabletop": ("tasks", "variation", "robots", "replan", "world", "imagines", "baselines"),
+    "metaworld": ("tasks", "replan", "baselines"),
+    "latency": ("tasks", "robots", "replan", "baselines"),
+    "safety": ("robots",),
+    "world": ("tasks", "robots"),
+    "planning": ("robots", "replan", "imagines", "baselines"),
+    "scene2robot": ("tasks", "robots"),
+}
+BENCHMARKS = tuple(HEEDED)
 REPLAN = {"metaworld": 8}  # at 80 Hz a chunk is 0.2 s in all
 TABLETOP_REPLAN = 4  # at 10 Hz contact wants 0.4 s
 LATENCY_BODIES = ("panda", "ur5e")
@@ -34,6 +43,7 @@ EXAMPLES = examples(
 
 
 def evaluate(
+    ctx: typer.Context,
     benchmark: Annotated[str, typer.Argument(help=f"Which benchmark: {' or '.join(BENCHMARKS)}.")],
     policy: Annotated[str, typer.Option(help=policies.HELP)] = policies.DEFAULT,
     episodes: Annotated[int, typer.Option(help="Episodes per task.", min=1)] = 10,
@@ -80,11 +90,13 @@ def evaluate(
     sitting = Sitting(
         out=out, episodes=episodes, seed=seed, workers=workers, retry_errors=retry_errors, baselines=baselines
     )
-    if baselines and benchmark in ("safety", "world", "scene2robot"):
-        raise KinemaError(f"{benchmark} has baselines of its own; leave out --baselines")
+    choose("benchmark", benchmark, BENCHMARKS)
+    refuse_unheeded(ctx, benchmark, HEEDED)
+    choose("world", world, ("true", "imagined"))
+    if world == "true" and benchmark == "tabletop":
+        refuse_unheeded(ctx, "the true world", {"the true world": (), "--world imagined": ("imagines",)})
     bodies = policies.bodies_in(robots)
     make_play = None
-    choose("benchmark", benchmark, BENCHMARKS)
     require_rendering()
     if benchmark == "safety":
         _safety(policy, bodies, sitting)
@@ -104,10 +116,10 @@ def evaluate(
 
         evaluate_planning(policy, imagines, bodies=bodies, replan=replan or TABLETOP_REPLAN, sitting=sitting)
         return
-    if choose("world", world, ("true", "imagined")) == "imagined":
+    if world == "imagined":
         from kinema.commands.eval.rank import RankSettings, judge_imagined
 
-        if benchmark != "tabletop" or variation != "seen":
+        if variation != "seen":
             raise KinemaError("only the seen tabletop can be imagined; leave out --variation")
         ranked = RankSettings(
             policies=words(policy), imagines=imagines, reader="shipped", bodies=bodies,
@@ -117,14 +129,14 @@ def evaluate(
         return
     if benchmark == "latency":
         wanted = bodies or LATENCY_BODIES
-        judged = _latency(wanted, variation)
+        judged = _latency(wanted)
         make_play = "kinema.bench.latency:LatencyPlayer"
     elif benchmark == "tabletop":
         wanted = bodies or policies.tabletop_bodies()
         judged = _tabletop(bodies or policies.trained_bodies(policy, wanted), variation)
     else:
         wanted = ("sawyer_metaworld",)
-        judged = _metaworld(robots, variation)
+        judged = Factory(target="kinema.bench.metaworld.benchmark:MetaworldBenchmark")
     factory = policies.policy_factory(policy, wanted, steady=benchmark == "latency")
     drawn = seed_of(seed, [factory])
     settings = RunSettings(
@@ -170,11 +182,9 @@ def _safety(policy: str, bodies: Sequence[str], sitting: Sitting) -> None:
     judge_safety(settings)
 
 
-def _latency(bodies: Sequence[str], variation: str) -> Factory:
+def _latency(bodies: Sequence[str]) -> Factory:
     from kinema.bench.benchmark import Factory
 
-    if variation != "seen":
-        raise KinemaError("latency is measured on seen scenes; leave out --variation")
     standing = policies.tabletop_bodies(bodies)
     return Factory(target="kinema.bench.latency:LatencyBenchmark", arguments={"bodies": standing})
 
@@ -220,14 +230,6 @@ def _latency_row(row: Mapping[str, Any]) -> tuple[str, ...]:
         shown("idle", ".1%"),
         shown("age_s", ".2f"),
     )
-
-
-def _metaworld(robots: str, variation: str) -> Factory:
-    from kinema.bench.benchmark import Factory
-
-    if robots or variation != "seen":
-        raise KinemaError("metaworld has one body and no variations; leave out --robots and --variation")
-    return Factory(target="kinema.bench.metaworld.benchmark:MetaworldBenchmark")
 
 
 def summary(results: Results) -> str:

@@ -14,7 +14,7 @@ import typer
 from kinema.commands.policies import bodies_in
 from kinema.commands.rendering import require_rendering
 from kinema.commands.shipped import ARTIFACTS
-from kinema.commands.terminal import examples, saved_on_interrupt, table, words
+from kinema.commands.terminal import choose, examples, saved_on_interrupt, table, words
 from kinema.schema import KinemaError
 
 if TYPE_CHECKING:
@@ -56,11 +56,18 @@ def dream(
     from kinema.card.load import load_card
     from kinema.data.dreamed import DREAMED
     from kinema.data.lerobot_write import Writer
+    from kinema.worlds.tabletop.env import families_for
 
     reads = film_reader(reader)
+    if world != ORACLE:
+        from kinema.commands.eval.eval_world import imagines_factory
+
+        imagines_factory(world)
     bodies = bodies_in(robots)
     for body in bodies:
         reads.codec(body)
+        for family in words(families):
+            choose(f"family of {body}", family, families_for(body))
         if (out / body).exists():
             raise KinemaError(f"{out / body} exists already; choose another --out")
     size, eyes = reads.model.config.image_size, _eyes()

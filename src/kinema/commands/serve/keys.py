@@ -46,10 +46,12 @@ def make(
     database: Database = None,
 ) -> None:
     """Make a key. Its secret is told once, on standard output or in a file, and kept nowhere else."""
-    keys = _keys(database)
+    from kinema.serve.keys import Key
+
+    Key(id="", name=name, rate_hz=rate, quota_per_day=quota)  # what it refuses leaves no database behind
     file = _new_file(out) if out is not None else None  # before the key is made: none is lost
     try:
-        key, secret = keys.make(name, rate_hz=rate, quota_per_day=quota, admin=admin)
+        key, secret = _keys(database).make(name, rate_hz=rate, quota_per_day=quota, admin=admin)
     except BaseException:
         if out is not None:
             out.unlink()

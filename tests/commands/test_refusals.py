@@ -1,0 +1,97 @@
+"""What is refused leaves nothing behind, whatever the command and whichever of its words is wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
+import typer
+
+from kinema import cli
+from kinema.commands.data import data
+from kinema.commands.eval import evaluate
+from kinema.commands.terminal import writable
+from kinema.train.stop import STOPPING
+
+SENTENCE = "put the red block in the blue bowl"
+BASES = [
+    ["run", SENTENCE],
+    *(["eval", benchmark, "--episodes", "1"] for benchmark in evaluate.BENCHMARKS),
+    ["eval", "tabletop", "--episodes", "1", "--world", "imagined"],
+    ["train", "debug", "--steps", "1"],
+    ["imagine", "--scene", "1", SENTENCE],
+    ["dream", "--episodes", "1"],
+    *(["data", "make", world, "--episodes", "1"] for world in data.WORLDS),
+    ["data", "convert", "nobody"],
+    ["data", "inspect", "nobody"],
+    ["robots", "from-urdf", "nobody", "--name", "arm"],
+    ["robots", "wiring", "panda", "nobody:nothing"],
+    ["retarget", "nobody", "--robot", "ur5e"],
+]
+FREE = {"--out", "--cache", "--save", "--data", "--instruction"}  # any text will do, or a folder to be made
+
+
+def _command(words: list[str]) -> Any:
+    command: Any = typer.main.get_command(cli.app)
+    for word in words:
+        command = getattr(command, "commands", {}).get(word, command)
+    return command
+
+
+def _refused() -> Iterator[list[str]]:
+    """Every command with every one of its options that take a word or a file: nobody is called that."""
+    for base in BASES:
+        command = _command(base)
+        hints = get_type_hints(command.callback)
+        for option in command.params:
+            hint, name = hints.get(option.name), option.opts[0]
+            if name.startswith("--") and name not in FREE and {str, Path} & {hint, *get_args(hint)}:
+                yield [*base, name, "nobody"]
+
+
+REFUSED = [
+    *_refused(),
+    ["train", "nobody"],
+    ["train", "debug", "--resume"],
+    ["train", "nano_tabletop", "--data", "nobody"],
+    ["eval", "nobody"],
+    ["eval", "tabletop", "--policy", "nobody:nothing", "--robots", "panda"],
+    ["data", "make", "nobody"],
+    *([*base] for base in BASES if "nobody" in base),
+    ["keys", "make", "", "--out", "file"],
+    ["keys", "make", "a\nb"],
+    ["keys", "make", "sound", "--rate", "-1"],
+    ["keys", "make", "sound", "--out", "nowhere/file"],
+]
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """As they were: `kinema train` makes an interrupt of each that would end it."""
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("arguments", REFUSED, ids=" ".join)
+def test_what_is_refused_leaves_nothing(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KINEMA_HOME", str(tmp_path / "home"))
+    has_out = "--out" in {option.opts[0] for option in _command(arguments).params} - set(arguments)
+    assert cli.exit_code([*arguments, *(["--out", "below/X"] if has_out else [])]) == 2
+    assert capsys.readouterr().err.startswith("kinema: ")
+    assert os.listdir(tmp_path) == []
+
+
+def test_whether_a_folder_can_be_written_is_asked_without_making_it(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for name in ("new/below", "there/new", "there"):
+        assert writable(tmp_path / name) == tmp_path / name
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
