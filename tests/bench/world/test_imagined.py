@@ -16,6 +16,7 @@ from kinema.bench.world.imagined import (
     judge,
     skill,
     skill_interval,
+    try_scene,
 )
 from kinema.bench.world.ranking import Ranked, page, rank
 from kinema.card.load import load_card
@@ -111,6 +112,42 @@ def test_short_answers_and_privileged_policies_are_refused() -> None:
         judge(Short(one, 1.0), one, CARD)
     with pytest.raises(KinemaError, match="simulator"):
         judge(Sees(one, 1.0), one, CARD)
+
+
+@pytest.mark.parametrize("wrong", ["raises", "is short", "is not finite", "is nothing"])
+def test_what_a_policy_cannot_answer_is_an_error_of_that_scene(wrong: str, tmp_path: Path) -> None:
+    """The others keep their scores; the skill counts it as holding still, and its cause is kept."""
+
+    class Breaks(Follower):
+        def infer(self, now: Observation, card_name: str, committed: object = None) -> ActionChunk:
+            if now.time_s < 1 or self.seed != 1:
+                return super().infer(now, card_name, committed)
+            if wrong == "raises":
+                raise RuntimeError("out of order")
+            values = np.full((N, 7), np.nan) if wrong == "is not finite" else np.zeros((1, 7))
+            return (
+                None
+                if wrong == "is nothing"
+                else ActionChunk(  # type: ignore[return-value]
+                    values=values, times_s=np.arange(len(values)), card=card_name
+                )
+            )
+
+    scenes = [scene(seed) for seed in range(3)]
+    found = [try_scene(Breaks(one, 1.0), one, CARD, 0, tmp_path / "errors") for one in scenes]
+    assert [bool(one.cause) for one in found] == [False, True, False]
+    assert found[1].policy == found[1].still > 0
+    assert 0.0 < skill(found) < skill([found[0], found[2]])
+    (told,) = (tmp_path / "errors").iterdir()
+    assert told.read_text().rstrip().endswith(found[1].cause)
+
+
+def test_a_policy_that_sees_the_simulator_is_refused_before_any_scene(tmp_path: Path) -> None:
+    class Sees(Follower):
+        def attach(self, environment: object) -> None: ...
+
+    with pytest.raises(KinemaError, match="simulator"):
+        try_scene(Sees(scene(), 1.0), scene(), CARD, 0, tmp_path)
 
 
 def test_the_present_is_what_is_imagined_from() -> None:

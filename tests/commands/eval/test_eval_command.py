@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from kinema import cli
 from kinema.bench.benchmark import TaskSpec
 from kinema.bench.episode import EpisodeRecord
 from kinema.bench.results import Results, summarise
 from kinema.bench.settings import RunSettings
+from kinema.bench.world.imagined import Agreement
 from kinema.commands import terminal
-from kinema.commands.eval import evaluate, judged
+from kinema.commands.eval import evaluate, judged, rank
 from kinema.commands.eval.judged import Sitting, finish
 
 
@@ -182,6 +184,19 @@ def test_an_option_that_would_not_be_heeded_is_refused(
     option = next(word for word in arguments if word.startswith("--"))
     assert f"{option} says nothing to" in said
     assert "it is for" in said
+
+
+def test_a_crash_in_an_imagined_scene_is_told_and_ends_with_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound = Agreement(task="a", seed=1, policy=0.5, still=1.0)
+    crashed = replace(sound, policy=1.0, cause="RuntimeError: out of order")
+    rank._finish(tmp_path, {"mine": [sound]})
+    with pytest.raises(typer.Exit) as ended:
+        rank._finish(tmp_path, {"mine": [sound], "theirs": [sound, crashed]})
+    assert ended.value.exit_code == 1
+    assert "1 episode was an error" in (said := capsys.readouterr().err)
+    assert "theirs in the imagined a, scene 1: RuntimeError: out of order" in said
 
 
 def test_a_sitting_draws_its_seed_unless_told_otherwise() -> None:

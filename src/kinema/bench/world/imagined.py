@@ -18,16 +18,19 @@ Axes: F pictures, N control steps between two pictures, D native action channels
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from traceback import format_exc
 from typing import Protocol
 
 import numpy as np
 
 from kinema.bench.benchmark import Privileged
+from kinema.bench.episode import EpisodeJob, error_record
 from kinema.bench.metrics.intervals import bootstrap95
 from kinema.card.card import EmbodimentCard
 from kinema.runtime.policy import hold_action
-from kinema.schema import Film, Imagines, KinemaError, Observation, Policy
+from kinema.schema import ActionChunk, Film, Imagines, KinemaError, Observation, Policy
 from kinema.space.motion import Motion, intervals_of_motion
 
 # what counts as one unit of error: a hand's breadth of motion, or the whole stroke of a gripper
@@ -52,12 +55,16 @@ class ImaginedScene:
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """How far a policy's answers lie from the film's actions in one scene, and how far holding still does."""
+    """How far a policy's answers lie from the film's actions in one scene, and how far holding still does.
+
+    cause: of an error, after which the policy's answers count as holding still; empty where there was none
+    """
 
     task: str
     seed: int
     policy: float
     still: float
+    cause: str = ""
 
 
 def imagine_scene(
@@ -71,10 +78,9 @@ def imagine_scene(
 def judge(policy: Policy, scene: ImaginedScene, card: EmbodimentCard) -> Agreement:
     """Ask the policy at every picture, until nothing moves any more.
 
-    Raises KinemaError for a policy that needs the simulator.
+    Raises KinemaError for a policy that needs the simulator, and for an answer that is none.
     """
-    if isinstance(policy, Privileged):
-        raise KinemaError("a policy that looks at the simulator cannot act in an imagined world")
+    require_blind(policy)
     film, motion, N = scene.film, scene.motion, scene.motion.steps
     scale = np.array([_SCALES.get(channel.unit, 1.0) for channel in card.actions])
     policy.reset(scene.seed)
@@ -94,6 +100,44 @@ def judge(policy: Policy, scene: ImaginedScene, card: EmbodimentCard) -> Agreeme
         answered += float((np.abs(answer[: len(done)] - done) / scale).sum())
         stayed += float((np.abs(hold_action(card, state) - done) / scale).sum())
     return Agreement(task=scene.task, seed=scene.seed, policy=answered, still=stayed)
+
+
+def require_blind(policy: Policy) -> None:
+    """Raises KinemaError for a policy that needs the simulator."""
+    if isinstance(policy, Privileged):
+        raise KinemaError("a policy that looks at the simulator cannot act in an imagined world")
+
+
+class _Still:
+    """Holding still for a whole chunk: what a policy that crashed is worth."""
+
+    def __init__(self, card: EmbodimentCard) -> None:
+        self._card = card
+
+    def reset(self, seed: int) -> None: ...
+
+    def infer(
+        self, observation: Observation, card_name: str, committed: ActionChunk | None = None
+    ) -> ActionChunk:
+        held = np.repeat(hold_action(self._card, observation.state)[None], self._card.chunk, 0)
+        times_s = observation.time_s + (1 + np.arange(len(held))) / self._card.control_hz
+        return ActionChunk(values=held, times_s=times_s, card=card_name)
+
+
+def try_scene(
+    policy: Policy, scene: ImaginedScene, card: EmbodimentCard, index: int, errors_dir: Path
+) -> Agreement:
+    """As `judge`, but what a policy raises is this scene's error, its traceback a file in `errors_dir`.
+
+    index: of the scene among those of its task
+    """
+    require_blind(policy)
+    try:
+        return judge(policy, scene, card)
+    except Exception as error:  # whatever a policy does: a skill without this scene would flatter it
+        job = EpisodeJob(task=scene.task, index=index, seed=scene.seed)
+        record = error_record(job, f"{type(error).__name__}: {error}", format_exc(), errors_dir)
+        return replace(judge(_Still(card), scene, card), cause=record.cause)
 
 
 def skill(agreements: Iterable[Agreement]) -> float:

@@ -6,6 +6,7 @@ orders are compared.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from kinema.bench.seeds import Seed, seed_of
 from kinema.bench.world.imagined import Agreement, ImaginedScene
 from kinema.bench.world.ranking import FEWEST, Ranked, Ranking, rank
 from kinema.commands import policies
-from kinema.commands.eval.judged import Sitting, finish
+from kinema.commands.eval.judged import Sitting, finish, tell_errors
 from kinema.commands.imagine.dream import ORACLE
 from kinema.commands.terminal import table, writable
 from kinema.digest import file_digests
@@ -51,10 +52,11 @@ def judge_imagined(settings: RankSettings) -> None:
     """Judge every policy, print a table, and write `ranking.json` and `ranking.html` where there are five."""
     out, bodies = writable(settings.sitting.out), settings.bodies or _common_bodies(settings.policies)
     scenes = imagined_scenes(settings, bodies)
-    agreements = {name: _agreements(name, scenes, bodies) for name in settings.policies}
+    agreements = {name: _agreements(name, scenes, bodies, out) for name in settings.policies}
     if len(settings.policies) < FEWEST:
         print(_table(agreements))
         print(f"with {FEWEST} policies or more, their order is compared with the true one")
+        _finish(out, agreements)
         return
     truth = {name: _true_success(name, settings, bodies) for name in settings.policies}
     drawn = settings.seed(bodies)
@@ -66,6 +68,7 @@ def judge_imagined(settings: RankSettings) -> None:
             "seed_rule": drawn.rule, "weights": _weights(settings, bodies), "tasks": list(settings.tasks),
             "bodies": list(bodies), "episodes": settings.sitting.episodes,
             "errors": {name: found.overall["errors"] for name, found in truth.items()},
+            "imagined_errors": {name: len(_crashed(found)) for name, found in agreements.items()},
             "replan_steps": settings.replan, "commit": source_commit(), "versions": package_versions(),
         },
     )  # fmt: skip
@@ -73,7 +76,24 @@ def judge_imagined(settings: RankSettings) -> None:
     print(ranking_table(ranking))
     print(f"ranking: {out / 'ranking.json'}")
     print(f"report:  {out / 'ranking.html'}")
-    finish(out, *truth.values())
+    _finish(out, agreements, *truth.values())
+
+
+def _finish(out: Path, agreements: Mapping[str, list[Agreement]], *truth: Results) -> None:
+    """Exits with 1 when a scene or an episode was an error."""
+    crashed = [(name, one) for name, found in agreements.items() for one in _crashed(found)]
+    if not crashed:
+        finish(out, *truth)
+        return
+    name, first = crashed[0]
+    tell_errors(
+        out, len(crashed) + sum(one.overall["errors"] for one in truth),
+        f"{name} in the imagined {first.task}, scene {first.seed}: {first.cause}",
+    )  # fmt: skip
+
+
+def _crashed(agreements: Sequence[Agreement]) -> list[Agreement]:
+    return [one for one in agreements if one.cause]
 
 
 def imagined_scenes(settings: RankSettings, bodies: Sequence[str]) -> list[ImaginedScene]:
@@ -116,20 +136,25 @@ def _common_bodies(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(body for body in standing if body in common)
 
 
-def _agreements(name: str, scenes: Sequence[ImaginedScene], bodies: Sequence[str]) -> list[Agreement]:
+def _agreements(
+    name: str, scenes: Sequence[ImaginedScene], bodies: Sequence[str], out: Path
+) -> list[Agreement]:
     from tqdm import tqdm
 
-    from kinema.bench.world.imagined import judge
+    from kinema.bench.world.imagined import try_scene
     from kinema.card.load import load_card
 
     policy = policies.policy_factory(name, bodies).build()
-    cards, found = {body: load_card(body) for body in bodies}, []
+    cards, played, found = {body: load_card(body) for body in bodies}, Counter[str](), []
     for scene in tqdm(scenes, desc=name, unit="scene"):
-        try:
-            found.append(judge(policy, scene, cards[scene.film.card]))
-        except Exception as error:  # whatever a policy does: a skill without this scene would flatter it
-            raise KinemaError(f"{name} crashed in {scene.task}, scene {scene.seed}: {error!r}") from error
+        errors_dir = out / "errors" / _folder_name(name)
+        found.append(try_scene(policy, scene, cards[scene.film.card], played[scene.task], errors_dir))
+        played[scene.task] += 1
     return found
+
+
+def _folder_name(policy: str) -> str:
+    return policy.strip("/").replace("/", "_")
 
 
 def _true_success(name: str, settings: RankSettings, bodies: Sequence[str]) -> Results:
@@ -151,7 +176,7 @@ def _true_success(name: str, settings: RankSettings, bodies: Sequence[str]) -> R
             replan_steps=settings.replan,
             tasks=settings.tasks,
         ),
-        replace(sitting, out=sitting.out / "true" / name.strip("/").replace("/", "_")),
+        replace(sitting, out=sitting.out / "true" / _folder_name(name)),
     )
 
 
@@ -202,8 +227,9 @@ def _table(agreements: Mapping[str, list[Agreement]]) -> str:
     rows = []
     for name, found in agreements.items():
         low, high = skill_interval(found)
-        rows.append((_shown(name), f"{skill(found):.3f}", f"{low:.3f} to {high:.3f}", str(len(found))))
-    return table(rows, ("policy", "imagined skill", "95 % interval", "scenes"))
+        counts = str(len(found)), str(len(_crashed(found)))
+        rows.append((_shown(name), f"{skill(found):.3f}", f"{low:.3f} to {high:.3f}", *counts))
+    return table(rows, ("policy", "imagined skill", "95 % interval", "scenes", "errors"))
 
 
 def ranking_table(ranking: Ranking) -> str:
