@@ -127,6 +127,22 @@ def test_a_bomb_of_json_needs_no_memory(bomb: bytes) -> None:
     assert peak_bytes(lambda: asked_in_json(bomb), Refusal) < MEGABYTE
 
 
+@pytest.mark.parametrize("name", ["a fault each", "pictures", "numbers", "lists", "one in another"])
+def test_a_bomb_of_json_is_read_no_further_than_it_is_known_for_one(name: str) -> None:
+    bomb, ends = JSON_BOMBS[name], []
+
+    class Read(bytes):
+        def count(self, mark: Any, at: Any = 0, end: Any = None) -> int:
+            ends.append(len(self) if end is None else min(end, len(self)))
+            return super().count(mark, at, end)
+
+    with pytest.raises(Refusal, match="values"):
+        asked_in_json(Read(bomb))
+    values = sum(bomb[: max(ends)].count(mark) for mark in b",[{")
+    assert max(ends) < len(bomb) / 2
+    assert values < 2 * 20_000 + 2**16
+
+
 def test_a_picture_in_json_is_base64() -> None:
     asked = asked_in_json(in_json(images={"front": base64.b64encode(b"abc").decode()}))
     assert asked.observation.images == {"front": b"abc"}

@@ -148,7 +148,7 @@ def make_app(
     async def _stream(websocket: WebSocket) -> None:
         await connections.serve(websocket, "stream", StreamSession)
 
-    _tell_problems(app, gateway)
+    _tell_problems(app, connections)
     app.state.gateway, app.state.begin = gateway, begin
     # The body of /v1/act is read by hand, to bound its size.
     app.openapi()["components"]["schemas"] |= rest.body_schemas()
@@ -193,13 +193,15 @@ def _is_news(record: logging.LogRecord) -> bool:
     return "without completing handshake" not in str(record.msg)
 
 
-def _tell_problems(app: FastAPI, gateway: Gateway) -> None:
+def _tell_problems(app: FastAPI, connections: ConnectionLimiter) -> None:
     """Every fault as {code, message}; ours without a trace."""
 
     async def told(request: Request, error: Exception) -> JSONResponse:
         refusal = _refusal_of(error)
         key = getattr(request.state, "key", STRANGER)
-        gateway.record_refusal(rest.ROUTE, refusal, Asker(key=key, address=address_of(request)))
+        asker = Asker(key=key, address=address_of(request))
+        connections.gateway.record_refusal(rest.ROUTE, refusal, asker)
+        await connections.hold(key)
         return refusal.response()
 
     for kind in (Refusal, StoreError, RequestValidationError):

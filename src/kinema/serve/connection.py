@@ -24,6 +24,7 @@ from kinema.serve.service import Answer
 
 _FAULTS, _FAULTS_HZ = 20, 1.0  # messages that are none of ours: how many at once, and per second after that
 _REMEMBERED = 1024  # clients whose faults are
+_REFUSED = 10  # as many messages as one that is refused counts
 
 
 class Disconnected(Exception):  # noqa: N818 - not a fault
@@ -45,6 +46,7 @@ class Connection:
         self.began_s = self._said_s = self.gateway.clock()
         self.mode = ""  # the body's own word for what it does, if it says one
         self._card, self._said = "", "connected"
+        self._refused = 0  # messages since the last that was read
         self._bucket = TokenBucket(self._limits.message_hz, self._limits.burst, self.gateway.clock)
 
     @property
@@ -73,6 +75,7 @@ class Connection:
         self._card, self._said_s = card or self._card, self.gateway.clock()
         if isinstance(result, Refusal):
             self.gateway.record_refusal(self.route, result, self.asker)
+            self._refused += result.code != "bad_request"  # which `forgive` counts
             self._said = f"{result.code}: {result}"[:200]
             return
         verdict = result.chunk.verdict
@@ -103,7 +106,8 @@ class Connection:
             raise Disconnected
         data = message.get("bytes")
         data = message["text"] if data is None else data
-        while missing_s := self._bucket.take(max(1.0, len(data) / 2**20)):
+        cost, self._refused = max(1.0, len(data) / 2**20) + _REFUSED * self._refused, 0
+        while missing_s := self._bucket.take(cost):
             await asyncio.sleep(missing_s)
         return data
 
@@ -154,6 +158,7 @@ class ConnectionLimiter:
             self._check_room(key)
         except Refusal as refusal:
             self.gateway.record_refusal(route, refusal, Asker(key=key, address=address_of(websocket)))
+            await self.hold(key)
             await websocket.send_denial_response(refusal.response())
             return
         self.open[connection] = None
@@ -164,6 +169,11 @@ class ConnectionLimiter:
                 await session.run()
         finally:
             del self.open[connection]
+
+    async def hold(self, key: Key) -> None:
+        """Before a key, or the strangers, are told of a refusal: after many of them, up to a second."""
+        if key.id != LOCAL.id:
+            await asyncio.sleep(self.faults_of(f"refused {key.id}").take())
 
     def _check_room(self, key: Key) -> None:
         limits = self.gateway.limits

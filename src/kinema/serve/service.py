@@ -3,18 +3,21 @@
 A lone client is answered at once. While a batch is being answered the next questions wait, so batches form
 by themselves; a short window collects the clients that were asking together a moment ago. What cannot be
 answered in time is refused when it arrives, not after it has waited. Askers take turns, no batch is made
-longer than `longest_batch_s`, and an asker has a second question in one only where that makes it hardly any
-longer: whatever one asker sends, another waits for one batch and its own.
+longer than `longest_batch_s`, and while several ask, who has had its turn joins one only where that makes it
+hardly any longer: whatever one asker sends, another waits for one batch and its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import linear_regression
 from typing import Protocol
 
 from kinema.card.card import EmbodimentCard
@@ -23,7 +26,7 @@ from kinema.serve.refusal import Refusal
 from kinema.serve.turns import Turns
 
 log = logging.getLogger("kinema.serve")
-_HARDLY_S = 0.05
+_HARDLY, _JUDGED_BY = 1.1, 50  # times as long; batches
 
 
 class Answerer(Protocol):
@@ -122,7 +125,9 @@ class Service:
         self._changed = threading.Condition()
         self.answering = 0  # questions in the batch under way
         self._began_s: float | None = None  # of the batch under way
-        self._last_batch = 0
+        self._asker: str | None = None  # of the newest question
+        self._several_s = -math.inf  # when last it was another's than the one before
+        self._last: deque[tuple[int, float]] = deque([(0, 0.0)], maxlen=_JUDGED_BY)  # batches: size, seconds
         self._per_question_s = 0.0  # running mean of what one more question in a batch costs
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="kinema-infer", daemon=True)
@@ -169,6 +174,9 @@ class Service:
         with self._changed:
             displaced = self._admit(asker, allowed_s)
             self._waiting.add(asker, job)
+            if self._asker not in (None, asker):
+                self._several_s = now
+            self._asker = asker
             self._changed.notify()
         if displaced is not None:
             _hand_out([(displaced, self._overloaded())])
@@ -221,12 +229,12 @@ class Service:
             self._changed.wait_for(lambda: self._waiting or self._stopping)
             if self._stopping:
                 return None
-            expected = min(self._last_batch, self.queueing.largest_batch)
+            expected = self._last[-1][0]
             if len(self._waiting) < expected:
                 enough = lambda: len(self._waiting) >= expected or self._stopping  # noqa: E731
                 self._changed.wait_for(enough, self.queueing.window_s)
             batch, too_late = self._taken()
-            self.answering = self._last_batch = len(batch)
+            self.answering = len(batch)
         late = Refusal("late", "no answer would come in time", retry_after_s=self.retry_s)
         _hand_out([(job, late) for job in too_late])
         return batch
@@ -237,11 +245,15 @@ class Service:
         too_late: list[_Job] = []
         now = self._clock()
         due_s = now + self.queueing.longest_batch_s
+        several = now < self._several_s + self.queueing.deadline_s
+        turn = 0  # how many of the batch had not had theirs
         while self._waiting and len(batch) < self.queueing.largest_batch:
+            turn = turn or (len(batch) if self._waiting.round_is_over else 0)
+            if several and turn and not self._hardly_longer(len(batch) + 1, turn):
+                break
             job, done_s = self._waiting.peek(), now + (len(batch) + 1) * self._per_question_s
             in_time = done_s < job.due_s
-            again = any(other.asker == job.asker for other in batch)
-            if batch and not (in_time and done_s < (min(due_s, now + _HARDLY_S) if again else due_s)):
+            if batch and not (in_time and done_s < due_s):
                 break  # it would come too late, or bring those before it too late
             self._waiting.take()
             last = not self._waiting  # it is tried whatever the estimate says, which is corrected by that
@@ -254,11 +266,20 @@ class Service:
                 too_late.append(job)
         return batch, too_late
 
+    def _hardly_longer(self, size: int, turn: int) -> bool:
+        """Than a batch of `turn`, by the last ones. Where they do not tell, one question more is tried."""
+        sizes, took_s = zip(*self._last)
+        if len(set(sizes)) == 1 or size > max(sizes):
+            return size <= max(sizes) + 1
+        each_s, start_s = linear_regression(sizes, took_s)
+        return start_s + each_s * size <= _HARDLY * (start_s + each_s * turn)
+
     def _answer(self, batch: list[_Job]) -> None:
         began = self._began_s = self._clock()
         chunks = self._chunks([job.question for job in batch])
         took_s = self._clock() - began
         self._began_s = None
+        self._last.append((len(batch), took_s))
         each_s = took_s / len(batch)
         self._per_question_s = 0.8 * self._per_question_s + 0.2 * each_s if self._per_question_s else each_s
         results: list[tuple[_Job, Answer | Refusal]] = []

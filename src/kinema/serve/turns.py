@@ -9,46 +9,61 @@ T = TypeVar("T")
 
 
 class Turns(Generic[T]):
-    """What waits, by asker. Each `take` gives the oldest item of the asker whose turn is longest ago."""
+    """What waits, by asker. In each round every asker's oldest item is taken once.
+
+    Who asks for the first time in a round comes before all that had their turn in it.
+    """
 
     def __init__(self) -> None:
-        self._waiting: OrderedDict[str, deque[T]] = OrderedDict()
+        self._round: OrderedDict[str, deque[T]] = OrderedDict()  # of those whose turn is to come
+        self._next: OrderedDict[str, deque[T]] = OrderedDict()  # of those who had theirs
 
     def __len__(self) -> int:
-        return sum(map(len, self._waiting.values()))
+        return sum(map(len, self._queues().values()))
+
+    @property
+    def round_is_over(self) -> bool:
+        """Whether the next item's asker had its turn since the last `peek` or `take` of this."""
+        return not self._round
 
     def of(self, asker: str) -> int:
         """How many of this asker wait."""
-        return len(self._waiting.get(asker, ()))
+        return len(self._queues().get(asker, ()))
 
     def before(self, asker: str) -> int:
-        """How many would be taken before one that is added now: of each other, as many as of this one."""
+        """How many may be taken before one that is added now: of each other, as many as of this one."""
         mine = self.of(asker)
-        return mine + sum(min(len(q), mine + 1) for other, q in self._waiting.items() if other != asker)
+        return mine + sum(min(len(q), mine + 1) for other, q in self._queues().items() if other != asker)
 
     def add(self, asker: str, item: T) -> None:
-        self._waiting.setdefault(asker, deque()).append(item)
+        of_round = self._next if asker in self._next else self._round
+        of_round.setdefault(asker, deque()).append(item)
 
     def peek(self) -> T:
         """The next one, which stays."""
-        return next(iter(self._waiting.values()))[0]
+        if not self._round:
+            self._round = OrderedDict((asker, queue) for asker, queue in self._next.items() if queue)
+            self._next.clear()
+        return next(iter(self._round.values()))[0]
 
     def take(self) -> T:
-        asker, queue = next(iter(self._waiting.items()))
-        item = queue.popleft()
-        self._waiting.move_to_end(asker)
-        if not queue:
-            del self._waiting[asker]
+        item = self.peek()
+        asker, queue = self._round.popitem(last=False)
+        queue.popleft()
+        self._next[asker] = queue
         return item
 
     def displace(self, asker: str) -> T | None:
         """Take the newest item of whom most wait, to make room; None where that is this asker's own."""
-        most = max(self._waiting, key=self.of)
-        if self.of(most) <= self.of(asker) + 1:
-            return None
-        return self._waiting[most].pop()
+        queues = self._queues()
+        most = max(queues, key=self.of)
+        return queues[most].pop() if self.of(most) > self.of(asker) + 1 else None
 
     def clear(self) -> list[T]:
-        items = [item for queue in self._waiting.values() for item in queue]
-        self._waiting.clear()
+        items = [item for queue in self._queues().values() for item in queue]
+        self._round.clear()
+        self._next.clear()
         return items
+
+    def _queues(self) -> dict[str, deque[T]]:
+        return {**self._round, **self._next}

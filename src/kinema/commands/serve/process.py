@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import socket
+import sys
 from collections.abc import Callable
 
 from fastapi import FastAPI
@@ -38,6 +39,7 @@ def run(
     app.state.begin()  # here and not in the lifespan, whose faults end in a trace
     gc.collect()
     gc.freeze()  # what is loaded stays: walking through it again and again would delay answers
+    sys.setswitchinterval(1e-4)  # the policy asks for the lock at every step, while others have long work
     server = _TellingServer(uvicorn_config(app, listening))
     server.started_hook = started
     server.run(sockets=[bound])
