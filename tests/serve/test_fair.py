@@ -304,7 +304,7 @@ def test_who_is_refused_again_and_again_waits_and_nobody_else(monkeypatch: pytes
     asyncio.run(run())
 
 
-def test_every_refusal_over_http_and_of_a_websocket_is_held(
+def test_every_refusal_and_every_end_of_a_websocket_is_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held: list[str] = []
@@ -320,7 +320,12 @@ def test_every_refusal_over_http_and_of_a_websocket_is_held(
         assert httpx.get(server.http + "/v1/robots", headers=right).status_code == 200
         with pytest.raises(InvalidStatus):
             connect(server.ws + PATH, additional_headers=wrong)
-    assert held == [STRANGER.name, "test", STRANGER.name]
+        assert held == [STRANGER.name, "test", STRANGER.name]
+        with connect(server.ws, additional_headers=right) as socket:  # openpi's ends with its first fault
+            socket.recv(), socket.send(b"\xc1"), socket.recv()
+            with pytest.raises(ConnectionClosed):
+                socket.recv(timeout=10)
+        assert held[3:] == ["test"]
 
 
 def test_a_message_that_is_refused_counts_as_many(monkeypatch: pytest.MonkeyPatch) -> None:

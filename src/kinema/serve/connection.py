@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Protocol
 
 from starlette.requests import HTTPConnection
@@ -36,6 +36,7 @@ class Connection:
 
     def __init__(self, websocket: WebSocket, route: str, key: Key, limiter: ConnectionLimiter) -> None:
         self._websocket, self.route, self._auth = websocket, route, limiter.auth
+        self._hold = partial(limiter.hold, key)
         self.gateway, self._limits = limiter.gateway, limiter.gateway.limits
         # Of the session, for what is remembered between its questions: by client, so that one who opens
         # many sessions forgets its own.
@@ -117,6 +118,7 @@ class Connection:
         await self._in_time(send)
 
     async def close(self, code: int, reason: str = "") -> None:
+        await self._hold()  # meanwhile nothing is read, and who is closed again and again comes again later
         with suppress(Disconnected):
             await self._in_time(self._websocket.close(code, reason[:100]))
 
