@@ -16,7 +16,7 @@ from kinema.data.fit_channels import share_outside
 from kinema.data.fits import compare, findings, fit, open_set
 from kinema.data.lerobot import Dataset
 from kinema.data.lerobot_write import Writer
-from kinema.data.metadata import Metadata
+from kinema.data.metadata import ACTION, EXECUTED, STATE, Metadata
 from kinema.data.recording import Recording
 from kinema.data.set_map import AS_IT_IS, ChannelMap, SetMap, read_set_map
 from kinema.data.source import from_dataset
@@ -119,6 +119,36 @@ def test_units_that_the_set_says_are_converted_or_refused(unit, where):
     row = np.full((1, len(card.actions)), 0.5, np.float32)
     expected = 0.5 if unit == "rad" else np.deg2rad(0.5)
     assert result.actions(row)[0, joint] == pytest.approx(expected)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sampled_from(card_names()), st.data())
+def test_a_map_outranks_the_unit_that_a_set_says(name, data):
+    card = load_card(name)
+    at = data.draw(st.integers(0, len(card.actions) - 1))
+    channel = card.actions[at]
+    units = st.sampled_from([u.name for u in UNITS.values() if u.of == channel.unit])
+    said, mapped = data.draw(units), data.draw(units)
+    there = declared(card)
+    there.features["action"]["units"] = [said if i == at else None for i in range(len(card.actions))]
+    row = np.full((1, len(card.actions)), 0.5, np.float32)
+    alone, told = (
+        compare(there, card, AS_IT_IS),
+        compare(there, card, SetMap(channels={channel.name: ChannelMap(unit=mapped)})),
+    )
+    assert alone.actions(row)[0, at] == pytest.approx(0.5 * UNITS[said].scale)
+    assert told.actions(row)[0, at] == pytest.approx(0.5 * UNITS[mapped].scale)
+    assert any(f"the set says {said}" in str(f) for f in told.findings) == (said != mapped)
+
+
+@pytest.mark.parametrize("name", card_names())
+def test_a_set_of_ours_says_the_units_of_its_card(name):
+    """And keeps them: a card that counted another way would read the same motion."""
+    card = load_card(name)
+    columns = {key: np.zeros((1, 1)) for key in (STATE, ACTION, EXECUTED)}
+    features = Recording(card=card, image_size=16, extra={}).features(columns)
+    assert features[STATE]["units"] == [c.unit for c in card.states]
+    assert features[ACTION]["units"] == features[EXECUTED]["units"] == [c.unit for c in card.actions]
 
 
 @settings(max_examples=100, deadline=None)

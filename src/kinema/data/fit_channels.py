@@ -114,15 +114,16 @@ def _extra(what: str, extra: list[str], told: SetMap) -> Finding:
 
 
 def _scale(what: str, channel: Channel, line: ChannelMap, *said: str | None) -> tuple[Scale, Finding | None]:
-    """What makes the card's numbers of the set's, and what is to be told of it."""
+    """What makes the card's numbers of the set's, and what is to be told of it.
+
+    What the map says of a channel's numbers outranks the unit that the set says.
+    """
     about = f"{what} channel {channel.name!r}"
     unit = next((u for u in said if u), None)
     known = _ALIASES.get(unit.lower(), unit) if unit else None
-    if known is not None and line.unit is not None and known in UNITS and known != line.unit:
-        return Scale(), Finding(what=about, found=f"unit {unit}", wanted=f"(by the map) {line.unit}",
-                                verdict="refused", how="strike one of them")  # fmt: skip
+    mapped = line != ChannelMap(key=line.key, action_key=line.action_key)
     try:
-        if known is None or line != ChannelMap(key=line.key, action_key=line.action_key):
+        if known is None or mapped:
             scale = line.to_card(channel)
         elif known in UNITS:
             scale = scale_of(known, channel)
@@ -132,10 +133,13 @@ def _scale(what: str, channel: Channel, line: ChannelMap, *said: str | None) -> 
     except KinemaError as error:
         return Scale(), Finding(what=about, found=f"unit {line.unit or unit}", wanted=channel.unit,
                                 verdict="refused", how=str(error))  # fmt: skip
-    if not scale.changes:
+    outranked = mapped and known is not None and known != line.unit
+    if not scale.changes and not outranked:
         return scale, None
     how = f"times {scale.scale:.6g} plus {scale.offset:.6g}"
-    found = line.unit or unit or "other numbers"
+    if outranked:
+        how += f", as the map says; the set says {unit}"
+    found = line.unit or (unit if unit and not mapped else "other numbers")
     return scale, Finding(what=about, found=found, wanted=channel.unit, verdict="converted", how=how)
 
 

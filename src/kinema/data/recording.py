@@ -71,6 +71,8 @@ class Recording:
         actions = [channel.name for channel in self.card.actions]
         names: dict[str, Sequence[str]] = {ACTION: actions, EXECUTED: actions}
         names[STATE] = [channel.name for channel in self.card.states]
+        units = {name: [channel.unit for channel in self.card.actions] for name in (ACTION, EXECUTED)}
+        units[STATE] = [channel.unit for channel in self.card.states]
         names[SUCCESS] = ["success"]
         if POINTS in columns:
             names[POINTS] = _point_names(self.card.camera_names, columns[POINTS].shape[1])
@@ -87,6 +89,8 @@ class Recording:
             if name in columns or name in self.extra:
                 dtype = "bool" if name == SUCCESS else "float32"
                 features[name] = {"dtype": dtype, "shape": [len(names[name])], "names": list(names[name])}
+                if name in units:
+                    features[name]["units"] = units[name]
         return features | v30.DEFAULT_FEATURES
 
     def check_continues(self, there: Metadata) -> None:
