@@ -1,0 +1,30 @@
+"""Set a trained gate's limits anew, on chunks of today's worlds, without training it again.
+
+python scripts/calibrate_gate.py src/kinema/artifacts/gate data/hazards out/gate
+
+The chunks are those of `kinema data make hazards` in `calibration` below the data folder; what the gate
+promises stays as it was (`recipes/gate.py`), and its provenance says which chunks the limits rest on.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from kinema.bench.provenance import source_commit
+from kinema.model.gate import artifact as gate_artifact
+from kinema.train.gate_scores import Promise
+from kinema.train.stages.gate import calibrated
+
+
+def main(gate: Path, data: Path, out: Path) -> None:
+    found = gate_artifact.load(gate)
+    about = {k: v for k, v in found.provenance.items() if k != "calibration"}
+    calibrated(found.model, data, out, Promise(), {**about, "calibrated_by": source_commit()})
+    for name, threshold in gate_artifact.load(out).thresholds.items():
+        before = found.thresholds[name].limit
+        print(f"{name}: limit {before:.4f} -> {threshold.limit:.4f} ({threshold.chunks} harmful chunks)")
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:4]))
