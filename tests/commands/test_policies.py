@@ -24,7 +24,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two shipped artifacts: one for the tabletop, one for Meta-World."""
     _artifact(tmp_path / "artifacts" / "arm", "sawyer_metaworld")
     _artifact(tmp_path / "artifacts" / "table", "panda", "ur5e")
-    monkeypatch.setattr(policies, "files", lambda package: tmp_path)
+    monkeypatch.setattr(policies, "ARTIFACTS", tmp_path / "artifacts")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -77,7 +77,7 @@ def test_a_policy_without_tabletop_bodies_is_not_judged_there(
         (["tabletop", "--variation", "colour"], "color"),
         (["tabletop", "--tasks", "panda/stak", "--robots", "panda"], "panda/stack"),
         (["metaworld", "--tasks", "rech-v3"], "reach-v3"),
-        (["metaworld", "--variation", "color"], "no variations"),
+        (["metaworld", "--variation", "color"], "--variation says nothing to metaworld"),
         (["tabletop", "--policy", "nothing.here:Policy", "--episodes", "1"], "cannot"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -39,6 +39,7 @@ from kinema.train.stages.inverse import InverseStage
 from kinema.train.stages.policy import PolicyStage, SftConfig
 from kinema.train.stages.video_code import VideoCodeStage
 
+LR = 1e-4
 SETTING = Setting(data=Path(), out=Path())
 Made = tuple[Stage[Any, Any], int]  # and its batch size
 
@@ -178,7 +179,7 @@ STAGES: dict[str, Callable[[], Made]] = {
 def stage_loop(name: str, out: Path, device: str, precision: Any = "fp32", steps: int = 2) -> Loop[Any]:
     torch.manual_seed(0)
     stage, batch_size = STAGES[name]()
-    optim = OptimConfig(lr=1e-4, matrix_lr=1e-4, warmup_steps=1)
+    optim = OptimConfig(lr=LR, matrix_lr=LR, warmup_steps=1)
     config = LoopConfig(
         steps=steps, device=device, precision=precision, log_every=1, save_every=2, optim=optim
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import strict_device
 import torch
-from every_stage import STAGES, stage_loop
+from every_stage import LR, STAGES, stage_loop
 
 from kinema.schema import KinemaError
 from kinema.train.device import device_of
@@ -34,7 +34,10 @@ def trains(name: str, device: str, out: Path) -> None:
     learnt = again.model.state_dict()
     for key, wanted in here.model.state_dict().items():
         found = strict_device.held(learnt[key])
-        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=2e-5, msg=lambda m, k=key: f"{k}: {m}")
+        off = (found - wanted).abs().double() - 1e-3 * wanted.abs().double()
+        # a step is as long whatever the gradient: where that is nothing but rounding, its sign is chance
+        assert off.max() < 2 * LR, f"{key} differs by {off.max():.2g}"
+        assert (off > 2e-5).double().mean() < 1e-3, f"{key}: {int((off > 2e-5).sum())} numbers differ"
     back = stage_loop(name, out / "strict", "cpu", steps=3)
     back.resume()
     back.run()

@@ -104,8 +104,8 @@ def test_no_stage_computes_in_bf16_on_a_plain_avx2_processor(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _with(monkeypatch, "AVX2")
+    loop = stage_loop(name, tmp_path, "cpu", "auto", steps=1)  # what is read may be stored in bf16
     with _Bf16() as seen:
-        loop = stage_loop(name, tmp_path, "cpu", "auto", steps=1)
         loop.run()
     assert seen.count == 0
     assert "computing in fp32 on cpu" in capsys.readouterr().err

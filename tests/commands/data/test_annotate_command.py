@@ -106,7 +106,8 @@ def test_channels_in_another_order_are_told_of_by_their_names(folder: Path, seed
     (file,) = (folder / "data").rglob("*.parquet")
     rows = pq.read_table(file)
     for name in ("observation.state", "action"):
-        info["features"][name]["names"] = [info["features"][name]["names"][i] for i in order]
+        for each in ("names", "units"):
+            info["features"][name][each] = [info["features"][name][each][i] for i in order]
         values = np.array(rows[name].to_pylist(), np.float32)[:, order]
         at = rows.schema.get_field_index(name)
         field = rows.schema.field(at)
