@@ -13,6 +13,7 @@ import torch
 from kinema.card.harm import SEVERITIES
 from kinema.card.load import load_card
 from kinema.data.hazards import FIELDS, SCENE_FIELDS, read_shards, write_shard
+from kinema.model.gate import artifact as gate_artifact
 from kinema.model.gate.inputs import SceneReader
 from kinema.model.gate.latent_dynamics import DynamicsConfig, LatentDynamics
 from kinema.schema import KinemaError
@@ -22,7 +23,7 @@ from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig
 from kinema.train.parallel import Group
 from kinema.train.recipe import Options, Recipe
-from kinema.train.run import Run
+from kinema.train.run import Run, run
 from kinema.train.stage import Setting
 from kinema.train.stages.gate import GateStage
 
@@ -71,6 +72,22 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def _recipe(steps: int, promise: Promise | None = None) -> Recipe:
+    return Recipe(
+        name="tiny",
+        summary="",
+        data_command="",
+        stage=partial(GateStage, config=CONFIG, promise=promise),
+        batch_size=4,
+        loop=LoopConfig(
+            steps=steps,
+            precision="fp32",
+            save_every=1000,
+            optim=OptimConfig(lr=1e-2, matrix_lr=None, warmup_steps=2, ema_decay=0.9),
+        ),
+    )
+
+
 def test_shards_come_back_as_written(data: Path) -> None:
     arrays = read_shards(data / "hazards/train", "panda")
     assert set(arrays) == set(FIELDS)
@@ -94,19 +111,7 @@ def test_the_stream_is_decided_by_its_state(data: Path) -> None:
 
 
 def test_training_lowers_the_losses_and_halves_equal_a_whole(data: Path, tmp_path: Path) -> None:
-    recipe = Recipe(
-        name="tiny",
-        summary="",
-        data_command="",
-        stage=partial(GateStage, config=CONFIG),
-        batch_size=4,
-        loop=LoopConfig(
-            steps=30,
-            precision="fp32",
-            save_every=1000,
-            optim=OptimConfig(lr=1e-2, matrix_lr=None, warmup_steps=2, ema_decay=0.9),
-        ),
-    )
+    recipe = _recipe(steps=30)
     fp32 = Options(precision="fp32")
     whole = Run(recipe, data, tmp_path / "whole", fp32)
     stage, loop = whole.stage, whole.begin()
@@ -139,3 +144,16 @@ def test_scores_keep_the_order_of_states_and_chunks(data: Path) -> None:
     np.testing.assert_array_equal(whole.harm("collision", 2), np.zeros(18))
     promise = Promise(miss_rate={"collision": 0.3}, confidence=0.6, judged_steps=T)
     assert thresholds(whole, promise)["collision"].chunks == 6
+
+
+def test_a_gate_says_what_its_weights_started_from(data: Path, tmp_path: Path) -> None:
+    (data / "hazards/calibration").symlink_to(data / "hazards/train")
+    recipe = _recipe(steps=1, promise=Promise(miss_rate={"collision": 0.3}, confidence=0.6, judged_steps=T))
+    first = run(recipe, data, tmp_path / "first")
+    begun = Options(init=first, precision="fp32")
+    Run(recipe, data, tmp_path / "second", begun).begin().run(until=1)
+    for options in (begun, Options(resume=True, precision="fp32")):
+        found = Run(recipe, data, tmp_path / "second", options).stage.provenance()
+        assert found["started_from"] == gate_artifact.load(first).provenance
+        assert found["data"] == found["started_from"]["data"]
+    assert gate_artifact.load(first).provenance["started_from"] is None

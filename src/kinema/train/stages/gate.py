@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -38,6 +39,7 @@ DATA_COMMAND = "kinema data make hazards --out data/hazards"
 _TOLD = 0.25  # share of states that are told the true heights
 _WITHOUT_EARLIER = 0.3  # share of states that must do with the present picture, as a first question does
 _JUDGED = 256  # states of each body
+_PARENT = "started_from.json"  # in a checkpoint
 
 
 class GateStage(RowStage[LatentDynamics, DynamicsBatch]):
@@ -66,14 +68,18 @@ class GateStage(RowStage[LatentDynamics, DynamicsBatch]):
             scenes = load_scenes(self._data / "scenes", config)
         self.bodies, self.scenes = bodies, scenes
         self.model = LatentDynamics(config)
-        if setting.init is not None and setting.stored is None:
-            start_from(self.model, gate_artifact.load(setting.init).model)
+        stored = setting.stored
+        start = gate_artifact.load(setting.init) if setting.init and stored is None else None
+        if start:
+            start_from(self.model, start.model)
+        self._parent = json.loads(stored[_PARENT]) if stored else dict(start.provenance) if start else None
         sizes = np.array([len(body) for body in bodies], np.float64)
         self._shares = sizes / sizes.sum()
         self.made_of = MadeOf(
             network=config.to_json(),
             data=[*(body.part() for body in bodies), *(scene.part() for scene in scenes)],
             cards=[body.reader.card for body in bodies],
+            assets={_PARENT: json.dumps(self._parent).encode()},
         )
 
     def choose(self, rng: np.random.Generator, count: int, drawn: int) -> np.ndarray:
@@ -159,7 +165,8 @@ class GateStage(RowStage[LatentDynamics, DynamicsBatch]):
                     "seeds": [int(body["seed"].min()), int(body["seed"].max())],
                 }
                 for body in self.bodies
-            ]
+            ],
+            "started_from": self._parent,
         }
 
     def export(
