@@ -295,7 +295,7 @@ def test_a_map_in_the_folder_is_read_wherever_the_set_is_opened(gripper_of_liber
         source = from_dataset(Dataset.open(gripper_of_libero), PANDA, image_size=SIZE)
         assert source.action[np.zeros(1, int)][0, 6] == 1
         file.write_text("chanels: {}\n")
-        with pytest.raises(KinemaError, match=r"kinema.yaml: chanels: unknown key; keys here: card"):
+        with pytest.raises(KinemaError, match=r"kinema.yaml: chanels: unknown key; did you mean 'channels'"):
             from_dataset(Dataset.open(gripper_of_libero), PANDA, image_size=SIZE)
     finally:
         file.unlink()

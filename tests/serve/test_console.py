@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 import uvicorn
 from browser import Browser
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.testclient import TestClient
 
+from kinema.schema import Verdict
 from kinema.serve.console import (
     ConsoleData,
     Health,
@@ -94,10 +95,13 @@ def _verdict(i: int) -> VerdictRow:
         age_s=1.5 * i,
         key_id="ag"[i % 2],
         body="panda",
-        allowed=not stopped,
-        risk={"collision": 0.06 if stopped else 0.002 + 0.0005 * (i * 7 % 30), "torque": 0.001},
-        limit={"collision": 0.03, "torque": 0.05},
-        reason="collision with the table in 0.4 s" if stopped else "",
+        verdict=Verdict(
+            allowed=not stopped,
+            risk={"collision": 0.06 if stopped else 0.002 + 0.0005 * (i * 7 % 30), "torque": 0.001},
+            limit={"collision": 0.03, "torque": 0.05},
+            horizon_s=1.0,
+            reason="collision with the table in 0.4 s" if stopped else "",
+        ),
     )
 
 
@@ -109,14 +113,17 @@ class Site:
         self.key: Key | None = LOCAL
         self.secrets: dict[str, Key] = {}
         self.app = FastAPI()
-        self.app.include_router(console_router(self._snapshot, self._authorise))
+        self.app.include_router(console_router(self._snapshot, self._key_of))
 
     async def _snapshot(self) -> ConsoleData:
         return self.data
 
-    async def _authorise(self, request: Request) -> Key | None:
+    async def _key_of(self, request: Request) -> Key:
         secret = request.headers.get("authorization", "").removeprefix("Bearer ")
-        return self.secrets.get(secret, self.key)
+        key = self.secrets.get(secret, self.key)
+        if key is None:
+            raise HTTPException(401, "an API key is needed")  # as a Refusal becomes in the whole server
+        return key
 
 
 @pytest.fixture

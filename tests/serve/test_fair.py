@@ -87,7 +87,7 @@ def test_one_key_with_64_questions_under_way_costs_another_no_answer() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 99)), max_size=60))
 def test_turns_go_round_and_keep_each_askers_order(items: list[tuple[str, int]]) -> None:
-    turns: Turns[tuple[str, int]] = Turns()
+    turns: Turns[tuple[str, int]] = Turns(1000)
     for asker, item in items:
         before, waiting = turns.before(asker), turns.of(asker)
         turns.add(asker, (asker, item))
@@ -108,7 +108,7 @@ def test_turns_go_round_and_keep_each_askers_order(items: list[tuple[str, int]])
 @given(st.lists(st.sampled_from("abcd") | st.none(), max_size=80))
 def test_whose_turn_is_to_come_goes_before_all_who_had_theirs(steps: list[str | None]) -> None:
     """Letters add, None takes. Between two turns of an asker, each that waited meanwhile has one."""
-    turns: Turns[str] = Turns()
+    turns: Turns[str] = Turns(1000)
     passed_over: dict[str, set[str]] = {}  # by who waits: who was taken since
     for step in steps:
         if step is not None:
@@ -177,18 +177,21 @@ def test_what_one_asks_costs_another_one_batch(start_s: float, each_s: float) ->
 
 @given(st.dictionaries(st.sampled_from("abcd"), st.integers(1, 20), min_size=1), st.sampled_from("abcd"))
 def test_room_is_made_by_who_has_most(counts: dict[str, int], newcomer: str) -> None:
-    turns: Turns[tuple[str, int]] = Turns()
+    turns: Turns[tuple[str, int]] = Turns(sum(counts.values()))
     for asker, count in counts.items():
         for item in range(count):
-            turns.add(asker, (asker, item))
+            assert turns.add(asker, (asker, item)) is None
     most, mine = max(counts.values()), counts.get(newcomer, 0)
-    displaced = turns.displace(newcomer)
-    if displaced is None:
+    left_out = turns.add(newcomer, (newcomer, -1))
+    assert left_out is not None
+    if left_out == (newcomer, -1):
         assert most <= mine + 1
+        assert turns.of(newcomer) == mine
     else:
-        assert counts[displaced[0]] == most
-        assert displaced[1] == most - 1  # its newest
-        assert len(turns) == sum(counts.values()) - 1
+        assert counts[left_out[0]] == most > mine + 1
+        assert left_out[1] == most - 1  # its newest
+        assert turns.of(newcomer) == mine + 1
+    assert len(turns) == sum(counts.values())
 
 
 def test_a_batch_is_no_longer_than_it_may_be() -> None:

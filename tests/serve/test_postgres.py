@@ -171,7 +171,7 @@ def test_usage_is_booked_once_and_summed_up(store: Store, tmp_path: Path) -> Non
     usage, used = _usage(store, tmp_path / "usage"), []
     for number in range(1100):
         used.append(("k", "nano", ("panda", "ur5e")[number % 2], 16, 2.5))
-    usage.record_all(used)
+    usage.record(used)
     (file,) = usage._outbox.to_book()  # type: ignore[union-attr]
     file.forget = lambda booked: None  # type: ignore[method-assign]
     usage.report()
@@ -189,7 +189,7 @@ def test_usage_is_booked_once_and_summed_up(store: Store, tmp_path: Path) -> Non
 def test_old_rows_go_in_batches_and_the_sums_stay(store: Store, tmp_path: Path) -> None:
     usage = _usage(store, tmp_path / "usage")
     for _ in range(30):
-        usage.record("k", "m", "b", 1, 1.0)
+        usage.record([("k", "m", "b", 1, 1.0)])
     before = usage.report()
     with store.writing() as connection:
         assert prune_rows(connection, day_of(time.time() - DAY_S), 20) == 0
@@ -207,7 +207,7 @@ def test_servers_book_at_the_same_time(cluster: Cluster, store: Store, tmp_path:
         own = open_store(cluster.url)
         usage = _usage(own, tmp_path / f"usage{number}")
         for i in range(300):
-            usage.record(f"k{i % 3}", "m", ("a", "b")[(i + number) % 2], 1, 1.0)
+            usage.record([(f"k{i % 3}", "m", ("a", "b")[(i + number) % 2], 1, 1.0)])
             if i % 20 == 0:
                 usage.report()
         usage.close()
@@ -230,7 +230,7 @@ def test_a_locked_table_ends_in_time_and_loses_nothing(
     blocker = open_store(cluster.url)
     with blocker.writing() as connection:
         connection.execute(text(f"LOCK TABLE {days_table.name} IN ACCESS EXCLUSIVE MODE"))
-        usage.record("k", "m", "b", 3, 1.0)
+        usage.record([("k", "m", "b", 3, 1.0)])
         with pytest.raises(StoreError, match="lock timeout"):  # else it would wait for ever
             usage.report()
     blocker.close()
@@ -244,11 +244,11 @@ def test_a_database_that_dies_and_comes_back_loses_nothing(
     keys, usage = Keys(store, fresh_s=0.0), _usage(store, tmp_path / "usage")
     key, secret = keys.make("arm")
     assert keys.check(secret) == key
-    usage.record(key.id, "m", "b", 1, 1.0)
+    usage.record([(key.id, "m", "b", 1, 1.0)])
     usage.report()
     cluster.kill()
-    usage.admit()
-    usage.record(key.id, "m", "b", 10, 1.0)
+    assert usage.fault is None
+    usage.record([(key.id, "m", "b", 10, 1.0)])
     usage._book_quietly()
     assert usage.spent(key.id, time.time()) == 11
     assert keys.check(secret) == key  # known before: goes on

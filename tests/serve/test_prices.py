@@ -54,7 +54,7 @@ def test_json_reads_as_yaml(tmp_path: Path) -> None:
         ("currency: EUR\nper_action: {'*': {'*': 'NaN'}}", "is not in 0"),
         ("currency: EUR\nper_action: {'*': {'*': .inf}}", "not a finite number"),
         ("currency: EUR\nper_action: {'*': {'*': 1e-10}}", "more than nine decimals"),
-        ("currency: EUR\nper_action: {'*': 1}", "a mapping of bodies"),
+        ("currency: EUR\nper_action: {'*': 1}", "per_action.*: Input should be an object (got 1)"),
         ("currency: EUR\nper_action: {'*': {'*': 1}, '*': {'*': 0}}", "given twice"),
         ("- 1", "a price table is a mapping"),
     ],

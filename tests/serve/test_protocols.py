@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kinema.card.load import card_names, load_card
 from kinema.runtime import messages
-from kinema.serve.openpi_keys import keys_of
+from kinema.serve.openpi_keys import PROMPT, STATE, image_keys
 from kinema.serve.refusal import STATUS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text()
@@ -22,12 +22,11 @@ def test_every_key_of_openpi() -> None:
     section = TEXT.split("## openpi's websocket")[1]
     told = set(re.findall(r"`([^`\n]+)`", section))
     for card in map(load_card, card_names()):
-        keys = keys_of(card)
-        for name, choices in keys.images.items():
+        for name, choices in image_keys(card).items():
             own = {f"observation/images/{name}", f"images/{name}", name}
             assert own == set(choices[:3])
             assert set(choices[3:]) <= told
-        assert {key for group in keys.state for key in group} | {keys.prompt} <= told
+    assert {key for group in STATE for key in group} | {PROMPT} <= told
 
 
 def test_every_type_of_message() -> None:

@@ -240,7 +240,7 @@ def test_the_console_shows_what_the_server_did(tmp_path: Path) -> None:
         ("done", "act", "panda"),
     ]
     assert (data["allowed"], data["stopped"]) == (0, 1)
-    assert data["verdicts"][0]["reason"] == "it falls"
+    assert data["verdicts"][0]["verdict"]["reason"] == "it falls"
     assert sum(point["answers"] for point in data["latency"]) == 1
     assert [(row["requests"], row["actions"]) for row in data["usage"]] == [(1, 0)]  # refused: not charged
 

@@ -56,7 +56,7 @@ def _use(store: Store, folder: Path, clock: Clock, ages: Sequence[int]) -> None:
     usage.start()
     for age in ages:
         clock.now_s = NOON_S - DAY_S * age
-        usage.record("k", "m", "b", 1, 1.0)
+        usage.record([("k", "m", "b", 1, 1.0)])
     clock.now_s = NOON_S
     usage.close()
 
@@ -104,7 +104,7 @@ def test_the_row_of_a_moment_ago_outlives_midnight(store: Store, tmp_path: Path,
     usage = _usage(store, tmp_path, clock, 1)
     usage.start()
     for _ in range(2):
-        usage.record("k", "m", "b", 1, 1.0)
+        usage.record([("k", "m", "b", 1, 1.0)])
     usage.report()
     clock.now_s = midnight_s
     usage._prune_quietly()
@@ -133,7 +133,7 @@ def test_an_outbox_that_turns_up_again_is_not_booked_twice(
     killed = _usage(store, tmp_path, clock, None)
     killed.start()
     for _ in range(3):
-        killed.record("k", "m", "b", 1, 1.0)
+        killed.record([("k", "m", "b", 1, 1.0)])
     assert killed._outbox is not None
     (own,) = killed._outbox.to_book()
     copy = own.path.with_suffix(".copy")
@@ -158,8 +158,8 @@ def test_a_locked_database_is_tried_again(store: Store, tmp_path: Path, clock: C
     usage = _usage(store, tmp_path, clock, 1)
     usage.start()
     clock.now_s += 5 * DAY_S
-    usage.record("k", "m", "b", 1, 1.0)
-    usage.record("k", "m", "b", 1, 1.0)
+    usage.record([("k", "m", "b", 1, 1.0)])
+    usage.record([("k", "m", "b", 1, 1.0)])
     usage.report()
     clock.now_s += 5 * DAY_S
     blocker = sqlite3.connect(tmp_path / "serve.sqlite", isolation_level=None)

@@ -234,7 +234,7 @@ def test_refusing_a_chunk_is_not_charged() -> None:
     rows: list[tuple[Any, ...]] = []
 
     class Book:
-        def record_all(self, answers: list[tuple[Any, ...]]) -> None:
+        def record(self, answers: list[tuple[Any, ...]]) -> None:
             rows.extend(answers)
 
     verdict = Verdict(allowed=True, risk={}, limit={}, horizon_s=1.0)

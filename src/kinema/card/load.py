@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, get_args
-
-from pydantic import BaseModel, ValidationError
 
 from kinema.card.card import EmbodimentCard
-from kinema.card.strict_yaml import MAX_BYTES, StrictYamlError, key_path, meant, read_mapping
+from kinema.card.strict_model import parse_model
+from kinema.card.strict_yaml import MAX_BYTES, StrictYamlError
 
 FOLDERS = "KINEMA_CARDS"  # environment: folders of cards of one's own, as in PATH
 _KINDS = ("robots", "vehicles", "people")  # folders of cards; only robots are offered as bodies that act
@@ -118,14 +115,9 @@ def _shipped(name: str) -> EmbodimentCard:
 def parse_card(data: bytes, where: str) -> EmbodimentCard:
     """A card from YAML bytes; `where` names the source in errors. Raises CardError."""
     try:
-        tree = read_mapping(data, "card")
+        return parse_model(EmbodimentCard, data, where, "card")
     except StrictYamlError as error:
-        raise CardError(f"{where}: {error}") from None
-    try:
-        # Through JSON: pydantic's strict mode then takes lists for tuples but never a string for a number.
-        return EmbodimentCard.model_validate_json(json.dumps(tree), strict=True)
-    except ValidationError as error:
-        raise CardError("\n".join(_explain(where, problem) for problem in error.errors()[:10])) from None
+        raise CardError(str(error)) from None
 
 
 def _read(path: Path) -> bytes:
@@ -136,29 +128,3 @@ def _read(path: Path) -> bytes:
         raise CardError(
             f"{path}: cannot be read: {error.strerror}; shipped cards: {', '.join(card_names())}"
         ) from None
-
-
-def _explain(where: str, problem: Any) -> str:
-    path = problem["loc"]
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        return f"{where}: {key_path(path)}: unknown key; {_suggest(path)}"
-    if problem["type"] == "missing":
-        return f"{where}: {key_path(path)}: missing key"
-    value = problem["input"]
-    shown = "" if isinstance(value, (dict, list)) else f" (got {value!r})"
-    return f"{where}: {key_path(path) or 'card'}: {message}{shown}"
-
-
-def _suggest(path: tuple[str | int, ...]) -> str:
-    model: type[BaseModel] = EmbodimentCard
-    for part in path[:-1]:
-        if isinstance(part, str):
-            model = _model_in(model.model_fields[part].annotation) or model
-    return meant(str(path[-1]), model.model_fields)
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for arg in get_args(annotation) if (found := _model_in(arg))), None)

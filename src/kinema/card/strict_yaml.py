@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Collection, Hashable
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -18,12 +17,6 @@ MAX_DEPTH = 20
 
 class StrictYamlError(ValueError):
     """Bytes that are not such YAML. The message says what and where, but not in which file."""
-
-
-def read_file(path: str | Path, what: str) -> dict[str, Any]:
-    """`read_mapping` of a file. Raises StrictYamlError, OSError."""
-    with Path(path).open("rb") as file:
-        return read_mapping(file.read(MAX_BYTES + 1), what)
 
 
 def meant(key: str, known: Collection[str]) -> str:

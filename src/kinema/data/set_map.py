@@ -15,16 +15,16 @@ data set's folder is read wherever the set is opened for training.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from kinema.card.card import Channel
-from kinema.card.strict_yaml import StrictYamlError, key_path, read_mapping
+from kinema.card.strict_model import read_model
+from kinema.card.strict_yaml import StrictYamlError
 from kinema.schema import KinemaError
 from kinema.space.units import UNITS
 
@@ -124,19 +124,6 @@ def scale_of(unit: str, channel: Channel, reverse: bool = False, zero: float = 0
 def read_set_map(path: Path) -> SetMap:
     """A map from a YAML file. Raises KinemaError naming the file, the key and the fault."""
     try:
-        return SetMap.model_validate_json(json.dumps(read_mapping(path.read_bytes(), "map")), strict=True)
-    except OSError as error:
-        raise KinemaError(f"{path}: cannot be read: {error.strerror}") from None
+        return read_model(SetMap, path, "map")
     except StrictYamlError as error:
-        raise KinemaError(f"{path}: {error}") from None
-    except ValidationError as error:
-        raise KinemaError("; ".join(_explained(path, e) for e in error.errors()[:5])) from None
-
-
-def _explained(path: Path, problem: Mapping[str, object]) -> str:
-    place: Sequence[str | int] = problem["loc"]  # type: ignore[assignment]
-    said = str(problem["msg"]).removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        channel = "channels" in place and len(place) > 2
-        said = f"unknown key; keys here: {', '.join((ChannelMap if channel else SetMap).model_fields)}"
-    return f"{path}: {key_path(tuple(place))}: {said}"
+        raise KinemaError(str(error)) from None

@@ -13,15 +13,15 @@ guessed carries a question mark (`unit: "deg?"`) and is refused until a person h
 
 from __future__ import annotations
 
-import json
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from kinema.card.card import EmbodimentCard
-from kinema.card.strict_yaml import StrictYamlError, key_path, meant, read_file
+from kinema.card.strict_model import read_model
+from kinema.card.strict_yaml import StrictYamlError
 from kinema.runtime.wiring import UNITS, Line, Plan, Wire
 from kinema.schema import KinemaError
 
@@ -93,12 +93,9 @@ class _File(_Strict):
 def read_wiring(path: Path, card: EmbodimentCard) -> Plan:
     """The plan in a wiring file for this card. Raises KinemaError naming file, key, value and choices."""
     try:
-        tree = read_file(path, "wiring file")
-        told = _File.model_validate_json(json.dumps(tree), strict=True)
+        told = read_model(_File, path, "wiring file")
     except StrictYamlError as error:
-        raise KinemaError(f"{path}: {error}") from None
-    except ValidationError as error:
-        raise KinemaError("\n".join(_explained(path, problem) for problem in error.errors()[:10])) from None
+        raise KinemaError(str(error)) from None
     if told.card != card.name:
         raise KinemaError(f"{path}: card: it is for {told.card!r}, not for {card.name!r}")
     return Plan(
@@ -110,15 +107,3 @@ def read_wiring(path: Path, card: EmbodimentCard) -> Plan:
         fixed=told.fixed,
         where=str(path),
     )
-
-
-def _explained(path: Path, problem: Any) -> str:
-    where = key_path(problem["loc"]) or "wiring"
-    if problem["type"] == "extra_forbidden":
-        keys = _Line.model_fields if len(problem["loc"]) > 1 else _File.model_fields
-        return f"{path}: {where}: unknown key; {meant(str(problem['loc'][-1]), keys)}"
-    if problem["type"] == "missing":
-        return f"{path}: {where}: missing key"
-    value = problem["input"]
-    shown = "" if isinstance(value, dict | list) else f" (got {value!r})"
-    return f"{path}: {where}: {problem['msg'].removeprefix('Value error, ')}{shown}"

@@ -115,10 +115,6 @@ class Activity:
         return self._seconds[-1]
 
     def _judged(self, now: float, row: LiveRequest, verdict: Verdict) -> None:
-        told = VerdictRow(
-            age_s=0.0, key_id=row.key_id, body=row.body, allowed=verdict.allowed, risk=dict(verdict.risk),
-            limit=dict(verdict.limit), reason=verdict.reason,
-        )  # fmt: skip
-        self._verdicts.append((now, told))
+        self._verdicts.append((now, VerdictRow(age_s=0.0, key_id=row.key_id, body=row.body, verdict=verdict)))
         self.allowed += verdict.allowed
         self.stopped += not verdict.allowed

@@ -113,10 +113,8 @@ def report(store: Store, key_id: str | None = None, day: str | None = None) -> l
         raise KinemaError(f"day {day!r} is not a date like 2026-01-31")
     columns = days_table.c
     query = select(days_table, _NAME.label("key_name")).outerjoin(keys_table, _OF_KEY)
-    if key_id is not None:
-        query = query.where(columns.key_id == key_id)
-    if day is not None:
-        query = query.where(columns.day == day)
+    for column, wanted in ((columns.key_id, key_id), (columns.day, day)):
+        query = query if wanted is None else query.where(column == wanted)
     query = query.order_by(columns.day.desc(), columns.key_id, columns.model, columns.body, columns.currency)
     with store.reading() as connection:
         return [DayUsage(**_told(row)) for row in connection.execute(query)]

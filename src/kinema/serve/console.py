@@ -9,14 +9,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any, Literal
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 
+from kinema.schema import Verdict
 from kinema.serve.booking import KeyRow
 from kinema.serve.keys import Key
 
@@ -49,15 +50,12 @@ class LatencyPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class VerdictRow:
-    """One verdict of the gate. `risk` is by hazard, in [0, 1]."""
+    """One verdict of the gate."""
 
     age_s: float
     key_id: str
     body: str
-    allowed: bool
-    risk: Mapping[str, float] = field(default_factory=dict)
-    limit: Mapping[str, float] = field(default_factory=dict)
-    reason: str = ""
+    verdict: Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,12 +119,12 @@ class ConsoleData:
 
 
 def console_router(
-    snapshot: Callable[[], Awaitable[ConsoleData]], authorise: Callable[[Request], Awaitable[Key | None]]
+    snapshot: Callable[[], Awaitable[ConsoleData]], key_of: Callable[[Request], Awaitable[Key]]
 ) -> APIRouter:
     """`/console` and `/console/data`.
 
-    snapshot:  everything, for all keys; rows of others are taken out here for a key that is not an admin's
-    authorise: the request's key (LOCAL where localhost needs none); None answers 401
+    snapshot: everything, for all keys; rows of others are taken out here for a key that is not an admin's
+    key_of:   the request's key, LOCAL where localhost needs none; raises Refusal
     """
     router = APIRouter()
 
@@ -137,9 +135,7 @@ def console_router(
     @router.get("/console/data", responses={401: {"description": "no key, or not a known one"}})
     async def console_data(request: Request, response: Response) -> ConsoleData:
         """What the console shows: requests, latency, verdicts, usage and health of the last minutes."""
-        key = await authorise(request)
-        if key is None:
-            raise HTTPException(401, "an API key is needed", {"WWW-Authenticate": "Bearer"})
+        key = await key_of(request)
         response.headers["Cache-Control"] = "no-store"
         return seen_by(key, await snapshot())
 
@@ -154,7 +150,7 @@ def seen_by(key: Key, data: ConsoleData) -> ConsoleData:
         name: tuple(row for row in getattr(data, name) if row.key_id == key.id)
         for name in ("requests", "verdicts", "usage", "robots", "refusals")
     }
-    allowed = sum(row.allowed for row in rows["verdicts"])
+    allowed = sum(row.verdict.allowed for row in rows["verdicts"])
     return replace(data, **rows, latency=(), allowed=allowed, stopped=len(rows["verdicts"]) - allowed)
 
 

@@ -74,20 +74,16 @@ class Decoder:
 
     def __init__(self, largest_queue: int = 32) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="kinema-decode")
-        self._largest_queue, self._busy = largest_queue, False
-        self._waiting: Turns[tuple[Callable[[], Any], asyncio.Future[Any]]] = Turns()
+        self._busy = False
+        self._waiting: Turns[tuple[Callable[[], Any], asyncio.Future[Any]]] = Turns(largest_queue)
 
     async def run(self, make: Callable[[], T], asker: str = "") -> T:
         """`make()` in the thread. Raises Refusal where too many wait."""
-        full = Refusal("overloaded", "too many observations wait to be decoded", retry_after_s=1.0)
-        if len(self._waiting) >= self._largest_queue:
-            displaced = self._waiting.displace(asker)
-            if displaced is None:
-                raise full
-            if not displaced[1].done():
-                displaced[1].set_exception(full)
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.add(asker, (make, done))
+        left_out = self._waiting.add(asker, (make, done))
+        if left_out is not None and not left_out[1].done():
+            full = "too many observations wait to be decoded"
+            left_out[1].set_exception(Refusal("overloaded", full, retry_after_s=1.0))
         self._go_on()
         return await done
 

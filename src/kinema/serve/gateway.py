@@ -152,7 +152,7 @@ def metered_by(usage: Usage, model: str) -> Meter:
     """The service's meter: a refused chunk is not charged, because nothing of it may be executed."""
 
     def record(answers: Sequence[tuple[str, Answer]]) -> None:
-        usage.record_all([
+        usage.record([
             (key_id, model, answer.chunk.card, len(answer.chunk.values) if answer.chunk.allowed else 0,
              1e3 * answer.infer_s / answer.batch)
             for key_id, answer in answers

@@ -13,7 +13,6 @@ declares, in its units: mapping keys is not converting units.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,7 +36,8 @@ _BY_TAG = {
     ),
     "cam_left_wrist": ("images/cam_left_wrist",),
 }
-_STATE = (
+PROMPT = "prompt"
+STATE = (  # groups of keys that are joined
     ("observation/state",),
     ("state",),
     ("observation/joint_position", "observation/gripper_position"),
@@ -68,23 +68,14 @@ _KNOWN = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class OpenpiKeys:
-    """images: keys by camera, in the order they are tried. state: groups of keys that are joined."""
-
-    images: Mapping[str, tuple[str, ...]]
-    state: tuple[tuple[str, ...], ...] = _STATE
-    prompt: str = "prompt"
-
-
-def keys_of(card: EmbodimentCard) -> OpenpiKeys:
-    """The table for one card. A tag names one camera only: the first that carries it."""
+def image_keys(card: EmbodimentCard) -> dict[str, tuple[str, ...]]:
+    """By camera, in the order they are tried. A tag names one camera only: the first that carries it."""
     images, taken = {}, set()
     for camera in card.cameras:
         own = (f"observation/images/{camera.name}", f"images/{camera.name}", camera.name)
         images[camera.name] = own + (() if camera.tag in taken else _BY_TAG[camera.tag])
         taken.add(camera.tag)
-    return OpenpiKeys(images=images)
+    return images
 
 
 def observation_of(
@@ -106,15 +97,14 @@ def observation_of(
 def _observation_of(
     message: Mapping[str, Any], card: EmbodimentCard, served: Served, limits: Limits, time_s: float
 ) -> Observation:
-    keys = keys_of(card)
     found = {}
-    for name, choices in keys.images.items():
+    for name, choices in image_keys(card).items():
         value = next((v for v in (_look_up(message, key) for key in choices) if v is not None), None)
         if value is None:
             raise _missing(f"camera {name!r} of {card.name}", choices, message)
         found[name] = _as_uint8_hwc(value)
-    prompt: Any = message.get(keys.prompt)
-    seen = Observed(images=found, state=_state(message, keys, card), instruction=prompt, time_s=time_s)
+    prompt: Any = message.get(PROMPT)
+    seen = Observed(images=found, state=_state(message, card), instruction=prompt, time_s=time_s)
     return checked_observation(seen, card, served, limits)
 
 
@@ -138,12 +128,12 @@ def _look_up(message: Mapping[str, Any], key: str) -> Any:
     return _look_up(nested, inner) if inner and isinstance(nested, dict) else None
 
 
-def _state(message: Mapping[str, Any], keys: OpenpiKeys, card: EmbodimentCard) -> np.ndarray:
-    for group in keys.state:
+def _state(message: Mapping[str, Any], card: EmbodimentCard) -> np.ndarray:
+    for group in STATE:
         parts = [_look_up(message, key) for key in group]
         if all(part is not None for part in parts):
             return np.concatenate([_vector(part, key) for part, key in zip(parts, group)])
-    raise _missing(f"state of {card.name}", [" + ".join(group) for group in keys.state], message)
+    raise _missing(f"state of {card.name}", [" + ".join(group) for group in STATE], message)
 
 
 def _vector(found: Any, key: str) -> np.ndarray:

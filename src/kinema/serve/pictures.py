@@ -60,10 +60,9 @@ def is_slow(images: Any) -> bool:
 def _opened(name: str, value: Any, limits: Limits) -> np.ndarray | Image.Image:
     """An array as it is; of a file only the header has been read."""
     if isinstance(value, bytes):
+        harmless = io.BytesIO(_harmless(name, value))
         try:
-            image = Image.open(io.BytesIO(_harmless(name, value)), formats=("PNG", "JPEG"))
-        except Refusal:
-            raise
+            image = Image.open(harmless, formats=("PNG", "JPEG"))
         except Exception as error:  # decoders meet hostile bytes and answer with many kinds of error
             raise _unreadable(name, error) from None
         _check_size(name, *image.size, limits)

@@ -16,15 +16,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from kinema.card.strict_yaml import StrictYamlError, meant, read_file
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from kinema.card.strict_model import read_model
+from kinema.card.strict_yaml import StrictYamlError
 from kinema.schema import KinemaError
 
 NANO = 10**9
 ANY = "*"
 MAX_PRICE = 1_000_000
-_KEYS = ("currency", "per_action")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +57,36 @@ class PriceTable:
 FREE = PriceTable()
 
 
+def _nano(price: object) -> int:
+    """A number, or a decimal number in quotes, in thousand-millionths; nothing is rounded away."""
+    if isinstance(price, bool) or not isinstance(price, int | float | str):
+        raise ValueError(f"{price!r} is not a number")
+    try:
+        exact = Decimal(repr(price) if isinstance(price, float) else price)
+    except InvalidOperation:
+        raise ValueError(f"{price!r} is not a number") from None
+    if not exact.is_finite() or not 0 <= exact <= MAX_PRICE:
+        raise ValueError(f"{price!r} is not in 0 to {MAX_PRICE} an action")
+    nano = exact * NANO
+    if nano != nano.to_integral_value():
+        raise ValueError(f"{price!r} has more than nine decimals")
+    return int(nano)
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    currency: str
+    per_action: dict[str, dict[str, Annotated[int, BeforeValidator(_nano)]]]
+
+
 def load_prices(path: str | Path) -> PriceTable:
     """The table in this YAML or JSON file. Raises KinemaError naming file, key and value."""
     try:
-        return _table(read_file(path, "price table"))
-    except OSError as error:
-        raise KinemaError(f"{path}: cannot be read: {error.strerror}") from None
-    except (KinemaError, StrictYamlError) as error:
+        told = read_model(_File, Path(path), "price table")
+        return PriceTable(currency=told.currency, nano_per_action=told.per_action)
+    except StrictYamlError as error:
+        raise KinemaError(str(error)) from None
+    except KinemaError as error:
         raise KinemaError(f"{path}: {error}") from None
 
 
@@ -69,40 +94,3 @@ def amount(nano: int) -> str:
     """Thousand-millionths as a plain decimal number: 1500000000 is "1.5"."""
     text = f"{Decimal(nano) / NANO:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def _table(tree: Mapping[str, Any]) -> PriceTable:
-    for key in (*tree, *_KEYS):
-        if key not in _KEYS:
-            raise KinemaError(f"{key}: unknown key; {meant(key, _KEYS)}")
-        if key not in tree:
-            raise KinemaError(f"{key}: missing key")
-    rows = tree["per_action"]
-    if not isinstance(rows, dict):
-        raise KinemaError(f"per_action: a mapping of models; got {rows!r}")
-    for model, row in rows.items():
-        if not isinstance(row, dict):
-            raise KinemaError(f"per_action.{model}: a mapping of bodies to prices; got {row!r}")
-    return PriceTable(
-        currency=str(tree["currency"]),
-        nano_per_action={
-            model: {body: _nano(f"per_action.{model}.{body}", price) for body, price in row.items()}
-            for model, row in rows.items()
-        },
-    )
-
-
-def _nano(where: str, price: object) -> int:
-    """A number, or a decimal number in quotes, in thousand-millionths; nothing is rounded away."""
-    if isinstance(price, bool) or not isinstance(price, int | float | str):
-        raise KinemaError(f"{where}: {price!r} is not a number")
-    try:
-        exact = Decimal(repr(price) if isinstance(price, float) else price)
-    except InvalidOperation:
-        raise KinemaError(f"{where}: {price!r} is not a number") from None
-    if not exact.is_finite() or not 0 <= exact <= MAX_PRICE:
-        raise KinemaError(f"{where}: {price!r} is not in 0 to {MAX_PRICE} an action")
-    nano = exact * NANO
-    if nano != nano.to_integral_value():
-        raise KinemaError(f"{where}: {price!r} has more than nine decimals")
-    return int(nano)

@@ -55,7 +55,7 @@ class RateLimiter:
     burst_s: float = 2.0
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
-    _buckets: dict[str, TokenBucket] = field(default_factory=dict)
+    _buckets: dict[tuple[str, float], TokenBucket] = field(default_factory=dict)
     _in_flight: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -73,19 +73,14 @@ class RateLimiter:
 
     def give_back(self, key: Key, actions: int) -> None:
         """End the reservation that `take` made. What was really used is in the usage by then."""
-        self._in_flight[key.id] -= actions
-        if self._in_flight[key.id] <= 0:
-            del self._in_flight[key.id]
+        self._in_flight -= Counter({key.id: actions})  # which keeps no zeros
 
     def _take_token(self, key: Key) -> None:
         rate_hz = key.rate_hz if key.rate_hz is not None else self.default_rate_hz
         if rate_hz is None or key.id == LOCAL.id:
             return
-        bucket = self._buckets.get(key.id)
-        if bucket is None or bucket.hz != rate_hz:
-            bucket = TokenBucket(rate_hz, max(1.0, rate_hz * self.burst_s), self.clock)
-            self._buckets[key.id] = bucket
-        if wait_s := bucket.take():
+        fresh = TokenBucket(rate_hz, max(1.0, rate_hz * self.burst_s), self.clock)
+        if wait_s := self._buckets.setdefault((key.id, rate_hz), fresh).take():
             raise Refusal(
                 "rate_limited", f"key {key.name!r} may ask {rate_hz:g} times a second", retry_after_s=wait_s
             )

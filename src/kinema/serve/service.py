@@ -121,7 +121,7 @@ class Service:
     ) -> None:
         self.served, self.queueing = served, queueing or Queueing()
         self._meter, self._clock = meter, clock
-        self._waiting: Turns[_Job] = Turns()
+        self._waiting: Turns[_Job] = Turns(self.queueing.largest_queue)
         self._changed = threading.Condition()
         self.answering = 0  # questions in the batch under way
         self._began_s: float | None = None  # of the batch under way
@@ -172,14 +172,14 @@ class Service:
         whose = asker if key_id is None else key_id
         job = _Job(question, asker, whose, now, now + allowed_s, asyncio.get_running_loop().create_future())
         with self._changed:
-            displaced = self._admit(asker, allowed_s)
-            self._waiting.add(asker, job)
+            self._check_hope(asker, allowed_s)
+            left_out = self._waiting.add(asker, job)
             if self._asker not in (None, asker):
                 self._several_s = now
             self._asker = asker
             self._changed.notify()
-        if displaced is not None:
-            _hand_out([(displaced, self._overloaded())])
+        if left_out is not None:
+            _hand_out([(left_out, self._overloaded())])
         try:
             # The thread drops late questions before it answers them; this is for the one it is answering.
             return await asyncio.wait_for(job.answered, allowed_s)
@@ -188,20 +188,14 @@ class Service:
         finally:
             job.given_up = True
 
-    def _admit(self, asker: str, allowed_s: float) -> _Job | None:
-        """Raises Refusal where there is no room, or no hope; else perhaps a question that made room."""
+    def _check_hope(self, asker: str, allowed_s: float) -> None:
+        """Raises Refusal where no answer can come in time."""
         if self._stopping:
             raise Refusal("stopping", "the server is stopping", retry_after_s=5.0)
         # An idle service takes any question: else one slow answer would shut it for good.
         before = self._waiting.before(asker) + self.answering
         if before > 0 and (before + 1) * self._per_question_s > allowed_s:
             raise self._overloaded()
-        if len(self._waiting) < self.queueing.largest_queue:
-            return None
-        displaced = self._waiting.displace(asker)
-        if displaced is None:
-            raise self._overloaded()
-        return displaced
 
     def _overloaded(self) -> Refusal:
         waiting = len(self._waiting)

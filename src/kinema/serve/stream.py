@@ -32,7 +32,7 @@ class StreamSession:
         try:
             await self._talk()
         finally:
-            self._drop_questions()
+            await self._drop_questions()
 
     async def _talk(self) -> None:
         await self._connection.send(pack(hello(self._gateway)))
@@ -56,7 +56,7 @@ class StreamSession:
         if isinstance(message, Infer):
             self._begin(message)
         elif isinstance(message, Reset):
-            self._drop_questions()
+            await self._drop_questions()
             self._connection.reset()
             await self._connection.send(pack({"type": "reset", "id": message.id}))
         else:
@@ -98,11 +98,12 @@ class StreamSession:
         self._connection.note(refusal, card)
         await self._connection.send(pack({"type": "error", "id": number, **refusal.to_wire()}))
 
-    def _drop_questions(self) -> None:
+    async def _drop_questions(self) -> None:
         """Nobody waits for the open questions any more; the service throws away those not yet begun."""
-        for task in self._open.values():
+        dropped, self._open = list(self._open.values()), {}
+        for task in dropped:
             task.cancel()
-        self._open = {}
+        await asyncio.gather(*dropped, return_exceptions=True)
 
 
 def hello(gateway: Gateway) -> dict[str, Any]:

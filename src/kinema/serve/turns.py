@@ -9,12 +9,13 @@ T = TypeVar("T")
 
 
 class Turns(Generic[T]):
-    """What waits, by asker. In each round every asker's oldest item is taken once.
+    """What waits, by asker, `most` in all. In each round every asker's oldest item is taken once.
 
     Who asks for the first time in a round comes before all that had their turn in it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._round: OrderedDict[str, deque[T]] = OrderedDict()  # of those whose turn is to come
         self._next: OrderedDict[str, deque[T]] = OrderedDict()  # of those who had theirs
 
@@ -35,9 +36,17 @@ class Turns(Generic[T]):
         mine = self.of(asker)
         return mine + sum(min(len(q), mine + 1) for other, q in self._queues().items() if other != asker)
 
-    def add(self, asker: str, item: T) -> None:
+    def add(self, asker: str, item: T) -> T | None:
+        """What has no room now: the newest item of whom most wait, `item` where that is its own asker."""
+        queues, left_out = self._queues(), None
+        if len(self) >= self._most:
+            fullest = max(queues, key=self.of)
+            if self.of(fullest) <= self.of(asker) + 1:
+                return item
+            left_out = queues[fullest].pop()
         of_round = self._next if asker in self._next else self._round
         of_round.setdefault(asker, deque()).append(item)
+        return left_out
 
     def peek(self) -> T:
         """The next one, which stays."""
@@ -52,12 +61,6 @@ class Turns(Generic[T]):
         queue.popleft()
         self._next[asker] = queue
         return item
-
-    def displace(self, asker: str) -> T | None:
-        """Take the newest item of whom most wait, to make room; None where that is this asker's own."""
-        queues = self._queues()
-        most = max(queues, key=self.of)
-        return queues[most].pop() if self.of(most) > self.of(asker) + 1 else None
 
     def clear(self) -> list[T]:
         items = [item for queue in self._queues().values() for item in queue]

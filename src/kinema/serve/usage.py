@@ -2,8 +2,8 @@
 
 A background thread books the outbox into the database in batches. Each row has a place in the outbox that
 makes it unique, so that a batch that is repeated after a crash books nothing twice. A locked or missing
-database therefore only makes the outbox longer. When the outbox itself cannot take rows, `admit` and
-`record` raise UsageError and the server answers 503: nothing is served unmetered.
+database therefore only makes the outbox longer. When the outbox itself cannot take rows, `fault` says
+so and `record` raises UsageError: the server answers 503: nothing is served unmetered.
 
 Rows of answers may be kept for a number of days only; the sums by day, which reports, bills and quotas are
 made of, are kept for ever.
@@ -50,7 +50,7 @@ class UsageError(KinemaError):
 class Usage:
     """The metering of one server process. All methods are thread-safe.
 
-    `admit` and `spent` are quick enough for the event loop; `record` waits for the disk.
+    `fault` and `spent` are quick enough for the event loop; `record` waits for the disk.
 
     outbox:    a folder; default "usage" in the state folder. Servers may share it. Raises OSError where it
                cannot be made
@@ -100,16 +100,7 @@ class Usage:
         self._book_quietly()
         self._outbox.close()
 
-    def admit(self) -> None:
-        """Call before work is begun. Raises UsageError when its usage could not be written down."""
-        if fault := self.fault:
-            raise UsageError(fault)
-
-    def record(self, key_id: str, model: str, body: str, actions: int, milliseconds: float) -> None:
-        """`record_all` of one answer."""
-        self.record_all([(key_id, model, body, actions, milliseconds)])
-
-    def record_all(self, answers: Sequence[Used]) -> None:
+    def record(self, answers: Sequence[Used]) -> None:
         """Call before they are delivered. Raises UsageError; then none of them may be delivered."""
         time_s = self.wall()
         rows = [self._row(time_s, *answer) for answer in answers]
@@ -137,7 +128,7 @@ class Usage:
 
     @property
     def fault(self) -> str | None:
-        """Why new work is refused, or None."""
+        """Ask before work is begun: why its usage could not be written down, or None."""
         stopped = "the metering has stopped working; the server's log says why"
         return self._outbox.fault or (None if self._thread.is_alive() else stopped)
 
