@@ -22,7 +22,7 @@ except ModuleNotFoundError:  # earlier releases of typer leave these to click
     from click.exceptions import ClickException as TyperException  # type: ignore[assignment]
 
 from kinema.commands import bench, doctor, run
-from kinema.commands.data import data, fits
+from kinema.commands.data import data, edit, fits
 from kinema.commands.eval import evaluate
 from kinema.commands.imagine import dream, imagine, retarget
 from kinema.commands.robots import robots
@@ -49,6 +49,7 @@ app.command("dream", epilog=dream.EXAMPLES)(dream.dream)
 app.command("retarget", epilog=retarget.EXAMPLES)(retarget.retarget)
 data.app.command("fits", epilog=fits.EXAMPLES)(fits.fits)
 data.app.command("convert", epilog=fits.CONVERT_EXAMPLES)(fits.convert)
+data.app.add_typer(edit.app, name="edit")
 app.add_typer(data.app, name="data")
 app.add_typer(robots.app, name="robots")
 bench.app.command("serve", epilog=bench_serve.EXAMPLES)(bench_serve.serve)

@@ -52,10 +52,10 @@ class Transaction:
         (self._staging / _REMOVE).write_text(json.dumps(sorted(set(remove) - new)))
         for folder, _, names in os.walk(self._staging):
             for name in names:
-                _flush(Path(folder) / name)
-            _flush(Path(folder))
+                flush(Path(folder) / name)
+            flush(Path(folder))
         self._staging.rename(self._root / _JOURNAL)
-        _flush(self._root / HIDDEN)
+        flush(self._root / HIDDEN)
         recover(self._root)
 
     def staged(self) -> list[str]:
@@ -97,7 +97,7 @@ def recover(root: Path) -> bool:
     for relative in json.loads((journal / _REMOVE).read_text()):
         (root / relative).unlink(missing_ok=True)
     for folder in touched:
-        _flush(folder)
+        flush(folder)
     journal.rename(root / _STAGING)  # done: what is left of it is refuse
     discard_staging(root)
     return True
@@ -113,7 +113,7 @@ def _files_below(folder: Path) -> list[str]:
     return [str(PurePosixPath(p.relative_to(folder))) for p in folder.rglob("*") if p.is_file()]
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)

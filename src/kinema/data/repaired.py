@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from kinema.data import captions, checksums, set_aside
 from kinema.data import schema_v30 as v30
-from kinema.data.columns import read_table, read_what_is_left, replaced, to_arrow, write_table, writer
+from kinema.data.columns import read_table, read_what_is_left, replaced, to_arrow, write_table
+from kinema.data.data_files import DataFiles
 from kinema.data.fault import Fault, Kind
 from kinema.data.info import place_of
 from kinema.data.journal import Transaction
@@ -108,23 +109,12 @@ class NewState:
         if self._rows_stay:
             return []
         places: list[dict[str, int]] = []
-        files, first_row, out, path = -1, 0, None, Path()
-        try:
+        first_row = 0
+        with DataFiles(lambda place: self._change.path(self._data_path(place))) as files:
             for number, episode in enumerate(self._kept):
                 table = self._rows_of(episode, number, first_row)
-                full = out is not None and path.stat().st_size > v30.DATA_FILE_MB * 2**20
-                if out is None or full or not out.schema.equals(table.schema):
-                    if out is not None:
-                        out.close()
-                    files += 1
-                    path = self._change.path(self._data_path(v30.chunk_and_file(files)))
-                    out = writer(path, table.schema)
-                out.write_table(table, row_group_size=len(table))
-                places.append(v30.chunk_and_file(files))
+                places.append(files.add(table))
                 first_row += len(table)
-        finally:
-            if out is not None:
-                out.close()
         return places
 
     def _rows_of(self, episode: Kept, number: int, first_row: int) -> pa.Table:
@@ -148,7 +138,7 @@ class NewState:
             self._open = (path, read)
         return self._open[1]
 
-    def _data_path(self, place: dict[str, int]) -> str:
+    def _data_path(self, place: Mapping[str, int]) -> str:
         return place_of(self._found.info["data_path"], place)
 
     # -- the tables

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -71,20 +71,31 @@ class Stream:
 
 def encode(path: Path, frames: np.ndarray, fps: float, encoding: Encoding = FAITHFUL) -> None:
     """Write uint8 frames (T, H, W, 3) as one MP4 at exactly `fps` frames per second, starting at time 0."""
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames):
-        raise KinemaError(f"video frames must be uint8 (T > 0, H, W, 3); got {frames.dtype} {frames.shape}")
+    encode_blocks(path, [frames], fps, encoding)
+
+
+def encode_blocks(
+    path: Path, blocks: Iterable[np.ndarray], fps: float, encoding: Encoding = FAITHFUL
+) -> None:
+    """The same for frames that come some at a time, each block uint8 (T, H, W, 3)."""
     os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 prints its settings on every start otherwise
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream(encoding.codec, rate=as_rate(fps), options=encoding.options)
         assert isinstance(stream, av.VideoStream)
-        stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = encoding.pixel_format
         stream.codec_context.colorspace, stream.codec_context.color_range = _BT601, _LIMITED
         stream.codec_context.thread_count = 1  # pictures are small; threads only cost start-up time
-        with _at_own_priority():
-            stream.codec_context.open()
-        for picture in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        for frames in blocks:
+            if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames):
+                raise KinemaError(
+                    f"video frames must be uint8 (T > 0, H, W, 3); got {frames.dtype} {frames.shape}"
+                )
+            if not stream.codec_context.is_open:
+                stream.height, stream.width = frames.shape[1:3]
+                with _at_own_priority():
+                    stream.codec_context.open()
+            for picture in frames:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
 
 
@@ -115,7 +126,7 @@ def as_rate(fps: float) -> Fraction:
 
 def probe(path: Path) -> Stream:
     """Read a file's index. Raises KinemaError when the file is missing, truncated or holds no video."""
-    with _opened(path) as container:
+    with opened(path) as container:
         stream = container.streams.video[0]
         try:
             ticks = sorted(p.pts for p in container.demux(stream) if p.pts is not None and p.size)
@@ -129,7 +140,7 @@ def probe(path: Path) -> Stream:
             fps=float(stream.average_rate or 0),
             codec=context.codec.canonical_name,
             pixel_format=context.pix_fmt or "",
-            times_s=np.array(ticks, np.float64) * float(_tick_s(stream)),
+            times_s=np.array(ticks, np.float64) * float(tick_s(stream)),
             settings=settings.encode() + (context.extradata or b""),
         )
 
@@ -142,7 +153,7 @@ def decode_all(path: Path, seen: Callable[[int], object] = lambda pictures: None
     """
     same: list[bool] = []
     before: np.ndarray | None = None
-    with _opened(path) as container:
+    with opened(path) as container:
         stream = container.streams.video[0]
         stream.codec_context.options = {"err_detect": "explode"}  # no guessing of what a picture held
         packets = 0
@@ -187,7 +198,7 @@ def join(paths: Sequence[Path], out: Path, fps: float, lengths: Sequence[int]) -
     with av.open(str(out), "w", format="mp4") as target:
         stream, start = None, 0
         for path, length in zip(paths, lengths, strict=True):
-            with _opened(path) as source:
+            with opened(path) as source:
                 template = source.streams.video[0]
                 if stream is None:
                     stream = target.add_stream_from_template(template, opaque=True)  # no encoder needed
@@ -198,7 +209,7 @@ def join(paths: Sequence[Path], out: Path, fps: float, lengths: Sequence[int]) -
                     packet.pts, packet.dts = packet.pts + start, packet.dts + start
                     packet.stream = stream
                     target.mux(packet)
-                start += round(Fraction(length) / as_rate(fps) / _tick_s(template))
+                start += round(Fraction(length) / as_rate(fps) / tick_s(template))
 
 
 class Decoder:
@@ -206,7 +217,7 @@ class Decoder:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._container = _opened(path)
+        self._container = opened(path)
         self._stream = self._container.streams.video[0]
         self._stream.thread_type = "NONE"  # one frame at a time: threads add delay
         self._to_colours = VideoReformatter()  # one for all frames: to set it up takes longer than to use it
@@ -261,7 +272,7 @@ class Decoder:
 
     def _seek(self, time_s: float) -> None:
         """Go to the last key frame at or before `time_s`."""
-        offset = int(time_s / _tick_s(self._stream))
+        offset = int(time_s / tick_s(self._stream))
         self._container.seek(max(offset, 0), stream=self._stream, backward=True)
         self._frames = self._container.decode(self._stream)
         self._held = []
@@ -289,12 +300,13 @@ class Decoders:
         return {"_capacity": self._capacity, "_open": OrderedDict()}
 
 
-def _tick_s(stream: av.VideoStream) -> Fraction:
+def tick_s(stream: av.VideoStream) -> Fraction:
     """The unit of the stream's time stamps."""
     return stream.time_base or Fraction(1, 1)
 
 
-def _opened(path: Path) -> av.container.InputContainer:
+def opened(path: Path) -> av.container.InputContainer:
+    """A file that holds a video. Raises KinemaError when it is missing, cannot be read or holds none."""
     try:
         container = av.open(str(path))
     except FileNotFoundError:
