@@ -51,7 +51,7 @@ def _mean_loss(training):
     for i in range(3):
         batch = training.mixture.draw()
         with torch.inference_mode():
-            losses = training.policy.losses(batch, torch.Generator().manual_seed(i))
+            losses = training.policy(batch, torch.Generator().manual_seed(i))
         values.append(losses["flow"].item())
     training.mixture.state = state
     return float(np.mean(values))
@@ -193,7 +193,7 @@ def test_bodies_whose_cameras_differ_in_kind_train_together(tmp_path):
     turned = card.model_copy(update={"name": "turned", "cameras": card.cameras[::-1]})
     sources = [fake_source(card, image_size=64), fake_source(turned, image_size=64)]
     training = begin(debug_recipe(sources), tmp_path)
-    losses = training.policy.losses(training.mixture.draw(), torch.Generator().manual_seed(0))
+    losses = training.policy(training.mixture.draw(), torch.Generator().manual_seed(0))
     assert all(torch.isfinite(value) for value in losses.values())
 
 

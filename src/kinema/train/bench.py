@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
+from transformers.models.qwen3_5.modeling_qwen3_5 import Qwen3_5Model
 
 from kinema.card.load import load_card
 from kinema.data.fake import fake_source
@@ -55,7 +56,7 @@ def measure_training(
     source = fake_source(load_card("panda"), image_size=96)
     recipe = Recipe(
         name="bench", summary="", data_command="", batch_size=batch_size,
-        stage=partial(PolicyStage, policy=presets.nano, sources=lambda data: [source]),
+        stage=partial(PolicyStage, policy=presets.nano, sources=lambda data, pictures: [source]),
         loop=LoopConfig(steps=_WARM_UP + steps),
     )  # fmt: skip
 
@@ -97,26 +98,36 @@ def _over_stock(batch_size: int, seconds: float) -> float:
             hidden = backbone(images, views, tokens, mask, tags).hidden
         hidden.float().square().mean().backward()
 
+    plain = stock_of(backbone)
+
     def stock() -> None:
         with autocast(torch.device("cpu")):
-            hidden = stock_forward(backbone, images, tokens, tags)
+            hidden = stock_forward(plain, images, tokens, tags)
         hidden.float().square().mean().backward()
 
     return _per_second(ours, seconds) / _per_second(stock, seconds)
 
 
-def stock_forward(backbone: Backbone, images: Tensor, tokens: Tensor, tags: Tensor) -> Tensor:
+def stock_of(backbone: Backbone) -> Qwen3_5Model:
+    """Transformers' own model with the weights of a backbone without a stem."""
+    stock = Qwen3_5Model(backbone.config).train(backbone.training)
+    stock.load_state_dict(backbone.qwen.state_dict())
+    return stock
+
+
+def stock_forward(stock: Qwen3_5Model, images: Tensor, tokens: Tensor, tags: Tensor) -> Tensor:
     """Transformers' own forward over the sequence that `Backbone` makes, of rows with the same tags."""
-    config, vision = backbone.config, backbone.config.vision_config
+    config, vision = stock.config, stock.config.vision_config
     patch, merge = vision.patch_size, vision.spatial_merge_size
-    side, (B, V), size = backbone.patches, images.shape[:2], images.shape[-1]
+    (B, V), size = images.shape[:2], images.shape[-1]
+    side = size // patch
     pixels = (images.float() / 127.5 - 1).flatten(0, 1)[:, None].expand(B * V, 2, 3, size, size)
     cells = pixels.reshape(B * V, 1, 2, 3, side // merge, merge, patch, side // merge, merge, patch)
     patches = cells.permute(0, 1, 4, 7, 5, 8, 3, 2, 6, 9).reshape(B * V * side**2, -1)
-    image = torch.full((backbone.grid**2,), config.image_token_id)
+    image = torch.full(((side // merge) ** 2,), config.image_token_id)
     spans = torch.cat([torch.cat([start[None], image, end[None]]) for start, end in tags[0]])
     ids = torch.cat([tokens, spans.expand(B, -1)], 1)
-    return backbone.qwen(
+    return stock(
         input_ids=ids,
         pixel_values=patches,
         image_grid_thw=torch.tensor([[1, side, side]] * (B * V)),

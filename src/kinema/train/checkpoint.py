@@ -102,6 +102,10 @@ def load(folder: Path, model: nn.Module, ema: Ema, optimizer: Optimizer) -> Posi
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip()
         raise KinemaError(f"{path} was made by another recipe or version: {first}") from None
+    if unknown := sorted(averages.keys() ^ ema.weights.keys()):
+        raise KinemaError(
+            f"{path} was made by another recipe or version: averages of other weights, {unknown[0]}"
+        )
     for name, value in averages.items():
         ema.weights[name].copy_(value)
     _restore(optimizer, moments)

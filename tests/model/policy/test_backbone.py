@@ -5,7 +5,7 @@ import torch
 from transformers.models.qwen3_5.configuration_qwen3_5 import Qwen3_5Config
 
 from kinema.model.policy.backbone import Backbone
-from kinema.train.bench import stock_forward
+from kinema.train.bench import stock_forward, stock_of
 
 SIZE, PATCH, MERGE, TEXT, VIEWS = 64, 8, 2, 7, 2
 START, END, IMAGE = 3, 4, 5
@@ -66,7 +66,7 @@ def test_batched_forward_equals_the_stock_one(layer_types, grid_side):
     tags = torch.tensor([[START, END]] * VIEWS).expand(2, -1, -1)
     with torch.inference_mode():
         ours = backbone(images, ones, tokens, torch.ones_like(tokens, dtype=torch.bool), tags)
-        stock = stock_forward(backbone, images, tokens, tags)
+        stock = stock_forward(stock_of(backbone), images, tokens, tags)
     assert stock.abs().mean() > 0.1
     torch.testing.assert_close(ours.hidden, stock, atol=1e-4, rtol=1e-4)
 

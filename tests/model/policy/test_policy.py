@@ -57,7 +57,7 @@ def test_all_masks_train_and_sample(made, mask):
     _, batch = made
     config = presets.tiny(400)
     policy = Policy(replace(config, decoder=replace(config.decoder, mask=mask)))
-    losses = policy.losses(batch, torch.Generator().manual_seed(0))
+    losses = policy(batch, torch.Generator().manual_seed(0))
     sum(losses.values()).backward()
     assert all(torch.isfinite(p.grad).all() for p in policy.parameters() if p.grad is not None)
     assert policy.eval().sample(batch.inputs, torch.randn(6, 2, 16, 80)).shape == (6, 2, 16, 80)

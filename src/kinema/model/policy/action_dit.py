@@ -19,8 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kinema.model.kernels import swiglu
-from kinema.model.policy.backbone import attend
+from kinema.model.kernels import attention, swiglu
 
 KeyValue = tuple[Tensor, Tensor]
 Mask = Literal["cached", "joint", "read"]
@@ -66,41 +65,36 @@ class ActionDiT(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def prefill(self, context: Tensor, mask: Tensor) -> list[KeyValue]:
-        """Keys and values of the context (B, T, C) for every block; mask bool (B, T)."""
+        """Keys and values of the context (B, T, C) for every block, none if joint; mask bool (B, T)."""
         bias = _bias(mask).to(context.dtype)
         cache: list[KeyValue] = []
+        if self.config.mask == "joint":
+            return cache
         for i, block in enumerate(self.blocks):
             only_read = self.config.mask == "read" or i == len(self.blocks) - 1
-            context, key_value = block.context_step(context, bias, only_read)
+            context, key_value = block(context, bias, only_read=only_read)
             cache.append(key_value)
         return cache
 
     def forward(
-        self, y: Tensor, tau: Tensor, condition: Tensor, cache: list[KeyValue], mask: Tensor,
-        given: Tensor | None = None,
+        self, y: Tensor, tau: Tensor, condition: Tensor, context: Tensor, mask: Tensor,
+        cache: list[KeyValue], given: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
-        """y (B, R, H, K), tau (B, R), condition (B, C), the prefilled cache. Returns data (B, R, H, K).
+        """y (B, R, H, K), tau (B, R), condition (B, C), context (B, T, C) and its cache to data (B, R, H, K).
 
         given: bool (B, R, H), the steps of y that are actions and not noise.
         """
         x, modulation = self._embed(y, tau, condition, given)
         bias = _bias(mask)
-        for block, key_value in zip(self.blocks, cache):
-            x = block.action_step(x, modulation, key_value, bias)
-        return self._read_out(x, modulation)
-
-    def forward_joint(
-        self, y: Tensor, tau: Tensor, condition: Tensor, context: Tensor, mask: Tensor,
-        given: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
-        """The same with the fully joint mask: context (B, T, C) is part of every step."""
-        x, modulation = self._embed(y, tau, condition, given)
+        if self.config.mask != "joint":
+            for block, key_value in zip(self.blocks, cache):
+                x, _ = block(x, bias, modulation, key_value)
+            return self._read_out(x, modulation)
         R, H = y.shape[1], y.shape[2]
         joint = torch.cat([context[:, None].expand(-1, R, -1, -1), x], 2)
-        keys = torch.cat([mask, mask.new_ones(len(mask), H)], 1)
-        bias = _bias(keys).repeat_interleave(R, 0)
+        bias = _bias(torch.cat([mask, mask.new_ones(len(mask), H)], 1)).repeat_interleave(R, 0)
         for block in self.blocks:
-            joint = block.joint_step(joint, modulation, bias)
+            joint, _ = block(joint, bias, modulation)
         return self._read_out(joint[:, :, -H:], modulation)
 
     def _embed(
@@ -127,48 +121,40 @@ class Block(nn.Module):
         self.heads = heads
         self.norm1 = nn.LayerNorm(width, elementwise_affine=False)
         self.norm2 = nn.LayerNorm(width, elementwise_affine=False)
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.q = nn.Linear(width, width, bias=False)
+        self.kv = nn.Linear(width, 2 * width, bias=False)  # the context may be read without a query
         self.proj = nn.Linear(width, width, bias=False)
         self.gate_up = nn.Linear(width, 2 * ffn, bias=False)
         self.down = nn.Linear(ffn, width, bias=False)
         self.modulation = nn.Linear(width, 6 * width)
+        self.register_load_state_dict_pre_hook(_split_qkv)
 
-    def context_step(self, x: Tensor, bias: Tensor, only_read: bool) -> tuple[Tensor, KeyValue]:
-        """Context (B, T, C) through the block unmodulated, or as it is where it is `only_read`."""
-        if only_read:
-            weight = self.qkv.weight[x.shape[-1] :]
-            k, v = self._heads(F.linear(self.norm1(x), weight), 2)
-            return x, (k, v)
-        q, k, v = self._heads(self.qkv(self.norm1(x)), 3)
-        x = x + self._merge(attend(q, k, v, bias))
-        return x + self._ffn(self.norm2(x)), (k, v)
+    def forward(
+        self, x: Tensor, bias: Tensor, modulation: Tensor | None = None, context: KeyValue | None = None,
+        only_read: bool = False,
+    ) -> tuple[Tensor, KeyValue]:  # fmt: skip
+        """Tokens through the block, and the keys and values (n, heads, T, d) that they showed.
 
-    def action_step(self, x: Tensor, modulation: Tensor, context: KeyValue, bias: Tensor) -> Tensor:
-        """Actions (B, R, H, C) attend to the context and to their own draw's actions."""
-        B, R, H, _ = x.shape
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(modulation).chunk(6, -1)
-        q, k, v = self._heads(
-            self.qkv(torch.addcmul(shift1, self.norm1(x), 1 + scale1).flatten(0, 1)), 3
-        )  # (BR, heads, H, d)
-        q = q * q.shape[-1] ** -0.5
-        own = q @ k.transpose(-2, -1)  # (BR, heads, H, H)
-        q = q.unflatten(0, (B, R)).transpose(1, 2).flatten(2, 3)  # (B, heads, RH, d)
-        seen = q @ context[0].transpose(-2, -1) + bias.to(q.dtype)
-        seen = seen.unflatten(2, (R, H)).transpose(1, 2).flatten(0, 1)  # (BR, heads, H, T)
-        weights = torch.cat([seen, own], -1).softmax(-1)
-        seen, own = weights.split([seen.shape[-1], H], -1)
-        read = seen.unflatten(0, (B, R)).transpose(1, 2).flatten(2, 3) @ context[1]  # (B, heads, RH, d)
-        read = read.unflatten(2, (R, H)).transpose(1, 2).flatten(0, 1)
-        x = x + gate1 * self._merge(read + own @ v).unflatten(0, (B, R))
-        return x + gate2 * self._ffn(self.norm2(x) * (1 + scale2) + shift2)
-
-    def joint_step(self, x: Tensor, modulation: Tensor, bias: Tensor) -> Tensor:
-        """Context and actions (B, R, T + H, C) together, all modulated."""
+        Without modulation x is context (B, T, C), left as it is where it is `only_read`. With it, x holds
+        actions (B, R, H, C) that see the context's keys and values and their own draw's actions; without
+        `context`, x (B, R, T + H, C) is both, and all see all. bias: over the context's, or all, keys.
+        """
+        if modulation is None:
+            normed = self.norm1(x)
+            k, v = self._heads(self.kv(normed), 2)
+            if only_read:
+                return x, (k, v)
+            (q,) = self._heads(self.q(normed), 1)
+            x = x + self._merge(attention(q, k, v, bias))
+            return x + self._ffn(self.norm2(x)), (k, v)
         B, R = x.shape[:2]
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(modulation).chunk(6, -1)
-        q, k, v = self._heads(self.qkv(torch.addcmul(shift1, self.norm1(x), 1 + scale1).flatten(0, 1)), 3)
-        x = x + gate1 * self._merge(attend(q, k, v, bias)).unflatten(0, (B, R))
-        return x + gate2 * self._ffn(self.norm2(x) * (1 + scale2) + shift2)
+        normed = torch.addcmul(shift1, self.norm1(x), 1 + scale1).flatten(0, 1)
+        (q,) = self._heads(self.q(normed), 1)
+        k, v = self._heads(self.kv(normed), 2)
+        seen = attention(q, k, v, bias) if context is None else _attend_to_both(q, k, v, context, bias, R)
+        x = x + gate1 * self._merge(seen).unflatten(0, (B, R))
+        return x + gate2 * self._ffn(self.norm2(x) * (1 + scale2) + shift2), (k, v)
 
     def _heads(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
         """(n, T, parts * C) to `parts` tensors (n, heads, T, d)."""
@@ -179,6 +165,27 @@ class Block(nn.Module):
 
     def _ffn(self, x: Tensor) -> Tensor:
         return self.down(swiglu(self.gate_up(x)))
+
+
+def _attend_to_both(q: Tensor, k: Tensor, v: Tensor, context: KeyValue, bias: Tensor, draws: int) -> Tensor:
+    """Actions (B R, heads, H, d) see the context (B, heads, T, d), which all draws share, and themselves."""
+    H, R = q.shape[2], draws
+    q = q * q.shape[-1] ** -0.5
+    own = q @ k.transpose(-2, -1)  # (BR, heads, H, H)
+    q = q.unflatten(0, (-1, R)).transpose(1, 2).flatten(2, 3)  # (B, heads, RH, d)
+    seen = q @ context[0].transpose(-2, -1) + bias.to(q.dtype)
+    seen = seen.unflatten(2, (R, H)).transpose(1, 2).flatten(0, 1)  # (BR, heads, H, T)
+    weights = torch.cat([seen, own], -1).softmax(-1)
+    seen, own = weights.split([seen.shape[-1], H], -1)
+    read = seen.unflatten(0, (-1, R)).transpose(1, 2).flatten(2, 3) @ context[1]  # (B, heads, RH, d)
+    return read.unflatten(2, (R, H)).transpose(1, 2).flatten(0, 1) + own @ v
+
+
+def _split_qkv(block: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Weights from before queries had a matrix of their own."""
+    if (whole := state.pop(f"{prefix}qkv.weight", None)) is not None:
+        width = whole.shape[1]
+        state[f"{prefix}q.weight"], state[f"{prefix}kv.weight"] = whole[:width], whole[width:]
 
 
 def sinusoid(position: Tensor, width: int) -> Tensor:

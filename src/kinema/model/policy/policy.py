@@ -70,7 +70,7 @@ class Prefilled:
 
 
 class Policy(nn.Module):
-    """See the module docstring. `losses` for training, `sample` for acting."""
+    """See the module docstring. Called with a batch it gives its losses; `sample` is for acting."""
 
     def __init__(self, config: PolicyConfig) -> None:
         super().__init__()
@@ -115,17 +115,15 @@ class Policy(nn.Module):
         tokens, mask = torch.cat(parts, 1), torch.cat(masks, 1)
         # the last text token has read the whole prompt and, under the causal mask, no image
         condition = self.prompt_in(context.hidden[:, inputs.tokens.shape[1] - 1])
-        cache = [] if self.config.decoder.mask == "joint" else self.decoder.prefill(tokens, mask)
+        cache = self.decoder.prefill(tokens, mask)
         return Prefilled(context=tokens, mask=mask, condition=condition, cache=cache, pointed=pointed)
 
     def predict(self, prefilled: Prefilled, y: Tensor, tau: Tensor, given: Tensor | None = None) -> Tensor:
         """Clean chunks (B, R, H, K) from noisy ones and flow times (B, R); `given` as in the decoder."""
         p = prefilled
-        if self.config.decoder.mask == "joint":
-            return self.decoder.forward_joint(y, tau, p.condition, p.context, p.mask, given)
-        return self.decoder(y, tau, p.condition, p.cache, p.mask, given)
+        return self.decoder(y, tau, p.condition, p.context, p.mask, p.cache, given)
 
-    def losses(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Named losses: `flow`, `quiet` (slots of bodies not named), and `point_cell` and `point_uv`.
 
         Where the decoder takes prefixes, the first steps of some draws are given as they are and carry no

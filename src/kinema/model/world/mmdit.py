@@ -17,7 +17,8 @@ from diffusers import QwenImageTransformer2DModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
-from kinema.model.policy.backbone import attend, rotate
+from kinema.model.kernels import attention
+from kinema.model.policy.qwen import rotate
 from kinema.model.tables import Tables
 
 Segment = tuple[int, int, int]  # latent frames, rows and columns of tokens
@@ -138,7 +139,7 @@ class PlainAttention:
             hidden = torch.zeros(len(q), q.shape[2], dtype=q.dtype, device=q.device)
             hidden[:, :L] = torch.where(encoder_hidden_states_mask, 0.0, -1e9).to(q.dtype)
             bias = hidden[:, None, None]
-        out = attend(q.to(v.dtype), k.to(v.dtype), v, bias).transpose(1, 2).flatten(2)
+        out = attention(q.to(v.dtype), k.to(v.dtype), v, bias).transpose(1, 2).flatten(2)
         video = attn.to_out[1](attn.to_out[0](out[:, L:]))
         return video, attn.to_add_out(out[:, :L])
 

@@ -119,7 +119,7 @@ class PolicyStage(Stage[Policy, Batch]):
         hidden = torch.rand(len(batch), generator=generator) < self.config.state_dropout
         batch.inputs.state_mask[hidden] = False
         device = next(self.model.parameters()).device
-        return self.model.losses(batch.to(device), generator)
+        return self.model(batch.to(device), generator)
 
     def provenance(self) -> Mapping[str, Any]:
         return {
