@@ -21,8 +21,8 @@ from kinema.runtime.report import RunTrace
 from kinema.schema import KinemaError, Outcome, Policy, Result
 from kinema.worlds.tabletop.env import TabletopEnv, families_for
 from kinema.worlds.tabletop.experts.expert import Expert
-from kinema.worlds.tabletop.family import Request
 from kinema.worlds.tabletop.parse import parse_instruction
+from kinema.worlds.tabletop.sentence import Request
 from kinema.worlds.variation import Variation
 
 FILM_PX = 384

@@ -24,7 +24,7 @@ from kinema.worlds.tabletop.experts.motion import (
     shut_first,
     straight,
 )
-from kinema.worlds.tabletop.family import Request
+from kinema.worlds.tabletop.sentence import Request
 
 PAIRS = [(robot, family) for robot in tabletop_robots() for family in families_for(robot)]
 WORLDS = [*PAIRS, *(("car", goal) for goal in GOALS), *(("human_hand", f) for f in goals_of("human_hand"))]

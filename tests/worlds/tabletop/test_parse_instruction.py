@@ -3,7 +3,23 @@ import pytest
 from kinema.card.load import load_card
 from kinema.schema import KinemaError
 from kinema.worlds import TabletopEnv
+from kinema.worlds.tabletop.families import FAMILIES
+from kinema.worlds.tabletop.film_labels import THINGS, things
 from kinema.worlds.tabletop.parse import EXAMPLES, MAX_CHARACTERS, parse_instruction
+from kinema.worlds.tabletop.subgoals import sub_instructions
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_is_whole(family: type) -> None:
+    """Its examples are its own, whoever reads first; other ways to say one ask for no more than it."""
+    for text in family.examples:
+        request = parse_instruction(text)
+        assert request.family == family.name
+        for other in sub_instructions(text, ("red", "green")):
+            part = parse_instruction(other)
+            assert part.family == family.name
+            assert request.thing in ("", part.thing)
+            assert (part.place, part.kind) == (request.place, request.kind)
 
 
 @pytest.mark.parametrize("text", EXAMPLES)
@@ -16,6 +32,7 @@ def test_examples_build_the_scene_they_name(text: str) -> None:
         assert env.instruction == text
         assert not env.success()
         task = env.task
+        assert {thing.name for thing in things(env)} <= set(THINGS)
         if request.thing:
             asked = task.wanted if request.family == "tidy" else task.target.color
             assert asked == request.thing

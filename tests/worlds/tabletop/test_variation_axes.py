@@ -6,7 +6,8 @@ import pytest
 from kinema.card.load import load_card
 from kinema.schema import KinemaError
 from kinema.worlds import AXES, SEEN, TabletopEnv, Variation
-from kinema.worlds.tabletop.language import HELD_OUT_TEMPLATES, SEEN_TEMPLATES
+from kinema.worlds.tabletop.families import FAMILIES
+from kinema.worlds.tabletop.family import Family
 from kinema.worlds.tabletop.parse import parse_instruction
 from kinema.worlds.variation import COLORS, draw_backdrop, draw_shade
 
@@ -35,9 +36,10 @@ def test_held_out_shades_lie_outside_the_training_band(color: str) -> None:
 
 
 def test_held_out_templates_are_new_and_complete() -> None:
-    assert set(SEEN_TEMPLATES) == set(HELD_OUT_TEMPLATES)
-    for key, templates in SEEN_TEMPLATES.items():
-        assert not set(templates) & set(HELD_OUT_TEMPLATES[key])
+    for told in (told for family in FAMILIES for told in family.templates.values()):
+        assert told.seen
+        assert told.held_out
+        assert not set(told.seen) & set(told.held_out)
 
 
 def test_backdrops_of_the_two_distributions_differ() -> None:
@@ -83,20 +85,14 @@ def test_instance_axis_changes_shapes_only() -> None:
     assert len(kinds) == 4
 
 
-@pytest.mark.parametrize("key", list(SEEN_TEMPLATES))
-def test_every_template_is_understood(key: str) -> None:
-    family, _, kind = key.partition("/")
-    nouns = {
-        "pick_place": ("red block", f"blue {kind}"),
-        "stack": ("red block", "blue block"),
-        "push": ("red block", "blue area"),
-        "button": ("red button", ""),
-    }
-    thing, place = nouns.get(family, ("", ""))
-    for template in (*SEEN_TEMPLATES[key], *HELD_OUT_TEMPLATES[key]):
+@pytest.mark.parametrize(
+    ("family", "kind"), [(family, kind) for family in FAMILIES for kind in family.templates]
+)
+def test_every_template_is_understood(family: type[Family], kind: str) -> None:
+    told = family.templates[kind]
+    for template in (*told.seen, *told.held_out):
+        thing, place = f"red {family.thing_noun}", f"blue {family.place_noun or kind}"
         request = parse_instruction(template.format(thing=thing, place=place))
-        assert request.family == family
-        assert request.thing == thing.split(" ")[0]
-        assert request.place == place.split(" ")[0]
-        if kind:
-            assert request.kind == kind
+        assert (request.family, request.kind) == (family.name, kind)
+        assert request.thing == ("red" if "{thing}" in template else "")
+        assert request.place == ("blue" if "{place}" in template else "")

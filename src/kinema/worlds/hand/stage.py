@@ -18,9 +18,9 @@ from kinema.worlds.body.control import Kinematics
 from kinema.worlds.hand.hand import HOME_M, NAME, SKINS, SLEEVES, hand_card
 from kinema.worlds.tabletop.env import TabletopEnv
 from kinema.worlds.tabletop.families.push import Push
-from kinema.worlds.tabletop.family import Request
 from kinema.worlds.tabletop.props import HIDDEN
 from kinema.worlds.tabletop.scene import WorkArea, work_area
+from kinema.worlds.tabletop.sentence import Request
 from kinema.worlds.variation import SEEN, Variation
 
 AREA = WorkArea(center=(0.48, 0.0), half=(0.11, 0.14))

@@ -10,27 +10,19 @@ import numpy as np
 from kinema.card.card import EmbodimentCard
 from kinema.card.load import load_card
 from kinema.schema import KinemaError, Observation
-from kinema.worlds.tabletop.families.button import PressButton
-from kinema.worlds.tabletop.families.drawer import Drawer
-from kinema.worlds.tabletop.families.lift import LiftTwoArms
-from kinema.worlds.tabletop.families.pick_place import PickPlace
-from kinema.worlds.tabletop.families.push import Push
-from kinema.worlds.tabletop.families.stack import Stack
-from kinema.worlds.tabletop.families.tidy import Tidy
-from kinema.worlds.tabletop.family import Episode, Family, Request
+from kinema.worlds.tabletop import families
+from kinema.worlds.tabletop.family import Episode
 from kinema.worlds.tabletop.scene import Scene, tabletop_spec
+from kinema.worlds.tabletop.sentence import Request
 from kinema.worlds.variation import SEEN, Variation, draw_backdrop
 
-_FAMILIES: dict[str, type[Family]] = {
-    family.name: family for family in (PickPlace, Stack, Push, Drawer, PressButton, LiftTwoArms, Tidy)
-}
-FAMILIES: tuple[str, ...] = tuple(_FAMILIES)
+FAMILIES: tuple[str, ...] = tuple(family.name for family in families.FAMILIES)
 
 _SETTLE_S = 0.1  # of physics after a reset, while things come to rest
 _HOME_JITTER_RAD = 0.03
 
 
-_ONE_ARM = ("pick_place", "stack", "push", "drawer", "button", "tidy")
+_ONE_ARM = tuple(family.name for family in families.FAMILIES if family.arms == 1)
 
 
 def families_for(card: EmbodimentCard | str) -> tuple[str, ...]:
@@ -69,7 +61,7 @@ class TabletopEnv:
         if not 16 <= image_size <= 1024:
             raise KinemaError(f"image_size {image_size} must be within 16 ... 1024 pixels")
         self.card, self.family, self.variation, self.image_size = card, family, variation, image_size
-        self.task = _FAMILIES[family]()
+        self.task = families.family_named(family)()
         spec = tabletop_spec(card)
         self.task.add(spec, card.name)
         if furnish is not None:

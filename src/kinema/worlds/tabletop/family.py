@@ -1,32 +1,47 @@
-"""What every task family answers: its props, one episode's layout and sentence, its goal and its points."""
+"""What every task family answers: its props, one episode's layout and sentence, its goal, its expert's plan,
+its points, what can be seen of it, and what it reads in a sentence."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import mujoco
 import numpy as np
 
+from kinema.worlds.tabletop.experts.motion import Targets
 from kinema.worlds.tabletop.progress import Progress
 from kinema.worlds.tabletop.props import RGB, Block, Shape
 from kinema.worlds.tabletop.scene import Scene
+from kinema.worlds.tabletop.sentence import Request, Sentence
 from kinema.worlds.variation import COLORS, UNNAMED_COLORS, Variation, draw_shade
 
 CONTAINER_RADIUS_M = 0.06
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What a sentence asks for; empty fields are free. `text` becomes the episode's instruction."""
+BLOCK_NOUNS = {"block": ("block", "cube", "brick")}
 
-    family: str
-    text: str
-    thing: str = ""  # colour of the thing to act on
-    place: str = ""  # colour of where it goes
-    kind: str = ""  # "bowl" or "plate"; "open" or "close"
+
+@dataclass(frozen=True)
+class Templates:
+    """Sentences of one kind of a family, for training and held out.
+
+    `{thing}` and `{place}` are filled with a colour and a noun, such as "red block" and "blue bowl".
+    """
+
+    seen: tuple[str, ...]
+    held_out: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thing:
+    """A nameable thing of the scene: the point that stands for it [m], and the geoms that show it."""
+
+    name: str
+    point_m: np.ndarray
+    geoms: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +92,14 @@ class Family(ABC):
     name: ClassVar[str]
     limit_s: ClassVar[float]  # an episode is given up after so long
     hold_s: ClassVar[float] = 0.5  # the goal is reached when it has held for so long without a break
+    arms: ClassVar[int] = 1  # that it takes
+    templates: ClassVar[Mapping[str, Templates]]  # by the kind of a request; "" where there is one kind
+    examples: ClassVar[tuple[str, ...]]  # of sentences that it reads
+    thing_noun: ClassVar[str] = "block"  # the noun of what is acted on
+    place_noun: ClassVar[str] = ""  # and of where it goes
+    nouns: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # what a sentence may name by a colour: words by noun
+    seen_by_color: ClassVar[tuple[str, ...]] = ()  # kinds of what `things` finds, in one colour each
+    seen: ClassVar[tuple[str, ...]] = ()  # and of what has no colour to its name
     blocks: Sequence[Block] = ()
 
     @abstractmethod
@@ -90,6 +113,10 @@ class Family(ABC):
     @abstractmethod
     def reset(self, scene: Scene, episode: Episode) -> str:
         """Lay out one episode; returns the instruction."""
+
+    @abstractmethod
+    def plan(self, scene: Scene) -> Targets:
+        """An expert's next tool target for each arm that acts, from the present state alone."""
 
     @abstractmethod
     def holds(self, scene: Scene) -> bool:
@@ -115,10 +142,43 @@ class Family(ABC):
     def focus(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
         """The thing to act on and where it goes, (3,) each [m]; equal when there is no place."""
 
+    @abstractmethod
+    def things(self, data: mujoco.MjData) -> Iterator[Thing]:
+        """Everything that a sentence can name, and where it is now."""
+
+    @classmethod
+    @abstractmethod
+    def read(cls, sentence: Sentence) -> Request | None:
+        """What the sentence asks of this family; None where it is another's. Raises KinemaError."""
+
+    @classmethod
+    def names_things(cls) -> bool:
+        """Whether its sentences name things by their colours."""
+        return any("{thing}" in text for told in cls.templates.values() for text in told.seen)
+
+    @classmethod
+    def ways_to_say(cls, request: Request, block_colors: Sequence[str]) -> list[str]:
+        """Sentences that ask for the same, or for a part of it. block_colors: of the scene's blocks."""
+        thing = f"{request.thing} {cls.thing_noun}"
+        place = f"{request.place} {cls.place_noun or request.kind}"
+        return [text.format(thing=thing, place=place) for text in cls.templates[request.kind].seen]
+
+    def say(self, episode: Episode, kind: str = "", thing: str = "", place: str = "") -> str:
+        """One of its sentences; `thing` and `place` are colours."""
+        told = self.templates[kind]
+        texts = told.held_out if episode.variation.instruction else told.seen
+        text = texts[episode.rng.integers(len(texts))]
+        return text.format(thing=f"{thing} {self.thing_noun}", place=f"{place} {self.place_noun or kind}")
+
     def measures(self, scene: Scene) -> dict[str, float]:
         """Named numbers about progress, for reports."""
         thing, place = self.focus(scene)
         return {"distance_m": float(np.linalg.norm(thing - place))}
+
+    def seen_blocks(self, data: mujoco.MjData) -> Iterator[Thing]:
+        for block in self.free_blocks():
+            geoms = np.array([*block.geoms, block.skin])
+            yield Thing(name=f"{block.color} block", point_m=block.position(data), geoms=geoms)
 
     def free_blocks(self) -> list[Block]:
         """The blocks of this episode, which move."""

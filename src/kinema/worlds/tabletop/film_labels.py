@@ -14,35 +14,21 @@ import numpy as np
 from kinema.worlds.tabletop.demonstrate import Disturbance, Noise
 from kinema.worlds.tabletop.env import TabletopEnv, project
 from kinema.worlds.tabletop.experts.expert import Expert
-from kinema.worlds.tabletop.families.button import PressButton
-from kinema.worlds.tabletop.families.drawer import Drawer
-from kinema.worlds.tabletop.families.lift import LiftTwoArms
-from kinema.worlds.tabletop.families.pick_place import PickPlace
-from kinema.worlds.tabletop.families.push import Push
-from kinema.worlds.tabletop.families.stack import Stack
-from kinema.worlds.tabletop.families.tidy import Tidy
-from kinema.worlds.tabletop.props import PARKED_Z_M, Block, Fixture
+from kinema.worlds.tabletop.families import FAMILIES
+from kinema.worlds.tabletop.family import Thing
 from kinema.worlds.variation import COLORS
 
-_KINDS = ("block", "bowl", "plate", "area", "button", "pressed button")
+_BY_COLOR = dict.fromkeys(kind for family in FAMILIES for kind in family.seen_by_color)
+_OTHERS = dict.fromkeys(name for family in FAMILIES for name in family.seen)
 GRIPPERS = {"right": "gripper", "left": "left gripper"}
 THINGS: tuple[str, ...] = (
-    *(f"{color} {kind}" for kind in _KINDS for color in COLORS),
-    "drawer handle", "right tray handle", "left tray handle", "box", *GRIPPERS.values(),
-)  # fmt: skip
+    *(f"{color} {kind}" for kind in _BY_COLOR for color in COLORS),
+    *_OTHERS,
+    *GRIPPERS.values(),
+)
 
-_PRESSED_M = 0.006  # from where on a button counts as another thing to the eye
 _CLEARLY_PX, _HARDLY_PX = 4, 1  # of a thing's own pixels; what lies between is left unlabelled
 UNSURE = 0.5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Thing:
-    """A nameable thing of the scene: the point that stands for it [m], and the geoms that show it."""
-
-    name: str
-    point_m: np.ndarray
-    geoms: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,48 +49,12 @@ class Look:
 
 def things(env: TabletopEnv) -> Iterator[Thing]:
     """Everything in the scene that a sentence can name, and the grippers."""
-    scene, task, data = env.scene, env.task, env.scene.data
-    model = scene.model
-    if isinstance(task, PickPlace | Stack | Push | Tidy):
-        for block in task.blocks:
-            if not block.parked:
-                yield Thing(name=f"{block.color} block", point_m=block.position(data), geoms=_geoms(block))
-    if isinstance(task, PickPlace):
-        for container in (c for group in task.containers.values() for c in group):
-            if _stands(container, data):
-                name = f"{container.color} {container.kind}"
-                yield Thing(name=name, point_m=container.surface(data), geoms=container.geoms)
-    elif isinstance(task, Push):
-        for region in task.regions:
-            yield Thing(name=f"{region.color} area", point_m=region.position(data), geoms=region.geoms)
-    elif isinstance(task, PressButton):
-        for button in (b for b in task.buttons if _stands(b, data)):
-            depth_m = button.depth_m(data)
-            kind = "pressed button" if depth_m > _PRESSED_M else "button"
-            top = button.top(data) - np.array([0.0, 0.0, depth_m])
-            yield Thing(name=f"{button.color} {kind}", point_m=top, geoms=button.caps)
-    elif isinstance(task, Drawer):
-        cabinet = task.cabinet
-        yield Thing(name="drawer handle", point_m=cabinet.handle(data), geoms=cabinet.handles)
-    elif isinstance(task, LiftTwoArms):
-        tray = task.tray
-        for i, side in enumerate(("left", "right")):
-            shown = np.array([tray.bars[i], tray.knobs[i]])
-            yield Thing(name=f"{side} tray handle", point_m=tray.handle(data, side), geoms=shown)
-    elif isinstance(task, Tidy):
-        yield Thing(name="box", point_m=task.box.surface(data), geoms=task.box.geoms)
+    scene, model, data = env.scene, env.scene.model, env.scene.data
+    yield from env.task.things(data)
     for handle in scene.robot.arms:
         geoms = np.flatnonzero(np.isin(model.geom_bodyid, list(handle.gripper_bodies)))
         name = GRIPPERS[handle.side]
         yield Thing(name=name, point_m=data.site_xpos[handle.tool_site].copy(), geoms=geoms)
-
-
-def _geoms(block: Block) -> np.ndarray:
-    return np.array([*block.geoms, block.skin])
-
-
-def _stands(fixture: Fixture, data: mujoco.MjData) -> bool:
-    return bool(fixture.position(data)[2] > PARKED_Z_M / 2)
 
 
 class Looker:

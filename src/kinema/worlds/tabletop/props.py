@@ -171,6 +171,10 @@ class Fixture:
     def paint(self, model: mujoco.MjModel, rgb: RGB) -> None:
         model.geom_rgba[self.geoms, :3] = rgb
 
+    def stands(self, data: mujoco.MjData) -> bool:
+        """Whether it is in this episode."""
+        return bool(self.position(data)[2] > PARKED_Z_M / 2)
+
     def position(self, data: mujoco.MjData) -> np.ndarray:
         return data.xpos[self.body].copy()
 

@@ -15,9 +15,9 @@ from kinema.schema import Film, KinemaError
 from kinema.worlds.hazards.snapshot import restore, snapshot
 from kinema.worlds.tabletop.env import TabletopEnv
 from kinema.worlds.tabletop.experts.expert import Expert
-from kinema.worlds.tabletop.family import Request
 from kinema.worlds.tabletop.parse import parse_instruction
 from kinema.worlds.tabletop.props import PARKED_Z_M
+from kinema.worlds.tabletop.sentence import Request
 
 _LINGER_STEPS = 2  # after success, as in demonstrations
 

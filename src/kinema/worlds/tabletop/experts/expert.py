@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kinema.schema import KinemaError
 from kinema.space.rotation import rotvec_from_matrix
 from kinema.worlds.tabletop.experts.motion import ToolTarget
-from kinema.worlds.tabletop.experts.plans import PLANS
 from kinema.worlds.tabletop.scene import Scene
 
 if TYPE_CHECKING:
     from kinema.worlds.tabletop.env import TabletopEnv
-
-Plan = Callable[[Scene, Any], Mapping[str, ToolTarget]]
 
 
 class Expert:
     """Says what to do now. Holds no memory, so it can label any state that anything else led to."""
 
     def __init__(self, env: TabletopEnv, seed: int = 0) -> None:
-        """`seed` is accepted for experts with choices; these have none. Raises KinemaError without a plan."""
-        if env.family not in PLANS:
-            raise KinemaError(f"no expert for family {env.family!r}; choices: {', '.join(PLANS)}")
-        self._env, self._plan = env, PLANS[env.family]
+        """`seed` is accepted for experts with choices; these have none."""
+        self._env = env
 
     def act(self) -> np.ndarray:
         """The clean native action (D,) float64 for the present state."""
         scene = self._env.scene
-        targets = self._plan(scene, self._env.task)
+        targets = self._env.task.plan(scene)
         parts = [
             self._arm_action(scene, handle.side, targets.get(handle.side)) for handle in scene.robot.arms
         ]

@@ -6,6 +6,7 @@ squeeze is carried, a block that lies where it belongs is left, anything else is
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,9 @@ class ToolTarget:
 
     position_m: np.ndarray  # (3,)
     opening: float
+
+
+Targets = Mapping[str, ToolTarget]  # by the arm's side
 
 
 def funnel(

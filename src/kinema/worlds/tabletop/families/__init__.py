@@ -1,1 +1,19 @@
-"""Task families: what is on the table, what is asked, and when it is done."""
+"""Task families, one file each: what is on the table, what is asked, when it is done, how an expert does it,
+what can be seen of it, and which sentences ask for it."""
+
+from __future__ import annotations
+
+from kinema.worlds.tabletop.families.button import PressButton
+from kinema.worlds.tabletop.families.drawer import Drawer
+from kinema.worlds.tabletop.families.lift import LiftTwoArms
+from kinema.worlds.tabletop.families.pick_place import PickPlace
+from kinema.worlds.tabletop.families.push import Push
+from kinema.worlds.tabletop.families.stack import Stack
+from kinema.worlds.tabletop.families.tidy import Tidy
+from kinema.worlds.tabletop.family import Family
+
+FAMILIES: tuple[type[Family], ...] = (PickPlace, Stack, Push, Drawer, PressButton, LiftTwoArms, Tidy)
+
+
+def family_named(name: str) -> type[Family]:
+    return next(family for family in FAMILIES if family.name == name)

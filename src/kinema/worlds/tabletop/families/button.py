@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import ClassVar
+
 import mujoco
 import numpy as np
 
 from kinema.worlds.body.robots import OBJECT_COLLIDES, ROBOT_GROUP
-from kinema.worlds.tabletop.family import Episode, Family
-from kinema.worlds.tabletop.language import phrase
+from kinema.worlds.tabletop.experts.motion import Targets, ToolTarget, funnel, shut_first, step_m
+from kinema.worlds.tabletop.family import Episode, Family, Templates, Thing
 from kinema.worlds.tabletop.layout import Footprint, scatter
 from kinema.worlds.tabletop.props import RGB, Fixture
 from kinema.worlds.tabletop.scene import Scene
+from kinema.worlds.tabletop.sentence import Request, Sentence
 
 _BUTTONS = 3
 TRAVEL_M = 0.014
 _PRESSED_M, _UNTOUCHED_M = 0.009, 0.004
+_LOOKS_PRESSED_M = 0.006  # from where on it is another thing to the eye
 _CAP_TOP_M = 0.045
 _TIP_ACROSS_M, _TIP_HEIGHT_M = 0.04, 0.025  # the cap's radius and half a fingertip; its travel and a pad
 
@@ -71,6 +76,16 @@ class Button(Fixture):
 class PressButton(Family):
     name = "button"
     limit_s = 6.0
+    templates: ClassVar = {
+        "": Templates(
+            ("press the {thing}", "push the {thing}", "hit the {thing}"),
+            ("please press down the {thing}", "click the {thing}"),
+        )
+    }
+    examples = ("press the green button",)
+    thing_noun = "button"
+    nouns: ClassVar = {"button": ("button",)}
+    seen_by_color = ("button", "pressed button")
 
     def __init__(self) -> None:
         self.buttons = [Button(f"button{i}") for i in range(_BUTTONS)]
@@ -95,7 +110,7 @@ class PressButton(Family):
             button.show(model, episode.shade(color), square=episode.variation.instance)
             button.place(model, spot, scene.area.yaw_rad + float(rng.uniform(-0.15, 0.15)))
         self.target, self.others = self.buttons[0], self.buttons[1:count]
-        return phrase(rng, "button", episode.variation.instruction, f"{self.target.color} button")
+        return self.say(episode, "", self.target.color)
 
     def holds(self, scene: Scene) -> bool:
         """A gripper's tip presses the named button down, and no other is: an arm or a palm that lies on it
@@ -107,6 +122,29 @@ class PressButton(Family):
             and scene.tip_at(self.target.top(data), _TIP_ACROSS_M, _TIP_HEIGHT_M)
             and all(button.depth_m(data) < _UNTOUCHED_M for button in self.others)
         )
+
+    def plan(self, scene: Scene) -> Targets:
+        """Shut the jaws on the way, then press down."""
+        goal = self.target.top(scene.data)
+        goal[2] += scene.tip_below_tool_m() - TRAVEL_M - 0.004
+        goal = shut_first(scene, "right", goal)
+        rise_m = scene.rise_m - 0.02
+        way = funnel(scene.tool(), goal, step_m=step_m(scene), rise_m=rise_m, near_m=0.012)
+        return {"right": ToolTarget(position_m=way, opening=0.0)}
+
+    def things(self, data: mujoco.MjData) -> Iterator[Thing]:
+        for button in (b for b in self.buttons if b.stands(data)):
+            depth_m = button.depth_m(data)
+            kind = "pressed button" if depth_m > _LOOKS_PRESSED_M else "button"
+            top = button.top(data) - np.array([0.0, 0.0, depth_m])
+            yield Thing(name=f"{button.color} {kind}", point_m=top, geoms=button.caps)
+
+    @classmethod
+    def read(cls, sentence: Sentence) -> Request | None:
+        things = sentence.things
+        if [noun for _, noun in things] != ["button"]:
+            return None
+        return Request(family=cls.name, text=sentence.text, thing=things[0][0])
 
     def focus(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
         top = self.target.top(scene.data)

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import ClassVar
+
 import mujoco
 import numpy as np
 
+from kinema.schema import KinemaError
 from kinema.worlds.body.robots import FIXED_COLLIDES, NEVER_COLLIDES, OBJECT_COLLIDES
-from kinema.worlds.tabletop.family import Episode, Family
-from kinema.worlds.tabletop.language import phrase
+from kinema.worlds.tabletop.experts.motion import (
+    SECURE_N,
+    Targets,
+    ToolTarget,
+    grasp_at,
+    retreat,
+    share,
+    step_m,
+)
+from kinema.worlds.tabletop.family import Episode, Family, Templates, Thing
 from kinema.worlds.tabletop.layout import RING_M
 from kinema.worlds.tabletop.props import Fixture
 from kinema.worlds.tabletop.scene import Scene
+from kinema.worlds.tabletop.sentence import Request, Sentence
 from kinema.worlds.variation import COLORS, UNNAMED_COLORS
 
 TRAVEL_M = 0.12
@@ -20,6 +33,7 @@ _FLUNG_M_S = 0.6  # faster than a hand would move a drawer
 _HALF_WIDTH_M, _HALF_DEPTH_M, _HEIGHT_M = 0.085, 0.07, 0.085
 _HANDLE_Z_M, _HANDLE_LENGTH_M = 0.055, 0.060
 HANDLE_WIDTH_M = 0.03  # the broader of the two
+_TO_THE_END_M = 0.008  # how much farther than asked it is moved before it is let go
 
 
 class Cabinet(Fixture):
@@ -118,6 +132,18 @@ class Cabinet(Fixture):
 class Drawer(Family):
     name = "drawer"
     limit_s = 8.0
+    templates: ClassVar = {
+        "open": Templates(
+            ("open the drawer", "pull the drawer open", "pull out the drawer"),
+            ("please open that drawer", "slide the drawer open"),
+        ),
+        "close": Templates(
+            ("close the drawer", "push the drawer shut", "shut the drawer"),
+            ("please close that drawer", "slide the drawer shut"),
+        ),
+    }
+    examples = ("open the drawer", "close the drawer")
+    seen = ("drawer handle",)
 
     def __init__(self) -> None:
         self.cabinet = Cabinet("cabinet")
@@ -150,8 +176,7 @@ class Drawer(Family):
         scene.data.qpos[cabinet.qpos] = (
             rng.uniform(0.0, 0.02) if self.opening else rng.uniform(0.08, TRAVEL_M)
         )
-        key = "drawer/open" if self.opening else "drawer/close"
-        return phrase(rng, key, episode.variation.instruction)
+        return self.say(episode, "open" if self.opening else "close")
 
     def glance(self, scene: Scene, piece_s: float) -> None:
         speed = abs(float(scene.data.qvel[self.cabinet.dof]))
@@ -170,6 +195,35 @@ class Drawer(Family):
         progress = self.progress
         handled = progress.guided_m > _GUIDED_M or progress.fastest_m_s < _FLUNG_M_S
         return self.moved(scene) and handled
+
+    def plan(self, scene: Scene) -> Targets:
+        """Grasp the handle, pull or push along the drawer's axis to the end, and let go before rising."""
+        cabinet, side = self.cabinet, "right"
+        held = scene.pinch_n(cabinet.drawer, side) >= SECURE_N
+        tool, handle = scene.tool(side), cabinet.handle(scene.data)
+        if self.moved(scene, spare_m=_TO_THE_END_M) or (self.moved(scene) and not held):
+            if np.linalg.norm(handle - tool) < 0.05 and scene.gap_m(side) < HANDLE_WIDTH_M + 0.01:
+                return {side: ToolTarget(position_m=tool, opening=1.0)}
+            return {side: retreat(scene, side)}
+        if not held:
+            return {side: grasp_at(scene, handle, side)}
+        direction = cabinet.outwards(scene.data) * (1.0 if self.opening else -1.0)
+        offset = handle - tool
+        across = offset - direction * (offset @ direction)
+        step = direction * step_m(scene) + share(scene, 0.5) * across
+        return {side: ToolTarget(position_m=tool + step, opening=0.0)}
+
+    def things(self, data: mujoco.MjData) -> Iterator[Thing]:
+        yield Thing(name="drawer handle", point_m=self.cabinet.handle(data), geoms=self.cabinet.handles)
+
+    @classmethod
+    def read(cls, sentence: Sentence) -> Request | None:
+        if "drawer" not in sentence.words:
+            return None
+        opens, closes = sentence.has("open|pull|out"), sentence.has("close|shut|push in")
+        if opens == closes:
+            raise KinemaError(f"is the drawer to be opened or closed? {sentence.text!r} does not say")
+        return Request(family=cls.name, text=sentence.text, kind="open" if opens else "close")
 
     def focus(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
         """The handle, and where the handle will be."""

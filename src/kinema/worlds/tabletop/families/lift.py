@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import ClassVar
+
 import mujoco
 import numpy as np
 
 from kinema.worlds.body.robots import NEVER_COLLIDES, OBJECT_COLLIDES
-from kinema.worlds.tabletop.family import Episode, Family
-from kinema.worlds.tabletop.language import phrase
+from kinema.worlds.tabletop.experts.motion import SECURE_N, Targets, ToolTarget, grasp_at, step_m
+from kinema.worlds.tabletop.family import Episode, Family, Templates, Thing
 from kinema.worlds.tabletop.scene import Scene
+from kinema.worlds.tabletop.sentence import Request, Sentence
 from kinema.worlds.variation import COLORS, UNNAMED_COLORS
 
 LIFTED_M = 0.08
@@ -77,6 +81,19 @@ class Tray:
 class LiftTwoArms(Family):
     name = "lift_two_arms"
     limit_s = 8.0
+    arms = 2
+    templates: ClassVar = {
+        "": Templates(
+            (
+                "lift the tray with both arms",
+                "pick up the tray with both hands",
+                "raise the tray with both arms",
+            ),
+            ("use both arms to lift the tray", "hold the tray with both arms and lift it up"),
+        )
+    }
+    examples = ("lift the tray with both arms",)
+    seen = ("right tray handle", "left tray handle")
 
     def __init__(self) -> None:
         self.tray = Tray()
@@ -108,13 +125,36 @@ class LiftTwoArms(Family):
             for geom in geoms:
                 model.geom_rgba[geom] = [*handle, float(shown)]
                 model.geom_contype[geom], model.geom_conaffinity[geom] = (2, 3) if shown else (0, 0)
-        return phrase(rng, "lift_two_arms", episode.variation.instruction)
+        return self.say(episode)
 
     def holds(self, scene: Scene) -> bool:
         """Up, level, and held at both ends."""
         level = scene.data.xmat[self.tray.body][8] > _LEVEL
         held = all(scene.pinch_n(self.tray.body, handle.side) > 0.5 for handle in scene.robot.arms)
         return bool(self.tray.height_m(scene.data) > LIFTED_M and level and held)
+
+    def plan(self, scene: Scene) -> Targets:
+        """Each arm takes its handle and waits for the other; then both rise together."""
+        sides = [handle.side for handle in scene.robot.arms]
+        handles = {side: self.tray.handle(scene.data, side) for side in sides}
+        if not all(scene.pinch_n(self.tray.body, side) > 0.6 * SECURE_N for side in sides):
+            return {side: grasp_at(scene, handles[side], side) for side in sides}
+        # The lower arm leads: the tray stays level and neither arm pulls it from the other.
+        height = min(scene.tool(side)[2] for side in sides) + 0.5 * step_m(scene)
+        return {
+            side: ToolTarget(position_m=np.array([*handles[side][:2], height]), opening=0.0) for side in sides
+        }
+
+    def things(self, data: mujoco.MjData) -> Iterator[Thing]:
+        for i, side in enumerate(("left", "right")):
+            shown = np.array([self.tray.bars[i], self.tray.knobs[i]])
+            yield Thing(name=f"{side} tray handle", point_m=self.tray.handle(data, side), geoms=shown)
+
+    @classmethod
+    def read(cls, sentence: Sentence) -> Request | None:
+        if "tray" in sentence.words and sentence.has("lift|raise|pick up"):
+            return Request(family=cls.name, text=sentence.text)
+        return None
 
     def focus(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
         """The two handles: right, then left."""

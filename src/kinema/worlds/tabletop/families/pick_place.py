@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import ClassVar
+
 import mujoco
 import numpy as np
 
-from kinema.worlds.tabletop.family import CONTAINER_RADIUS_M, Episode, Family
-from kinema.worlds.tabletop.language import phrase
+from kinema.worlds.tabletop.experts.motion import Targets, pick_and_place
+from kinema.worlds.tabletop.family import BLOCK_NOUNS, CONTAINER_RADIUS_M, Episode, Family, Templates, Thing
 from kinema.worlds.tabletop.layout import Footprint, scatter
 from kinema.worlds.tabletop.props import Block, Container
 from kinema.worlds.tabletop.scene import Scene
+from kinema.worlds.tabletop.sentence import Request, Sentence
 
 _BLOCKS, _PLACES = 3, 2
 
@@ -17,6 +21,37 @@ _BLOCKS, _PLACES = 3, 2
 class PickPlace(Family):
     name = "pick_place"
     limit_s = 10.0
+    templates: ClassVar = {
+        "bowl": Templates(
+            (
+                "put the {thing} in the {place}",
+                "place the {thing} in the {place}",
+                "pick up the {thing} and put it in the {place}",
+                "move the {thing} into the {place}",
+            ),
+            (
+                "the {thing} goes in the {place}",
+                "please drop the {thing} into the {place}",
+                "take the {thing} and place it inside the {place}",
+            ),
+        ),
+        "plate": Templates(
+            (
+                "put the {thing} on the {place}",
+                "place the {thing} on the {place}",
+                "pick up the {thing} and put it on the {place}",
+                "move the {thing} onto the {place}",
+            ),
+            (
+                "the {thing} goes on the {place}",
+                "please set the {thing} on the {place}",
+                "take the {thing} and place it onto the {place}",
+            ),
+        ),
+    }
+    examples = ("put the red block in the blue bowl", "place the yellow block on the green plate")
+    nouns: ClassVar = {**BLOCK_NOUNS, "bowl": ("bowl",), "plate": ("plate", "dish")}
+    seen_by_color = ("block", "bowl", "plate")
 
     def __init__(self) -> None:
         self.blocks = [Block(f"block{i}") for i in range(_BLOCKS)]
@@ -76,9 +111,7 @@ class PickPlace(Family):
             container.color = color
             container.paint(model, episode.shade(color))
             container.place(model, spot)
-        key = f"pick_place/{kinds[0]}"
-        thing, place = f"{self.target.color} block", f"{self.place.color} {kinds[0]}"
-        return phrase(rng, key, episode.variation.instruction, thing, place)
+        return self.say(episode, kinds[0], self.target.color, self.place.color)
 
     def _container(self, kind: str, i: int, episode: Episode) -> Container:
         if episode.variation.instance:
@@ -102,6 +135,28 @@ class PickPlace(Family):
         carried = self.target.name in self.progress.carried
         rests = not scene.touched(self.target.body) and scene.is_still([self.target])
         return carried and rests and self.placed(scene)
+
+    def plan(self, scene: Scene) -> Targets:
+        place, half_height = self.place, self.target.half_height(scene.data)
+        goal = place.position(scene.data)
+        # Over a bowl the finger tips stay above the rim, and the block drops the last two centimetres.
+        tips = scene.tip_below_tool_m() + place.rim_m + 0.008 if place.kind != "plate" else 0.0
+        goal[2] = max(place.floor_m + half_height + 0.004, tips)
+        return {"right": pick_and_place(scene, self.target, "right", goal, self.over(scene))}
+
+    def things(self, data: mujoco.MjData) -> Iterator[Thing]:
+        yield from self.seen_blocks(data)
+        for container in (c for group in self.containers.values() for c in group if c.stands(data)):
+            name = f"{container.color} {container.kind}"
+            yield Thing(name=name, point_m=container.surface(data), geoms=container.geoms)
+
+    @classmethod
+    def read(cls, sentence: Sentence) -> Request | None:
+        things = sentence.things
+        if [noun for _, noun in things] not in (["block", "bowl"], ["block", "plate"]):
+            return None
+        (thing, _), (place, kind) = things
+        return Request(family=cls.name, text=sentence.text, thing=thing, place=place, kind=kind)
 
     def focus(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
         return self.target.position(scene.data), self.place.surface(scene.data)

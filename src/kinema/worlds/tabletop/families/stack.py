@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import ClassVar
+
 import mujoco
 import numpy as np
 
-from kinema.worlds.tabletop.family import Episode, Family
-from kinema.worlds.tabletop.language import phrase
+from kinema.worlds.tabletop.experts.motion import Targets, pick_and_place
+from kinema.worlds.tabletop.family import BLOCK_NOUNS, Episode, Family, Templates, Thing
 from kinema.worlds.tabletop.layout import Footprint, scatter
 from kinema.worlds.tabletop.props import Block
 from kinema.worlds.tabletop.scene import Scene
+from kinema.worlds.tabletop.sentence import Request, Sentence
 
 _BLOCKS = 3
 _LIES_M = 0.005  # of the lower block's lowest point from the table
@@ -18,6 +22,20 @@ _LIES_M = 0.005  # of the lower block's lowest point from the table
 class Stack(Family):
     name = "stack"
     limit_s = 10.0
+    templates: ClassVar = {
+        "": Templates(
+            (
+                "stack the {thing} on the {place}",
+                "put the {thing} on top of the {place}",
+                "place the {thing} on the {place}",
+            ),
+            ("pile the {thing} onto the {place}", "the {thing} goes on top of the {place}"),
+        )
+    }
+    examples = ("stack the purple block on the red block",)
+    place_noun = "block"
+    nouns: ClassVar = BLOCK_NOUNS
+    seen_by_color = ("block",)
 
     def __init__(self) -> None:
         self.blocks = [Block(f"block{i}") for i in range(_BLOCKS)]
@@ -43,13 +61,7 @@ class Stack(Family):
             block.place(model, scene.data, spot, scene.grip_yaw_rad + float(rng.uniform(-0.15, 0.15)))
         for block in self.blocks[count:]:
             block.park(model, scene.data)
-        return phrase(
-            rng,
-            "stack",
-            episode.variation.instruction,
-            f"{self.target.color} block",
-            f"{self.base.color} block",
-        )
+        return self.say(episode, "", self.target.color, self.base.color)
 
     def goal(self, scene: Scene) -> np.ndarray:
         """Where the target's centre belongs (3,)."""
@@ -72,6 +84,20 @@ class Stack(Family):
             and not scene.touched(self.target.body)
             and scene.is_still([self.target, self.base])
         )
+
+    def plan(self, scene: Scene) -> Targets:
+        goal = self.goal(scene) + np.array([0.0, 0.0, 0.003])
+        return {"right": pick_and_place(scene, self.target, "right", goal, self.over(scene))}
+
+    def things(self, data: mujoco.MjData) -> Iterator[Thing]:
+        yield from self.seen_blocks(data)
+
+    @classmethod
+    def read(cls, sentence: Sentence) -> Request | None:
+        things = sentence.things
+        if [noun for _, noun in things] != ["block", "block"]:
+            return None
+        return Request(family=cls.name, text=sentence.text, thing=things[0][0], place=things[1][0])
 
     def focus(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
         return self.target.position(scene.data), self.base.position(scene.data)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
 import mujoco
 import numpy as np
 
-from kinema.worlds.tabletop.family import Episode, Family
-from kinema.worlds.tabletop.language import phrase
+from kinema.worlds.tabletop.experts.motion import Targets, carried, carry, grasp, retreat
+from kinema.worlds.tabletop.family import BLOCK_NOUNS, Episode, Family, Templates, Thing
 from kinema.worlds.tabletop.layout import Footprint, scatter
 from kinema.worlds.tabletop.props import Block, Container
 from kinema.worlds.tabletop.scene import Scene
+from kinema.worlds.tabletop.sentence import Request, Sentence
 
 _BLOCKS = 3
 BOX_HALF_M, _RIM_M = 0.085, 0.035
@@ -19,6 +23,16 @@ _SLOT_M = 0.056  # between the row's places: a 5 cm block and room to let it go
 class Tidy(Family):
     name = "tidy"
     limit_s = 22.0
+    templates: ClassVar = {
+        "": Templates(
+            ("tidy up the table", "put all the blocks in the box", "clean up the table"),
+            ("please tidy the table up", "collect all the blocks in the box"),
+        )
+    }
+    examples = ("tidy up the table", "put the green block in the box")
+    nouns: ClassVar = BLOCK_NOUNS
+    seen_by_color = ("block",)
+    seen = ("box",)
 
     def __init__(self) -> None:
         self.blocks = [Block(f"block{i}") for i in range(_BLOCKS)]
@@ -54,7 +68,7 @@ class Tidy(Family):
         for block in self.blocks[count:]:
             block.park(model, scene.data)
         self.used = self.blocks[:count]
-        return phrase(rng, "tidy", episode.variation.instruction)
+        return self.say(episode)
 
     def inside(self, scene: Scene, block: Block) -> bool:
         """Within the walls, at most on top of another block."""
@@ -87,6 +101,40 @@ class Tidy(Family):
         return all(
             self.inside(scene, block) and not scene.touched(block.body) for block in self._asked_for()
         ) and scene.is_still(self.used)
+
+    def plan(self, scene: Scene) -> Targets:
+        side = "right"
+        for block in self.used:  # whatever is in the hand goes into the box first
+            if carried(scene, block, side):
+                return {side: carry(scene, block, side, self._above_slot(scene, block))}
+        lying = self.next_block(scene)
+        return {side: grasp(scene, lying, side) if lying else retreat(scene, side)}
+
+    def _above_slot(self, scene: Scene, block: Block) -> np.ndarray:
+        goal = self.free_slot(scene, block)
+        goal[2] += max(block.half_height(scene.data), scene.tip_below_tool_m() + self.box.rim_m) + 0.008
+        return goal
+
+    def things(self, data: mujoco.MjData) -> Iterator[Thing]:
+        yield from self.seen_blocks(data)
+        yield Thing(name="box", point_m=self.box.surface(data), geoms=self.box.geoms)
+
+    @classmethod
+    def read(cls, sentence: Sentence) -> Request | None:
+        """Of all blocks, or of one that is named."""
+        named = sentence.colored
+        if sentence.has("(in|into|inside) the box") and [noun for _, noun in named] == ["block"]:
+            return Request(family=cls.name, text=sentence.text, thing=sentence.color(*named[0]))
+        if sentence.has("tidy|clean") or sentence.has("all (the |of the )?blocks"):
+            return Request(family=cls.name, text=sentence.text)
+        return None
+
+    @classmethod
+    def ways_to_say(cls, request: Request, block_colors: Sequence[str]) -> list[str]:
+        if request.thing:
+            return [f"put the {request.thing} block in the box"]
+        each = [f"put the {color} block in the box" for color in block_colors]
+        return each + super().ways_to_say(request, block_colors)
 
     def focus(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
         block = self.next_block(scene)
