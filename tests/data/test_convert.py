@@ -11,6 +11,8 @@ from kinema import cli
 from kinema.card.load import load_card
 from kinema.data.clips import ClipSource
 from kinema.data.convert import convert
+from kinema.data.formats.lerobot import LeRobot
+from kinema.data.formats.opened import open_source
 from kinema.data.lerobot import Dataset
 from kinema.data.lerobot_write import Writer
 from kinema.data.set_map import ChannelMap, SetMap
@@ -48,15 +50,19 @@ def record(root, card, seconds=2.0, *, stop_s=1.0):
     return root
 
 
+def converted(source, out, **told):
+    assert convert(source, PANDA, out, image_size=SIZE, **told) == []
+    return Dataset.open(out)
+
+
 @pytest.fixture(scope="module")
 def fast(tmp_path_factory):
     return record(tmp_path_factory.mktemp("fast") / "set", at_rate(30))
 
 
 def test_the_same_motion_in_the_same_time(fast, tmp_path):
-    out = convert(Dataset.open(fast), PANDA, tmp_path / "out", image_size=SIZE)
-    made = Dataset.open(out)
-    assert verify(out) == []
+    made = converted(open_source(fast, PANDA), tmp_path / "out")
+    assert verify(made.root) == []
     assert made.fps == 10
     assert made.card_name == "panda"
     assert made.episode_bounds.tolist() == [[0, 20], [20, 40]]
@@ -78,12 +84,9 @@ def test_the_same_motion_in_the_same_time(fast, tmp_path):
 def test_windows_of_a_set_are_those_of_the_set_converted(tmp_path, hz):
     root = record(tmp_path / "set", at_rate(hz))
     direct = from_dataset(Dataset.open(root), PANDA, image_size=SIZE)
-    converted = from_dataset(
-        Dataset.open(convert(Dataset.open(root), PANDA, tmp_path / "out", image_size=SIZE)),
-        PANDA, image_size=SIZE,
-    )  # fmt: skip
+    anew = from_dataset(converted(open_source(root, PANDA), tmp_path / "out"), PANDA, image_size=SIZE)
     a, real_a = direct.windows(np.array([0]), 16)
-    b, real_b = converted.windows(np.array([0]), 16)
+    b, real_b = anew.windows(np.array([0]), 16)
     np.testing.assert_array_equal(real_a, real_b)
     np.testing.assert_allclose(a, b, atol=1e-5)
 
@@ -102,14 +105,14 @@ def test_clips_are_cut_by_time(fast, tmp_path):
 
 def test_nothing_is_written_where_it_does_not_fit(fast, tmp_path):
     with pytest.raises(KinemaError, match="does not fit card 'ur5e'"):
-        convert(Dataset.open(fast), load_card("ur5e"), tmp_path / "out", image_size=SIZE)
+        convert(open_source(fast, PANDA), load_card("ur5e"), tmp_path / "out", image_size=SIZE)
     assert not (tmp_path / "out").exists()
 
 
 def test_an_episode_of_two_tasks_becomes_one_of_each(fast, tmp_path):
     dataset = Dataset.open(fast)
     dataset.task_index[30:60] = 1
-    made = Dataset.open(convert(dataset, PANDA, tmp_path / "out", image_size=SIZE))
+    made = converted(LeRobot(dataset), tmp_path / "out")
     assert (made.episode_bounds[:, 1] - made.episode_bounds[:, 0]).tolist() == [10, 10, 20]
 
 
@@ -130,7 +133,7 @@ def test_another_layout_is_converted_by_a_map(tmp_path):
     channels |= {n: ChannelMap(key=names[n], unit="deg") for n in ("rx", "ry", "rz")}
     channels["gripper"] = ChannelMap(key="grip", ends=(1, -1))
     told = SetMap(card="panda", channels=channels)
-    made = Dataset.open(convert(Dataset.open(root), PANDA, tmp_path / "out", image_size=SIZE, told=told))
+    made = converted(open_source(root, PANDA, told), tmp_path / "out", told=told)
     np.testing.assert_allclose(made.state[0], [0.3, 0, 0.2, 0, 0, np.deg2rad(10), 1], atol=1e-6)
     np.testing.assert_allclose(np.diff(made.state[:, 0]), 0.0025, atol=1e-6)
 

@@ -131,3 +131,16 @@ def test_no_window_reads_another_episode(ratio, start):
 def test_how_old_a_picture_is_counts_in_control_steps():
     source = replace(fake_source(load_card("panda"), image_size=16), ratio=3.0)
     np.testing.assert_array_equal(source.earlier(np.array([10, 10, 25]), np.array([1, 2, 2])), [7, 4, 25])
+
+
+def test_velocities_keep_the_way_between_rows_of_unequal_length():
+    """What was commanded for a while counts for that while: the way is the sum of speed times time."""
+    forward = load_card("panda").actions[0]
+    speed = Resampler([forward.model_copy(update={"unit": "m/s", "range": (-9.0, 9.0)})], 1.0)
+    given_s = np.array([0.0, 0.1, 0.15, 0.4, 0.5])  # each row lasts to the next
+    values = np.array([[1.0], [-2.0], [4.0], [3.0]])
+    edges_s = np.array([[0.0, 0.2, 0.3, 0.5]])
+    edges = np.interp(edges_s, given_s, np.arange(5.0))
+    got = speed.between(values, edges, np.array([0]), np.array([4]), np.diff(given_s))[0, :, 0]
+    way_m = [0.1 * 1 - 0.05 * 2 + 0.05 * 4, 0.1 * 4, 0.1 * 4 + 0.1 * 3]
+    np.testing.assert_allclose(got * np.diff(edges_s)[0], way_m)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from kinema.card.card import Channel
 from kinema.data.finding import Finding
-from kinema.data.lerobot import Dataset
 from kinema.data.metadata import STATE, Metadata, channel_names, width_of
 from kinema.data.set_map import FILE, ChannelMap, Scale, SetMap, scale_of
 from kinema.schema import KinemaError
@@ -143,8 +143,21 @@ def _scale(what: str, channel: Channel, line: ChannelMap, *said: str | None) -> 
     return scale, Finding(what=about, found=found, wanted=channel.unit, verdict="converted", how=how)
 
 
+class Rows(Protocol):
+    """Whose each row (N,) is, of the set at `root`, with each episode's first row and end (E, 2)."""
+
+    @property
+    def root(self) -> Path: ...
+    @property
+    def episode_index(self) -> np.ndarray: ...
+    @property
+    def frame_index(self) -> np.ndarray: ...
+    @property
+    def episode_bounds(self) -> np.ndarray: ...
+
+
 def values_outside(
-    dataset: Dataset, what: str, values: np.ndarray, channels: Sequence[Channel], told: SetMap
+    dataset: Rows, what: str, values: np.ndarray, channels: Sequence[Channel], told: SetMap
 ) -> Iterator[Finding]:
     """Values that are not finite, or outside the card's ranges."""
     if not len(values):
@@ -177,7 +190,7 @@ def values_outside(
 
 
 def begins_closed(
-    dataset: Dataset, what: str, values: np.ndarray, channels: Sequence[Channel]
+    dataset: Rows, what: str, values: np.ndarray, channels: Sequence[Channel]
 ) -> Iterator[Finding]:
     """Grippers that would begin nearly every episode closed and open later: perhaps the set counts otherwise.
 

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -151,7 +151,12 @@ def findings(dataset: Dataset, card: EmbodimentCard, told: SetMap | None = None)
     return tuple(found)
 
 
-def refuse(dataset: Dataset, card: EmbodimentCard, found: Sequence[Finding]) -> None:
+class HasRoot(Protocol):
+    @property
+    def root(self) -> Path: ...
+
+
+def refuse(dataset: HasRoot, card: EmbodimentCard, found: Sequence[Finding]) -> None:
     """Raise KinemaError when there is a refusal; the first few are told."""
     once = {
         finding.how or str(finding): finding for finding in reversed(found) if finding.verdict == "refused"

@@ -35,7 +35,7 @@ class Index:
         self.columns = columns or {}
         self._found, self._map = found, _checked_map(found, self.columns)
         metadata = found.metadata()
-        self.metadata: Metadata = replace(metadata, features=_mapped(metadata.features, self._map))
+        self.metadata: Metadata = replace(metadata, features=mapped_features(metadata.features, self._map))
         self.root: Path = found.root
         self.card_name = metadata.robot_type or ""
         self.fps = metadata.fps
@@ -160,7 +160,7 @@ def _checked_map(found: Scan, columns: Columns) -> dict[str, tuple[str, ...]]:
     return sources
 
 
-def _mapped(features: Features, columns: Mapping[str, tuple[str, ...]]) -> Features:
+def mapped_features(features: Features, columns: Mapping[str, tuple[str, ...]]) -> Features:
     """The features under the names they are asked for; several columns are one vector of named channels."""
     more: dict[str, Mapping[str, Any]] = {}
     for name, sources in columns.items():

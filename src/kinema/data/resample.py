@@ -62,17 +62,26 @@ class Resampler:
         position: rows, between two where need be; begin, end (n,): the first row and one past the last that
         may be read. What lies beyond the end repeats the last value.
         """
-        r, k = self.ratio, np.arange(steps)
-        due = position[:, None] + (k + 1) * r - 1
+        edges = position[:, None] + np.arange(steps + 1) * self.ratio
+        return self.between(values, edges, begin, end), edges[:, 1:] - 1 <= end[:, None] - 1 + _EPS
+
+    def between(
+        self, values: np.ndarray, edges: np.ndarray, begin: np.ndarray, end: np.ndarray,
+        lasts: np.ndarray | None = None,
+    ) -> np.ndarray:  # fmt: skip
+        """Actions (n, H, D) due at the end of each control step; edges (n, H + 1): rows where steps meet.
+
+        lasts: how long each row (N,) lasts; None: all as long
+        """
         last = end[:, None] - 1
-        out = self.poses(values, due, begin, end)
-        held = np.ceil(position[:, None] + (k + 1) * r - _EPS).astype(np.int64) - 1
-        held = np.clip(held, begin[:, None], last)
+        out = self.poses(values, edges[:, 1:] - 1, begin, end)
+        held = np.clip(np.ceil(edges[:, 1:] - _EPS).astype(np.int64) - 1, begin[:, None], last)
         out[..., self._of["hold"]] = values[held][..., self._of["hold"]]
         if len(mean := self._of["mean"]):
-            edges = np.clip(position[:, None] + np.arange(steps + 1) * r, begin[:, None], end[:, None])
-            out[..., mean] = _means(values[:, mean], edges, last)
-        return out, due <= last + _EPS
+            inside = np.clip(edges, begin[:, None], end[:, None])
+            lasts = np.ones(len(values)) if lasts is None else lasts
+            out[..., mean] = _means(values[:, mean], inside, last, lasts)
+        return out
 
     def poses(self, values: np.ndarray, at: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
         """Rows (n, H, D) read at `at` (n, H), between two where need be; what is held, at the earlier one."""
@@ -95,12 +104,17 @@ class Resampler:
         return out
 
 
-def _means(values: np.ndarray, edges: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """Means (n, H, d) of held values (N, d) between neighbouring edges (n, H + 1); past the end the last."""
-    total = np.concatenate([np.zeros((1, values.shape[1])), values.cumsum(0, np.float64)])
+def _means(values: np.ndarray, edges: np.ndarray, last: np.ndarray, lasts: np.ndarray) -> np.ndarray:
+    """Means (n, H, d) of held values (N, d) between neighbouring edges (n, H + 1); past the end the last.
+
+    lasts: how long each row (N,) lasts
+    """
+    held = np.concatenate([values * lasts[:, None], lasts[:, None]], axis=1)
+    total = np.concatenate([np.zeros((1, held.shape[1])), held.cumsum(0, np.float64)])
     low = np.minimum(np.floor(edges).astype(np.int64), last)
-    integral = total[low] + (edges - low)[..., None] * values[low]
-    width = np.diff(edges, axis=1)[..., None]
+    integral = total[low] + (edges - low)[..., None] * held[low]
+    width = np.diff(integral[..., -1:], axis=1)
+    integral = integral[..., :-1]
     mean = np.diff(integral, axis=1) / np.maximum(width, _EPS)
     beyond = np.broadcast_to(values[last[:, 0]][:, None], mean.shape)
     return np.where(width > _EPS, mean, beyond)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kinema.commands.data.fits import pairs
 from kinema.commands.policies import bodies_in, bodies_of
 from kinema.commands.rendering import require_rendering
 from kinema.commands.terminal import (
@@ -285,7 +286,7 @@ def inspect(
     from kinema.data.inspect import inspect as write_page
     from kinema.data.inspect import open_in_rerun
 
-    columns = _columns(mapped)
+    columns = pairs(mapped)
     if rerun is not None:
         open_in_rerun(folder, rerun, save_to=save, columns=columns)
         print(f"episode {rerun}: {save or 'in the viewer'}")
@@ -402,14 +403,3 @@ def annotate(
         print(f"episode {episode} was left out: {fault}")
     if written.faulty:
         raise typer.Exit(1)
-
-
-def _columns(mapped: str) -> dict[str, list[str]]:
-    """`action=actions,observation.state=shoulder+elbow` as the columns of each name."""
-    columns = {}
-    for part in words(mapped):
-        name, given, sources = part.partition("=")
-        if not name.strip() or not given or not all(s.strip() for s in sources.split("+")):
-            raise KinemaError(f"--map {part!r}: write NAME=COLUMN, or NAME=COLUMN+COLUMN for several")
-        columns[name.strip()] = [source.strip() for source in sources.split("+")]
-    return columns

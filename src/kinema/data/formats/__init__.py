@@ -1,0 +1,1 @@
+"""Recordings in other formats than LeRobot's, read where they lie: one file a format, one protocol."""
