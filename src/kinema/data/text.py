@@ -1,4 +1,5 @@
-"""Words to token ids: a small byte-pair tokenizer made here, with the prompt's fixed phrases as tokens.
+"""Words to token ids: a small byte-pair tokenizer made here, with the prompt's fixed phrases as tokens, or
+one that came with a released backbone (`model/policy/released.py`).
 
 Any text encodes (bytes are the fallback). The phrases of the prompt template and the camera tags are tokens
 of their own, so the constant part of every prompt costs a few positions instead of thirty.
@@ -16,6 +17,7 @@ from kinema.card.card import EmbodimentCard
 from kinema.schema import KinemaError
 
 PAD = "<|pad|>"
+RELEASED_PAD = "<|endoftext|>"  # Qwen's
 CAMERA_TAGS = ("ego", "cam_left_wrist", "cam_right_wrist")
 SPECIAL = [PAD] + [f"<|{tag}_{edge}|>" for tag in CAMERA_TAGS for edge in ("start", "end")]
 # Leading spaces belong to the phrase, so that what stands between two phrases is plain words.
@@ -29,15 +31,16 @@ PHRASES = [
     " Hz. Please predict the next",
     " control actions to execute the following task:",
 ]
-MAX_TOKENS = 96
+MAX_TOKENS = 160
 
 
 class TextTokenizer:
-    """Encodes prompts to left-padded id arrays. Build with `train` or `load`."""
+    """Encodes prompts to left-padded id arrays. Build with `train` or `load`, or around another."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self.pad_id = tokenizer.token_to_id(PAD)
+        ids = [tokenizer.token_to_id(pad) for pad in (PAD, RELEASED_PAD)]
+        self.pad_id = next((id for id in ids if id is not None), None)
         if self.pad_id is None:
             raise KinemaError(f"this tokenizer lacks the token {PAD!r}; it was not made by kinema")
 
@@ -99,6 +102,13 @@ class TextTokenizer:
                 f"the prompt has {len(ids)} tokens, at most {MAX_TOKENS} are allowed: {text[:80]!r}..."
             )
         return ids
+
+    def token_id(self, token: str) -> int:
+        """Raises KinemaError for a token that is not in the vocabulary."""
+        found = self._tokenizer.token_to_id(token)
+        if found is None:
+            raise KinemaError(f"the vocabulary has no token {token!r}")
+        return int(found)
 
     def decode(self, ids: list[int]) -> str:
         return self._tokenizer.decode(ids)

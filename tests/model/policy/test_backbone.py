@@ -3,6 +3,7 @@
 import pytest
 import torch
 from transformers.models.qwen3_5.configuration_qwen3_5 import Qwen3_5Config
+from transformers.models.qwen3_5.modeling_qwen3_5 import Qwen3_5Model
 
 from kinema.model.policy.backbone import Backbone
 from kinema.train.bench import stock_forward, stock_of
@@ -59,7 +60,7 @@ def _config(layer_types, grid_side):
 )
 def test_batched_forward_equals_the_stock_one(layer_types, grid_side):
     torch.manual_seed(0)
-    backbone = Backbone(_config(layer_types, grid_side), SIZE, conv_stem=False).eval()
+    backbone = Backbone(Qwen3_5Model(_config(layer_types, grid_side)), SIZE, conv_stem=False).eval()
     images = torch.randint(0, 256, (2, VIEWS, 3, SIZE, SIZE), dtype=torch.uint8)
     tokens = torch.randint(6, 64, (2, TEXT))
     ones = torch.ones(2, VIEWS, dtype=torch.bool)
@@ -73,7 +74,7 @@ def test_batched_forward_equals_the_stock_one(layer_types, grid_side):
 
 def test_left_padding_changes_nothing_that_is_real():
     torch.manual_seed(0)
-    backbone = Backbone(_config(["full_attention"] * 2, 8), SIZE, conv_stem=False).eval()
+    backbone = Backbone(Qwen3_5Model(_config(["full_attention"] * 2, 8)), SIZE, conv_stem=False).eval()
     images = torch.randint(0, 256, (1, 1, 3, SIZE, SIZE), dtype=torch.uint8)
     tokens, mask = torch.randint(6, 64, (1, TEXT)), torch.ones(1, TEXT, dtype=torch.bool)
     padded = torch.cat([torch.zeros(1, 5, dtype=torch.long), tokens], 1)
@@ -87,7 +88,7 @@ def test_left_padding_changes_nothing_that_is_real():
 
 def test_a_masked_view_does_not_reach_the_words_or_other_views():
     torch.manual_seed(0)
-    backbone = Backbone(_config(["full_attention"] * 2, 8), SIZE, conv_stem=False).eval()
+    backbone = Backbone(Qwen3_5Model(_config(["full_attention"] * 2, 8)), SIZE, conv_stem=False).eval()
     images = torch.randint(0, 256, (1, 2, 3, SIZE, SIZE), dtype=torch.uint8)
     other = images.clone()
     other[:, 0] = 255 - other[:, 0]
@@ -103,13 +104,13 @@ def test_a_masked_view_does_not_reach_the_words_or_other_views():
 
 def test_wrong_image_sizes_are_refused():
     with pytest.raises(ValueError, match="multiple of patch x merge"):
-        Backbone(_config(["full_attention"], 8), 100, conv_stem=False)
+        Backbone(Qwen3_5Model(_config(["full_attention"], 8)), 100, conv_stem=False)
     with pytest.raises(ValueError, match="patches of 16"):
-        Backbone(_config(["full_attention"], 8), SIZE, conv_stem=True)
+        Backbone(Qwen3_5Model(_config(["full_attention"], 8)), SIZE, conv_stem=True)
 
 
 def test_what_looked_first_in_inference_mode_can_be_trained_afterwards():
-    backbone = Backbone(_config(["full_attention"], 8), SIZE, conv_stem=False)
+    backbone = Backbone(Qwen3_5Model(_config(["full_attention"], 8)), SIZE, conv_stem=False)
     images = torch.zeros(1, 1, 3, SIZE, SIZE, dtype=torch.uint8)
     tokens, tags = torch.full((1, TEXT), 7), torch.tensor([[[START, END]]])
     seen = (images, torch.ones(1, 1, dtype=torch.bool), tokens, tokens > 0, tags)

@@ -2,23 +2,25 @@
 
 The names of the weights are transformers' own, and so are the numbers; `qwen.py` has the order of work.
 
-The sequence is: text (left-padded), then per view <|tag_start|> image tokens <|tag_end|>. Text comes first
-so that, under the causal mask, image tokens know the instruction and can carry what it points at.
+The sequence is: text (left-padded), then per view <|tag_start|> image tokens <|tag_end|>, then what closes
+the turn of a model that was trained to chat. Text comes first so that, under the causal mask, image tokens
+know the instruction and can carry what it points at.
 
-Axes: B batch, V views, N image tokens per view, L text tokens, T = L + V (N + 2) sequence, C width.
+Axes: B batch, V views, N image tokens per view, L text tokens, T = L + V (N + 2) + closing, C width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers.models.qwen3_5.configuration_qwen3_5 import Qwen3_5Config
 from transformers.models.qwen3_5.modeling_qwen3_5 import Qwen3_5Model
 
 from kinema.model.policy.qwen import adopt
+from kinema.model.tables import Tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +65,16 @@ class ConvStem(nn.Module):
 
 
 class Backbone(nn.Module):
-    """A Qwen3.5 model with an optional convolutional stem.
+    """A Qwen3.5 model with an optional convolutional stem."""
 
-    tag_ids: for each view name tag, the (start, end) token ids that wrap its image.
-    """
-
-    def __init__(self, config: Qwen3_5Config, image_size: int, conv_stem: bool) -> None:
+    def __init__(
+        self, qwen: Qwen3_5Model, image_size: int, *, conv_stem: bool = False,
+        image_mean: Sequence[float] = (0.5,) * 3, image_std: Sequence[float] = (0.5,) * 3,
+        closing: Sequence[int] = (),
+    ) -> None:  # fmt: skip
+        """qwen: a stock model, whose modules become ours; the rest as in `PolicyConfig`."""
         super().__init__()
+        config = qwen.config
         vision = config.vision_config
         if image_size % (vision.patch_size * vision.spatial_merge_size):
             raise ValueError(
@@ -81,8 +86,10 @@ class Backbone(nn.Module):
                 f"the convolutional stem makes patches of {ConvStem.PATCH}, config says {vision.patch_size}"
             )
         self.config = config
-        self.qwen = Qwen3_5Model(config)
-        adopt(self.qwen)
+        adopt(qwen)
+        self.qwen = qwen
+        self._mean, self._std, self._closing = image_mean, image_std, tuple(closing)
+        self._tables = Tables()
         self.patches = image_size // vision.patch_size
         self.grid = self.patches // vision.spatial_merge_size
         self.stem: ConvStem | None = None
@@ -106,17 +113,26 @@ class Backbone(nn.Module):
         views = torch.cat(
             [start.to(image_tokens.dtype), image_tokens, end.to(image_tokens.dtype)], 2
         ).flatten(1, 2)
-        sequence = torch.cat([embed(tokens).to(views.dtype), views], 1)
-        mask = torch.cat([token_mask, image_mask.repeat_interleave(N + 2, 1)], 1)
+        after = torch.tensor(self._closing, dtype=tokens.dtype, device=tokens.device).expand(B, -1)
+        sequence = torch.cat([embed(tokens).to(views.dtype), views, embed(after).to(views.dtype)], 1)
+        mask = torch.cat(
+            [token_mask, image_mask.repeat_interleave(N + 2, 1), torch.ones_like(after, dtype=torch.bool)], 1
+        )
         hidden = self.qwen.language_model(sequence, mask, self.position_ids(L, V, tokens.device))
-        by_view = hidden[:, L:].unflatten(1, (V, N + 2))[:, :, 1:-1]
+        by_view = hidden[:, L : L + V * (N + 2)].unflatten(1, (V, N + 2))[:, :, 1:-1]
         return Context(hidden=hidden, mask=mask, image_tokens=by_view, grid=self.grid)
 
     def embed_images(self, images: Tensor) -> Tensor:
         """uint8 (n, 3, S, S) to merged image tokens (n, N, C)."""
         visual = self.qwen.visual
-        x = images.to(visual.pos_embed.weight.dtype) / 127.5 - 1.0
+        scale, shift = self._tables.get(images.device, lambda: self._normalisation(images.device))
+        x = (images / scale - shift).to(visual.pos_embed.weight.dtype)
         return visual(self.stem(x) if self.stem else x)
+
+    def _normalisation(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """What a byte is divided by, and what is taken from it then (3, 1, 1)."""
+        mean, std = (torch.tensor(x, device=device)[:, None, None] for x in (self._mean, self._std))
+        return 255 * std, mean / std
 
     def position_ids(self, num_text: int, num_views: int, device: torch.device) -> Tensor:
         """(3, T) time, height, width. Rotary positions are relative, so left padding moves nothing."""
@@ -129,4 +145,5 @@ class Backbone(nn.Module):
             after = begin + 1 + self.grid
             parts += [torch.full((3, 1), begin), image, torch.full((3, 1), after)]
             begin = after + 1
+        parts.append(begin + torch.arange(len(self._closing)).expand(3, -1))
         return torch.cat(parts, 1).to(device)

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 from transformers.models.qwen3_5.configuration_qwen3_5 import Qwen3_5Config
+from transformers.models.qwen3_5.modeling_qwen3_5 import Qwen3_5Model
 
 from kinema.data.batch import Batch, Inputs
 from kinema.model.policy import flow
@@ -34,6 +35,10 @@ class PolicyConfig:
     decoder: DecoderConfig
     image_size: int
     conv_stem: bool = False
+    # of pixels in [0, 1]: what is taken from them, and what they are divided by then
+    image_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    image_std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    closing: tuple[int, ...] = ()  # tokens after the pictures
     points: int = 2  # 0: no pointing head
     state_token: bool = True  # the normalised state as one decoder token
     tau_concentration: float = 4.0
@@ -55,7 +60,9 @@ class PolicyConfig:
 
     @classmethod
     def from_json(cls, data: dict) -> PolicyConfig:
-        return cls(**{**data, "decoder": DecoderConfig(**data["decoder"])})
+        """What `to_json` gave, or JSON made of it."""
+        told = {k: tuple(v) for k, v in data.items() if k in ("image_mean", "image_std", "closing")}
+        return cls(**{**data, **told, "decoder": DecoderConfig(**data["decoder"])})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +79,18 @@ class Prefilled:
 class Policy(nn.Module):
     """See the module docstring. Called with a batch it gives its losses; `sample` is for acting."""
 
-    def __init__(self, config: PolicyConfig) -> None:
+    def __init__(self, config: PolicyConfig, qwen: Qwen3_5Model | None = None) -> None:
+        """qwen: the backbone's model, of this configuration and stock; None: a fresh one"""
         super().__init__()
         self.config = config
-        qwen = Qwen3_5Config(text_config=dict(config.text), vision_config=dict(config.vision))
-        self.backbone = Backbone(qwen, config.image_size, config.conv_stem)
+        if qwen is None:
+            qwen = Qwen3_5Model(
+                Qwen3_5Config(text_config=dict(config.text), vision_config=dict(config.vision))
+            )
+        self.backbone = Backbone(
+            qwen, config.image_size, conv_stem=config.conv_stem, image_mean=config.image_mean,
+            image_std=config.image_std, closing=config.closing,
+        )  # fmt: skip
         width = config.decoder.width
         self.context_in = nn.Linear(self.backbone.width, width)
         self.prompt_in = nn.Linear(self.backbone.width, width)
