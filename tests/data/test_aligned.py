@@ -22,11 +22,11 @@ LENGTHS = (100, 20)
 class _Cache:
     """Pictures whose red says which stream they are of and whose green and blue say the frame."""
 
-    def __init__(self, dataset: object, *, size: int, cameras: tuple[str, ...]) -> None:
+    def __init__(self, dataset: object, way: str, *, size: int, cameras: tuple[str, ...]) -> None:
         self.size, self.cameras = size, cameras
         self._red = [aligned.STREAMS.index(name.rpartition("_")[0]) for name in cameras]
 
-    def __getitem__(self, steps: np.ndarray) -> np.ndarray:
+    def __call__(self, steps: np.ndarray) -> np.ndarray:
         pictures = np.zeros((len(steps), len(self.cameras), self.size, self.size, 3), np.uint8)
         pictures[..., 0], pictures[..., 1] = np.array(self._red)[:, None, None], steps[:, None, None, None]
         return pictures
@@ -34,7 +34,7 @@ class _Cache:
 
 @pytest.fixture
 def dataset(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    monkeypatch.setattr(aligned, "FrameCache", _Cache)
+    monkeypatch.setattr(aligned, "images_of", _Cache)
     ends = np.cumsum(LENGTHS)
     names = [f"{s}_{v}" for s in aligned.STREAMS for v in ("front", "side")]
     colours = {"dtype": "video", "shape": [16, 16, 3], "names": ["height", "width", "channels"]}
@@ -95,7 +95,7 @@ def test_the_hand_has_a_card_but_is_no_robot() -> None:
 def test_the_hand_is_seen_in_any_body_s_set(
     dataset: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clips, "FrameCache", _Cache)
+    monkeypatch.setattr(clips, "images_of", _Cache)
     monkeypatch.setattr(clips, "read_captions", lambda root: {})
     dataset.task_index, dataset.tasks = np.zeros(sum(LENGTHS), int), ["push it"]
     hand = hand_clips(dataset, load_card("hand"), ClipShape(frames=5, every=3, size=16))  # type: ignore[arg-type]

@@ -30,8 +30,7 @@ from kinema.train.gate_samples import BodySamples, BodyScenes
 from kinema.train.latents import Latents
 from kinema.train.loop import Loop, LoopConfig
 from kinema.train.optim import OptimConfig
-from kinema.train.parallel import Group
-from kinema.train.stage import Setting, Stage
+from kinema.train.stage import Feed, Setting, Stage
 from kinema.train.stages import scene2robot, world
 from kinema.train.stages.detector import DetectorStage
 from kinema.train.stages.gate import GateStage
@@ -124,7 +123,7 @@ class _Clips:
 
 def _code() -> Made:
     stage = VideoCodeStage(
-        SETTING, code=world_presets.CODE_TINY, clips=lambda data, part: [_Clips()], fitted_on=4
+        SETTING, code=world_presets.CODE_TINY, clips=lambda data, part, pictures: [_Clips()], fitted_on=4
     )  # type: ignore[list-item]
     return stage, 4
 
@@ -183,4 +182,4 @@ def stage_loop(name: str, out: Path, device: str, precision: Any = "fp32", steps
     config = LoopConfig(
         steps=steps, device=device, precision=precision, log_every=1, save_every=2, optim=optim
     )
-    return Loop(stage.model, stage, stage.weights, stage.stream(batch_size, 0, Group()), config, out)
+    return Loop(stage.model, stage, stage.weights, stage.stream(Feed(batch_size=batch_size)), config, out)

@@ -21,10 +21,9 @@ from kinema.train.gate_samples import BodySamples
 from kinema.train.gate_scores import Promise, score, thresholds
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig
-from kinema.train.parallel import Group
 from kinema.train.recipe import Options, Recipe
 from kinema.train.run import Run, run
-from kinema.train.stage import Setting
+from kinema.train.stage import Feed, Setting
 from kinema.train.stages.gate import GateStage
 
 CONFIG = DynamicsConfig(
@@ -100,7 +99,7 @@ def test_shards_come_back_as_written(data: Path) -> None:
 
 
 def test_the_stream_is_decided_by_its_state(data: Path) -> None:
-    stream = GateStage(Setting(data=data, out=data), CONFIG).stream(4, 3, Group())
+    stream = GateStage(Setting(data=data, out=data), CONFIG).stream(Feed(batch_size=4, seed=3))
     stream.draw()
     position, second = stream.state, stream.draw()
     stream.state = position

@@ -22,7 +22,7 @@ from kinema.train.optim import OptimConfig
 from kinema.train.parallel import Group
 from kinema.train.recipe import Options, Recipe
 from kinema.train.run import Run, run
-from kinema.train.stage import Setting
+from kinema.train.stage import Feed, Setting
 from kinema.train.stages.scene2robot import Material, Pairs, Scene2RobotStage, make_pairs, pair_batch
 
 BODIES = ("iiwa14", "panda", "ur5e", "viperx")
@@ -33,7 +33,7 @@ class _Segment:
 
     views = 2
 
-    def __init__(self, dataset: SimpleNamespace, segment: str, shape: object = None, part: str = "") -> None:
+    def __init__(self, dataset: SimpleNamespace, segment: str, *_: object) -> None:
         self.robot, self.name = dataset.card_name, f"{dataset.card_name} {segment}"
 
     def __len__(self) -> int:
@@ -80,7 +80,7 @@ def test_two_bodies_are_never_in_a_pair_and_their_scenes_never_in_the_code(
 ) -> None:
     sets = {name: SimpleNamespace(card_name=name) for name in BODIES}
     monkeypatch.setattr(recipe, "aligned_sets", lambda folder: sets)
-    monkeypatch.setattr(recipe, "aligned_clips", lambda dataset, shape, part: _body(dataset.card_name))
+    monkeypatch.setattr(recipe, "aligned_clips", lambda dataset, *_: _body(dataset.card_name))
     monkeypatch.setattr(recipe, "SegmentClips", _Segment)
     paired, kept = recipe.paired(Path("data"), "train"), recipe.never_paired(Path("data"), "train")
     assert [body.body for body in paired] == ["panda", "ur5e"]
@@ -110,8 +110,8 @@ def test_a_batch_gives_two_films_and_asks_for_the_third() -> None:
 
 def test_processes_share_a_batch_and_the_stream_goes_on_where_it_stood() -> None:
     stage = _recipe().stage(Setting(data=Path(), out=Path()))
-    whole = stage.stream(6, 3, Group())
-    shares = [stage.stream(3, 3, Group(rank=i, size=2)) for i in (0, 1)]
+    whole = stage.stream(Feed(batch_size=6, seed=3))
+    shares = [stage.stream(Feed(batch_size=3, seed=3, group=Group(rank=i, size=2))) for i in (0, 1)]
     for _ in range(3):
         parts = torch.stack([share.draw().wanted for share in shares], 1).flatten(0, 1)
         assert torch.equal(parts, whole.draw().wanted)

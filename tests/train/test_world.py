@@ -27,7 +27,7 @@ from kinema.train.optim import OptimConfig, Optimizer
 from kinema.train.parallel import Group
 from kinema.train.recipe import Options, Recipe
 from kinema.train.run import Run, run
-from kinema.train.stage import Setting
+from kinema.train.stage import Feed, Setting
 from kinema.train.stages.video_code import VideoCodeStage, load_code, psnr_db, psnr_of
 from kinema.train.stages.world import Material, Phase, WorldStage
 
@@ -81,7 +81,7 @@ def test_tasks_differ_in_what_is_given_and_in_what_may_be_seen() -> None:
 
 def test_phases_follow_each_other_and_the_stream_goes_on_where_it_stood() -> None:
     first = Phase(name="pictures", steps=2, tasks={"image": 1.0}, views={"first": 1.0})
-    stream = _stage(first, BOTH).stream(2, 0, Group())
+    stream = _stage(first, BOTH).stream(Feed(batch_size=2))
     frames = [stream.draw().wanted.shape[2] for _ in range(3)]
     assert frames == [1, 1, 3]
     state = stream.state
@@ -94,8 +94,8 @@ def test_phases_follow_each_other_and_the_stream_goes_on_where_it_stood() -> Non
 
 def test_processes_share_a_batch_and_all_draw_the_same_task() -> None:
     mixed = Phase(name="mixed", steps=1, tasks={"video": 0.5, "image_to_video": 0.5}, views={"all": 1.0})
-    whole = _stage(mixed).stream(6, 3, Group())
-    shares = [_stage(mixed).stream(3, 3, Group(rank=i, size=2)) for i in (0, 1)]
+    whole = _stage(mixed).stream(Feed(batch_size=6, seed=3))
+    shares = [_stage(mixed).stream(Feed(batch_size=3, seed=3, group=Group(rank=i, size=2))) for i in (0, 1)]
     for _ in range(6):
         parts = torch.stack([share.draw().wanted for share in shares], 1).flatten(0, 1)
         assert torch.equal(parts, whole.draw().wanted)
@@ -126,7 +126,7 @@ def test_shares_decide_which_bodies_are_drawn_whatever_their_number_of_clips() -
     latents = _latents()
     mixed = replace(BOTH, bodies={"panda": 0.1, "ur5e": 0.9})
     theirs = latents.films[latents.card == "ur5e"][:, 0, 0, 1, 0, 0].float()
-    drawn = _stage(mixed).stream(400, 0, Group()).draw().wanted[:, 0, 0, 0, 0]
+    drawn = _stage(mixed).stream(Feed(batch_size=400)).draw().wanted[:, 0, 0, 0, 0]
     assert torch.isin(drawn, theirs).float().mean() == pytest.approx(0.9, abs=0.05)
     with pytest.raises(KinemaError, match="wants clips of hand; there are some of panda, ur5e"):
         _stage(replace(BOTH, bodies={"hand": 1.0}))
@@ -205,7 +205,7 @@ class _Clips:
 
 
 def _code_recipe(code: dict[str, Any] = world_presets.CODE_TINY) -> Recipe:
-    return _made(partial(VideoCodeStage, code=code, clips=lambda data, part: [_Clips()], fitted_on=4))
+    return _made(partial(VideoCodeStage, code=code, clips=lambda *_: [_Clips()], fitted_on=4))
 
 
 def test_two_halves_of_a_code_equal_the_whole_and_its_components_are_found_once(

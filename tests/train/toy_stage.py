@@ -38,13 +38,13 @@ class NumberStream:
         self.state = MixtureState(seed=0, drawn=0)
         self._rows = np.zeros(0, int)
 
-    def draw(self) -> Numbers:
+    def draw(self, part: int = 0) -> Numbers:
         rng = np.random.default_rng([self.state.seed, self.state.drawn, self.group.rank])
         self.state = replace(self.state, drawn=self.state.drawn + 1)
         self._rows = rng.integers(0, len(self.table), self.batch_size)
         return Numbers(x=self.table[self._rows])
 
-    def origin(self) -> list[str]:
+    def origin(self, part: int = 0) -> list[str]:
         return [f"table, row {row}" for row in self._rows]
 
 
@@ -70,10 +70,14 @@ class Objective:
         return {"fit": (out - batch.x.roll(1, -1)).square().mean(), "size": out.square().mean()}
 
 
-def toy_loop(out: Path, *, table: Tensor | None = None, group: Group | None = None, **loop: Any) -> Loop[Any]:
+def toy_loop(
+    out: Path, *, table: Tensor | None = None, group: Group | None = None,
+    prepare: Callable[[nn.Module], None] = lambda model: None, **loop: Any,
+) -> Loop[Any]:  # fmt: skip
     """A loop of six steps, always the same."""
     torch.manual_seed(0)
     model = Net()
+    prepare(model)
     if table is None:
         table = torch.randn(32, 6, generator=torch.Generator().manual_seed(1))
     config = LoopConfig(

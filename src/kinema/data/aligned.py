@@ -17,7 +17,7 @@ import numpy as np
 
 from kinema.card.card import EmbodimentCard
 from kinema.data.clips import ClipSource, Part, clip_starts
-from kinema.data.frames import FrameCache
+from kinema.data.frames import Images, Way, images_of
 from kinema.data.lerobot import Dataset
 from kinema.schema import KinemaError
 from kinema.space.clip_shape import BACKGROUND, ClipShape
@@ -30,16 +30,20 @@ _BEGIN_EVERY = 4  # steps from one clip's beginning to the next
 
 
 class SegmentClips:
-    """One segment of all clips of a body's set; their pictures stay on disk in the set's frame cache."""
+    """One segment of all clips of a body's set; how their pictures are read is the user's (`frames.py`)."""
 
-    def __init__(self, dataset: Dataset, segment: Segment, shape: ClipShape, part: Part = "train") -> None:
+    def __init__(
+        self, dataset: Dataset, segment: Segment, shape: ClipShape, part: Part = "train",
+        pictures: Way = "cache",
+    ) -> None:  # fmt: skip
         if segment not in get_args(Segment):
             raise KinemaError(f"unknown segment {segment!r}; choices: {', '.join(get_args(Segment))}")
         views = views_of(dataset)
         self.robot, self.segment, self.shape = dataset.card_name, segment, shape
-        self._films = _cache(dataset, segment, views, shape)
+        self._views = len(views)
+        self._films = _films(dataset, segment, views, shape, pictures)
         # the scene's first picture is known before there is a robot; behind a robot alone there is nothing
-        self._beside = None if segment == "robot_alone" else _cache(dataset, "empty", views, shape)
+        self._beside = None if segment == "robot_alone" else _films(dataset, "empty", views, shape, pictures)
         self._starts = clip_starts(dataset, shape, part, _BEGIN_EVERY)
         self._end = dataset.episode_bounds[dataset.episode_index[self._starts], 1]
 
@@ -52,15 +56,15 @@ class SegmentClips:
 
     @property
     def views(self) -> int:
-        return len(self._films.cameras)
+        return self._views
 
     def frames(self, rows: np.ndarray) -> np.ndarray:
         """uint8 (n, F, V, S, S, 3): what the code is read beside, then the performance."""
         starts = self._starts[rows]
         steps = starts[:, None] + self.shape.every * np.arange(self.shape.frames - 1)
         steps = np.minimum(steps, self._end[rows][:, None] - 1)
-        film = self._films[steps.ravel()].reshape(*steps.shape, self.views, *(self.shape.size,) * 2, 3)
-        beside = np.full_like(film[:, 0], BACKGROUND) if self._beside is None else self._beside[starts]
+        film = self._films(steps.ravel()).reshape(*steps.shape, self.views, *(self.shape.size,) * 2, 3)
+        beside = np.full_like(film[:, 0], BACKGROUND) if self._beside is None else self._beside(starts)
         return np.concatenate([beside[:, None], film], 1)
 
 
@@ -80,16 +84,22 @@ class AlignedClips:
         return len(self.robot)
 
 
-def aligned_clips(dataset: Dataset, shape: ClipShape, part: Part = "train") -> AlignedClips:
+def aligned_clips(
+    dataset: Dataset, shape: ClipShape, part: Part = "train", pictures: Way = "cache"
+) -> AlignedClips:
     """All clips of a body's set."""
-    scene, alone, robot = (SegmentClips(dataset, segment, shape, part) for segment in get_args(Segment))
+    scene, alone, robot = (
+        SegmentClips(dataset, segment, shape, part, pictures) for segment in get_args(Segment)
+    )
     return AlignedClips(scene=scene, alone=alone, robot=robot)
 
 
-def hand_clips(dataset: Dataset, card: EmbodimentCard, shape: ClipShape, part: Part = "train") -> ClipSource:
+def hand_clips(
+    dataset: Dataset, card: EmbodimentCard, shape: ClipShape, part: Part = "train", pictures: Way = "cache"
+) -> ClipSource:
     """Clips of the person who performs; they are the same in every body's set."""
     shown = {view: camera_name(STREAMS[0], view) for view in views_of(dataset)}
-    return ClipSource(dataset, card, shape, part=part, cameras=shown)
+    return ClipSource(dataset, card, shape, part=part, cameras=shown, pictures=pictures)
 
 
 def aligned_sets(data: Path) -> dict[str, Dataset]:
@@ -121,5 +131,6 @@ def views_of(dataset: Dataset) -> tuple[str, ...]:
     return views
 
 
-def _cache(dataset: Dataset, stream: str, views: tuple[str, ...], shape: ClipShape) -> FrameCache:
-    return FrameCache(dataset, size=shape.size, cameras=tuple(camera_name(stream, view) for view in views))
+def _films(dataset: Dataset, stream: str, views: tuple[str, ...], shape: ClipShape, pictures: Way) -> Images:
+    cameras = tuple(camera_name(stream, view) for view in views)
+    return images_of(dataset, pictures, size=shape.size, cameras=cameras)

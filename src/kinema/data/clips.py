@@ -17,7 +17,7 @@ import numpy as np
 from kinema.card.card import EmbodimentCard
 from kinema.data.captions import read_captions
 from kinema.data.fits import films_fit, open_set
-from kinema.data.frames import FrameCache
+from kinema.data.frames import Way, images_of
 from kinema.data.lerobot import Dataset
 from kinema.data.set_map import set_map_of
 from kinema.schema import Captions, Film, KinemaError
@@ -43,11 +43,11 @@ class Films(Protocol):
 
 
 class ClipSource:
-    """All clips of one data set; their pictures stay on disk in the data set's frame cache."""
+    """All clips of one data set; how their pictures are read is the user's (`frames.py`)."""
 
     def __init__(
         self, dataset: Dataset, card: EmbodimentCard, shape: ClipShape, *, part: Part = "train",
-        begin_every: int = 4, cameras: Mapping[str, str] | None = None,
+        begin_every: int = 4, cameras: Mapping[str, str] | None = None, pictures: Way = "cache",
     ) -> None:  # fmt: skip
         """Clips begin at every episode's start and every so many steps after, while enough is left to see.
 
@@ -56,7 +56,7 @@ class ClipSource:
         """
         ratio, shown = films_fit(dataset, card, cameras)
         self.name, self.card, self.shape, self.cameras = dataset.root.name, card, shape, tuple(shown)
-        self._frames = FrameCache(dataset, size=shape.size, cameras=tuple(shown.values()))
+        self._frames = images_of(dataset, pictures, size=shape.size, cameras=tuple(shown.values()))
         self._every = shape.every * ratio  # of the set's frames, from one picture of a clip to the next
         self.starts = clip_starts(dataset, shape, part, begin_every, ratio)
         self.episode = dataset.episode_index[self.starts]
@@ -76,7 +76,7 @@ class ClipSource:
         """uint8 (n, F, V, S, S, 3) of the clips with these numbers."""
         steps = self.starts[rows][:, None] + np.rint(self._every * np.arange(self.shape.frames)).astype(int)
         steps = np.minimum(steps, self._end[rows][:, None] - 1)
-        return self._frames[steps.ravel()].reshape(*steps.shape, *self._frames[steps[:1, 0]].shape[1:])
+        return self._frames(steps.ravel()).reshape(*steps.shape, self.views, *(self.shape.size,) * 2, 3)
 
     def instructions(self, rows: np.ndarray) -> list[str]:
         return [self.tasks[task] for task in self._task[rows]]
@@ -125,15 +125,16 @@ def apart(canvas: np.ndarray, views: int) -> np.ndarray:
 
 
 def open_clips(
-    folders: Sequence[Path], cards: Mapping[str, EmbodimentCard], shape: ClipShape, part: Part = "train"
-) -> list[ClipSource]:
+    folders: Sequence[Path], cards: Mapping[str, EmbodimentCard], shape: ClipShape, part: Part = "train",
+    pictures: Way = "cache",
+) -> list[ClipSource]:  # fmt: skip
     """Clips of several data sets. `cards` names the bodies wanted; data sets of others are left out."""
     sources = []
     for folder in folders:
         dataset = open_set(folder)
         name = set_map_of(folder).card or dataset.card_name
         if name in cards:
-            sources.append(ClipSource(dataset, cards[name], shape, part=part))
+            sources.append(ClipSource(dataset, cards[name], shape, part=part, pictures=pictures))
     if not sources:
         raise KinemaError(f"no clips of {sorted(cards)} in {[str(folder) for folder in folders]}")
     return sources

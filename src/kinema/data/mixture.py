@@ -61,16 +61,19 @@ class Mixture:
         late_steps: int = 0,
         stream: int = 0,
         streams: int = 1,
+        parts: int = 1,
         workers: int = 0,
         pin: bool = False,
     ) -> None:
-        """batch_size: of this process; misnamed: share of rows told another body's name, if there are more.
+        """batch_size: of a part of this process's share
 
+        misnamed: share of rows told another body's name, if there are more
         late_steps: most steps that the pictures of a row may be older than its pose
-        stream: which of `streams` processes draws; each makes its share of every batch
+        stream: which of `streams` processes draws; each makes its share of every batch, in `parts`
         workers: processes that make batches ahead; pin: for a GPU (see `data/loader.py`)
         """
-        self.misnamed, self.late_steps, self.stream, self.streams = misnamed, late_steps, stream, streams
+        self.misnamed, self.late_steps = misnamed, late_steps
+        self.stream, self.streams, self.parts = stream, streams, parts
         self.sources, self.codecs, self.tokenizer = sources, codecs, tokenizer
         self.batch_size, self.horizon = batch_size, horizon
         weights = np.array([source.weight for source in sources], np.float64)
@@ -89,18 +92,23 @@ class Mixture:
             for source in sources
         ]
 
-    def draw(self) -> Batch:
-        """The next batch. Raises KinemaError where one cannot be read, or the state is of another seed."""
+    def draw(self, part: int = 0) -> Batch:
+        """A part of the next batch; the last one ends it.
+
+        Raises KinemaError where it cannot be read, or the state is of another seed.
+        """
         if self.state.seed != self._seed:
             raise KinemaError(
                 f"this stream draws with seed {self._seed}; it cannot go on with {self.state.seed}"
             )
-        batch = self._loader.take(self.state.drawn)
-        self.state = MixtureState(seed=self.state.seed, drawn=self.state.drawn + 1)
+        batch = self._loader.take(self.state.drawn * self.parts + part)
+        if part == self.parts - 1:
+            self.state = MixtureState(seed=self.state.seed, drawn=self.state.drawn + 1)
         return batch
 
     def batch(self, number: int) -> Batch:
-        """This process's share of a batch, whatever has been drawn; rows in the order of their samples."""
+        """A part of this process's share of a batch, whatever has been drawn; rows in the order of their
+        samples. number: of the batch, times `parts`, and of the part"""
         samples = self._samples(number)
         of, window = self._order[samples]
         parts, order = [], []
@@ -110,17 +118,19 @@ class Mixture:
             parts.append(self._rows(i, self.sources[i].starts[window[rows]], samples[rows]))
         return _joined(parts, np.argsort(np.concatenate(order)), self.tokenizer)
 
-    def origin(self) -> list[str]:
-        """Where each row of the batch drawn last comes from: data set, episode and frame."""
-        of, window = self._order[self._samples(self.state.drawn - 1)]
+    def origin(self, part: int = 0) -> list[str]:
+        """Where each row of this part of the batch drawn last comes from: data set, episode and frame."""
+        of, window = self._order[self._samples((self.state.drawn - 1) * self.parts + part)]
         return [
             self.sources[i].place(int(self.sources[i].starts[np.array([w])][0]), self.horizon)
             for i, w in zip(of.tolist(), window.tolist())
         ]
 
     def _samples(self, number: int) -> np.ndarray:
-        """int64 (B,): the numbers of this process's samples of a batch."""
-        return (number * self.streams + self.stream) * self.batch_size + np.arange(self.batch_size)
+        """int64 (B,): the numbers of this process's samples of a part of a batch."""
+        batch, part = divmod(number, self.parts)
+        share = (batch * self.streams + self.stream) * self.parts + part
+        return share * self.batch_size + np.arange(self.batch_size)
 
     def _rows(self, source_index: int, starts: np.ndarray, samples: np.ndarray) -> _Part:
         """Windows (n,) of one source, as the samples with these numbers (n,)."""

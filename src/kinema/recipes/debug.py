@@ -23,6 +23,7 @@ def debug() -> Recipe:
         summary="two bodies, made-up data, thirty steps (under a minute)",
         data_command="nothing: the data is made up",
         stage=partial(PolicyStage, policy=presets.tiny, sources=made_up),
+        pictures=None,
         batch_size=16,
         loop=LoopConfig(steps=30, log_every=10, save_every=15, optim=OptimConfig(lr=2e-3, warmup_steps=5)),
     )

@@ -15,6 +15,7 @@ def nano_detector() -> Recipe:
         summary="where each nameable thing is in a picture, to judge films by (minutes on one core)",
         data_command=DATA_COMMAND,
         stage=DetectorStage,
+        pictures=None,
         batch_size=64,
         loop=LoopConfig(
             steps=1500,

@@ -15,6 +15,7 @@ def nano_gate() -> Recipe:
         summary="what chunks lead to on the tabletop, and the gate's limits (half an hour on one core)",
         data_command=DATA_COMMAND,
         stage=GateStage,
+        pictures=None,
         batch_size=16,
         loop=LoopConfig(
             steps=7500,

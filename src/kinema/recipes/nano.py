@@ -29,7 +29,7 @@ def nano_metaworld() -> Recipe:
     """Meta-World MT50 from 50 demonstrations a task, one 128 px camera."""
     return _nano(
         "nano_metaworld", "Meta-World MT50, 50 demonstrations a task, 128 px (about an hour on one core)",
-        "kinema data make metaworld --raw --out data/metaworld_raw", metaworld_sources, 128,
+        "kinema data make metaworld --raw --out data/metaworld_raw", metaworld_sources, 128, pictures=None,
     )  # fmt: skip
 
 
@@ -49,8 +49,9 @@ def _both(data: Path, pictures: Way) -> list[Source]:
 
 
 def _nano(
-    name: str, summary: str, data_command: str, sources: Callable[[Path, Way], list[Source]], image_size: int
-) -> Recipe:
+    name: str, summary: str, data_command: str, sources: Callable[[Path, Way], list[Source]],
+    image_size: int, pictures: Way | None = "cache",
+) -> Recipe:  # fmt: skip
     policy = partial(presets.nano, image_size=image_size)
     return Recipe(
         name=name,
@@ -58,5 +59,6 @@ def _nano(
         data_command=data_command,
         stage=partial(PolicyStage, policy=policy, sources=sources),
         batch_size=128,
+        pictures=pictures,
         loop=LoopConfig(steps=8000, optim=OptimConfig(lr=1e-3, ema_decay=0.999)),
     )

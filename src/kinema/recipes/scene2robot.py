@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kinema.data.aligned import AlignedClips, SegmentClips, aligned_clips, aligned_sets
 from kinema.data.clips import Films, Part
+from kinema.data.frames import Way
 from kinema.model.world import presets as world_presets
 from kinema.recipes.world import HUMAN, HUMAN_COMMAND, nano_vae, world_loop
 from kinema.schema import KinemaError
@@ -23,26 +24,32 @@ from kinema.train.stages.video_code import VideoCodeStage
 NEVER_PAIRED = ("iiwa14", "viperx")
 
 
-def paired(data: Path, part: Part) -> list[AlignedClips]:
+def paired(data: Path, part: Part, pictures: Way = "cache") -> list[AlignedClips]:
     """All bodies of data/human that may be in pairs. Raises KinemaError when there is none."""
     sets = aligned_sets(data / HUMAN)
-    found = [aligned_clips(d, ClipShape(), part) for body, d in sets.items() if body not in NEVER_PAIRED]
+    found = [
+        aligned_clips(dataset, ClipShape(), part, pictures)
+        for body, dataset in sets.items()
+        if body not in NEVER_PAIRED
+    ]
     if not found:
         raise KinemaError(f"{data / HUMAN} holds only {', '.join(sets)}, which are kept out of the pairs")
     return found
 
 
-def never_paired(data: Path, part: Part) -> list[AlignedClips]:
+def never_paired(data: Path, part: Part, pictures: Way = "cache") -> list[AlignedClips]:
     """Those that are kept for judging, as far as they are there."""
     sets = aligned_sets(data / HUMAN)
-    return [aligned_clips(sets[body], ClipShape(), part) for body in NEVER_PAIRED if body in sets]
+    return [aligned_clips(sets[body], ClipShape(), part, pictures) for body in NEVER_PAIRED if body in sets]
 
 
-def code_films(data: Path, part: Part) -> list[Films]:
+def code_films(data: Path, part: Part, pictures: Way = "cache") -> list[Films]:
     """Every robot alone; in the scene only those of the pairs; the scene once, for it is the same for all."""
-    pairs, sets = paired(data, part), aligned_sets(data / HUMAN)
+    pairs, sets = paired(data, part, pictures), aligned_sets(data / HUMAN)
     kept = [
-        SegmentClips(sets[body], "robot_alone", ClipShape(), part) for body in NEVER_PAIRED if body in sets
+        SegmentClips(sets[body], "robot_alone", ClipShape(), part, pictures)
+        for body in NEVER_PAIRED
+        if body in sets
     ]
     return [pairs[0].scene, *(body.robot for body in pairs), *(body.alone for body in pairs), *kept]
 

@@ -42,7 +42,7 @@ def dream_sources(data: Path, pictures: Way = "cache", *, image_size: int) -> li
     return [_open(root, image_size, pictures, stride=DREAM_STEPS) for root in folders]
 
 
-def metaworld_sources(data: Path, pictures: Way = "memory") -> list[Source]:
+def metaworld_sources(data: Path, pictures: Way = "cache") -> list[Source]:
     """Meta-World's tasks, one source each, from the raw arrays of `kinema data make metaworld --raw`.
 
     Raw, because every second picture is enough to begin windows at and halves the rendering, and because

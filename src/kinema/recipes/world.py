@@ -9,6 +9,7 @@ from kinema.card.load import load_card
 from kinema.commands.policies import DEFAULT, artifact_folder
 from kinema.data.aligned import aligned_sets, hand_clips
 from kinema.data.clips import ClipSource, Part, open_clips
+from kinema.data.frames import Way
 from kinema.data.lerobot import Dataset
 from kinema.model.policy.artifact import Artifact, load
 from kinema.model.world import presets as world_presets
@@ -28,9 +29,9 @@ HUMAN_COMMAND = "kinema data make human --out data/human"
 _ROAD_COMMAND = "kinema data make road --episodes 20 --views 2 --out data/road"
 
 
-def panda_clips(data: Path, part: Part) -> list[ClipSource]:
+def panda_clips(data: Path, part: Part, pictures: Way = "cache") -> list[ClipSource]:
     """Two 96 px views, thirteen frames 0.3 s apart."""
-    return open_clips(tabletop_folders(data), {"panda": load_card("panda")}, ClipShape(), part)
+    return open_clips(tabletop_folders(data), {"panda": load_card("panda")}, ClipShape(), part, pictures)
 
 
 def nano_vae() -> Recipe:
@@ -84,7 +85,7 @@ CURRICULUM = (
 )  # fmt: skip
 
 
-def world_clips(data: Path, part: Part) -> list[ClipSource]:
+def world_clips(data: Path, part: Part, pictures: Way = "cache") -> list[ClipSource]:
     """The Panda at the table, a person's hand and drives; two 96 px views of each."""
     hands = next(iter(aligned_sets(data / HUMAN).values()))  # the hand is the same in every body's set
     roads = list((data / ROAD).glob("*/meta/info.json"))
@@ -95,8 +96,10 @@ def world_clips(data: Path, part: Part) -> list[ClipSource]:
     for path in sorted(roads):
         dataset = Dataset.open(path.parent.parent)
         shown = {name: name for name in dataset.camera_names}  # not always all of the card's
-        drives.append(ClipSource(dataset, load_card(dataset.card_name), shape, part=part, cameras=shown))
-    return [*panda_clips(data, part), hand_clips(hands, load_card("hand"), shape, part), *drives]
+        card = load_card(dataset.card_name)
+        drives.append(ClipSource(dataset, card, shape, part=part, cameras=shown, pictures=pictures))
+    hand = hand_clips(hands, load_card("hand"), shape, part, pictures)
+    return [*panda_clips(data, part, pictures), hand, *drives]
 
 
 def nano_world() -> Recipe:

@@ -13,19 +13,24 @@ from torch import Tensor
 _NAMED = 3
 
 
-def blame(batch: Any, origin: Sequence[str]) -> str:
-    """One sentence. origin: for each row of the batch, what it was drawn from ("set, episode, frame")."""
-    bad = torch.zeros(len(origin), dtype=torch.bool)
-    for tensor in _tensors(batch):
-        if tensor.is_floating_point() and len(tensor) == len(origin):
-            bad |= ~torch.isfinite(tensor.detach().cpu()).flatten(1).all(1)
-    rows = [name for name, is_bad in zip(origin, bad.tolist()) if is_bad]
+def blame(parts: Sequence[Any], origins: Sequence[Sequence[str]]) -> str:
+    """One sentence. origins: for each row of each part of a batch, what it was drawn from
+    ("set, episode, frame")."""
+    rows = [row for part, origin in zip(parts, origins) for row in _bad_rows(part, origin)]
     if rows:
         more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
         return f"not finite in the data: {'; '.join(rows[:_NAMED])}{more}"
-    shares = Counter(name.split(", ")[0] for name in origin)
+    shares = Counter(name.split(", ")[0] for origin in origins for name in origin)
     drawn = ", ".join(f"{name} ({count})" for name, count in shares.items())
     return f"every number of the batch is finite; its rows are of {drawn}"
+
+
+def _bad_rows(part: Any, origin: Sequence[str]) -> list[str]:
+    bad = torch.zeros(len(origin), dtype=torch.bool)
+    for tensor in _tensors(part):
+        if tensor.is_floating_point() and len(tensor) == len(origin):
+            bad |= ~torch.isfinite(tensor.detach().cpu()).flatten(1).all(1)
+    return [name for name, is_bad in zip(origin, bad.tolist()) if is_bad]
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -102,12 +102,10 @@ def load(folder: Path, model: nn.Module, ema: Ema, optimizer: Optimizer) -> Posi
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip()
         raise KinemaError(f"{path} was made by another recipe or version: {first}") from None
-    if unknown := sorted(averages.keys() ^ ema.weights.keys()):
-        raise KinemaError(
-            f"{path} was made by another recipe or version: averages of other weights, {unknown[0]}"
-        )
-    for name, value in averages.items():
-        ema.weights[name].copy_(value)
+    if unknown := sorted(averages.keys() - weights.keys()):
+        raise KinemaError(f"{path} was made by another recipe or version: an average of {unknown[0]}")
+    for name, average in ema.weights.items():  # what was frozen until now begins with its weight
+        average.copy_(averages.get(name, weights[name]))
     _restore(optimizer, moments)
     return Position(**{**data, "mixture": MixtureState(**data["mixture"])})
 
@@ -137,22 +135,27 @@ def _discard(folders: Iterable[Path]) -> None:
 
 
 def _flatten(optimizer: Optimizer) -> dict[str, Tensor]:
+    """The moments by parameter: which optimiser groups it lies in may change."""
     return {
-        f"{number}.{i}.{name}": torch.as_tensor(value).detach().cpu().contiguous()
-        for number, part in enumerate(optimizer.parts)
-        for i, entry in part.state_dict()["state"].items()
+        f"{optimizer.names[id(parameter)]}.{name}": torch.as_tensor(value).detach().cpu().contiguous()
+        for part in optimizer.parts
+        for parameter, entry in part.state.items()
         for name, value in entry.items()
     }
 
 
 def _restore(optimizer: Optimizer, flat: dict[str, Tensor]) -> None:
-    for number, part in enumerate(optimizer.parts):
+    entries: dict[str, dict[str, Tensor]] = {}
+    for key, value in flat.items():
+        parameter, name = key.rsplit(".", 1)
+        entries.setdefault(parameter, {})[name] = value
+    for part in optimizer.parts:
         parameters = [p for group in part.param_groups for p in group["params"]]
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in flat.items():
-            owner, index, name = key.split(".", 2)
-            if int(owner) == number:
-                state.setdefault(int(index), {})[name] = _lying_as(parameters[int(index)], value)
+        state = {
+            i: {name: _lying_as(p, value) for name, value in entries[optimizer.names[id(p)]].items()}
+            for i, p in enumerate(parameters)
+            if optimizer.names[id(p)] in entries  # else it was frozen until now
+        }
         part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})
 
 

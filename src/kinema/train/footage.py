@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kinema.card.card import EmbodimentCard
 from kinema.data.fits import fit
-from kinema.data.frames import FrameCache
+from kinema.data.frames import Way, images_of
 from kinema.data.lerobot import Dataset
 from kinema.model.film.inverse_dynamics import InverseConfig, body_vector
 from kinema.schema import KinemaError
@@ -49,8 +49,9 @@ class Footage:
 
 
 def footage(
-    dataset: Dataset, card: EmbodimentCard, config: InverseConfig, *, held_out: bool, episodes: int, seed: int
-) -> Footage:
+    dataset: Dataset, card: EmbodimentCard, config: InverseConfig, *, held_out: bool, episodes: int,
+    seed: int, pictures: Way = "cache",
+) -> Footage:  # fmt: skip
     """Every N-th picture of at most so many episodes, from a random first one in each."""
     fitting = fit(dataset, card)
     if fitting.ratio != 1:
@@ -72,9 +73,9 @@ def footage(
     steps = np.minimum(rows[:, None] + np.arange(N), final[:, None])
     sent = fitting.executed if fitting.executed is not None else fitting.action
     cameras = fitting.cameras[: config.views]
-    cache = FrameCache(dataset, size=config.image_size, cameras=cameras)
+    images = images_of(dataset, pictures, size=config.image_size, cameras=cameras)
     return Footage(
-        card=card, pictures=cache[rows], state=fitting.state[rows], actions=sent[steps], last=np.array(last)
+        card=card, pictures=images(rows), state=fitting.state[rows], actions=sent[steps], last=np.array(last)
     )
 
 

@@ -32,6 +32,7 @@ from kinema.train.parallel import Group, SharedError
 from kinema.train.record import RunRecord
 from kinema.train.stop import StopRequest
 
+_TOTAL = "total"
 B = TypeVar("B")
 Drawn = TypeVar("Drawn", covariant=True)
 
@@ -42,10 +43,12 @@ class Stream(Protocol[Drawn]):
     batch_size: int
     state: MixtureState
 
-    def draw(self) -> Drawn: ...
+    def draw(self, part: int = 0) -> Drawn:
+        """A part of the next batch; the last one ends it. batch_size: rows of a part."""
+        ...
 
-    def origin(self) -> Sequence[str]:
-        """Where each row of the batch drawn last comes from: "set, episode, frame"."""
+    def origin(self, part: int = 0) -> Sequence[str]:
+        """Where each row of this part of the batch drawn last comes from: "set, episode, frame"."""
         ...
 
 
@@ -54,10 +57,12 @@ class LoopConfig:
     """`budget_s`, when set, ends the run by time (and the schedule with it) instead of by steps.
 
     precision: "auto" is bf16 where the device has units for it. keep: how many checkpoints.
+    accumulate: parts that every process takes its share of a batch in, one after the other
     most_skipped: so many gradients in a row that are not finite end the run
     """
 
     steps: int
+    accumulate: int = 1
     budget_s: float | None = None
     seed: int = 0
     device: str = "cpu"
@@ -72,8 +77,11 @@ class LoopConfig:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1, got {self.steps}")
-        if self.keep < 1 or self.most_skipped < 1:
-            raise ValueError(f"keep and most_skipped must be at least 1: {self.keep}, {self.most_skipped}")
+        if min(self.keep, self.most_skipped, self.accumulate) < 1:
+            raise ValueError(
+                f"keep, most_skipped and accumulate must be at least 1: {self.keep}, {self.most_skipped}, "
+                f"{self.accumulate}"
+            )
         device_of(self.device)
 
     @property
@@ -98,7 +106,7 @@ class _Taken:
 
 
 class Loop(Generic[B]):
-    """Runs an objective over a mixture. `run` returns when done; `ema_weights` are the ones to ship."""
+    """Runs an objective over a mixture. `run` returns when done; `averaged` are the weights to ship."""
 
     def __init__(
         self, model: nn.Module, objective: Callable[[B, torch.Generator], Mapping[str, Tensor]],
@@ -134,6 +142,17 @@ class Loop(Generic[B]):
         if self.config.budget_s is not None:
             return self.elapsed_s / self.config.budget_s
         return self.step / self.config.steps
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of a batch: of all processes, and of all parts that each takes its share in."""
+        return self.mixture.batch_size * self.config.accumulate * self.group.size
+
+    def _batch_in_words(self) -> str:
+        parts = (self.group.size, "processes"), (self.config.accumulate, "parts")
+        shares = [f"{count} {what}" for count, what in parts if count > 1]
+        each = f" ({', '.join(shares)} of {self.mixture.batch_size})" if shares else ""
+        return f"batches of {self.batch_size}{each}"
 
     @property
     def checkpoints(self) -> Path:
@@ -189,13 +208,12 @@ class Loop(Generic[B]):
         self, evaluate: Callable[[int], Mapping[str, float]] | None, until: int | None, stop: StopRequest
     ) -> None:
         metrics = Metrics(self.out, total=self.config.steps)
-        metrics.say(f"computing in {self.precision} on {self.device}")
-        batch_size = self.mixture.batch_size * self.group.size
+        metrics.say(f"computing in {self.precision} on {self.device}; {self._batch_in_words()}")
         try:
             while self._goes_on(until) and not stop.asked:
                 taken = self._one_step(stop)
                 metrics.step(
-                    taken.losses, self.progress, grad_norm=taken.grad_norm, len_batch=batch_size,
+                    taken.losses, self.progress, grad_norm=taken.grad_norm, len_batch=self.batch_size,
                     waited_s=taken.waited_s,
                 )  # fmt: skip
                 if self.skipped:
@@ -233,7 +251,7 @@ class Loop(Generic[B]):
     def _one_step(self, stop: StopRequest) -> _Taken:
         begin, before = time.perf_counter(), self.mixture.state
         try:
-            taken, batch = self._differentiated(stop)
+            taken, parts = self._differentiated(stop)
         except BaseException:
             self.mixture.state = before
             self.optimizer.forget()
@@ -253,43 +271,51 @@ class Loop(Generic[B]):
         if self.skipped >= self.config.most_skipped:
             raise NotFiniteError(
                 f"the gradient is not finite at step {self.step - 1} and was not at the {self.skipped - 1} "
-                f"before it, though the losses are: {taken.losses}; {self._blame(batch)}"
+                f"before it, though the losses are: {taken.losses}; {self._blame(parts)}"
             )
         self._previous_s = time.perf_counter() - begin
         return taken
 
-    def _differentiated(self, stop: StopRequest) -> tuple[_Taken, B]:
-        """Draw a batch and find the gradients, averaged over the processes and clipped."""
-        begin = time.perf_counter()
-        batch = self.mixture.draw()
-        waited_s = time.perf_counter() - begin
-        with autocast(self.device, self.precision):
-            losses = dict(self.objective(batch, self._generator()))
-        total = self._total(losses)
-        total.backward()
+    def _differentiated(self, stop: StopRequest) -> tuple[_Taken, list[B]]:
+        """Draw a batch, part by part, and find the gradients, averaged over the processes and clipped."""
+        waited_s, parts = 0.0, []
+        found: dict[str, Tensor] = {}
+        for part in range(self.config.accumulate):
+            begin = time.perf_counter()
+            parts.append(self.mixture.draw(part))
+            waited_s += time.perf_counter() - begin
+            with autocast(self.device, self.precision):
+                losses = dict(self.objective(parts[-1], self._generator(part)))
+            total = self._total(losses)
+            (total / self.config.accumulate).backward()
+            for name, loss in {_TOTAL: total, **losses}.items():
+                share = loss.detach().float() / self.config.accumulate
+                found[name] = found[name] + share if part else share
         # clock, losses and stop travel with the gradients: no process decides anything alone
         own = torch.tensor([self._previous_s, float(stop.asked)]).to(self.device)
-        shared = torch.cat([torch.stack([v.detach().float() for v in (total, *losses.values())]), own])
+        shared = torch.cat([torch.stack(list(found.values())), own])
         self.group.average([shared])
         self.group.average([p.grad for p in self.model.parameters() if p.grad is not None])
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm)
         # the only place where the host waits for the device
         numbers = torch.cat([shared, norm.float()[None]]).cpu()
         mean_total, *means, previous_s, asked, grad_norm = numbers.tolist()
-        named = dict(zip(losses, means))
+        named = dict(zip([name for name in found if name != _TOTAL], means))
         if not np.isfinite(mean_total):
-            raise NotFiniteError(f"loss is not finite at step {self.step}: {named}; {self._blame(batch)}")
+            raise NotFiniteError(f"loss is not finite at step {self.step}: {named}; {self._blame(parts)}")
         taken = _Taken(
             losses=named, grad_norm=grad_norm, waited_s=waited_s, previous_s=previous_s, stop=asked > 0
         )
-        return taken, batch
+        return taken, parts
 
-    def _blame(self, batch: B) -> str:
-        return "; ".join(dict.fromkeys(self.group.gather(blame(batch, self.mixture.origin()))))
+    def _blame(self, parts: Sequence[B]) -> str:
+        said = blame(parts, [self.mixture.origin(i) for i in range(len(parts))])
+        return "; ".join(dict.fromkeys(self.group.gather(said)))
 
-    def _generator(self) -> torch.Generator:
-        """The randomness of this step in this process: a function of seed, step and rank alone."""
-        seed = np.random.SeedSequence([self.config.seed, self.step, self.group.rank])
+    def _generator(self, part: int) -> torch.Generator:
+        """The randomness of a part of this step: that of the process which would have it, were there more."""
+        share = self.group.rank * self.config.accumulate + part
+        seed = np.random.SeedSequence([self.config.seed, self.step, share])
         return torch.Generator().manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
 
     def _total(self, losses: Mapping[str, Tensor]) -> Tensor:

@@ -1,15 +1,42 @@
-"""Optimiser, learning-rate schedule and the moving average of weights."""
+"""What is trained and how fast: parameters by pattern, optimisers, schedule and averaged weights."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from kinema.schema import KinemaError
 from kinema.train.device import Precision
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What the parameters of some names have of their own; None: as all others.
+
+    pattern: as of files (`backbone.*`), over the names of `named_parameters`; `!` before it: all others
+    lr: at its peak, of whichever optimiser they have
+    """
+
+    pattern: str
+    frozen: bool = False
+    lr: float | None = None
+    weight_decay: float | None = None
+
+    def __post_init__(self) -> None:
+        for what, value in (("learning rate", self.lr), ("weight decay", self.weight_decay)):
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise KinemaError(f"the {what} of {self.pattern!r} must not be negative, got {value}")
+
+    def matches(self, name: str) -> bool:
+        """Whether it is about the parameter of this name."""
+        return fnmatchcase(name, self.pattern.removeprefix("!")) != self.pattern.startswith("!")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,17 +48,41 @@ class OptimConfig:
     warmup_steps: int = 200
     final_lr_fraction: float = 0.02
     clip_norm: float = 1.0
-    ema_decay: float = 0.999
+    ema_decay: float | None = 0.999  # None: no average, the last weights are the ones to ship
+    rules: tuple[Rule, ...] = ()  # where two say something of a parameter, the later one counts
 
     def __post_init__(self) -> None:
-        if not 0 < self.ema_decay < 1:
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay must lie in (0, 1), got {self.ema_decay}")
         if self.lr <= 0:
             raise ValueError(f"lr must be positive, got {self.lr}")
 
     def scaled(self, factor: float) -> OptimConfig:
-        """The same with both learning rates multiplied."""
-        return replace(self, lr=self.lr * factor, matrix_lr=self.matrix_lr and self.matrix_lr * factor)
+        """The same with all learning rates multiplied."""
+        rules = tuple(replace(r, lr=None if r.lr is None else r.lr * factor) for r in self.rules)
+        matrix_lr = self.matrix_lr and self.matrix_lr * factor
+        return replace(self, lr=self.lr * factor, matrix_lr=matrix_lr, rules=rules)
+
+
+def freeze(model: nn.Module, rules: Sequence[Rule]) -> None:
+    """Mark what is not trained. Raises KinemaError where a rule matches nothing, or all is frozen."""
+    names = [name for name, _ in model.named_parameters()]
+    for rule in rules:
+        if not any(rule.matches(name) for name in names):
+            raise KinemaError(f"no parameter matches {rule.pattern!r}; near: {', '.join(_near(rule, names))}")
+    for name, parameter in model.named_parameters():
+        if any(rule.frozen and rule.matches(name) for rule in rules):
+            parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise KinemaError("every parameter is frozen; there is nothing to train")
+
+
+def _near(rule: Rule, names: Sequence[str]) -> list[str]:
+    """Patterns of modules, and names, most like one that matches nothing; else the outermost modules."""
+    parts = [name.split(".") for name in names]
+    modules = dict.fromkeys(".".join([*p[:n], "*"]) for p in parts for n in range(1, len(p)))
+    outermost = list(dict.fromkeys(f"{p[0]}.*" if len(p) > 1 else p[0] for p in parts))
+    return get_close_matches(rule.pattern.removeprefix("!"), [*modules, *names], n=3) or outermost
 
 
 class Optimizer:
@@ -41,45 +92,55 @@ class Optimizer:
     Liu et al. 2025, arXiv 2502.16982). In a run of a few thousand steps it learns noticeably sooner.
 
     precision: in which Muon orthogonalises; bf16 is torch's own
+    names: of the parameters that it steps, by their identity
     """
 
     def __init__(self, model: nn.Module, config: OptimConfig, precision: Precision = "fp32") -> None:
-        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        matrices = [p for name, p in named if config.matrix_lr and _is_hidden_matrix(name, p)]
-        chosen = {id(p) for p in matrices}
-        rest = [p for _, p in named if id(p) not in chosen]
-        groups = [
-            {"params": [p for p in rest if p.ndim >= 2], "weight_decay": config.weight_decay},
-            {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        self.parts: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
-        ]
-        self._peaks = [config.lr]
-        if config.matrix_lr and matrices:
-            muon = torch.optim.Muon if precision == "bf16" else MuonInSinglePrecision
-            self._peaks.append(config.matrix_lr)
-            self.parts.append(
-                muon(
-                    matrices,
-                    lr=config.matrix_lr,
-                    weight_decay=config.weight_decay,
-                    adjust_lr_fn="match_rms_adamw",
-                )
-            )
+        self.names = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
+        adamw: dict[tuple, list[nn.Parameter]] = {}
+        muon: dict[tuple, list[nn.Parameter]] = {}
+        for name, p in model.named_parameters():
+            if not p.requires_grad:
+                continue
+            lr, decay, told = config.lr, config.weight_decay if p.ndim >= 2 else 0.0, "adamw"
+            groups = adamw
+            if config.matrix_lr and _is_hidden_matrix(name, p):
+                lr, told, groups = config.matrix_lr, "muon", muon
+            for rule in config.rules:
+                if rule.matches(name):
+                    decay = decay if rule.weight_decay is None else rule.weight_decay
+                    lr, told = (lr, told) if rule.lr is None else (rule.lr, rule.pattern)
+            groups.setdefault((told, lr, decay), []).append(p)
+        self.parts: list[torch.optim.Optimizer] = []
+        if adamw:
+            self.parts.append(torch.optim.AdamW(_groups(adamw), betas=config.betas, fused=True))
+        if muon:
+            kind = torch.optim.Muon if precision == "bf16" else MuonInSinglePrecision
+            self.parts.append(kind(_groups(muon), adjust_lr_fn="match_rms_adamw"))
 
     def step(self, fraction: float) -> None:
         """One step at a fraction of the peak learning rates; then forget the gradients."""
-        for part, peak in zip(self.parts, self._peaks):
+        for part in self.parts:
             for group in part.param_groups:
-                group["lr"] = peak * fraction
+                group["lr"] = group["peak_lr"] * fraction
             part.step()
         self.forget()
+
+    def rates(self) -> dict[str, float]:
+        """The learning rates of the last step, by optimiser or by the pattern that sets them."""
+        return {group["told"]: group["lr"] for part in self.parts for group in part.param_groups}
 
     def forget(self) -> None:
         """Drop the gradients."""
         for part in self.parts:
             part.zero_grad(set_to_none=True)
+
+
+def _groups(by_rate: Mapping[tuple, Sequence[nn.Parameter]]) -> list[dict[str, Any]]:
+    return [
+        {"params": params, "lr": lr, "peak_lr": lr, "weight_decay": decay, "told": told}
+        for (told, lr, decay), params in by_rate.items()
+    ]
 
 
 class MuonInSinglePrecision(torch.optim.Muon):
@@ -128,15 +189,21 @@ def cosine(progress: float, step: int, config: OptimConfig) -> float:
 
 
 class Ema:
-    """Exponential moving average of a model's weights, with the usual ramp at the start."""
+    """Exponential moving average of the weights that are trained, with the usual ramp at the start.
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    weights: by name; none where there is no average (decay None)
+    """
+
+    def __init__(self, model: nn.Module, decay: float | None) -> None:
         self.decay = decay
-        self.weights: dict[str, Tensor] = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        self.weights: dict[str, Tensor] = {}
+        if decay is not None:
+            self.weights = {k: p.detach().clone() for k, p in model.named_parameters() if p.requires_grad}
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
+        if self.decay is None:
+            return
+        now = dict(model.named_parameters())
         decay = min(self.decay, (1 + step) / (10 + step))
-        mine = [v for v in self.weights.values() if v.is_floating_point()]
-        theirs = [v for k, v in model.state_dict().items() if self.weights[k].is_floating_point()]
-        torch._foreach_lerp_(mine, theirs, 1 - decay)
+        torch._foreach_lerp_(list(self.weights.values()), [now[name] for name in self.weights], 1 - decay)

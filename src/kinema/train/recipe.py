@@ -12,12 +12,16 @@ from kinema.data.frames import Way
 from kinema.schema import KinemaError
 from kinema.train.device import AskedPrecision
 from kinema.train.loop import LoopConfig
+from kinema.train.optim import Rule
 from kinema.train.stage import Setting, Stage
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A run as a value. summary: one line; data_command: what makes the data that the stage looks for."""
+    """A run as a value. summary: one line; data_command: what makes the data that the stage looks for.
+
+    pictures: how those of data sets are read (`data/frames.py`); None: it reads none
+    """
 
     name: str
     summary: str
@@ -25,6 +29,7 @@ class Recipe:
     stage: Callable[[Setting], Stage[Any, Any]]
     batch_size: int
     loop: LoopConfig
+    pictures: Way | None = "cache"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +38,20 @@ class Options:
 
     init, most_clipped: as in `Setting`; resume: go on from the newest checkpoint
     threads: of each of the processes, which share every batch
+    accumulate: parts that each of them takes its share in, one after the other
+    average: whether the weights that ship are an average; rules: after the recipe's (`optim.py`)
     evaluate_every: judge every so many steps, and log it; 0: never
-    pictures: how a policy's are read (`data/frames.py`)
-    workers: that make a policy's batches ahead, of each process
+    workers: that make batches ahead, of each process
     """
 
     steps: int | None = None
     minutes: float | None = None
     batch_size: int | None = None
     seed: int | None = None
+    accumulate: int = 1
     lr_scale: float = 1.0
+    rules: tuple[Rule, ...] = ()
+    average: bool = True
     device: str = "cpu"
     precision: AskedPrecision = "auto"
     threads: int = 1
@@ -51,7 +60,7 @@ class Options:
     init: Path | None = None
     most_clipped: float = MOST_CLIPPED
     evaluate_every: int = 0
-    pictures: Way = "cache"
+    pictures: Way | None = None
     workers: int = 0
 
     def __post_init__(self) -> None:
@@ -59,7 +68,7 @@ class Options:
             ("precision", self.precision, get_args(AskedPrecision)),
             ("pictures", self.pictures, get_args(Way)),
         ):
-            if word not in choices:
+            if word is not None and word not in choices:
                 raise KinemaError(f"--{name} must be one of {', '.join(choices)}; got {word!r}")
         if self.processes > 1 and self.device != "cpu":
             raise KinemaError(
@@ -70,9 +79,13 @@ class Options:
 
     def of(self, recipe: Recipe) -> Recipe:
         """The recipe as it is asked for here."""
+        optim = recipe.loop.optim.scaled(self.lr_scale)
+        optim = replace(
+            optim, rules=(*optim.rules, *self.rules), ema_decay=optim.ema_decay if self.average else None
+        )
         loop = replace(
             recipe.loop, device=self.device, precision=self.precision, evaluate_every=self.evaluate_every,
-            optim=recipe.loop.optim.scaled(self.lr_scale),
+            accumulate=self.accumulate, optim=optim,
         )  # fmt: skip
         if self.steps is not None:
             loop = replace(loop, steps=self.steps, budget_s=None)
@@ -81,6 +94,11 @@ class Options:
         if self.seed is not None:
             loop = replace(loop, seed=self.seed)
         batch_size = recipe.batch_size if self.batch_size is None else self.batch_size
-        if batch_size % self.processes:
-            raise KinemaError(f"a batch of {batch_size} cannot be shared by {self.processes} processes")
-        return replace(recipe, loop=loop, batch_size=batch_size)
+        if batch_size % (self.processes * self.accumulate):
+            parts = f" in {self.accumulate} parts each" if self.accumulate > 1 else ""
+            raise KinemaError(
+                f"a batch of {batch_size} cannot be shared by {self.processes} processes{parts}"
+            )
+        if self.pictures is not None and recipe.pictures is None:
+            raise KinemaError(f"--pictures {self.pictures}: {recipe.name} reads no pictures of data sets")
+        return replace(recipe, loop=loop, batch_size=batch_size, pictures=self.pictures or recipe.pictures)

@@ -17,10 +17,11 @@ import kinema
 from kinema.train import checkpoint
 from kinema.train.cpu import keep_freed_memory
 from kinema.train.loop import Loop
+from kinema.train.optim import freeze
 from kinema.train.parallel import Group, in_processes
 from kinema.train.recipe import Options, Recipe
 from kinema.train.record import RunRecord, digest, machine
-from kinema.train.stage import Setting
+from kinema.train.stage import Feed, Setting
 
 
 class Run:
@@ -45,16 +46,23 @@ class Run:
         self.stage = self.recipe.stage(
             Setting(
                 data=data, out=out, seed=loop.seed, precision=loop.computes_in, init=self.options.init,
-                stored=stored, most_clipped=self.options.most_clipped, pictures=self.options.pictures,
-                workers=self.options.workers, pin=torch.device(loop.device).type == "cuda",
+                stored=stored, most_clipped=self.options.most_clipped,
+                pictures=self.recipe.pictures or "cache",
             )
         )  # fmt: skip
+        freeze(self.stage.model, loop.optim.rules)
         self.found: dict[str, Mapping[str, Any]] = {}  # what was judged, by the phase before it
 
     def begin(self, group: Group | None = None) -> Loop[Any]:
         """The loop of one of the processes that train together (default: of the only one)."""
         group, stage, config = group or Group(), self.stage, self.recipe.loop
-        stream = stage.stream(self.recipe.batch_size // group.size, config.seed, group)
+        rows = self.recipe.batch_size // (group.size * config.accumulate)
+        stream = stage.stream(
+            Feed(
+                batch_size=rows, seed=config.seed, group=group, parts=config.accumulate,
+                workers=self.options.workers, pin=torch.device(config.device).type == "cuda",
+            )
+        )  # fmt: skip
         loop = Loop(stage.model, stage, stage.weights, stream, config, self.out, group, self.record())
         if self.options.resume:
             loop.resume()
@@ -81,9 +89,9 @@ class Run:
         return loop
 
     def averaged(self, loop: Loop[Any]) -> nn.Module:
-        """The averaged weights as a network of their own, on the CPU, in eval mode."""
+        """The weights to ship as a network of their own, on the CPU, in eval mode: averaged, if they are."""
         model = copy.deepcopy(self.stage.model).cpu()
-        model.load_state_dict(loop.ema.weights)
+        model.load_state_dict(loop.ema.weights, strict=False)  # what is frozen has no average
         return model.eval()
 
     def export(self, loop: Loop[Any], folder: Path) -> Path:
@@ -116,6 +124,7 @@ class Run:
                 "device": loop.device,
                 "threads": self.options.threads,
                 "processes": self.options.processes,
+                "accumulate": loop.accumulate,
                 **machine(),
                 **made.noted,
             },
@@ -139,11 +148,14 @@ class Run:
             "precision": loop.precision,
             "lr": config.optim.lr,
             "matrix_lr": config.optim.matrix_lr,
+            "rules": [asdict(rule) for rule in config.optim.rules],
+            "averaged": config.optim.ema_decay is not None,
             "hardware": f"{platform.machine()}, {options.threads} thread(s), device {config.device}",
             "torch": str(torch.__version__),
             "processes": options.processes,
             "threads": options.threads,
             "parameters": sum(p.numel() for p in self.stage.model.parameters()),
+            "trained": sum(p.numel() for p in self.stage.model.parameters() if p.requires_grad),
             **self.stage.provenance(),
         }
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from kinema.card.card import EmbodimentCard
 from kinema.data.clipping import MOST_CLIPPED
 from kinema.data.frames import Way
+from kinema.data.loader import Loader
 from kinema.data.mixture import MixtureState
 from kinema.schema import KinemaError
 from kinema.train.device import Precision
@@ -39,7 +40,6 @@ class Setting:
     stored: the assets of the checkpoint that is gone on from; then `init` is not looked at
     most_clipped: most of a channel's targets that statistics from elsewhere may clip
     pictures: how those of data sets are read (`data/frames.py`)
-    workers, pin: processes that make batches ahead, and whether into memory that a GPU copies from
     """
 
     data: Path
@@ -50,6 +50,19 @@ class Setting:
     stored: Mapping[str, bytes] | None = None
     most_clipped: float = MOST_CLIPPED
     pictures: Way = "cache"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feed:
+    """How batches are made. batch_size: rows of a part; parts: that a process takes its share of a batch in.
+
+    workers, pin: processes that make them ahead, and whether into memory that a GPU copies from
+    """
+
+    batch_size: int
+    seed: int = 0
+    group: Group = field(default_factory=Group)
+    parts: int = 1
     workers: int = 0
     pin: bool = False
 
@@ -84,8 +97,8 @@ class Stage(ABC, Generic[M, B]):
         """Losses of a batch, on the model's device. All randomness is the generator's, which is a CPU's."""
 
     @abstractmethod
-    def stream(self, batch_size: int, seed: int, group: Group) -> Stream[B]:
-        """The batches of one process. batch_size: of this process."""
+    def stream(self, feed: Feed) -> Stream[B]:
+        """The batches of one process."""
 
     def judge(self, model: M) -> Mapping[str, Any]:
         """What a network of this stage, in eval mode, makes of what was held out; empty where nothing is."""
@@ -117,28 +130,42 @@ class RowStage(Stage[M, B]):
     def origin(self, rows: np.ndarray) -> list[str]:
         """Where each of these rows comes from."""
 
-    def stream(self, batch_size: int, seed: int, group: Group) -> Stream[B]:
-        return Rows(self, batch_size, seed, group)
+    def stream(self, feed: Feed) -> Stream[B]:
+        return Rows(self, feed)
 
 
 class Rows(Generic[B]):
-    """An endless stream: a batch is decided by seed and number, and every process has its share of it."""
+    """An endless stream: a batch is decided by seed and number; every process and part has a share of it."""
 
-    def __init__(self, stage: RowStage[Any, B], batch_size: int, seed: int, group: Group) -> None:
-        self.stage, self.batch_size, self.group = stage, batch_size, group
-        self.state = MixtureState(seed=seed, drawn=0)
-        self._rows: np.ndarray | None = None
+    def __init__(self, stage: RowStage[Any, B], feed: Feed) -> None:
+        self.stage, self.feed, self.batch_size = stage, feed, feed.batch_size
+        self.state = MixtureState(seed=feed.seed, drawn=0)
+        self._loader = Loader(self._made, workers=feed.workers)
 
-    def draw(self) -> B:
-        rng = np.random.default_rng([self.state.seed, self.state.drawn])
-        rows = self.stage.choose(rng, self.batch_size * self.group.size, self.state.drawn)
-        self.state = replace(self.state, drawn=self.state.drawn + 1)
-        self._rows = rows[self.group.rank :: self.group.size]
-        return self.stage.gather(self._rows)
+    def draw(self, part: int = 0) -> B:
+        """A part of the next batch; the last one ends it."""
+        batch = self._loader.take(self.state.drawn * self.feed.parts + part)
+        if part == self.feed.parts - 1:
+            self.state = replace(self.state, drawn=self.state.drawn + 1)
+        return batch
 
-    def origin(self) -> list[str]:
-        """Where each row of the batch drawn last comes from."""
-        return [] if self._rows is None else self.stage.origin(self._rows)
+    def origin(self, part: int = 0) -> list[str]:
+        """Where each row of this part of the batch drawn last comes from."""
+        return self.stage.origin(self._rows((self.state.drawn - 1) * self.feed.parts + part))
+
+    def _made(self, number: int) -> B:
+        return self.stage.gather(self._rows(number))
+
+    def _rows(self, number: int) -> np.ndarray:
+        """Rows of a part: its number is the batch's, times `parts`, and its own."""
+        batch, part = divmod(number, self.feed.parts)
+        shares = self.feed.group.size * self.feed.parts
+        rows = self.stage.choose(
+            np.random.default_rng([self.state.seed, batch]), self.batch_size * shares, batch
+        )
+        if len(rows) < shares:
+            raise KinemaError(f"a batch of {len(rows)} rows cannot be shared by {shares} processes and parts")
+        return rows[self.feed.group.rank * self.feed.parts + part :: shares]
 
 
 def start_from(model: nn.Module, start: nn.Module, *, may_lack: bool = False) -> None:

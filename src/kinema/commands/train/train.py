@@ -5,20 +5,25 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from kinema.commands.terminal import examples, finite, saved_on_interrupt, table
 from kinema.schema import KinemaError
 
+if TYPE_CHECKING:
+    from kinema.train.optim import Rule
+
 EXAMPLES = examples(
     "kinema train --list",
     "kinema train debug --out runs/debug",
     "kinema train nano_tabletop --data data --minutes 60 --evaluate-every 2000",
     "kinema train nano_tabletop --resume",
+    "kinema train nano_tabletop --init runs/before/artifact --freeze 'backbone.*' --lr 'decoder.*=1e-4'",
 )
 _EVALUATION_SEED = 7  # not the default of `kinema eval`, so that what is watched is not what is reported
 
@@ -53,6 +58,22 @@ def train(
     processes: Annotated[
         int, typer.Option(help="Processes that share every batch; on two free cores 2 is fastest.", min=1)
     ] = 1,
+    accumulate: Annotated[
+        int, typer.Option(help="Parts that a batch is taken in, to need less memory.", min=1)
+    ] = 1,
+    freeze: Annotated[
+        list[str] | None,
+        typer.Option(help="Weights to leave as they are, by name: 'backbone.*', '!decoder.*' (all others)."),
+    ] = None,
+    lr: Annotated[
+        list[str] | None, typer.Option(help="A learning rate for weights by name: 'backbone.*=1e-5'.")
+    ] = None,
+    weight_decay: Annotated[
+        list[str] | None, typer.Option(help="A weight decay for weights by name: 'decoder.*=0.1'.")
+    ] = None,
+    average: Annotated[
+        bool, typer.Option(help="Ship the average of the weights over the last steps, or the last ones.")
+    ] = True,
     lr_scale: Annotated[
         float,
         typer.Option(
@@ -76,10 +97,11 @@ def train(
         typer.Option(help="Folder of numbers and pictures. Default: KINEMA_CACHE, else in the data sets."),
     ] = None,
     pictures: Annotated[
-        str, typer.Option(help="A policy's: decode (as needed), cache (once, on the disk) or memory.")
-    ] = "cache",
+        str | None,
+        typer.Option(help="Those of data sets: decode (as needed), cache (once, on the disk) or memory."),
+    ] = None,
     workers: Annotated[
-        int, typer.Option(help="Processes that make a policy's batches ahead, of each process.", min=0)
+        int, typer.Option(help="Processes that make batches ahead, of each process.", min=0)
     ] = 0,
     evaluate_every: Annotated[
         int,
@@ -100,9 +122,10 @@ def train(
         return
     options = Options(
         steps=steps, minutes=minutes, batch_size=batch_size, seed=seed, lr_scale=lr_scale, device=device,
+        accumulate=accumulate, rules=_rules(freeze or [], lr or [], weight_decay or []), average=average,
         precision=cast(AskedPrecision, precision), threads=threads, processes=processes, resume=resume,
         init=init, most_clipped=most_clipped, evaluate_every=evaluate_every,
-        pictures=cast(Way, pictures), workers=workers,
+        pictures=cast("Way | None", pictures), workers=workers,
     )  # fmt: skip
     chosen = recipes.get(recipe)
     # a run in the background ignores Ctrl-C and gets SIGTERM; both must leave a checkpoint behind
@@ -123,6 +146,28 @@ def train(
         )  # fmt: skip
     print(f"artifact:    {artifact}")
     print(f"tensorboard: tensorboard --logdir {folder / 'tensorboard'}")
+
+
+def _rules(freeze: Sequence[str], lr: Sequence[str], weight_decay: Sequence[str]) -> tuple[Rule, ...]:
+    from kinema.train.optim import Rule
+
+    return (
+        *(Rule(pattern=pattern, frozen=True) for pattern in freeze),
+        *(Rule(pattern=pattern, lr=rate) for pattern, rate in map(partial(_set, "lr"), lr)),
+        *(
+            Rule(pattern=pattern, weight_decay=rate)
+            for pattern, rate in map(partial(_set, "weight-decay"), weight_decay)
+        ),
+    )
+
+
+def _set(option: str, text: str) -> tuple[str, float]:
+    """'backbone.*=1e-5' as a pattern and a number."""
+    pattern, _, number = text.rpartition("=")
+    try:
+        return pattern or "*", float(number)
+    except ValueError:
+        raise KinemaError(f"--{option} {text!r} must be a pattern and a number: 'backbone.*=1e-5'") from None
 
 
 def _listed() -> str:

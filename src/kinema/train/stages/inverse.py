@@ -38,7 +38,7 @@ class InverseStage(RowStage[InverseDynamics, FilmBatch]):
         """pictures: of a film; episodes: at most so many of each set; sources: learn from these instead."""
         self.config, self.pictures, self._episodes = config or InverseConfig(), pictures, episodes
         self._roots = [] if sources else list(roots(setting.data))
-        self._seed = setting.seed
+        self._seed, self._way = setting.seed, setting.pictures
         self.sources = sources or self._footage(held_out=False)
         names = dict.fromkeys(source.card.name for source in self.sources)
         start = None
@@ -120,7 +120,7 @@ class InverseStage(RowStage[InverseDynamics, FilmBatch]):
             found.append(
                 footage(
                     dataset, card_of(dataset), self.config, held_out=held_out, episodes=self._episodes,
-                    seed=self._seed + number,
+                    seed=self._seed + number, pictures=self._way,
                 )
             )  # fmt: skip
         return found

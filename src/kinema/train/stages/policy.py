@@ -25,9 +25,8 @@ from kinema.schema import KinemaError
 from kinema.space.codec import Codec
 from kinema.train import statistics
 from kinema.train.augment import AugmentConfig, augment
-from kinema.train.parallel import Group
 from kinema.train.record import DataPart, digest
-from kinema.train.stage import MadeOf, Setting, Stage, start_from
+from kinema.train.stage import Feed, MadeOf, Setting, Stage, start_from
 
 _WORDS, _STATISTICS, _PARENT = "tokenizer.json", "statistics.json", "started_from.json"  # in a checkpoint
 
@@ -62,7 +61,6 @@ class PolicyStage(Stage[Policy, Batch]):
         sources: of the data folder, and of how pictures are read
         """
         self.config, self.sources = config or SftConfig(), sources(setting.data, setting.pictures)
-        self._workers, self._pin = setting.workers, setting.pin
         stored = setting.stored
         start = artifact.load(setting.init, check=False) if setting.init and stored is None else None
         if stored is not None:
@@ -105,13 +103,14 @@ class PolicyStage(Stage[Policy, Batch]):
             noted={"stage": asdict(self.config)},
         )
 
-    def stream(self, batch_size: int, seed: int, group: Group) -> Mixture:
+    def stream(self, feed: Feed) -> Mixture:
         network = self.model.config
         return Mixture(
             self.sources, self.codecs, self.tokenizer,
-            batch_size=batch_size, horizon=network.decoder.horizon, seed=seed,
+            batch_size=feed.batch_size, horizon=network.decoder.horizon, seed=feed.seed,
             misnamed=self.config.misnamed, late_steps=network.late_steps,
-            stream=group.rank, streams=group.size, workers=self._workers, pin=self._pin,
+            stream=feed.group.rank, streams=feed.group.size, parts=feed.parts,
+            workers=feed.workers, pin=feed.pin,
         )  # fmt: skip
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
@@ -134,7 +133,7 @@ class PolicyStage(Stage[Policy, Batch]):
     def export(
         self, model: Policy, folder: Path, provenance: Mapping[str, Any], judged: Mapping[str, Any]
     ) -> None:
-        example = self.stream(1, 0, Group()).batch(0).inputs.first()
+        example = self.stream(Feed(batch_size=1)).batch(0).inputs.first()
         artifact.save(folder, model, self.tokenizer, self.codecs, example, dict(provenance))
 
 

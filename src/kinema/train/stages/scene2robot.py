@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from kinema.data.aligned import AlignedClips, SegmentClips
 from kinema.data.clips import Part
+from kinema.data.frames import Way
 from kinema.model.world import scene2robot
 from kinema.model.world.artifact import encode_views
 from kinema.model.world.change_code import ChangeCode
@@ -72,7 +73,7 @@ class Material:
 
 
 def read_material(
-    setting: Setting, *, kinds: Mapping[str, Callable[[Path, Part], list[AlignedClips]]], code: str,
+    setting: Setting, *, kinds: Mapping[str, Callable[[Path, Part, Way], list[AlignedClips]]], code: str,
     count: int = 4000,
 ) -> Material:  # fmt: skip
     """Clips below the data folder, through the code that the run of the recipe `code` beside this one made.
@@ -80,8 +81,8 @@ def read_material(
     kinds: of bodies; the first is learnt from, as many clips of each body, and all are judged
     """
     made = finished_code(code, setting.out)
-    paired = next(iter(kinds.values()))(setting.data, "train")
-    kept = {name: read(setting.data, "validation") for name, read in kinds.items()}
+    paired = next(iter(kinds.values()))(setting.data, "train", setting.pictures)
+    kept = {name: read(setting.data, "validation", setting.pictures) for name, read in kinds.items()}
     return Material(
         pairs=make_pairs(made, paired, count, setting.seed, setting.precision),
         code=made,

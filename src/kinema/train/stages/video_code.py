@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from kinema.data.clips import Films, Part, check_clips
+from kinema.data.frames import Way
 from kinema.model.world.change_code import ChangeCode
 from kinema.model.world.video_vae import FRAMES_PER_LATENT, to_unit, view_by_view
 from kinema.schema import KinemaError
@@ -35,12 +36,12 @@ class VideoCodeStage(RowStage[ChangeCode, Tensor]):
 
     def __init__(
         self, setting: Setting, *, code: Mapping[str, Any],
-        clips: Callable[[Path, Part], Sequence[Films]], fitted_on: int = 240,
+        clips: Callable[[Path, Part, Way], Sequence[Films]], fitted_on: int = 240,
     ) -> None:  # fmt: skip
         """code: its keys; fitted_on: clips on which components (of first pictures, of details) are found."""
         self._keys, self._fitted_on = dict(code), fitted_on
-        self._clips = lambda part: clips(setting.data, part)
-        self.sources = clips(setting.data, "train")
+        self._clips = lambda part: clips(setting.data, part, setting.pictures)
+        self.sources = self._clips("train")
         self.model = ChangeCode(**self._keys)
         if setting.stored is None:  # a checkpoint holds weights and components
             if setting.init is not None:

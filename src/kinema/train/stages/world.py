@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from kinema.data.clips import ClipSource, Part
+from kinema.data.frames import Way
 from kinema.model.policy.artifact import Artifact
 from kinema.model.world import artifact as world_artifact
 from kinema.model.world.artifact import World
@@ -77,8 +78,8 @@ class Material:
 
 
 def read_material(
-    setting: Setting, *, clips: Callable[[Path, Part], list[ClipSource]], count: Mapping[str, int], code: str,
-    reader: Callable[[], Artifact],
+    setting: Setting, *, clips: Callable[[Path, Part, Way], list[ClipSource]], count: Mapping[str, int],
+    code: str, reader: Callable[[], Artifact],
 ) -> Material:  # fmt: skip
     """Clips below the data folder, through the code that the run of the recipe `code` beside this one made.
 
@@ -87,7 +88,7 @@ def read_material(
     vae, policy = finished_code(code, setting.out), reader()
 
     def made(part: Part, count: Mapping[str, int]) -> Latents:
-        sources = clips(setting.data, part)
+        sources = clips(setting.data, part, setting.pictures)
         return make_latents(vae, policy, sources, count, setting.seed, precision=setting.precision)
 
     few = dict.fromkeys(count, _HELD_OUT)
