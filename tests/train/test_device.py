@@ -42,7 +42,7 @@ def test_a_stage_trains_resumes_and_learns_the_same_on_a_device_that_refuses_mix
     name: str, strict: dict[tuple[str, str], str]
 ) -> None:
     assert strict["trains", name] == ""
-    assert strict["trains_in_bf16", name] == ""
+    assert strict.get(("trains_in_bf16", name), "") == ""
 
 
 @pytest.mark.parametrize("check", ["refuses", "is_a_choice"])

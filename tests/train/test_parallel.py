@@ -113,6 +113,7 @@ def test_sharing_a_batch_unevenly_is_refused():
 def test_a_stopped_run_leaves_a_checkpoint_and_no_process_behind(tmp_path):
     start = "from kinema.cli import main; main()"
     command = [sys.executable, "-c", start, "train", "debug", "--processes", "2", "--steps", "100000"]
+    command += ["--batch-size", "2"]
     process = subprocess.Popen([*command, "--out", str(tmp_path)], env={**os.environ, "OMP_NUM_THREADS": "1"})
     deadline = time.monotonic() + 120
     while not stored(tmp_path / "checkpoint") and time.monotonic() < deadline:

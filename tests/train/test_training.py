@@ -38,7 +38,7 @@ def test_two_and_two_steps_equal_four_bit_for_bit(tmp_path):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     out = tmp_path_factory.mktemp("trained")
-    training = _training(out, 150)
+    training = _training(out, 80)
     first = _mean_loss(training)
     training.loop.run()
     return training, first, training.export(out / "artifact")
