@@ -6,8 +6,10 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 import torch
@@ -17,18 +19,16 @@ from toy_stage import assert_same, toy_loop, watched, weights
 
 from kinema.train import checkpoint
 from kinema.train.parallel import Group, together
-from kinema.train.stop import STOPPING, StopRequest
+from kinema.train.stop import STOPPING, StopRequest, interruptible
 
 NUMBERS = st.sampled_from(STOPPING)
 
 
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:
-    """As `kinema train` sets them: outside of the loop a signal raises."""
-    before = {number: signal.signal(number, signal.default_int_handler) for number in STOPPING}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    """As in `kinema train`: outside of the loop a signal raises."""
+    with interruptible():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +151,16 @@ def test_what_is_ignored_stays_ignored_and_handlers_come_back() -> None:
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # the next one ends the process
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("number", STOPPING)
+@pytest.mark.parametrize("before", [signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler])
+def test_what_can_be_interrupted_leaves_every_handler_as_it_was(number: signal.Signals, before: Any) -> None:
+    signal.signal(number, before)
+    ignored = before is signal.SIG_IGN and number != signal.SIGINT  # Ctrl-C counts in the background, too
+    with nullcontext() if ignored else pytest.raises(KeyboardInterrupt), interruptible():
+        signal.raise_signal(number)
+    assert signal.getsignal(number) is before
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")

@@ -17,6 +17,24 @@ from typing import Any
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """While entered, each of the signals raises KeyboardInterrupt; handlers come back afterwards.
+
+    A shell starts a run in the background with Ctrl-C ignored: SIGINT interrupts nevertheless. Other
+    signals that are ignored stay so (nohup, say).
+    """
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    for number, handler in before.items():
+        if number == signal.SIGINT or handler is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class StopRequest:
     """While entered, `asked` says whether a signal has come. What is ignored stays so (nohup, say).
 

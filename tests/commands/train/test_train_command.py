@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from kinema import cli, recipes
 from kinema.bench.benchmark import Factory
 from kinema.commands.train.train import _closed_loop, scalars
+from kinema.train.stop import STOPPING
 
 
 def test_every_recipe_is_listed_with_what_it_does_and_the_data_it_needs(
@@ -73,6 +75,16 @@ def test_bad_input_is_one_line(
 def test_a_run_is_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "checkpoint").mkdir()
     assert "--resume" in one_line(["debug", "--out", str(tmp_path)], capsys)
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_the_process_has_its_own_handlers_back(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {each: signal.getsignal(each) for each in STOPPING}
+    monkeypatch.setattr("kinema.train.run.run", lambda *_, **__: signal.raise_signal(number))
+    assert cli.exit_code(["train", "debug", "--out", str(tmp_path)]) == 130
+    assert {each: signal.getsignal(each) for each in STOPPING} == before
 
 
 def test_ctrl_c_says_where_the_checkpoint_is(

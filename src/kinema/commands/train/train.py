@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -115,7 +114,7 @@ def train(
     from kinema.train.device import AskedPrecision
     from kinema.train.recipe import Options
     from kinema.train.run import run
-    from kinema.train.stop import STOPPING
+    from kinema.train.stop import interruptible
 
     if list_them:
         print(_listed())
@@ -128,10 +127,6 @@ def train(
         pictures=cast("Way | None", pictures), workers=workers,
     )  # fmt: skip
     chosen = recipes.get(recipe)
-    # a run in the background ignores Ctrl-C and gets SIGTERM; both must leave a checkpoint behind
-    for number in STOPPING:
-        if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
     folder = out or Path("runs") / recipe
     if cache is not None:
         os.environ["KINEMA_CACHE"] = str(cache)
@@ -139,7 +134,8 @@ def train(
         raise KinemaError(f"{folder} holds a run; add --resume to go on with it, or choose another --out")
     print(f"recipe {chosen.name}: {chosen.summary}")
     acts = evaluate_every and recipes.is_policy(recipe)
-    with saved_on_interrupt(lambda: f"The checkpoint is in {folder}; --resume goes on from there."):
+    saved = f"The checkpoint is in {folder}; --resume goes on from there."
+    with interruptible(), saved_on_interrupt(lambda: saved):
         artifact = run(
             chosen, data, folder, options, evaluate=_closed_loop(folder) if acts else None,
             commit=source_commit(),
