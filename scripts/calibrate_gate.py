@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kinema.bench.provenance import source_commit
 from kinema.model.gate import artifact as gate_artifact
+from kinema.model.stored import replacing
 from kinema.train.gate_scores import Promise
 from kinema.train.stages.gate import calibrated
 
@@ -20,7 +21,8 @@ from kinema.train.stages.gate import calibrated
 def main(gate: Path, data: Path, out: Path) -> None:
     found = gate_artifact.load(gate)
     about = {k: v for k, v in found.provenance.items() if k != "calibration"}
-    calibrated(found.model, data, out, Promise(), {**about, "calibrated_by": source_commit()})
+    with replacing(out) as fresh:
+        calibrated(found.model, data, fresh, Promise(), {**about, "calibrated_by": source_commit()})
     for name, threshold in gate_artifact.load(out).thresholds.items():
         before = found.thresholds[name].limit
         print(f"{name}: limit {before:.4f} -> {threshold.limit:.4f} ({threshold.chunks} harmful chunks)")

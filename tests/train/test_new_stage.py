@@ -83,6 +83,31 @@ def test_it_trains_stops_goes_on_and_is_exported(processes: int, tmp_path: Path)
     assert json.loads((rest / "about.json").read_text())["steps"] == 60
 
 
+@pytest.mark.parametrize("death", [KeyboardInterrupt, OSError])
+def test_an_artifact_is_replaced_whole_or_not_at_all(
+    death: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after any of its files, the artifact before is there as it was; else nothing of it is."""
+    made = run(LINE, tmp_path, tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in made.iterdir()}
+    whole = Line.export
+
+    def dies(self: Line, model: nn.Linear, folder: Path, *about: Any) -> None:
+        whole(self, model, folder, *about)
+        raise death
+
+    monkeypatch.setattr(Line, "export", dies)
+    with pytest.raises(death):
+        run(LINE, tmp_path, tmp_path / "run", Options(steps=80, resume=True))
+    assert {path.name: path.read_bytes() for path in made.iterdir()} == before
+    assert sorted(path.name for path in made.parent.iterdir()) == ["artifact", "checkpoint", "tensorboard"]
+    monkeypatch.setattr(Line, "export", whole)
+    (made / "of_another_run.json").write_text("{}")
+    run(LINE, tmp_path, tmp_path / "run", Options(steps=80, resume=True))
+    assert sorted(path.name for path in made.iterdir()) == sorted(before)
+    assert (made / "line.safetensors").read_bytes() != before["line.safetensors"]
+
+
 def test_halves_equal_a_whole_and_every_option_is_heeded(tmp_path: Path) -> None:
     whole = Run(LINE, tmp_path, tmp_path / "whole").train()
     Run(LINE, tmp_path, tmp_path / "halves").begin().run(until=31)

@@ -132,7 +132,7 @@ def watched(loop: Loop[Any], happens: Callable[[str], None]) -> Iterator[None]:
     for part in loop.optimizer.parts:
         watch(part, "step", type(part).__name__)
     watch(loop.ema, "update", "average of weights")
-    for name in ("save_file", "_flush", "_discard"):
+    for name in ("save_file", "flush", "flush_one", "_discard"):
         watch(checkpoint, name, name)
     watch(Path, "rename", "rename")
     try:

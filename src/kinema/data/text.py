@@ -64,7 +64,11 @@ class TextTokenizer:
     def load(cls, path: Path) -> TextTokenizer:
         if not path.is_file():
             raise KinemaError(f"no tokenizer at {path}")
-        return cls(Tokenizer.from_file(str(path)))
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises nothing narrower
+            raise KinemaError(f"{path} is damaged: {error}") from None
+        return cls(tokenizer)
 
     @classmethod
     def from_json(cls, content: str) -> TextTokenizer:

@@ -14,7 +14,6 @@ finite are not written.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -25,7 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kinema.data.mixture import MixtureState
-from kinema.model.stored import read_json, read_tensors
+from kinema.model.stored import flush, flush_one, read_json, read_tensors
 from kinema.schema import KinemaError
 from kinema.train.optim import Ema, Optimizer
 from kinema.train.record import RunRecord
@@ -65,11 +64,9 @@ def save(
     save_file(_flatten(optimizer), fresh / "optimizer.safetensors")
     (fresh / "position.json").write_text(json.dumps(asdict(position)))
     record.write(fresh)
-    for root, _, names in os.walk(fresh):
-        for name in (*names, "."):
-            _flush(Path(root) / name)
+    flush(fresh)
     fresh.rename(whole)
-    _flush(folder)
+    flush_one(folder)
     _discard(stored(folder)[keep:])
 
 
@@ -115,15 +112,6 @@ def _check_finite(*parts: dict[str, Tensor]) -> None:
         for name, value in part.items():
             if value.is_floating_point() and not torch.isfinite(value).all():
                 raise KinemaError(f"not saved: {name} is not finite; the last checkpoint stays")
-
-
-def _flush(path: Path) -> None:
-    """A file or a folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _discard(folders: Iterable[Path]) -> None:

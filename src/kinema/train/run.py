@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 import kinema
+from kinema.model.stored import replacing
 from kinema.train import checkpoint
 from kinema.train.cpu import keep_freed_memory
 from kinema.train.loop import Loop
@@ -95,12 +96,13 @@ class Run:
         return model.eval()
 
     def export(self, loop: Loop[Any], folder: Path) -> Path:
-        """Write the averaged weights as an artifact."""
+        """Write the averaged weights as an artifact, in place of what the folder held."""
         model = self.averaged(loop)
         judged = self.stage.judge(model)
         if judged:
             self.found["the end"] = judged
-        self.stage.export(model, folder, {**self.provenance(loop), "judged": self.found}, judged)
+        with replacing(folder) as fresh:
+            self.stage.export(model, fresh, {**self.provenance(loop), "judged": self.found}, judged)
         return folder
 
     def record(self) -> RunRecord:

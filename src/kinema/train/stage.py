@@ -112,7 +112,10 @@ class Stage(ABC, Generic[M, B]):
     def export(
         self, model: M, folder: Path, provenance: Mapping[str, Any], judged: Mapping[str, Any]
     ) -> None:
-        """Write the artifact of a network of this stage, in eval mode. judged: what `judge` says of it."""
+        """Write the artifact of a network of this stage, in eval mode, into an empty folder.
+
+        judged: what `judge` says of the network
+        """
 
 
 class RowStage(Stage[M, B]):

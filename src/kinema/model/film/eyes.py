@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from kinema.model.film.detector import DetectorConfig, FilmDetector
-from kinema.model.stored import read_json, read_tensors
+from kinema.model.stored import meaning_of, read_json, read_tensors
 from kinema.schema import KinemaError
 
 FORMAT = 1
@@ -50,21 +50,21 @@ class FilmEyes:
             raise KinemaError(
                 f"{folder}/detector.json: format {about.get('format')!r}, this code reads {FORMAT}"
             )
-        sizes = about["network"]
-        config = DetectorConfig(
-            things=tuple(sizes["things"]), image_size=sizes["image_size"], widths=tuple(sizes["widths"])
-        )
-        model, tensors = (
-            FilmDetector(config),
-            read_tensors(folder / "weights.safetensors", "the film detector"),
-        )
+        with meaning_of(folder / "detector.json"):
+            sizes, measured, provenance = about["network"], about["error"], about["provenance"]
+            config = DetectorConfig(
+                things=tuple(sizes["things"]), image_size=sizes["image_size"], widths=tuple(sizes["widths"])
+            )
+            model = FilmDetector(config)
+        tensors = read_tensors(folder / "weights.safetensors", "the film detector")
         try:
             model.load_state_dict(tensors)
         except RuntimeError as error:
             raise KinemaError(f"{folder}/weights.safetensors does not fit detector.json: {error}") from None
-        eyes = cls(model, error=about["error"], provenance=about["provenance"], version=_digest(tensors))
+        eyes = cls(model, error=measured, provenance=provenance, version=_digest(tensors))
         example = read_tensors(folder / "example.safetensors", "the film detector")
-        wrong = np.abs(eyes.locate(example["images"].numpy()) - example["points"].numpy()).max()
+        with meaning_of(folder / "example.safetensors"):
+            wrong = np.abs(eyes.locate(example["images"].numpy()) - example["points"].numpy()).max()
         if not wrong <= _TOLERANCE:
             raise KinemaError(f"{folder} answers its own example with an error of {wrong:.2g}")
         return eyes

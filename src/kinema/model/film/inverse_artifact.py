@@ -19,7 +19,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from kinema.card.card import EmbodimentCard
 from kinema.model.film.inverse_dynamics import (
     InverseConfig,
     InverseDynamics,
@@ -27,7 +26,7 @@ from kinema.model.film.inverse_dynamics import (
     steady,
     unscaled_states,
 )
-from kinema.model.stored import read_json, read_tensors
+from kinema.model.stored import meaning_of, read_card, read_json, read_tensors
 from kinema.schema import Film, KinemaError
 from kinema.space.codec import Codec
 from kinema.space.layout import LAYOUT_VERSION
@@ -141,24 +140,32 @@ def load(folder: Path, *, check: bool = True, device: str = "cpu") -> FilmReader
             f"{folder}/inverse.json: format {about.get('format')!r}, layout {about.get('layout_version')!r}; "
             f"this code reads {FORMAT} and {LAYOUT_VERSION}"
         )
-    model = InverseDynamics(InverseConfig(**about["inverse"]))
+    with meaning_of(folder / "inverse.json"):
+        model = InverseDynamics(InverseConfig(**about["inverse"]))
+        bodies = dict(about["bodies"])
     try:
         model.load_state_dict(read_tensors(folder / "weights.safetensors", "film reader"))
     except RuntimeError as error:
         raise KinemaError(f"{folder}/weights.safetensors does not fit inverse.json: {error}") from None
     codecs = {}
-    for name, stats in about["bodies"].items():
-        card = EmbodimentCard.model_validate(read_json(folder / "cards" / f"{name}.json", "film reader"))
-        codecs[name] = Codec(
-            card, ChannelStats.from_json(stats["actions"]), ChannelStats.from_json(stats["states"])
+    for name, stats in bodies.items():
+        card = read_card(folder / "cards" / f"{name}.json", "film reader")
+        with meaning_of(folder / "inverse.json"):
+            codecs[name] = Codec(
+                card, ChannelStats.from_json(stats["actions"]), ChannelStats.from_json(stats["states"])
+            )
+    with meaning_of(folder / "inverse.json"):
+        reader = FilmReader(
+            model=model.to(device).eval(),
+            codecs=codecs,
+            errors=about["errors"],
+            provenance=about["provenance"],
         )
-    reader = FilmReader(
-        model=model.to(device).eval(), codecs=codecs, errors=about["errors"], provenance=about["provenance"]
-    )
     if check:
         tensors = read_tensors(folder / "example.safetensors", "film reader")
-        answer = _answer(reader, tensors["frames"].to(device), tensors["body"].to(device))
-        error = (answer.cpu() - tensors["state"]).abs().max().item()
+        with meaning_of(folder / "example.safetensors"):
+            answer = _answer(reader, tensors["frames"].to(device), tensors["body"].to(device))
+            error = (answer.cpu() - tensors["state"]).abs().max().item()
         if not error <= _TOLERANCE:
             raise KinemaError(
                 f"{folder} reads its own example with an error of {error:.2g} (allowed {_TOLERANCE}); "

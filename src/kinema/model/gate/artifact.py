@@ -29,7 +29,7 @@ from kinema.model.gate.latent_dynamics import (
     Seen,
     event_risk,
 )
-from kinema.model.stored import read_json, read_tensors
+from kinema.model.stored import meaning_of, read_card, read_json, read_tensors
 from kinema.schema import KinemaError
 
 FORMAT = 1
@@ -87,33 +87,41 @@ def load(folder: Path, *, check: bool = True, device: str = "cpu") -> GateArtifa
         raise KinemaError(f"{folder}/gate.json: format {about.get('format')!r}, this code reads {FORMAT}")
     if about.get("events") != list(EVENTS):
         raise KinemaError(f"{folder} foresees {about.get('events')}, this code needs {list(EVENTS)}")
-    model = LatentDynamics(DynamicsConfig(**about["dynamics"]))
+    with meaning_of(folder / "gate.json"):
+        model = LatentDynamics(DynamicsConfig(**about["dynamics"]))
     try:
         model.load_state_dict(read_tensors(folder / "weights.safetensors", "gate"))
     except RuntimeError as error:
         raise KinemaError(f"{folder}/weights.safetensors does not fit gate.json: {error}") from None
-    cards = {
-        path.stem: EmbodimentCard.model_validate_json(path.read_text())
-        for path in sorted((folder / "cards").glob("*.json"))
-    }
-    gate = GateArtifact(
-        model=model.to(device).eval(),
-        cards=cards,
-        thresholds={name: Threshold(**entry) for name, entry in about["thresholds"].items()},
-        judged_steps=about["judged_steps"],
-        caution=about["caution"],
-        provenance=about["provenance"],
-    )
+    cards = {name: read_card(folder / "cards" / f"{name}.json", "gate") for name in _bodies(folder, about)}
+    with meaning_of(folder / "gate.json"):
+        gate = GateArtifact(
+            model=model.to(device).eval(),
+            cards=cards,
+            thresholds={name: Threshold(**entry) for name, entry in about["thresholds"].items()},
+            judged_steps=about["judged_steps"],
+            caution=about["caution"],
+            provenance=about["provenance"],
+        )
     if check:
         check_example(folder, gate, device)
     return gate
 
 
+def _bodies(folder: Path, about: Mapping[str, Any]) -> list[str]:
+    """Those that the thresholds were set on: a card that is lost must not leave its body unjudged."""
+    with meaning_of(folder / "gate.json"):
+        told = about["provenance"].get("calibration", {}).get("bodies")
+    return list(told or sorted(path.stem for path in (folder / "cards").glob("*.json")))
+
+
 def check_example(folder: Path, gate: GateArtifact, device: str = "cpu") -> None:
     """Answer the stored example; raises KinemaError if a risk differs by more than the tolerance."""
     tensors = read_tensors(folder / "example.safetensors", "gate")
-    scenes = Scenes(**{f.name: tensors[f"scenes.{f.name}"] for f in fields(Scenes)}).to(device)
-    error = (_answer(gate, scenes, tensors["path"].to(device)).cpu() - tensors["risk"]).abs().max().item()
+    with meaning_of(folder / "example.safetensors"):
+        scenes = Scenes(**{f.name: tensors[f"scenes.{f.name}"] for f in fields(Scenes)}).to(device)
+        risk = _answer(gate, scenes, tensors["path"].to(device)).cpu()
+        error = (risk - tensors["risk"]).abs().max().item()
     if not error <= _TOLERANCE:
         raise KinemaError(
             f"{folder} answers its own example with an error of {error:.2g} (allowed {_TOLERANCE}); "

@@ -23,11 +23,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from kinema.card.card import EmbodimentCard
 from kinema.data.batch import Inputs
 from kinema.data.text import TextTokenizer
 from kinema.model.policy.policy import Policy, PolicyConfig
-from kinema.model.stored import read_json, read_tensors
+from kinema.model.stored import meaning_of, read_card, read_json, read_tensors
 from kinema.schema import KinemaError
 from kinema.space.codec import Codec
 from kinema.space.layout import LAYOUT_VERSION
@@ -106,18 +105,21 @@ def load(folder: Path, *, check: bool = True, device: str = "cpu") -> Artifact:
             f"{folder} uses layout version {config.get('layout_version')!r} of the unified space, "
             f"this code has {LAYOUT_VERSION}; train again or install the matching kinema"
         )
-    policy = Policy(PolicyConfig.from_json(config["policy"]))
+    with meaning_of(folder / "config.json"):
+        policy = Policy(PolicyConfig.from_json(config["policy"]))
     weights = read_tensors(folder / "weights.safetensors", "artifact")
     try:
         policy.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
     except RuntimeError as error:
         raise KinemaError(f"{folder}/weights.safetensors does not fit config.json: {error}") from None
-    stats = read_json(folder / "stats.json", "artifact")
     codecs = {}
-    for name, entry in stats.items():
-        card = EmbodimentCard.model_validate_json((folder / "cards" / f"{name}.json").read_text())
-        action, state = ChannelStats.from_json(entry["action"]), ChannelStats.from_json(entry["state"])
-        codecs[name] = Codec(card, action, state)
+    for name, entry in read_json(folder / "stats.json", "artifact").items():
+        card = read_card(folder / "cards" / f"{name}.json", "artifact")
+        with meaning_of(folder / "stats.json"):
+            action, state = ChannelStats.from_json(entry["action"]), ChannelStats.from_json(entry["state"])
+            codecs[name] = Codec(card, action, state)
+    if not codecs:
+        raise KinemaError(f"{folder}/stats.json is damaged: it names no body")
     artifact = Artifact(
         policy=policy.to(device).eval(),
         tokenizer=TextTokenizer.load(folder / "tokenizer.json"),
@@ -135,9 +137,10 @@ def check_example(artifact: Artifact, device: str = "cpu") -> None:
     tensors = read_tensors(artifact.folder / "example.safetensors", "artifact")
     if "tags" in tensors:  # artifacts from before rows had tags of their own: (V, 2) for the one row
         tensors["input.tags"] = tensors["tags"][None]
-    example = Inputs(**{f.name: tensors[f"input.{f.name}"] for f in fields(Inputs)}).to(device)
-    chunk = artifact.policy.sample(example, tensors["noise"].to(device))
-    error = (chunk.cpu() - tensors["chunk"]).abs().max().item()
+    with meaning_of(artifact.folder / "example.safetensors"):
+        example = Inputs(**{f.name: tensors[f"input.{f.name}"] for f in fields(Inputs)}).to(device)
+        chunk = artifact.policy.sample(example, tensors["noise"].to(device))
+        error = (chunk.cpu() - tensors["chunk"]).abs().max().item()
     if not error <= EXAMPLE_TOLERANCE:
         raise KinemaError(
             f"{artifact.folder} answers its own example with an error of {error:.2g} "

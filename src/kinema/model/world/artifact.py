@@ -23,7 +23,7 @@ from diffusers import (
     QwenImageTransformer2DModel,
 )
 from diffusers.utils.logging import disable_progress_bar
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from kinema.card.card import EmbodimentCard
@@ -31,7 +31,7 @@ from kinema.card.load import load_card
 from kinema.data.sample import checked_image, resize
 from kinema.model.policy import artifact
 from kinema.model.policy.artifact import Artifact
-from kinema.model.stored import read_json
+from kinema.model.stored import meaning_of, read_json, read_tensors
 from kinema.model.world.change_code import ChangeCode
 from kinema.model.world.connector import Connector
 from kinema.model.world.model import Scene, WorldConfig, WorldModel
@@ -190,14 +190,12 @@ def save_network(folder: Path, model: WorldModel, vae: ChangeCode, scene: Scene)
 def load(folder: Path, *, check: bool = True) -> World:
     """Read an artifact and, with `check`, prove it on its example. KinemaError names file and fault."""
     about = read_about(folder / "world.json", FORMAT)
-    model, vae = load_network(folder, WorldConfig.from_json(about["world"]), check=check)
-    return World(
-        model=model,
-        vae=vae,
-        policy=artifact.load(folder / "policy", check=False),
-        clips=ClipShape(**about["clips"]),
-        provenance=about["provenance"],
-    )
+    with meaning_of(folder / "world.json"):
+        config, clips = WorldConfig.from_json(about["world"]), ClipShape(**about["clips"])
+        provenance = about["provenance"]
+    policy = artifact.load(folder / "policy", check=False)
+    model, vae = load_network(folder, config, check=check)
+    return World(model=model, vae=vae, policy=policy, clips=clips, provenance=provenance)
 
 
 def read_about(path: Path, version: int) -> dict[str, Any]:
@@ -210,11 +208,11 @@ def read_about(path: Path, version: int) -> dict[str, Any]:
 
 def load_network(folder: Path, config: WorldConfig, *, check: bool) -> tuple[WorldModel, ChangeCode]:
     """What `save_network` wrote, in eval mode."""
-    try:
-        pipeline = WorldPipeline.from_pretrained(folder, dtype=torch.float32, low_cpu_mem_usage=False)
-    except (OSError, ValueError) as error:
-        raise KinemaError(f"{folder} is not a whole world model: {str(error).splitlines()[0]}") from None
-    model = WorldModel(config, pipeline.transformer, pipeline.connector).eval()
+    with meaning_of(folder):
+        pipeline = WorldPipeline.from_pretrained(
+            folder, dtype=torch.float32, low_cpu_mem_usage=False, use_safetensors=True, local_files_only=True
+        )
+        model = WorldModel(config, pipeline.transformer, pipeline.connector).eval()
     if check:
         check_example(folder, model)
     return model, pipeline.vae.eval()
@@ -222,13 +220,14 @@ def load_network(folder: Path, config: WorldConfig, *, check: bool) -> tuple[Wor
 
 def check_example(folder: Path, model: WorldModel) -> None:
     """Imagine the stored example; raises KinemaError if the latents differ by more than the tolerance."""
-    tensors = load_file(folder / "example.safetensors")
-    scene = Scene(
-        given=tuple(tensors[f"given.{i}"] for i in range(sum(k.startswith("given.") for k in tensors))),
-        still=tensors["still"],
-        understood=Understood(**{f.name: tensors[f"understood.{f.name}"] for f in fields(Understood)}),
-    )
-    error = (model.sample(scene, tensors["noise"]) - tensors["made"]).abs().max().item()
+    tensors = read_tensors(folder / "example.safetensors", "world model")
+    with meaning_of(folder / "example.safetensors"):
+        scene = Scene(
+            given=tuple(tensors[f"given.{i}"] for i in range(sum(k.startswith("given.") for k in tensors))),
+            still=tensors["still"],
+            understood=Understood(**{f.name: tensors[f"understood.{f.name}"] for f in fields(Understood)}),
+        )
+        error = (model.sample(scene, tensors["noise"]) - tensors["made"]).abs().max().item()
     if not error <= _TOLERANCE:
         raise KinemaError(
             f"{folder} imagines its own example with an error of {error:.2g} (allowed {_TOLERANCE}); "

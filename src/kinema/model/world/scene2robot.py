@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kinema.model.stored import meaning_of
 from kinema.model.world.artifact import (
     decode_views,
     encode_views,
@@ -138,7 +139,8 @@ def save(folder: Path, scene2robot: Scene2Robot, example: Scene) -> None:
 def load(folder: Path, *, check: bool = True) -> Scene2Robot:
     """Read an artifact and, with `check`, prove it on its example. KinemaError names file and fault."""
     about = read_about(folder / ABOUT, FORMAT)
-    model, vae = load_network(folder, WorldConfig.from_json(about["world"]), check=check)
-    return Scene2Robot(
-        model=model, vae=vae, clips=ClipShape(**about["clips"]), provenance=about["provenance"]
-    )
+    with meaning_of(folder / ABOUT):
+        config, clips = WorldConfig.from_json(about["world"]), ClipShape(**about["clips"])
+        provenance = about["provenance"]
+    model, vae = load_network(folder, config, check=check)
+    return Scene2Robot(model=model, vae=vae, clips=clips, provenance=provenance)

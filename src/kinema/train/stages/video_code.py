@@ -16,6 +16,7 @@ from torch import Tensor
 
 from kinema.data.clips import Films, Part, check_clips
 from kinema.data.frames import Way
+from kinema.model.stored import meaning_of
 from kinema.model.world.change_code import ChangeCode
 from kinema.model.world.video_vae import FRAMES_PER_LATENT, to_unit, view_by_view
 from kinema.schema import KinemaError
@@ -99,7 +100,10 @@ def load_code(folder: Path) -> ChangeCode:
     """What a run of this stage exported. Raises KinemaError when it is not there."""
     if not (folder / "vae" / "config.json").is_file():
         raise KinemaError(f"no video code in {folder}; a folder that `kinema train nano_vae` wrote is needed")
-    return ChangeCode.from_pretrained(folder / "vae", low_cpu_mem_usage=False).eval()
+    with meaning_of(folder / "vae"):
+        return ChangeCode.from_pretrained(
+            folder / "vae", low_cpu_mem_usage=False, use_safetensors=True, local_files_only=True
+        ).eval()
 
 
 def finished_code(recipe: str, out: Path) -> ChangeCode:
