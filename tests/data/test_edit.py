@@ -16,8 +16,8 @@ import pytest
 from tests.data.edits import edit_info, episodes_file
 
 from kinema import cli
+from kinema.data import new_folder as folder_module
 from kinema.data.captions import FILE, as_lines, read_captions
-from kinema.data.edit import folder as folder_module
 from kinema.data.edit import operations as edit
 from kinema.data.lerobot import Dataset
 from kinema.data.verify import examine, verify

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kinema.data.remote import here
 from kinema.schema import KinemaError
 
 
@@ -31,7 +32,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     Raises KinemaError when it is missing, truncated, damaged or lacks a column.
     """
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(here(path), page_checksum_verification=True) as file:
             lacking = sorted(set(columns or ()) - set(file.schema_arrow.names))
             if lacking:
                 raise KinemaError(f"{path} lacks the columns {lacking}; it has {file.schema_arrow.names}")
@@ -51,7 +52,7 @@ def read_what_is_left(path: Path, columns: Sequence[str] | None = None) -> tuple
     """
     parts, lost = [], []
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(here(path), page_checksum_verification=True) as file:
             names = [n for n in file.schema_arrow.names if columns is None or n in columns]
             schema = pa.schema([file.schema_arrow.field(name) for name in names])
             for number in range(file.num_row_groups):

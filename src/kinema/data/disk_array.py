@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from kinema.data.journal import HIDDEN
+from kinema.data.remote import stated
 from kinema.schema import KinemaError
 
 PLACE = "KINEMA_CACHE"  # the environment's word for where caches are kept
@@ -185,9 +186,13 @@ def stamp_of(path: Path) -> int:
     """The state of a file, by size and time; never 0. Raises KinemaError where it is missing."""
     try:
         state = path.stat()
+        size, time_ns = state.st_size, state.st_mtime_ns
     except FileNotFoundError:
-        raise KinemaError(f"{path} is missing; run `kinema data verify`") from None
-    digest = hashlib.blake2b(f"{state.st_size} {state.st_mtime_ns}".encode(), digest_size=8)
+        told = stated(path)  # as it will be when it is brought here
+        if told is None:
+            raise KinemaError(f"{path} is missing; run `kinema data verify`") from None
+        size, time_ns = told
+    digest = hashlib.blake2b(f"{size} {time_ns}".encode(), digest_size=8)
     return int.from_bytes(digest.digest(), "little") | 1
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from kinema.data.remote import here
 from kinema.schema import KinemaError
 
 _KEPT_BYTES = 256 * 2**20  # of the row groups that were read last
@@ -75,7 +76,7 @@ class Embedded:
     def _file(self, path: str) -> tuple[pq.ParquetFile, np.ndarray]:
         place = (os.getpid(), path)  # a forked worker must not share the parent's file
         if place not in self._files:
-            file = pq.ParquetFile(self._root / path, page_checksum_verification=True)
+            file = pq.ParquetFile(here(self._root / path), page_checksum_verification=True)
             rows = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
             self._files[place] = file, np.cumsum([0, *rows])
             if len(self._files) > _KEPT_FILES:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from kinema.data import remote
 from kinema.data import schema_v21 as v21
 from kinema.data import schema_v30 as v30
 from kinema.data.columns import numbers, read_table, read_what_is_left, whole_numbers
@@ -146,14 +147,15 @@ class Scan:
 
     @cached_property
     def listed(self) -> frozenset[str]:
-        """The files below data and videos, by their paths below the root."""
+        """The files below data and videos, by their paths below the root; of a mirror, those it can bring."""
         below = len(str(self.root)) + 1
-        return frozenset(
+        there = frozenset(
             f"{folder[below:]}/{name}"
             for top in ("data", "videos")
             for folder, _, names in os.walk(self.root / top, followlinks=True)
             for name in names
         )
+        return there | remote.names(self.root)
 
     def _below(self, folder: str, suffix: str) -> list[str]:
         paths = v30.visible(self.root / folder, f"**/*{suffix}")

@@ -17,6 +17,7 @@ from kinema.data.columns import leaf_type, numbers, read_table, replaced, whole_
 from kinema.data.episodes import Clips, Episodes, Files, check_template, no_tasks, rows_with_null
 from kinema.data.fault import Fault, Kind
 from kinema.data.metadata import Features, video_keys
+from kinema.data.remote import here
 from kinema.data.statistics import Statistics
 from kinema.schema import KinemaError
 
@@ -192,7 +193,7 @@ def is_text(kind: pa.DataType) -> bool:
 def read_schema(path: Path) -> pa.Schema:
     """A parquet file's columns. Raises KinemaError when it cannot be read."""
     try:
-        return pq.read_schema(path)
+        return pq.read_schema(here(path))
     except FileNotFoundError:
         raise KinemaError(f"{path} is missing") from None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:

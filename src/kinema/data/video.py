@@ -20,6 +20,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from kinema.data.remote import here
 from kinema.schema import KinemaError
 
 _BT601, _LIMITED = 5, 1  # ffmpeg's numbers for the colour matrix and range that swscale assumes by default
@@ -308,7 +309,7 @@ def tick_s(stream: av.VideoStream) -> Fraction:
 def opened(path: Path) -> av.container.InputContainer:
     """A file that holds a video. Raises KinemaError when it is missing, cannot be read or holds none."""
     try:
-        container = av.open(str(path))
+        container = av.open(str(here(path)))
     except FileNotFoundError:
         raise KinemaError(f"{path} is missing") from None
     except (av.FFmpegError, OSError) as error:

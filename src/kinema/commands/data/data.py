@@ -344,6 +344,25 @@ def repair(
         raise typer.Exit(1)
 
 
+@app.command(
+    "mirror",
+    epilog=examples(
+        "kinema data mirror hf://datasets/lerobot/svla_so101_pickplace --into data/pickplace",
+        "kinema data mirror s3://bucket/sets/mine --into /scratch/mine",
+    ),
+)
+def mirror(
+    url: Annotated[str, typer.Argument(help="Where a LeRobot set lies, as fsspec says it: hf://, s3://, …")],
+    into: Annotated[Path, typer.Option(help="Folder for its metadata, and for its files as they are read.")],
+) -> None:
+    """Use a data set from afar without downloading it: metadata now, each file when it is first read."""
+    from kinema.data.index import Index
+    from kinema.data.remote import mirror as make
+
+    index = Index.open(make(url, into))
+    print(f"{into}: {index.num_episodes} episodes, {index.num_frames} frames; files come as they are read")
+
+
 @app.command("stats", epilog=examples("kinema data stats data/tabletop/panda"))
 def stats(
     folder: Folder,

@@ -9,8 +9,8 @@ import numpy as np
 
 from kinema.data.edit.assemble import Part, all_of, assemble
 from kinema.data.edit.change import AS_THEY_ARE, Added, Change
-from kinema.data.edit.folder import new_folder
 from kinema.data.index import Index
+from kinema.data.new_folder import new_folder
 from kinema.data.video import Encoding
 from kinema.schema import KinemaError
 

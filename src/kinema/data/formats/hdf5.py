@@ -15,12 +15,12 @@ from kinema.data.formats.source import (
     by_own_name,
     camera,
     image_of,
-    library,
     stated_rate,
     steady,
     vector,
 )
 from kinema.data.metadata import ACTION, STATE, Features
+from kinema.data.optional import library
 from kinema.schema import KinemaError
 from kinema.space.rotation import matrix_from_quat, rotvec_from_matrix
 

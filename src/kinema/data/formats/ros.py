@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from kinema.data.formats.ros_messages import IMAGES, TEXT, numbers, picture, picture_shape, stamp_ns
-from kinema.data.formats.source import Series, by_own_name, camera, library, vector
+from kinema.data.formats.source import Series, by_own_name, camera, vector
 from kinema.data.metadata import Features
+from kinema.data.optional import library
 from kinema.schema import KinemaError
 
 SUFFIXES = (".bag", ".mcap", ".db3")

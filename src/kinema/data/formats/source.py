@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
@@ -86,16 +84,6 @@ def by_own_name(features: Features) -> dict[str, str]:
 def steady(rows: int, rate_hz: float) -> np.ndarray:
     """The times (T,) of rows at one rate."""
     return np.arange(rows) / rate_hz
-
-
-def library(name: str, extra: str, reads: str) -> ModuleType:
-    """An optional library. Raises KinemaError with the line that installs it."""
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise KinemaError(
-            f"{reads} need {name.split('.')[0]} ({error}); install it with: pip install 'kinema[{extra}]'"
-        ) from None
 
 
 def stated_rate(root: Path, kind: str, rate_hz: float | None, own_hz: float | None = None) -> float:

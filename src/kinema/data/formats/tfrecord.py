@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kinema.data.formats.source import library
+from kinema.data.optional import library
 from kinema.schema import KinemaError
 
 _READS = "RLDS sets"

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from kinema.data.formats.source import Series, by_own_name, camera, library, stated_rate, steady, vector
+from kinema.data.formats.source import Series, by_own_name, camera, stated_rate, steady, vector
 from kinema.data.metadata import ACTION, STATE, Features
+from kinema.data.optional import library
 from kinema.schema import KinemaError
 
 _POSE = ("eef_pos", "eef_rot_axis_angle", "gripper_width")  # of each robot, in this order
