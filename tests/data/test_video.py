@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import av
@@ -10,7 +13,7 @@ import numpy as np
 import pytest
 
 from kinema.data import video
-from kinema.data.video import FAITHFUL, LEROBOT, Decoder, Encoding, encode, join, probe
+from kinema.data.video import FAITHFUL, LEROBOT, Decoder, Decoders, Encoding, encode, join, probe
 from kinema.schema import KinemaError
 
 
@@ -134,3 +137,22 @@ def test_encoding_takes_no_priority(tmp_path, monkeypatch, codec):
     )
     assert len(during) == 5
     assert set().union(*during, scheduled()) == before
+
+
+def test_a_forked_process_can_drop_a_decoder_of_av1():
+    """libdav1d waits for its threads when it is freed, and a fork has none of them."""
+    path = next((Path(__file__).parent / "fixtures/lerobot_v30").glob("videos/*/*/*.mp4"))
+    decoders = Decoders()
+    decoders[path].at(np.array([0.0]), 0.05)
+    worker = multiprocessing.get_context("fork").Process(target=_drop, args=(decoders,))
+    worker.start()
+    worker.join(20)
+    stuck = worker.is_alive()
+    if stuck:
+        worker.kill()
+    assert not stuck
+
+
+def _drop(decoders: Decoders) -> None:
+    decoders._open.clear()
+    gc.collect()
