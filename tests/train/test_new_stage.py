@@ -100,7 +100,9 @@ def test_an_artifact_is_replaced_whole_or_not_at_all(
     with pytest.raises(death):
         run(LINE, tmp_path, tmp_path / "run", Options(steps=80, resume=True))
     assert {path.name: path.read_bytes() for path in made.iterdir()} == before
-    assert sorted(path.name for path in made.parent.iterdir()) == ["artifact", "checkpoint", "tensorboard"]
+    assert sorted(path.name for path in made.parent.iterdir()) == [
+        "artifact", "checkpoint", "curves.jsonl", "run.json", "tensorboard",
+    ]  # fmt: skip
     monkeypatch.setattr(Line, "export", whole)
     (made / "of_another_run.json").write_text("{}")
     run(LINE, tmp_path, tmp_path / "run", Options(steps=80, resume=True))

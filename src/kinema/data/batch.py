@@ -52,6 +52,7 @@ class Batch:
     points: Tensor  # float32 (B, V, P, 2): u, v in [0, 1]
     point_mask: Tensor  # bool (B, V, P): a label exists (visible or known to be hidden)
     point_visible: Tensor  # bool (B, V, P)
+    clipped: Tensor  # float32 (B,): share of the targets that statistics clip
 
     def to(self, device: torch.device | str) -> Batch:
         """Elsewhere; what is pinned is copied while the caller goes on."""

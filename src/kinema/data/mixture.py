@@ -141,6 +141,7 @@ class Mixture:
         chunk, valid = source.windows(starts, self.horizon)
         valid = valid & (np.arange(self.horizon) < asked_steps(source.card, self.horizon))
         seen, pictured, state = self._late(source, starts, samples)
+        beyond = (codec.beyond(chunk, state) > 1e-6) & valid[:, :, None]  # (n, H, D)
         images = source.images(seen)
         tokens, tasks = self._tokens[source_index], source.task_index[starts]
         points = np.zeros((len(starts), images.shape[1], _POINTS, 4), np.float32)  # u, v, visible, labelled
@@ -156,6 +157,7 @@ class Mixture:
             action_mask=valid[:, :, None] & codec.mask & told_right[:, None, None],
             quiet_mask=np.stack([self._quiet(source.card.name, name) for name in named]),
             points=points,
+            clipped=beyond.sum((1, 2)) / np.maximum(valid.sum(1) * beyond.shape[2], 1),
         )
 
     def _late(
@@ -194,6 +196,7 @@ class _Part:
     action_mask: np.ndarray  # (n, H, K)
     quiet_mask: np.ndarray  # (n, K)
     points: np.ndarray  # (n, V, P, 4)
+    clipped: np.ndarray  # (n,)
 
 
 def _joined(parts: Sequence[_Part], order: np.ndarray, tokenizer: TextTokenizer) -> Batch:
@@ -212,6 +215,7 @@ def _joined(parts: Sequence[_Part], order: np.ndarray, tokenizer: TextTokenizer)
         points=torch.from_numpy(points[..., :2].copy()),
         point_mask=torch.from_numpy(points[..., 3] > 0),
         point_visible=torch.from_numpy(points[..., 2] > 0),
+        clipped=whole("clipped").float(),
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _WIDTH, _HEIGHT = 320, 170
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 24, 26
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 8, 24, 26
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ def _bad_rows(part: Any, origin: Sequence[str]) -> list[str]:
     bad = torch.zeros(len(origin), dtype=torch.bool)
     for tensor in _tensors(part):
         if tensor.is_floating_point() and len(tensor) == len(origin):
-            bad |= ~torch.isfinite(tensor.detach().cpu()).flatten(1).all(1)
+            bad |= ~torch.isfinite(tensor.detach().cpu()).reshape(len(tensor), -1).all(1)
     return [name for name, is_bad in zip(origin, bad.tolist()) if is_bad]
 
 

@@ -31,6 +31,7 @@ from kinema.train.optim import Ema, OptimConfig, Optimizer, cosine
 from kinema.train.parallel import Group, SharedError
 from kinema.train.record import RunRecord
 from kinema.train.stop import StopRequest
+from kinema.train.trackers import Tracker
 
 _TOTAL = "total"
 B = TypeVar("B")
@@ -115,6 +116,7 @@ class Loop(Generic[B]):
     ) -> None:  # fmt: skip
         """`group`: the processes that take every step together (default: this one alone).
 
+        weights: of the losses; one of weight 0 is watched and not learnt from
         record: what the weights are made of, stored with them and compared before a run goes on
         """
         self.model, self.objective, self.weights, self.mixture = (
@@ -129,6 +131,7 @@ class Loop(Generic[B]):
             raise SharedError(
                 f"{self.group.size} processes share a CPU; on {config.device!r} train in one process"
             )
+        self.trackers: Sequence[Tracker] = ()  # where the chief's curves go
         self.record = record or RunRecord(fixed={}, noted={})
         self.optimizer = Optimizer(model, config.optim, self.precision)
         self.ema = Ema(model, config.optim.ema_decay)
@@ -158,6 +161,11 @@ class Loop(Generic[B]):
     def checkpoints(self) -> Path:
         """The folder that the checkpoints lie in."""
         return self.out / "checkpoint"
+
+    def close(self) -> None:
+        """End what tracks the run; it may not run again."""
+        for tracker in self.trackers:
+            tracker.close()
 
     def resume(self) -> None:
         """Go on from the newest checkpoint below `out`; what has changed since is said.
@@ -194,7 +202,7 @@ class Loop(Generic[B]):
         is raised. What is raised before a step has changed anything loses nothing either; after that, the
         last checkpoint is left as it was.
         """
-        self._check_new()
+        self.check_new()
         self.model.train()
         with StopRequest() as stop:
             if self.group.is_chief:
@@ -207,19 +215,18 @@ class Loop(Generic[B]):
     def _run_chief(
         self, evaluate: Callable[[int], Mapping[str, float]] | None, until: int | None, stop: StopRequest
     ) -> None:
-        metrics = Metrics(self.out, total=self.config.steps)
+        metrics = Metrics(self.config.steps, self.trackers)
         metrics.say(f"computing in {self.precision} on {self.device}; {self._batch_in_words()}")
         try:
             while self._goes_on(until) and not stop.asked:
                 taken = self._one_step(stop)
                 metrics.step(
-                    taken.losses, self.progress, grad_norm=taken.grad_norm, len_batch=self.batch_size,
-                    waited_s=taken.waited_s,
-                )  # fmt: skip
+                    self._curves(taken), self.progress, len_batch=self.batch_size, waited_s=taken.waited_s
+                )
                 if self.skipped:
                     metrics.say(f"step {self.step - 1} was not taken: its gradient is not finite")
                 if self.step % self.config.log_every == 0:
-                    metrics.write(self.step, lr_fraction=cosine(self.progress, self.step, self.config.optim))
+                    metrics.write(self.step, self.optimizer.rates())
                 if taken.stop:
                     break
                 if self.step % self.config.save_every == 0:
@@ -240,7 +247,11 @@ class Loop(Generic[B]):
         if stop.asked:
             raise KeyboardInterrupt
 
-    def _check_new(self) -> None:
+    def _curves(self, taken: _Taken) -> dict[str, float]:
+        named = {f"{'loss' if self.weights[k] else 'watched'}/{k}": v for k, v in taken.losses.items()}
+        return {**named, "optim/grad_norm": taken.grad_norm}
+
+    def check_new(self) -> None:
         """A run that was not resumed must not be mixed with another one's checkpoints."""
         if self._saved_at is None and self.group.is_chief and checkpoint.stored(self.checkpoints):
             raise KinemaError(f"{self.out} holds a run; resume it, or choose another folder")
@@ -321,4 +332,5 @@ class Loop(Generic[B]):
     def _total(self, losses: Mapping[str, Tensor]) -> Tensor:
         if losses.keys() != self.weights.keys():
             raise KinemaError(f"losses {sorted(losses)} do not match loss weights {sorted(self.weights)}")
-        return torch.stack([losses[name].float() * weight for name, weight in self.weights.items()]).sum()
+        learnt = [losses[name].float() * weight for name, weight in self.weights.items() if weight]
+        return torch.stack(learnt).sum()

@@ -10,6 +10,7 @@ from typing import Any, get_args
 from kinema.data.clipping import MOST_CLIPPED
 from kinema.data.frames import Way
 from kinema.schema import KinemaError
+from kinema.train import trackers
 from kinema.train.device import AskedPrecision
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import Rule
@@ -42,6 +43,7 @@ class Options:
     average: whether the weights that ship are an average; rules: after the recipe's (`optim.py`)
     evaluate_every: judge every so many steps, and log it; 0: never
     workers: that make batches ahead, of each process
+    trackers: that get the curves, by name (`trackers.py`)
     """
 
     steps: int | None = None
@@ -62,6 +64,7 @@ class Options:
     evaluate_every: int = 0
     pictures: Way | None = None
     workers: int = 0
+    trackers: tuple[str, ...] = ("tensorboard",)
 
     def __post_init__(self) -> None:
         for name, word, choices in (
@@ -70,6 +73,7 @@ class Options:
         ):
             if word is not None and word not in choices:
                 raise KinemaError(f"--{name} must be one of {', '.join(choices)}; got {word!r}")
+        trackers.check(self.trackers)
         if self.processes > 1 and self.device != "cpu":
             raise KinemaError(
                 f"--processes {self.processes} share a CPU; with --device {self.device} train in one process"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 import platform
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +25,7 @@ from kinema.train.parallel import Group, in_processes
 from kinema.train.recipe import Options, Recipe
 from kinema.train.record import RunRecord, digest, machine
 from kinema.train.stage import Feed, Setting
+from kinema.train.trackers import open_trackers
 
 
 class Run:
@@ -73,8 +76,15 @@ class Run:
         self, group: Group | None = None, evaluate: Callable[[Path], Mapping[str, float]] | None = None
     ) -> Loop[Any]:
         """Go to the end in this process. evaluate: as in `run`."""
-        loop = self.begin(group)
+        with closing(self.begin(group)) as loop:
+            loop.check_new()
+            if loop.group.is_chief:
+                names, goes_on = self.options.trackers, self.options.resume
+                loop.trackers = open_trackers(names, self.out, self.about(), goes_on=goes_on)
+            self._to_the_end(loop, evaluate)
+        return loop
 
+    def _to_the_end(self, loop: Loop[Any], evaluate: Callable[[Path], Mapping[str, float]] | None) -> None:
         def judged(step: int) -> Mapping[str, float]:
             if evaluate is not None:
                 return evaluate(self.export(loop, self.out / "latest"))
@@ -87,7 +97,6 @@ class Run:
             if loop.group.is_chief and loop.step > begin:  # else it ended before, or never began
                 self.found[name] = self.stage.judge(self.averaged(loop))
         loop.run(watch)
-        return loop
 
     def averaged(self, loop: Loop[Any]) -> nn.Module:
         """The weights to ship as a network of their own, on the CPU, in eval mode: averaged, if they are."""
@@ -134,20 +143,16 @@ class Run:
             assets=made.assets,
         )
 
-    def provenance(self, loop: Loop[Any]) -> dict[str, Any]:
-        """Recipe, version, commit, steps, time, seed, machine, size, and what the stage adds."""
+    def about(self) -> dict[str, Any]:
+        """What is known before the first step: recipe, versions, seed, machine, size, what the stage adds."""
         config, options = self.recipe.loop, self.options
         return {
             "recipe": self.recipe.name,
             "kinema": kinema.__version__,
             "commit": self.commit,
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "steps": loop.step,
-            "samples": loop.step * self.recipe.batch_size,
             "batch_size": self.recipe.batch_size,
-            "train_s": round(loop.elapsed_s, 1),
             "seed": config.seed,
-            "precision": loop.precision,
+            "precision": config.computes_in,
             "lr": config.optim.lr,
             "matrix_lr": config.optim.matrix_lr,
             "rules": [asdict(rule) for rule in config.optim.rules],
@@ -159,6 +164,16 @@ class Run:
             "parameters": sum(p.numel() for p in self.stage.model.parameters()),
             "trained": sum(p.numel() for p in self.stage.model.parameters() if p.requires_grad),
             **self.stage.provenance(),
+        }
+
+    def provenance(self, loop: Loop[Any]) -> dict[str, Any]:
+        """The same, and what came of it: steps, samples, time."""
+        return {
+            **self.about(),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "steps": loop.step,
+            "samples": loop.step * self.recipe.batch_size,
+            "train_s": round(loop.elapsed_s, 1),
         }
 
 
@@ -176,6 +191,8 @@ def run(
         whole.options.processes, whole.options.threads, lambda group: whole.train(group, evaluate)
     )
     artifact = whole.export(loop, out / "artifact")
+    made = {**whole.provenance(loop), "judged": whole.found}
+    (out / "run.json").write_text(json.dumps(made, indent=1, default=str) + "\n")
     for name, value in _numbers(whole.found).items():
         print(f"{name}: {value:.5g}")
     return artifact

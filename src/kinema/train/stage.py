@@ -82,7 +82,7 @@ class MadeOf:
 class Stage(ABC, Generic[M, B]):
     """Built from a `Setting`. Calling it with a batch gives its losses by name.
 
-    weights: of the losses, by name
+    weights: of the losses, by name; one of weight 0 is watched and not learnt from
     phases: parts of a run by name, and the steps they end at; the last one, to the run's end, is not among
         them. What is held out is judged after each that took steps, and at the end
     """

@@ -50,7 +50,7 @@ def batch_for(config: PolicyConfig, rows: int, device: str = "cpu") -> Batch:
         actions=torch.randn(rows, horizon, NUM_SLOTS, generator=generator).to(device),
         action_mask=slots[:, None].expand(-1, horizon, -1), quiet_mask=~slots,
         points=torch.rand(rows, views, points, 2, generator=generator).to(device),
-        point_mask=labelled, point_visible=labelled,
+        point_mask=labelled, point_visible=labelled, clipped=torch.zeros(rows),
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from kinema.commands.terminal import examples, finite, saved_on_interrupt, table
+from kinema.commands.terminal import examples, finite, saved_on_interrupt, table, words
 from kinema.schema import KinemaError
 
 if TYPE_CHECKING:
@@ -102,6 +102,9 @@ def train(
     workers: Annotated[
         int, typer.Option(help="Processes that make batches ahead, of each process.", min=0)
     ] = 0,
+    tracker: Annotated[
+        str, typer.Option(help="Where curves go, with commas: tensorboard, wandb, trackio. '': a file alone.")
+    ] = "tensorboard",
     evaluate_every: Annotated[
         int,
         typer.Option(help="Judge every so many steps, and log it: a policy by acting in the worlds.", min=0),
@@ -110,6 +113,7 @@ def train(
     """Train a recipe and write its artifact: weights, what gives them their meaning, and provenance."""
     from kinema import recipes
     from kinema.bench.provenance import source_commit
+    from kinema.commands.train.page import write_page
     from kinema.data.frames import Way
     from kinema.train.device import AskedPrecision
     from kinema.train.recipe import Options
@@ -124,7 +128,7 @@ def train(
         accumulate=accumulate, rules=_rules(freeze or [], lr or [], weight_decay or []), average=average,
         precision=cast(AskedPrecision, precision), threads=threads, processes=processes, resume=resume,
         init=init, most_clipped=most_clipped, evaluate_every=evaluate_every,
-        pictures=cast("Way | None", pictures), workers=workers,
+        pictures=cast("Way | None", pictures), workers=workers, trackers=words(tracker),
     )  # fmt: skip
     chosen = recipes.get(recipe)
     folder = out or Path("runs") / recipe
@@ -140,8 +144,10 @@ def train(
             chosen, data, folder, options, evaluate=_closed_loop(folder) if acts else None,
             commit=source_commit(),
         )  # fmt: skip
-    print(f"artifact:    {artifact}")
-    print(f"tensorboard: tensorboard --logdir {folder / 'tensorboard'}")
+    print(f"artifact: {artifact}")
+    print(f"page:     {write_page(folder)}")
+    if "tensorboard" in options.trackers:
+        print(f"curves:   tensorboard --logdir {folder / 'tensorboard'}")
 
 
 def _rules(freeze: Sequence[str], lr: Sequence[str], weight_decay: Sequence[str]) -> tuple[Rule, ...]:

@@ -85,7 +85,7 @@ class PolicyStage(Stage[Policy, Batch]):
         self.model = Policy(network)
         if start:
             start_from(self.model, start.policy, may_lack=True)
-        self.weights = {"flow": 1.0, "quiet": self.config.quiet_weight}
+        self.weights = {"flow": 1.0, "quiet": self.config.quiet_weight, "clipped": 0.0}
         if network.points:
             self.weights |= {
                 "point_cell": self.config.point_cell_weight, "point_uv": self.config.point_uv_weight
@@ -118,7 +118,8 @@ class PolicyStage(Stage[Policy, Batch]):
         hidden = torch.rand(len(batch), generator=generator) < self.config.state_dropout
         batch.inputs.state_mask[hidden] = False
         device = next(self.model.parameters()).device
-        return self.model(batch.to(device), generator)
+        batch = batch.to(device)
+        return {**self.model(batch, generator), "clipped": batch.clipped.mean()}
 
     def provenance(self) -> Mapping[str, Any]:
         return {
