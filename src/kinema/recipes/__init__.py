@@ -11,6 +11,7 @@ from kinema.train.recipe import Recipe
 # By module, which is imported only when it is asked for: the world models' need diffusers.
 _MODULES = {
     "debug": ("debug",),
+    "finetune": ("finetune",),
     "nano": ("nano_tabletop", "nano_metaworld", "nano_mixed"),
     "gate": ("nano_gate",),
     "inverse": ("nano_inverse",),
@@ -23,7 +24,7 @@ _MODULES = {
     ),
 }  # fmt: skip
 RECIPES = {name: module for module, names in _MODULES.items() for name in names}
-_POLICIES = ("debug", "nano", "study")
+_POLICIES = ("debug", "finetune", "nano", "study")
 
 
 def get(name: str) -> Recipe:

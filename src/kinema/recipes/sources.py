@@ -14,6 +14,7 @@ from kinema.card.card import EmbodimentCard
 from kinema.card.load import load_card
 from kinema.data.fits import card_of, open_index
 from kinema.data.frames import Way
+from kinema.data.set_map import set_map_of
 from kinema.data.source import Source, from_dataset
 from kinema.schema import KinemaError
 from kinema.train.recipe import Recipe
@@ -93,6 +94,17 @@ def _made_by(command: str, data: Path, which: str) -> list[Path]:
     return found
 
 
-def _open(root: Path, image_size: int, pictures: Way, stride: int = 1) -> Source:
-    index = open_index(root)
-    return from_dataset(index, card_of(index), image_size=image_size, stride=stride, pictures=pictures)
+def named_sources(
+    roots: Sequence[Path], pictures: Way = "cache", *, card: str | None, image_size: int
+) -> list[Source]:
+    """These data sets, of this body (a name or a path); None: of the one that each says."""
+    return [_open(root, image_size, pictures, card=card) for root in roots]
+
+
+def _open(root: Path, image_size: int, pictures: Way, stride: int = 1, card: str | None = None) -> Source:
+    index, told = open_index(root), set_map_of(root)
+    if card is not None:
+        told = told.model_copy(update={"card": card})
+    return from_dataset(
+        index, card_of(index, told), image_size=image_size, stride=stride, told=told, pictures=pictures
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,7 +14,7 @@ from kinema.train import trackers
 from kinema.train.device import AskedPrecision
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import Rule
-from kinema.train.stage import Setting, Stage
+from kinema.train.stage import Named, Setting, Stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,7 @@ class Recipe:
     """A run as a value. summary: one line; data_command: what makes the data that the stage looks for.
 
     pictures: how those of data sets are read (`data/frames.py`); None: it reads none
+    is_told: whether data and network are named by whoever starts it (`Named`)
     """
 
     name: str
@@ -31,6 +32,7 @@ class Recipe:
     batch_size: int
     loop: LoopConfig
     pictures: Way | None = "cache"
+    is_told: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,7 @@ class Options:
     evaluate_every: judge every so many steps, and log it; 0: never
     workers: that make batches ahead, of each process
     trackers: that get the curves, by name (`trackers.py`)
+    named: data, card, backbone and adapters of a recipe that is told them
     """
 
     steps: int | None = None
@@ -65,6 +68,7 @@ class Options:
     pictures: Way | None = None
     workers: int = 0
     trackers: tuple[str, ...] = ("tensorboard",)
+    named: Named = field(default_factory=Named)
 
     def __post_init__(self) -> None:
         for name, word, choices in (
@@ -83,6 +87,11 @@ class Options:
 
     def of(self, recipe: Recipe) -> Recipe:
         """The recipe as it is asked for here."""
+        if self.named != Named() and not recipe.is_told:
+            told = [f.name for f in fields(Named) if getattr(self.named, f.name) != f.default]
+            raise KinemaError(
+                f"{recipe.name} has its own data and network; {', '.join(told)} can be told to `finetune`"
+            )
         optim = recipe.loop.optim.scaled(self.lr_scale)
         optim = replace(
             optim, rules=(*optim.rules, *self.rules), ema_decay=optim.ema_decay if self.average else None

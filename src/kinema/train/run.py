@@ -52,6 +52,7 @@ class Run:
                 data=data, out=out, seed=loop.seed, precision=loop.computes_in, init=self.options.init,
                 stored=stored, most_clipped=self.options.most_clipped,
                 pictures=self.recipe.pictures or "cache",
+                named=self.options.named,
             )
         )  # fmt: skip
         freeze(self.stage.model, loop.optim.rules)

@@ -33,6 +33,29 @@ M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
+class Named:
+    """What a recipe that brings no data or network of its own is told of them.
+
+    sets: data sets; card: whose they are, a name or a path; None: as each says itself
+    backbone: a released checkpoint, a path or a name, and its revision
+    preset: whose decoder a policy on it gets (`model/policy/presets.py`)
+    lora: the rank of adapters on these parts (`lora.py`); 0: none
+    """
+
+    sets: tuple[Path, ...] = ()
+    card: str | None = None
+    backbone: str | None = None
+    revision: str | None = None
+    preset: str | None = None
+    lora: int = 0
+    lora_on: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.lora_on and not self.lora:
+            raise KinemaError(f"adapters on {' and '.join(self.lora_on)} need a rank: --lora 16")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Setting:
     """Where a stage is built. precision: of what is computed once, before the first step.
 
@@ -50,6 +73,7 @@ class Setting:
     stored: Mapping[str, bytes] | None = None
     most_clipped: float = MOST_CLIPPED
     pictures: Way = "cache"
+    named: Named = field(default_factory=Named)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -128,6 +128,6 @@ def test_every_recipe_builds():
     for name in recipes.RECIPES:
         recipe = recipes.get(name)
         assert recipe.name == name
-        if recipes.is_policy(name):
+        if recipes.is_policy(name) and not recipe.is_told:
             with torch.device("meta"):
                 Policy(recipe.stage.keywords["policy"](1024))

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from released_checkpoint import CHAT, make_released
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, Qwen3_5ForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
@@ -15,12 +14,12 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from kinema.card.load import load_card
 from kinema.card.prompt import prompt
 from kinema.data.text import TextTokenizer
-from kinema.model.policy import released
-from kinema.model.policy.action_dit import DecoderConfig
+from kinema.model.policy import presets, released
 from kinema.model.policy.policy import Policy, PolicyConfig
 from kinema.schema import KinemaError
+from released_checkpoint import CHAT, make_released
 
-DECODER = DecoderConfig(width=64, depth=2, heads=2, ffn=128)
+TINY = presets.tiny()
 CARD = load_card("aloha")  # three cameras
 VIEWS = 2
 
@@ -38,7 +37,7 @@ def copy(folder, tmp_path):
 def test_hidden_states_are_the_stock_models_with_the_stock_processor(folder):
     """Two views, two prompts of unequal length, whose shorter one is padded."""
     backbone = released.read(folder)
-    policy = Policy(backbone.policy(DECODER), backbone.load()).eval()
+    policy = Policy(backbone.policy(TINY), backbone.load()).eval()
     prompts = [prompt(CARD, text, 16) for text in ("lift it", "put the green ball into the bowl, slowly")]
     pictures = np.random.default_rng(0).integers(0, 256, (2, VIEWS, 64, 64, 3), np.uint8)
 
@@ -84,7 +83,7 @@ def test_what_an_artifact_keeps_of_it_reads_the_same(folder, tmp_path):
     text = prompt(CARD, "lift it", 16)
     assert words.encode(text) == backbone.tokenizer.encode(text)
     assert (words.camera_tags(CARD) == backbone.tokenizer.camera_tags(CARD)).all()
-    config = backbone.policy(DECODER)
+    config = backbone.policy(TINY)
     assert PolicyConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 
 
@@ -104,12 +103,12 @@ def test_a_camera_begins_and_ends_as_a_picture_does(folder):
 def test_the_image_rule_is_the_checkpoints(copy):
     _change(copy / "preprocessor_config.json", size={"shortest_edge": 65536, "longest_edge": 16777216})
     backbone = released.read(copy)
-    assert backbone.policy(DECODER).image_size == 256
+    assert backbone.policy(TINY).image_size == 256
     with pytest.raises(KinemaError, match=r"image_size 224: the image rule of .* makes 256 x 256 of it"):
-        backbone.policy(DECODER, image_size=224)
+        backbone.policy(TINY, image_size=224)
     _change(copy / "preprocessor_config.json", image_mean=[0.1, 0.2, 0.3], image_std=[0.4, 0.5, 0.6])
     small = released.read(copy)
-    policy = Policy(replace(small.policy(DECODER), image_size=64), small.load())
+    policy = Policy(replace(small.policy(TINY), image_size=64), small.load())
     picture = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
     rule = Qwen2VLImageProcessorPil.from_pretrained(copy, size={"shortest_edge": 4096, "longest_edge": 4096})
     patches = torch.tensor(np.array(rule([picture[0].permute(1, 2, 0).numpy()])["pixel_values"]))

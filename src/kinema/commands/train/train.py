@@ -35,9 +35,10 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the checkpoint, logs and artifact. Default: runs/<recipe>.")
     ] = None,
-    data: Annotated[Path, typer.Option(help="Folder below which the recipe looks for its data.")] = Path(
-        "data"
-    ),
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder below which the recipe looks for its data [data]; finetune: a data set."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps, instead of the recipe's.", min=1)] = None,
     minutes: Annotated[
         float | None, typer.Option(help="Train for this long instead of by steps.", min=0.01, callback=finite)
@@ -47,6 +48,22 @@ def train(
         bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")
     ] = False,
     init: Annotated[Path | None, typer.Option(help="Start from this artifact's weights.")] = None,
+    card: Annotated[
+        str | None, typer.Option(help="finetune: whose the data sets are, a name or a .yaml file.")
+    ] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="finetune: a Qwen3.5 checkpoint, a folder or a name on the Hub.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="finetune: of the backbone on the Hub.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="finetune: whose decoder the backbone gets [base]; edge is smaller.")
+    ] = None,
+    lora: Annotated[
+        int, typer.Option(help="finetune: rank of adapters, which learn in place of the matrices.", min=0)
+    ] = 0,
+    lora_on: Annotated[
+        list[str] | None, typer.Option(help="finetune: what they are put on [backbone]; or decoder, or both.")
+    ] = None,
     device: Annotated[
         str, typer.Option(help="cpu, or what torch sees here: cuda, cuda:1, mps, xpu.")
     ] = "cpu",
@@ -118,19 +135,27 @@ def train(
     from kinema.train.device import AskedPrecision
     from kinema.train.recipe import Options
     from kinema.train.run import run
+    from kinema.train.stage import Named
     from kinema.train.stop import interruptible
 
     if list_them:
         print(_listed())
         return
+    chosen, folders = recipes.get(recipe), data or [Path("data")]
+    if len(folders) > 1 and not chosen.is_told:
+        raise KinemaError(f"{chosen.name} looks for its data below one folder, not below {len(folders)}")
+    named = Named(
+        sets=tuple(data or ()) if chosen.is_told else (), card=card, backbone=backbone, revision=revision,
+        preset=preset, lora=lora, lora_on=tuple(lora_on or (["backbone"] if lora else [])),
+    )  # fmt: skip
     options = Options(
         steps=steps, minutes=minutes, batch_size=batch_size, seed=seed, lr_scale=lr_scale, device=device,
         accumulate=accumulate, rules=_rules(freeze or [], lr or [], weight_decay or []), average=average,
         precision=cast(AskedPrecision, precision), threads=threads, processes=processes, resume=resume,
         init=init, most_clipped=most_clipped, evaluate_every=evaluate_every,
         pictures=cast("Way | None", pictures), workers=workers, trackers=words(tracker),
+        named=named,
     )  # fmt: skip
-    chosen = recipes.get(recipe)
     folder = out or Path("runs") / recipe
     if cache is not None:
         os.environ["KINEMA_CACHE"] = str(cache)
@@ -141,7 +166,7 @@ def train(
     saved = f"The checkpoint is in {folder}; --resume goes on from there."
     with interruptible(), saved_on_interrupt(lambda: saved):
         artifact = run(
-            chosen, data, folder, options, evaluate=_closed_loop(folder) if acts else None,
+            chosen, folders[0], folder, options, evaluate=_closed_loop(folder) if acts else None,
             commit=source_commit(),
         )  # fmt: skip
     print(f"artifact: {artifact}")

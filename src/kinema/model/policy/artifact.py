@@ -95,18 +95,7 @@ def load(folder: Path, *, check: bool = True, device: str = "cpu") -> Artifact:
     Raises KinemaError naming the file and the fault: missing or damaged file, foreign format, another
     layout version, statistics that do not fit their card, or an example answered differently.
     """
-    if not folder.is_dir():
-        raise KinemaError(f"no artifact folder at {folder}")
-    config = read_json(folder / "config.json", "artifact")
-    if config.get("format") != FORMAT:
-        raise KinemaError(f"{folder}/config.json: format {config.get('format')!r}, this code reads {FORMAT}")
-    if config.get("layout_version") != LAYOUT_VERSION:
-        raise KinemaError(
-            f"{folder} uses layout version {config.get('layout_version')!r} of the unified space, "
-            f"this code has {LAYOUT_VERSION}; train again or install the matching kinema"
-        )
-    with meaning_of(folder / "config.json"):
-        policy = Policy(PolicyConfig.from_json(config["policy"]))
+    policy = Policy(config_of(folder))
     weights = read_tensors(folder / "weights.safetensors", "artifact")
     try:
         policy.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
@@ -130,6 +119,22 @@ def load(folder: Path, *, check: bool = True, device: str = "cpu") -> Artifact:
     if check:
         check_example(artifact, device)
     return artifact
+
+
+def config_of(folder: Path) -> PolicyConfig:
+    """The configuration of an artifact's network. Raises KinemaError as `load`."""
+    if not folder.is_dir():
+        raise KinemaError(f"no artifact folder at {folder}")
+    config = read_json(folder / "config.json", "artifact")
+    if config.get("format") != FORMAT:
+        raise KinemaError(f"{folder}/config.json: format {config.get('format')!r}, this code reads {FORMAT}")
+    if config.get("layout_version") != LAYOUT_VERSION:
+        raise KinemaError(
+            f"{folder} uses layout version {config.get('layout_version')!r} of the unified space, "
+            f"this code has {LAYOUT_VERSION}; train again or install the matching kinema"
+        )
+    with meaning_of(folder / "config.json"):
+        return PolicyConfig.from_json(config["policy"])
 
 
 def check_example(artifact: Artifact, device: str = "cpu") -> None:

@@ -1,7 +1,7 @@
 """The named sizes of the policy. `nano` is trained here; the others are the published scales.
 
-The larger presets use Qwen3.5's own hybrid pattern (three gated-delta layers, then one softmax layer). They
-are there to be counted on the meta device; released weights cannot be loaded yet.
+The larger presets use Qwen3.5's own hybrid pattern (three gated-delta layers, then one softmax layer) and are
+counted on the meta device. On a released backbone (`released.py`) they say what the decoder is.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +26,6 @@ from transformers.models.qwen3_5.modeling_qwen3_5 import Qwen3_5Model
 from transformers.utils import logging
 
 from kinema.data.text import CAMERA_TAGS, TextTokenizer
-from kinema.model.policy.action_dit import DecoderConfig
 from kinema.model.policy.policy import PolicyConfig
 from kinema.schema import KinemaError
 
@@ -53,12 +52,12 @@ class Released:
         cell = self.images.patch_size * self.images.merge_size
         return cell * math.ceil(math.sqrt(self.images.size["shortest_edge"]) / cell)
 
-    def policy(self, decoder: DecoderConfig, **rest: Any) -> PolicyConfig:
-        """A policy on this backbone. rest: of `PolicyConfig`.
+    def policy(self, like: PolicyConfig, image_size: int | None = None) -> PolicyConfig:
+        """A policy of this kind on this backbone. image_size: None is `self.image_size`.
 
         Raises KinemaError for an image_size that the image rule would change.
         """
-        size = rest.pop("image_size", self.image_size)
+        size = image_size or self.image_size
         rule, cell = self.images.size, self.images.patch_size * self.images.merge_size
         kept = smart_resize(size, size, cell, rule["shortest_edge"], rule["longest_edge"])
         if kept != (size, size):
@@ -66,10 +65,10 @@ class Released:
                 f"image_size {size}: the image rule of {self.name} makes {kept[0]} x {kept[1]} of it "
                 f"(multiples of {cell}, {rule['shortest_edge']} to {rule['longest_edge']} pixels)"
             )
-        return PolicyConfig(
-            text=_own(self.config.text_config), vision=_own(self.config.vision_config), decoder=decoder,
+        return replace(
+            like, text=_own(self.config.text_config), vision=_own(self.config.vision_config),
             image_size=size, image_mean=tuple(self.images.image_mean),
-            image_std=tuple(self.images.image_std), closing=self.closing, **rest,
+            image_std=tuple(self.images.image_std), conv_stem=False, closing=self.closing,
         )  # fmt: skip
 
     def load(self, dtype: torch.dtype = torch.float32) -> Qwen3_5Model:

@@ -21,14 +21,16 @@ from kinema.data.source import Source, measure_stats
 from kinema.data.text import TextTokenizer
 from kinema.model.policy import artifact
 from kinema.model.policy.policy import Policy, PolicyConfig
+from kinema.model.policy.released import Released
 from kinema.schema import KinemaError
 from kinema.space.codec import Codec
-from kinema.train import statistics
+from kinema.train import lora, statistics
 from kinema.train.augment import AugmentConfig, augment
 from kinema.train.record import DataPart, digest
 from kinema.train.stage import Feed, MadeOf, Setting, Stage, start_from
 
 _WORDS, _STATISTICS, _PARENT = "tokenizer.json", "statistics.json", "started_from.json"  # in a checkpoint
+NETWORK = "network.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +56,12 @@ class PolicyStage(Stage[Policy, Batch]):
     def __init__(
         self, setting: Setting, *, policy: Callable[[int], PolicyConfig],
         sources: Callable[[Path, Way], Sequence[Source]], config: SftConfig | None = None,
-        vocab_size: int = 1024,
+        vocab_size: int = 1024, backbone: Released | None = None,
     ) -> None:  # fmt: skip
         """policy: a function of the vocabulary's size, known once the words are.
 
         sources: of the data folder, and of how pictures are read
+        backbone: whose words and weights there are at the beginning; of `setting.init` then only the decoder
         """
         self.config, self.sources = config or SftConfig(), sources(setting.data, setting.pictures)
         stored = setting.stored
@@ -66,7 +69,8 @@ class PolicyStage(Stage[Policy, Batch]):
         if stored is not None:
             self.tokenizer = TextTokenizer.from_json(stored[_WORDS].decode())
         else:
-            self.tokenizer = start.tokenizer if start else _tokenizer(self.sources, vocab_size)
+            words = backbone or start
+            self.tokenizer = words.tokenizer if words else _tokenizer(self.sources, vocab_size)
         network = policy(self.tokenizer.vocab_size)
         horizon = network.decoder.horizon
         if stored is not None:
@@ -82,9 +86,18 @@ class PolicyStage(Stage[Policy, Batch]):
             if one.notable:
                 print(one, flush=True)
         self._parent = json.loads(stored[_PARENT]) if stored else dict(start.provenance) if start else None
-        self.model = Policy(network)
-        if start:
+        self.model = Policy(network, backbone.load() if backbone and stored is None else None)
+        if start and backbone:
+            start_decoder_from(self.model, start.policy)
+        elif start:
             start_from(self.model, start.policy, may_lack=True)
+        told = setting.named
+        if "decoder" in told.lora_on and not start and stored is None:
+            raise KinemaError(
+                "adapters go on what has learnt; this decoder begins anew: train it whole, or give --init"
+            )
+        if told.lora:
+            lora.adapt(self.model, told.lora, told.lora_on)
         self.weights = {"flow": 1.0, "quiet": self.config.quiet_weight, "clipped": 0.0}
         if network.points:
             self.weights |= {
@@ -99,7 +112,9 @@ class PolicyStage(Stage[Policy, Batch]):
                 _WORDS: self.tokenizer.to_json().encode(),
                 _STATISTICS: statistics.to_bytes(self.codecs),
                 _PARENT: json.dumps(self._parent).encode(),
+                NETWORK: json.dumps(network.to_json()).encode(),
             },
+            fixed={"adapters": {part: told.lora for part in told.lora_on}},
             noted={"stage": asdict(self.config)},
         )
 
@@ -134,8 +149,20 @@ class PolicyStage(Stage[Policy, Batch]):
     def export(
         self, model: Policy, folder: Path, provenance: Mapping[str, Any], judged: Mapping[str, Any]
     ) -> None:
+        lora.merge(model)
         example = self.stream(Feed(batch_size=1)).batch(0).inputs.first()
         artifact.save(folder, model, self.tokenizer, self.codecs, example, dict(provenance))
+
+
+def start_decoder_from(model: Policy, start: Policy) -> None:
+    """Begin with the decoder of a policy on another backbone, and with how it reads the body's state."""
+    of_decoder = ("decoder.", "state_in.", "moved_in.")
+    weights = {name: value for name, value in start.state_dict().items() if name.startswith(of_decoder)}
+    if model.config.decoder != start.config.decoder:
+        raise KinemaError(
+            f"the decoder to start from is {start.config.decoder}, this one {model.config.decoder}"
+        )
+    model.load_state_dict(weights, strict=False)
 
 
 def _tokenizer(sources: Sequence[Source], vocab_size: int) -> TextTokenizer:
