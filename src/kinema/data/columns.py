@@ -5,7 +5,7 @@ Axes: T rows, n numbers of a row (all axes of a feature on end, in C order).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,16 +26,20 @@ class Column:
     bad: dict[int, str] = field(default_factory=dict)
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """A parquet file's columns, page checksums compared where it has them.
+def read_table(
+    path: Path, columns: Sequence[str] | Callable[[list[str]], Sequence[str]] | None = None
+) -> pa.Table:
+    """A parquet file's columns, or those chosen of its names; page checksums compared where it has them.
 
     Raises KinemaError when it is missing, truncated, damaged or lacks a column.
     """
     try:
         with pq.ParquetFile(here(path), page_checksum_verification=True) as file:
-            lacking = sorted(set(columns or ()) - set(file.schema_arrow.names))
+            names = file.schema_arrow.names
+            columns = columns(names) if callable(columns) else columns
+            lacking = sorted(set(columns or ()) - set(names))
             if lacking:
-                raise KinemaError(f"{path} lacks the columns {lacking}; it has {file.schema_arrow.names}")
+                raise KinemaError(f"{path} lacks the columns {lacking}; it has {names}")
             table = file.read(columns=None if columns is None else list(columns))
             table.validate(full=True)  # texts that are none, lists that end before they begin
             return table

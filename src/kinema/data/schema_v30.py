@@ -105,15 +105,14 @@ def _read_columns(path: Path, features: Features) -> _Columns:
     for key in video_keys(features):
         whole += [f"videos/{key}/{part}" for part in _CLIP_COLUMNS[:2]]
         times += [f"videos/{key}/{part}" for part in _CLIP_COLUMNS[2:]]
-    with_tasks = ["tasks"] if "tasks" in read_schema(path).names else []
-    table = read_table(path, [*whole, *times, *with_tasks])
+    table = read_table(path, lambda names: [*whole, *times, *(name for name in names if name == "tasks")])
     columns = {name: whole_numbers(table, name) for name in whole}
     for name in times:
         found = numbers(table.column(name), 1)
         if found.bad:
             raise TypeError(f"{name} {next(iter(found.bad.values()))}")
         columns[name] = found.values[:, 0].astype(float)
-    tasks = _texts(table.column("tasks")) if with_tasks else no_tasks(len(table))
+    tasks = _texts(table.column("tasks")) if "tasks" in table.column_names else no_tasks(len(table))
     return _Columns(numbers=columns, tasks=tasks)
 
 

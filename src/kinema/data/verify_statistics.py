@@ -6,7 +6,8 @@ Axes: E episodes, n numbers of a row.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -161,17 +162,13 @@ def _table_faults(found: Scan) -> Iterator[Fault]:
     """The columns `stats/…` of meta/episodes, file by file."""
     for path in v30.episode_files(found.root):
         where = str(path.relative_to(found.root))
-        names = v30.read_schema(path).names
-        keys = [key for key in vector_keys(found.info["features"]) if f"stats/{key}/min" in names]
-        wanted = [f"stats/{key}/{part}" for key in keys for part in _EXACT]
-        wanted = [name for name in wanted if name in names]
-        if not keys or "episode_index" not in names:
-            continue
         stated: dict[int, dict[str, dict[str, Any]]] = {}
         try:
-            table = read_table(path, ["episode_index", *wanted])
+            table = read_table(path, partial(_stated_columns, vector_keys(found.info["features"])))
+            if "episode_index" not in table.column_names:
+                continue
             episodes = table["episode_index"].to_pylist()
-            for name in wanted:
+            for name in table.column_names[1:]:
                 _, key, part = name.split("/")
                 column = numbers(table.column(name), width_of(found.info["features"][key]))
                 for episode, row in zip(episodes, column.values):
@@ -184,16 +181,23 @@ def _table_faults(found: Scan) -> Iterator[Fault]:
         yield from _episode_faults(found, where, stated, complete=False)
 
 
+def _stated_columns(keys: Sequence[str], names: list[str]) -> list[str]:
+    """The episode's number, then what is stated of these features; nothing where that is not stated whole."""
+    parts = [f"stats/{key}/{part}" for key in keys if f"stats/{key}/min" in names for part in _EXACT]
+    return ["episode_index", *(part for part in parts if part in names)] if "episode_index" in names else []
+
+
 def _episode_faults(
     found: Scan, where: str, stated: Mapping[int, _Stated], complete: bool = True
 ) -> Iterator[Fault]:
     """Compare all episodes of a feature at once; names the first that differs."""
-    missing = [r.index for r in found.records if r.index not in stated]
+    indices = found.records.number.tolist()
+    missing = [number for number in indices if number not in stated]
     if complete and missing:
         yield _fault(found, where, f"episode {missing[0]} is missing")
     for name in vector_keys(found.info["features"]):
         values = _values(found, name)
-        chosen = [i for i, r in enumerate(found.records) if name in stated.get(r.index, {})]
+        chosen = [i for i, number in enumerate(indices) if name in stated.get(number, {})]
         if values is None or not chosen:
             continue
         cuts = _cuts(found, name)
@@ -208,7 +212,7 @@ def _episode_faults(
         }
         differs: dict[int, list[str]] = {}
         for key in _EXACT:
-            told = [_array(stated[found.records[i].index][name].get(key), values.shape[1]) for i in chosen]
+            told = [_array(stated[indices[i]][name].get(key), values.shape[1]) for i in chosen]
             given = np.stack([np.full(values.shape[1], np.nan) if t is None else t for t in told])
             mine = {part: values_[chosen] for part, values_ in true.items()}
             for i in np.flatnonzero(~_is_close(given, key, mine).all(1)):
@@ -216,7 +220,7 @@ def _episode_faults(
         if differs:
             first = min(differs)
             also = f" (and of {len(differs) - 1} more)" if len(differs) > 1 else ""
-            detail = f"{', '.join(differs[first])} of episode {found.records[first].index}{also}"
+            detail = f"{', '.join(differs[first])} of episode {indices[first]}{also}"
             yield from _told(found, where, name, f"{detail} disagree with the data")
 
 
