@@ -28,7 +28,7 @@ fast-tests: $(READY)
 	$(VENV)/bin/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
 
 test-slow: $(READY)  ## every test, the slow ones too
-	$(VENV)/bin/python -m pytest -n $(JOBS) --dist worksteal --timeout=1800
+	$(VENV)/bin/python -m pytest -n $(JOBS) --dist worksteal --timeout=1800 --hypothesis-profile thorough
 
 lint: $(READY)  ## style
 	$(VENV)/bin/ruff check src tests

@@ -15,7 +15,8 @@ import hypothesis
 import pytest
 
 # A busy machine is no fault of the code, and the same code gives the same verdict every time.
-hypothesis.settings.register_profile("kinema", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("kinema", deadline=None, derandomize=True, max_examples=40)
+hypothesis.settings.register_profile("thorough", deadline=None, derandomize=True, max_examples=400)
 hypothesis.settings.load_profile("kinema")
 
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -62,9 +62,10 @@ def _assert_holds(root: Path, episodes, at_least: int) -> int:
     return dataset.num_episodes
 
 
-def test_death_at_each_step_of_adding_an_episode(tmp_path, new_writer, episodes):
+@pytest.mark.parametrize("apart", [11, pytest.param(1, marks=pytest.mark.slow)])
+def test_death_at_each_step_of_adding_an_episode(tmp_path, new_writer, episodes, apart):
     outcomes = set()
-    for step in range(0, 400, 6):
+    for step in range(0, 400, apart):
         root = tmp_path / str(step)
         writer = new_writer(root)
         writer.add_episode(**episodes[0])
@@ -77,8 +78,9 @@ def test_death_at_each_step_of_adding_an_episode(tmp_path, new_writer, episodes)
     assert outcomes == {1, 2}  # both sides of the commit were met
 
 
-def test_death_at_each_step_of_finalizing(tmp_path, new_writer, unfinished_once, episodes):
-    for step in range(0, 400, 7):
+@pytest.mark.parametrize("apart", [17, pytest.param(1, marks=pytest.mark.slow)])
+def test_death_at_each_step_of_finalizing(tmp_path, new_writer, unfinished_once, episodes, apart):
+    for step in range(0, 400, apart):
         root = shutil.copytree(unfinished_once, tmp_path / str(step))
         writer = new_writer(root, resume=True)
         died = _killed_at(step, writer.finalize)
@@ -89,8 +91,9 @@ def test_death_at_each_step_of_finalizing(tmp_path, new_writer, unfinished_once,
     assert not died
 
 
-def test_death_at_each_step_of_a_repair(tmp_path, unfinished_once, episodes):
-    for step in range(0, 600, 41):
+@pytest.mark.parametrize("apart", [61, pytest.param(7, marks=pytest.mark.slow)])
+def test_death_at_each_step_of_a_repair(tmp_path, unfinished_once, episodes, apart):
+    for step in range(0, 600, apart):
         root = shutil.copytree(unfinished_once, tmp_path / str(step))
         edit_column(data_file(root, 1), "index", lambda rows: [0] * len(rows))
         died = _killed_at(step, lambda r=root: repair(r))

@@ -107,7 +107,8 @@ def test_a_layout_that_lerobot_loads_is_sound_and_opens(theirs: Path, tmp_path: 
     np.testing.assert_array_equal(dataset.action, plain.action)
     assert [dataset.tasks[i] for i in dataset.task_index] == [plain.tasks[i] for i in plain.task_index]
     np.testing.assert_array_equal(dataset.frames("top", [0, 18]), plain.frames("top", [0, 18]))
-    inspect(theirs, tmp_path / "page.html")
+    if name in ("text and a matrix", "lists of doubles"):  # another page
+        inspect(theirs, tmp_path / "page.html")
     if name == "text and a matrix":
         assert dataset.texts("note")[18] == "row 18"
         np.testing.assert_array_equal(dataset.column("matrix")[5], [5, 2, 3, 4])

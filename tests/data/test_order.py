@@ -33,7 +33,7 @@ def test_permutations_of_many_sizes_at_once_are_those_one_by_one():
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=6), st.integers(0, 1000))
 def test_every_window_comes_once_before_any_comes_again(sizes, seed):
     order = Order(np.arange(1, len(sizes) + 1), np.array(sizes), seed)
-    source, window = order[np.arange(6000)]
+    source, window = order[np.arange(2000)]
     for number, size in enumerate(sizes):
         seen = window[source == number]
         for epoch in range(len(seen) // size):
@@ -44,7 +44,7 @@ def test_every_window_comes_once_before_any_comes_again(sizes, seed):
 
 def test_a_sample_is_the_same_whichever_others_are_asked_for_with_it():
     order = Order(np.array([3.0, 1.0, 0.001]), np.array([100, 7, 50_000_000]), seed=5)
-    asked = np.random.default_rng(0).integers(0, 10**12, 300)
+    asked = np.random.default_rng(0).integers(0, 10**12, 60)
     source, window = order[asked]
     for part in (asked[::-1], asked[:1], np.sort(asked)):
         again = pickle.loads(pickle.dumps(order))[part]

@@ -15,7 +15,7 @@ import numpy as np
 
 from kinema.card.card import Arm, EmbodimentCard, Joint
 from kinema.card.kinematics import home_joints, tool_pose
-from kinema.space.rotation import matrix_from_rotvec, rotvec_from_matrix
+from kinema.space.rotation import composed
 
 ACCELERATION_TIME_S = 0.3  # to full speed, for a joint whose card gives no acceleration
 LAG_S = 0.1  # of a joint's drive, for one whose card does not say how far a command may be ahead of it
@@ -49,8 +49,7 @@ class Motion:
         step = end - start
         if self.turn:
             turn = list(self.turn)
-            R_start, R_end = matrix_from_rotvec(np.stack([start[turn], end[turn]]))
-            step[turn] = rotvec_from_matrix(R_end @ R_start.T)
+            step[turn] = composed(-start[turn], end[turn])
         return step[list(self.columns)]
 
     def moved(self, start: np.ndarray, step: np.ndarray) -> np.ndarray:
@@ -61,8 +60,7 @@ class Motion:
             turn = list(self.turn)
             by = np.zeros_like(start)
             by[list(self.columns)] = step
-            R_by, R_start = matrix_from_rotvec(np.stack([by[turn], start[turn]]))
-            action[turn] = rotvec_from_matrix(R_by @ R_start)
+            action[turn] = composed(start[turn], by[turn])
         return action
 
 

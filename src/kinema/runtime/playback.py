@@ -15,10 +15,10 @@ import numpy as np
 
 from kinema.card.card import EmbodimentCard
 from kinema.runtime.guard import Guard
-from kinema.runtime.limits import Motion, limits_of
+from kinema.runtime.limits import limits_of
 from kinema.runtime.policy import hold_action
 from kinema.schema import ActionChunk, KinemaError, Observation
-from kinema.space.rotation import matrix_from_rotvec, rotvec_from_matrix
+from kinema.space.rotation import composed
 
 LEAST_HZ, MOST_HZ = 1.0, 200.0
 _ROUNDING_S = 1e-9
@@ -82,7 +82,7 @@ class Playback:
         for row in rows if self._motions else ():
             for motion in self._motions:
                 columns, turn = list(motion.columns), list(motion.turn)
-                step = _joint_step(motion, last, row)
+                step = motion.joints_per @ motion.between(last, row)
                 share = float((motion.speed / self.hz / np.maximum(np.abs(step), 1e-12)).min())
                 if share < 1.0:
                     far = row[turn] if turn else None
@@ -92,17 +92,6 @@ class Playback:
             last = row
 
 
-def _joint_step(motion: Motion, start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """How far each joint goes, (N,), where one action follows another."""
-    step = end - start
-    if motion.turn:
-        turn = list(motion.turn)
-        step[turn] = rotvec_from_matrix(matrix_from_rotvec(end[turn]) @ matrix_from_rotvec(start[turn]).T)
-    return motion.joints_per @ step[list(motion.columns)]
-
-
 def _turned(start: np.ndarray, end: np.ndarray, share: float) -> np.ndarray:
     """The rotation vector that is this share of the way on, about one axis."""
-    start_matrix = matrix_from_rotvec(start)
-    whole = rotvec_from_matrix(matrix_from_rotvec(end) @ start_matrix.T)
-    return rotvec_from_matrix(matrix_from_rotvec(share * whole) @ start_matrix)
+    return composed(start, share * composed(-start, end))
