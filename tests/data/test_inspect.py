@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kinema.data.bench import measure_loading
+from kinema.data.bench import measure_lerobot, measure_loading
 from kinema.data.inspect import inspect, open_in_rerun
 from kinema.schema import KinemaError
 
@@ -64,6 +64,15 @@ def test_an_episode_opens_in_rerun(tmp_path, recorded_once):
         assert entity in content
     with pytest.raises(KinemaError, match=r"no episode 4; choices: 0 … 3"):
         open_in_rerun(recorded_once, 4, save_to=tmp_path / "b.rrd")
+
+
+@pytest.mark.parametrize(
+    ("python", "said"),
+    [("/no/such/python", "cannot be run: No such file"), ("false", "lerobot cannot read")],
+)
+def test_a_peer_that_cannot_be_measured_is_one_line(python, said, recorded_once):
+    with pytest.raises(KinemaError, match=said):
+        measure_lerobot(recorded_once, python, seconds=0.1)
 
 
 def test_loading_is_measured_and_the_cache_is_faster(recorded_once):

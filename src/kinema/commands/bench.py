@@ -14,7 +14,6 @@ import typer
 from kinema.commands import policies
 from kinema.commands.policies import bodies_in
 from kinema.commands.terminal import examples, finite, table
-from kinema.schema import KinemaError
 
 app = typer.Typer(help="Speed and memory of the parts, measured here and now.", no_args_is_help=False)
 
@@ -113,7 +112,13 @@ def imagine(
     print(table(rows, ("Euler steps", "frames", "views", "wall s", "CPU s", limits)))
 
 
-@app.command("data", epilog=examples("kinema bench data", "kinema bench data data/tabletop/panda"))
+@app.command(
+    "data",
+    epilog=examples(
+        "kinema bench data",
+        "kinema bench data data/tabletop/panda --peer ~/lerobot/bin/python",
+    ),
+)
 def data(
     folder: Annotated[
         Path | None, typer.Argument(help="A LeRobot data set. Default: a small one is recorded for this.")
@@ -122,23 +127,25 @@ def data(
         float, typer.Option(help="How long to measure each way.", min=0.1, callback=finite)
     ] = 3.0,
     workers: Annotated[int, typer.Option(help="Processes that make batches ahead.", min=1)] = 2,
+    peer: Annotated[
+        str,
+        typer.Option(
+            envvar="KINEMA_LEROBOT_PYTHON", help="A Python that has lerobot: its own loader is measured, too."
+        ),
+    ] = "",
 ) -> None:
-    """Training samples per second from the cache and by decoding, and by lerobot's own loader beside it.
-
-    The environment's KINEMA_LEROBOT_PYTHON names a Python that has lerobot.
-    """
+    """Training samples per second from the cache and by decoding, and by lerobot's own loader beside it."""
     from kinema.data.bench import measure_lerobot, measure_loading
 
     with TemporaryDirectory() as temporary:
         root = folder or _recorded(Path(temporary))
-        measured = measure_loading(root, seconds=seconds, workers=workers)
-        try:
-            measured |= measure_lerobot(root, seconds=seconds, workers=workers)
-        except KinemaError as error:
-            print(f"lerobot is left out: {error}")
+        measured, theirs = measure_loading(root, seconds=seconds, workers=workers), ""
+        if peer:
+            of_lerobot, theirs = measure_lerobot(root, peer, seconds=seconds, workers=workers)
+            measured |= of_lerobot
     rows = [
         (what, *(f"{measured[key]:.0f}" for key in (name, f"{name}_workers")))
-        for what, name in (("cache", "cache"), ("decoding", "decode"), ("lerobot's loader", "lerobot"))
+        for what, name in (("cache", "cache"), ("decoding", "decode"), (theirs, "lerobot"))
         if name in measured
     ]
     print(table(rows, ("samples/s, 96 px, batches of 64", "in the process", f"{workers} workers")))
@@ -147,6 +154,12 @@ def data(
         f"{measured['cache_mb_per_1000']:.0f} MB per 1000 frames; {measured['cache_over_decode']:.1f} times "
         f"as fast as decoding; at most {measured['peak_gb']:.2f} GB held"
     )
+    if peer:
+        cached, decoded, other = (
+            max(measured[name], measured[f"{name}_workers"]) for name in ("cache", "decode", "lerobot")
+        )
+        times = f"{decoded / other:.1f} times as fast by decoding, {cached / other:.0f} times from the cache"
+        print(f"beside {theirs}, the faster column of each: {times}")
 
 
 def _recorded(out: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
 import tempfile
@@ -20,8 +19,6 @@ from kinema.data.metadata import ACTION, STATE
 from kinema.data.numbers import Numbers
 from kinema.data.order import Order
 from kinema.schema import KinemaError
-
-PEER = "KINEMA_LEROBOT_PYTHON"  # the environment's word for a Python that has lerobot
 
 
 def measure_loading(
@@ -95,33 +92,45 @@ def _per_s(make: Callable[[int], Any], batch: int, seconds: float, workers: int)
 
 
 def measure_lerobot(
-    dataset_root: Path, *, batch: int = 64, horizon: int = 16, seconds: float = 3.0, workers: int = 2
-) -> dict[str, float]:
-    """The same samples by lerobot's own data set in torch's DataLoader: `lerobot`, `lerobot_workers`.
+    dataset_root: Path, python: str, *, batch: int = 64, horizon: int = 16, seconds: float = 3.0,
+    workers: int = 2,
+) -> tuple[dict[str, float], str]:  # fmt: skip
+    """The same samples by lerobot's own data set in torch's DataLoader: `lerobot`, `lerobot_workers` [1/s].
 
-    Raises KinemaError where no Python with lerobot is named, or it cannot read the set.
+    python: an interpreter that has lerobot. Returns the rates and what they are of: lerobot's version and its
+    decoder, torchcodec where it loads. Raises KinemaError where it cannot read the set.
     """
-    python = os.environ.get(PEER)
-    if not python:
-        raise KinemaError(f"{PEER} names no Python that has lerobot")
-    found = {}
+    found, what = {}, ""
     for name, count in (("lerobot", 0), ("lerobot_workers", workers)):
         arguments = [str(dataset_root.resolve()), str(batch), str(horizon), str(seconds), str(count)]
-        done = subprocess.run([python, "-c", _PEER_PROGRAM, *arguments], capture_output=True, text=True)
+        try:
+            done = subprocess.run([python, "-c", _PEER_PROGRAM, *arguments], capture_output=True, text=True)
+        except OSError as error:
+            raise KinemaError(f"{python} cannot be run: {error.strerror}") from None
         if done.returncode:
-            raise KinemaError(f"lerobot cannot read {dataset_root}: {done.stderr.strip().splitlines()[-1]}")
-        found[name] = float(done.stdout.split()[-1])
-    return found
+            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            raise KinemaError(f"lerobot cannot read {dataset_root}: {last}")
+        what, _, rate = done.stdout.strip().splitlines()[-1].rpartition(" ")
+        found[name] = float(rate)
+    return found, what
 
 
 _PEER_PROGRAM = """
 import sys, time
+from importlib.metadata import version
 import torch
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
+try:
+    from torchcodec.decoders import VideoDecoder
+    decoder = "torchcodec"
+except Exception:
+    decoder = "pyav"
 root, batch, horizon, seconds, workers = sys.argv[1], *map(float, sys.argv[2:])
 fps = LeRobotDataset("local/set", root=root).fps
 chunk = [k / fps for k in range(int(horizon))]
-dataset = LeRobotDataset("local/set", root=root, delta_timestamps={"action": chunk})
+dataset = LeRobotDataset(
+    "local/set", root=root, delta_timestamps={"action": chunk}, video_backend=decoder
+)
 loader = torch.utils.data.DataLoader(
     dataset, batch_size=int(batch), shuffle=True, num_workers=int(workers), drop_last=True
 )
@@ -135,7 +144,7 @@ begin, count = time.perf_counter(), 0
 while not count or time.perf_counter() - begin < seconds:
     next(stream)
     count += 1
-print(count * batch / (time.perf_counter() - begin))
+print("lerobot", version("lerobot"), "with", decoder, count * batch / (time.perf_counter() - begin))
 """
 
 

@@ -317,6 +317,6 @@ def opened(path: Path) -> av.container.InputContainer:
     if not container.streams.video:
         container.close()
         raise KinemaError(f"{path} holds no video stream")
-    # A decoder with threads of its own cannot be freed in a process that was forked: its threads are not there.
+    # with threads of its own a decoder cannot be freed in a forked process, where these are not
     container.streams.video[0].codec_context.thread_count = 1
     return container
