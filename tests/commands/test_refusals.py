@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -15,7 +14,6 @@ from kinema import cli
 from kinema.commands.data import data
 from kinema.commands.eval import evaluate
 from kinema.commands.terminal import writable
-from kinema.train.stop import STOPPING
 
 SENTENCE = "put the red block in the blue bowl"
 BASES = [
@@ -66,16 +64,10 @@ REFUSED = [
     ["keys", "make", "a\nb"],
     ["keys", "make", "sound", "--rate", "-1"],
     ["keys", "make", "sound", "--out", "nowhere/file"],
+    ["keys", "list"],
+    ["keys", "list", "--database", "sqlite:///new/one.sqlite"],
+    ["keys", "revoke", "sound"],
 ]
-
-
-@pytest.fixture(autouse=True)
-def signals() -> Iterator[None]:
-    """As they were: `kinema train` makes an interrupt of each that would end it."""
-    before = {number: signal.getsignal(number) for number in STOPPING}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("arguments", REFUSED, ids=" ".join)
@@ -88,6 +80,26 @@ def test_what_is_refused_leaves_nothing(
     assert cli.exit_code([*arguments, *(["--out", "below/X"] if has_out else [])]) == 2
     assert capsys.readouterr().err.startswith("kinema: ")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["run", SENTENCE], ["eval", "tabletop", "--episodes", "1"], ["train", "debug", "--steps", "1"],
+     ["imagine", "--scene", "1", SENTENCE], ["dream", "--episodes", "1"],
+     ["data", "make", "tabletop", "--episodes", "1"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("is no folder")
+    for out in ("file", "file/below"):
+        assert cli.exit_code([*arguments, "--out", out]) == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said.startswith(f"kinema: nothing can be written into {out} (")
+        assert "--out" in said
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_whether_a_folder_can_be_written_is_asked_without_making_it(tmp_path: Path) -> None:

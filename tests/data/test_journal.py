@@ -150,6 +150,16 @@ def test_a_full_disk_is_said_clearly_and_loses_nothing(tmp_path, new_writer, epi
     assert Dataset.open(root).num_episodes == 2
 
 
+@pytest.mark.parametrize("there", [(), ("set",), ("set", "set/.kinema"), ("set", "set/notes")])
+@pytest.mark.parametrize("end", ["close", "finalize"])
+def test_a_writer_that_wrote_nothing_leaves_nothing(tmp_path, new_writer, there, end):
+    for folder in there:
+        (tmp_path / folder).mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    getattr(new_writer(), end)()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_two_writers_at_once_are_refused(tmp_path, new_writer, episodes):
     writer = new_writer(tmp_path / "set")
     writer.add_episode(**episodes[0])

@@ -195,6 +195,7 @@ def test_a_slow_body_is_not_stamped_fast_and_a_leap_is_not_filled(tmp_path: Path
 ODD = st.sampled_from([0.0, 1.0, np.nan, np.inf, -np.inf])
 
 
+@pytest.mark.filterwarnings("error")
 @settings(max_examples=25)
 @given(st.lists(st.tuples(ODD, ODD, ODD, ODD, ODD), min_size=1, max_size=4))
 def test_nothing_that_is_not_finite_costs_the_episode(

@@ -94,6 +94,7 @@ def test_a_body_that_is_not_served_is_told(tmp_path: Path, capsys: pytest.Captur
         (["--host", "0.0.0.0"], "--insecure-beyond-localhost"),
         (["--tls-cert", "nowhere.pem"], "--tls-key"),
         (["--tls-cert", "nowhere.pem", "--tls-key", "nowhere.key"], "no file"),
+        (["--tls-cert", __file__, "--tls-key", __file__], "test_serve_command.py are no certificate"),
         (["--database", "mysql://x"], "sqlite"),
     ],
 )

@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -139,6 +139,7 @@ class WriterLock:
 
     def __init__(self, root: Path) -> None:
         path = root / _LOCK
+        self._made = [folder for folder in path.parents if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("w")
         try:
@@ -147,7 +148,13 @@ class WriterLock:
             self._file.close()
             raise KinemaError(f"{root} is being written by another process") from None
 
-    def release(self) -> None:
+    def release(self, *, unused: bool = False) -> None:
+        """unused: nothing was written; the lock's file goes, and the folders that were made for it."""
+        if unused:
+            Path(self._file.name).unlink(missing_ok=True)
+            with suppress(OSError):  # something else lies there
+                for folder in self._made:
+                    folder.rmdir()
         self._file.close()
 
 

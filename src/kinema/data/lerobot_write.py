@@ -70,7 +70,6 @@ class Writer:
         self._pictures = {IMAGE_PREFIX + name: ImageAccumulator() for name in card.camera_names}
         if (self.root / INFO).exists() and not resume:
             raise KinemaError(f"{self.root} already holds a data set; pass resume=True to add to it")
-        self.root.mkdir(parents=True, exist_ok=True)
         self._lock: WriterLock | None = WriterLock(self.root)
         recover(self.root)
         if (self.root / INFO).exists():
@@ -149,7 +148,7 @@ class Writer:
     def close(self) -> None:
         """End the recording without joining its files; it can be resumed."""
         if self._lock is not None:
-            self._lock.release()
+            self._lock.release(unused=not self._episodes)
             self._lock = None
 
     def __enter__(self) -> Writer:

@@ -58,6 +58,7 @@ def one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["nano_tabletop", "--data", "nowhere"], "kinema data make tabletop --out nowhere"),
         (["debug", "--resume"], "no checkpoint"),
         (["debug", "--init", "nowhere"], "no artifact folder"),
+        (["debug", "--out", __file__], "choose another folder with --out"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -20,6 +20,7 @@ from kinema.commands.terminal import (
     saved_on_interrupt,
     table,
     words,
+    writable,
 )
 from kinema.schema import KinemaError
 
@@ -99,6 +100,7 @@ def make(
     require_rendering()
     from kinema.commands.data.make import make as record
 
+    writable(out)
     if world == "hazards":
         _make_hazards(out, episodes=episodes, bodies=bodies_in(robots), policy=policy)
         return

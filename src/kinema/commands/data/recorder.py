@@ -121,7 +121,8 @@ class EpisodeRecorder:
         steps = self._rows
         if not steps:
             raise KinemaError("nothing was sent in this episode; there is nothing to record")
-        times_s = np.array([row.time_s for row in steps]) - steps[0].time_s
+        with np.errstate(invalid="ignore"):  # a clock may say anything; what is not finite counts for no time
+            times_s = np.array([row.time_s for row in steps]) - steps[0].time_s
         shown = shown_steps(times_s, self._card.control_hz)
         rows = [steps[i] for i in shown]
         repeated = np.concatenate([[False], np.diff(shown) == 0])
@@ -174,7 +175,9 @@ def shown_steps(times_s: np.ndarray, hz: float) -> np.ndarray:
     The nearest frame shows a step, and those up to the next step show it again; of several steps nearest to
     one frame the last is shown. A pause counts for no more than LONGEST_PAUSE_S.
     """
-    waits_s = np.clip(np.nan_to_num(np.diff(times_s, prepend=times_s[:1])), 0.0, LONGEST_PAUSE_S)
+    with np.errstate(invalid="ignore"):
+        waits_s = np.diff(times_s, prepend=times_s[:1])
+    waits_s = np.clip(np.nan_to_num(waits_s), 0.0, LONGEST_PAUSE_S)
     slots = np.rint(np.cumsum(waits_s) * hz).astype(int)
     return np.searchsorted(slots, np.arange(slots[-1] + 1), side="right") - 1
 

@@ -14,7 +14,7 @@ import typer
 from kinema.commands.policies import bodies_in
 from kinema.commands.rendering import require_rendering
 from kinema.commands.shipped import ARTIFACTS
-from kinema.commands.terminal import choose, examples, saved_on_interrupt, table, words
+from kinema.commands.terminal import choose, examples, saved_on_interrupt, table, words, writable
 from kinema.schema import KinemaError
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def dream(
             choose(f"family of {body}", family, families_for(body))
         if (out / body).exists():
             raise KinemaError(f"{out / body} exists already; choose another --out")
+    writable(out)
     size, eyes = reads.model.config.image_size, _eyes()
     fates: list[Fate] = []
     with saved_on_interrupt(lambda: f"Whole dreams are in {out}."):

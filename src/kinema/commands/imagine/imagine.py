@@ -11,7 +11,7 @@ import typer
 
 from kinema.commands.rendering import require_rendering
 from kinema.commands.shipped import ARTIFACTS
-from kinema.commands.terminal import examples
+from kinema.commands.terminal import examples, writable
 from kinema.schema import KinemaError
 
 EXAMPLES = examples(
@@ -61,6 +61,7 @@ def imagine(
         images = read_pictures(pictures, tuple(card.camera_names))
     if views is not None:
         images = dict(list(images.items())[:views])
+    writable(out)  # before the work is done
     model = world_artifact.load(world_folder(world))
     film = model.imagine(images, instruction, card.name, seed=seed, steps=steps, clips=clips)
     out.mkdir(parents=True, exist_ok=True)
@@ -91,20 +92,26 @@ def is_world(folder: Path) -> bool:
 
 def read_pictures(paths: list[str], cameras: tuple[str, ...]) -> Mapping[str, np.ndarray]:
     """Pictures from files, for the first cameras of the card."""
-    from PIL import Image, UnidentifiedImageError
-
     if not 1 <= len(paths) <= len(cameras):
         raise KinemaError(
             f"give one picture for each of the cameras {', '.join(cameras)} (at least the first), and then "
             f"the instruction; got {len(paths)} pictures"
         )
-    images = {}
-    for name, path in zip(cameras, paths):
-        try:
-            images[name] = np.asarray(Image.open(path).convert("RGB"))
-        except UnidentifiedImageError:
-            raise KinemaError(f"{path} is not a picture that can be read") from None
-    return images
+    return {name: _picture(path) for name, path in zip(cameras, paths)}
+
+
+def _picture(path: str) -> np.ndarray:
+    """uint8 (H, W, 3). Raises KinemaError for a file that is no picture of colours."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):  # Pillow would cut off what is above 255
+                raise KinemaError(f"{path} has more than 8 bits a pixel ({image.mode}); save it as 8-bit RGB")
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else "it is damaged or none"
+        raise KinemaError(f"{path} is not a picture that can be read: {why}") from None
 
 
 def scene_pictures(instruction: str, robot: str, seed: int) -> Mapping[str, np.ndarray]:

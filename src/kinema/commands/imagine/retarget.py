@@ -17,7 +17,7 @@ import typer
 
 from kinema.commands.data.demonstrations import Shown, aligned_episodes, plain_film
 from kinema.commands.imagine.compose import COMPOSERS, Compose, as_film, by_depth, composer
-from kinema.commands.terminal import choose, examples
+from kinema.commands.terminal import choose, examples, writable
 from kinema.schema import KinemaError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def retarget(
         raise KinemaError(f"--instruction is for a film; the set in {video} has its own sentences")
     else:
         shown = aligned_episodes(video, robot, episodes or 1)
-    report = run(shown, robot, out, track=track, composed_by=composed_by)
+    report = run(shown, robot, writable(out), track=track, composed_by=composed_by)
     for row in report["episodes"]:
         print(
             f"{row['strip']}: {row['instruction']!r}; tool {row['tool_error_mm']:.2f} mm from the path "

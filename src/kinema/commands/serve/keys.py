@@ -75,7 +75,7 @@ def list_keys(database: Database = None) -> None:
             _when(key.made_s),
             _when(key.revoked_s),
         )
-        for key in _keys(database).list()
+        for key in _keys(database, there=True).list()
     ]
     print(table(rows, ("id", "name", "requests/s", "actions/day", "admin", "made", "revoked")))
 
@@ -85,7 +85,7 @@ def revoke(
     key: Annotated[str, typer.Argument(help="Name or id of the key.")], database: Database = None
 ) -> None:
     """Revoke a key. A running server refuses it within 5 seconds (60 while its database does not answer)."""
-    revoked = _keys(database).revoke(key)
+    revoked = _keys(database, there=True).revoke(key)
     print(f"key {revoked.id} ({revoked.name}) is revoked")
 
 
@@ -98,10 +98,15 @@ def _new_file(path: Path) -> TextIO:
         raise KinemaError(f"--out {path}: {error.strerror}") from None
 
 
-def _keys(database: str | None) -> Keys:
+def _keys(database: str | None, *, there: bool = False) -> Keys:
+    """there: a file that is missing is no database, and is not made one."""
+    from kinema.schema import KinemaError
     from kinema.serve.keys import Keys
-    from kinema.serve.store import open_store
+    from kinema.serve.store import default_url, open_store
 
+    file = (database or default_url()).partition("sqlite:///")[2]
+    if there and file and not Path(file).exists():
+        raise KinemaError(f"no database {file}: no key was ever made in it; make one with `kinema keys make`")
     return Keys(open_store(database))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import socket
+import ssl
 import sys
 from collections.abc import Callable
 
@@ -24,6 +25,19 @@ def bound_socket(listening: Listening) -> socket.socket:
         return socket.create_server(address, family=family, backlog=1024)
     except OSError as error:
         raise KinemaError(f"cannot listen on {listening.host}:{listening.port}: {error.strerror}") from None
+
+
+def check_certificate(listening: Listening) -> None:
+    """Raises KinemaError for files that are no certificate and its key."""
+    if listening.tls_cert is None or listening.tls_key is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(listening.tls_cert, listening.tls_key)
+    except ssl.SSLError as error:
+        raise KinemaError(
+            f"--tls-cert {listening.tls_cert} and --tls-key {listening.tls_key} are no certificate in PEM "
+            f"and its key ({error.reason or error})"
+        ) from None
 
 
 def url_of(listening: Listening, bound: socket.socket) -> str:

@@ -87,7 +87,7 @@ def serve(
     ] = False,
 ) -> None:
     """Answer observations with actions: openpi's protocol on /, our own on /v1/stream, HTTP on /v1/act."""
-    from kinema.commands.serve.process import bound_socket, run, url_of
+    from kinema.commands.serve.process import bound_socket, check_certificate, run, url_of
     from kinema.commands.serve.served import served
     from kinema.serve.app import Listening, make_app
     from kinema.serve.limits import Limits
@@ -97,6 +97,7 @@ def serve(
     listening = Listening(
         host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, needs_key=keys, forced=insecure
     )
+    check_certificate(listening)
     socket = bound_socket(listening)  # before the policy is loaded: a port in use is told at once
     limits = Limits(
         message_hz=message_rate, key_connections=key_connections, key_in_flight=key_in_flight, idle_s=idle

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from kinema.commands.terminal import examples, finite, saved_on_interrupt, table, words
+from kinema.commands.terminal import examples, finite, saved_on_interrupt, table, words, writable
 from kinema.schema import KinemaError
 
 if TYPE_CHECKING:
@@ -161,6 +161,7 @@ def train(
         os.environ["KINEMA_CACHE"] = str(cache)
     if (folder / "checkpoint").exists() and not resume:
         raise KinemaError(f"{folder} holds a run; add --resume to go on with it, or choose another --out")
+    writable(folder)
     print(f"recipe {chosen.name}: {chosen.summary}")
     acts = evaluate_every and recipes.is_policy(recipe)
     saved = f"The checkpoint is in {folder}; --resume goes on from there."
