@@ -89,6 +89,7 @@ def _renamed(policy, body, named):
     policy.artifact.codecs[body] = Codec(card, codec.action_stats, codec.state_stats)
 
 
+@pytest.mark.slow
 def test_a_wrong_prompt_does_not_act_as_the_right_one():
     successes = {}
     policy = LocalPolicy(shipped_artifacts()["nano"])

@@ -77,6 +77,7 @@ def tiny(folder: Path, seed: int) -> None:
     artifacts.save(folder, policy, tokenizer, codecs, batch.inputs, {"by": "a test"})
 
 
+@pytest.mark.slow
 def test_weights_changed_in_place_never_enter_a_begun_result(tmp_path: Path) -> None:
     """With a real artifact: the path stays the same, and all it says of itself but the weights."""
     folder, out = tmp_path / "policy", tmp_path / "out"

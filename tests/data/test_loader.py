@@ -196,6 +196,7 @@ def test_workers_make_no_more_than_a_few_batches_ahead():
     assert np.flatnonzero(made.numpy()).max() <= 100 + 2 * 2
 
 
+@pytest.mark.slow
 def test_workers_end_with_the_program(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(

@@ -143,6 +143,7 @@ def test_a_port_in_use_is_told_before_the_policy_is_loaded(
     assert "cannot listen" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_bench_measures_overhead_and_load(capsys: pytest.CaptureFixture[str]) -> None:
     """Short and with a policy that does nothing; the numbers that count are measured by hand."""
     code = exit_code(["bench", "serve", "hold", "--rounds", "20", "--clients", "8", "--seconds", "2"])

@@ -44,6 +44,16 @@ def trains(name: str, device: str, out: Path) -> None:
     assert {p.device.type for p in back.model.parameters()} == {"cpu"}
 
 
+def steps(name: str, device: str, out: Path) -> None:
+    """One step, whose end is saved and read."""
+    there = stage_loop(name, out / "step", device, steps=1)
+    there.run()
+    assert {type(p.data) for p in there.model.parameters()} == {strict_device.StrictTensor}
+    again = stage_loop(name, out / "step", device, steps=1)
+    again.resume()
+    assert again.step == 1
+
+
 def trains_in_bf16(name: str, device: str, out: Path) -> None:
     """Autocast on another device than the CPU leaves no types that do not fit each other."""
     loop = stage_loop(name, out / "bf16", device, "bf16", steps=1)
@@ -86,11 +96,11 @@ def _raises(kind: type[Exception], says: str, work: Callable[[], object]) -> Non
 
 
 def main() -> None:
-    """Everything, below the folder that is given."""
+    """The checks that are named, below the folder that is given."""
     out = Path(sys.argv[1])
-    work = [(refuses, ""), (is_a_choice, "")]
-    work += [(trains, name) for name in STAGES]
-    work += [(trains_in_bf16, name) for name in STAGES if name != "policy, joint mask"]  # as the read mask's
+    for_all, for_stages = (refuses, is_a_choice), (steps, trains, trains_in_bf16)
+    work = [(check, "") for check in for_all if check.__name__ in sys.argv[2:]]
+    work += [(check, name) for check in for_stages if check.__name__ in sys.argv[2:] for name in STAGES]
     with strict_device.strict_device() as device:
         for check, name in work:
             try:

@@ -23,12 +23,11 @@ from kinema.train.loop import LoopConfig
 from kinema.train.optim import MuonInSinglePrecision, orthogonal
 
 
-@pytest.fixture(scope="module")
-def strict(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], str]:
-    """What became of every check on the strict device, in a process of its own: nothing, or the fault."""
-    script, out = Path(__file__).with_name("on_strict_device.py"), tmp_path_factory.mktemp("strict")
+def _strict(out: Path, *checks: str) -> dict[tuple[str, str], str]:
+    """What became of checks on the strict device, in a process of their own: nothing, or the fault."""
+    script = Path(__file__).with_name("on_strict_device.py")
     done = subprocess.run(
-        [sys.executable, str(script), str(out)],
+        [sys.executable, str(script), str(out), *checks],
         env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
@@ -36,13 +35,31 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], st
     return {(check, name): fault for check, name, fault in lines}
 
 
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], str]:
+    return _strict(tmp_path_factory.mktemp("strict"), "refuses", "is_a_choice", "steps")
+
+
+@pytest.fixture(scope="module")
+def strict_training(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], str]:
+    return _strict(tmp_path_factory.mktemp("training"), "trains", "trains_in_bf16")
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_takes_a_step_on_a_device_that_refuses_mixed_tensors(
+    name: str, strict: dict[tuple[str, str], str]
+) -> None:
+    assert strict["steps", name] == ""
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # the first of these waits for the process
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_trains_resumes_and_learns_the_same_on_a_device_that_refuses_mixed_tensors(
-    name: str, strict: dict[tuple[str, str], str]
+    name: str, strict_training: dict[tuple[str, str], str]
 ) -> None:
-    assert strict["trains", name] == ""
-    assert strict.get(("trains_in_bf16", name), "") == ""
+    assert strict_training["trains", name] == ""
+    assert strict_training["trains_in_bf16", name] == ""
 
 
 @pytest.mark.parametrize("check", ["refuses", "is_a_choice"])

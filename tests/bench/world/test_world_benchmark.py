@@ -67,6 +67,7 @@ def test_another_thing_can_be_named_in_the_same_scene(environment: Any) -> None:
     assert back.true.instruction == scene.true.instruction
 
 
+@pytest.mark.slow
 def test_the_truth_scores_as_the_truth_and_repeating_does_not(
     benchmark: WorldBenchmark, environment: Any, tmp_path: Path
 ) -> None:

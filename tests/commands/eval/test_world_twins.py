@@ -92,6 +92,7 @@ def test_the_ceiling_is_the_film_through_the_code(folder: str) -> None:
     np.testing.assert_array_equal(sent.frames, through)
 
 
+@pytest.mark.slow
 def test_both_stand_beside_the_model_in_a_judged_scene(folder: str, tmp_path: Path) -> None:
     benchmark = WorldBenchmark(bodies=("ur5e",), families=("button",))
     environment = benchmark.make("ur5e/button")

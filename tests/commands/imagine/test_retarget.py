@@ -161,6 +161,7 @@ def test_a_plain_film_becomes_a_robots_episode(
     assert asked[-1] > 0.5
 
 
+@pytest.mark.slow
 def test_an_episode_that_cannot_be_tracked_is_left_out_of_a_set(human: Path, tmp_path: Path) -> None:
     (shown,) = aligned_episodes(human, "ur5e", 1)
     unmoved = replace(shown, human={view: frames[:1].repeat(19, 0) for view, frames in shown.human.items()})

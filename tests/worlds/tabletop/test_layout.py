@@ -43,6 +43,7 @@ def test_a_thousand_resets_never_raise(
     reset_many(env, range(TRAINING_SEED, TRAINING_SEED + 1000), monkeypatch)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
