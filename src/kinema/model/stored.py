@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -23,6 +23,24 @@ def read_tensors(path: Path, what: str) -> dict[str, Tensor]:
     _check_there(path, what)
     with meaning_of(path):
         return load_file(path)
+
+
+def read_weights(path: Path, what: str) -> dict[str, Tensor]:
+    """Weights in single precision, with hardly more memory than that. Raises KinemaError as `read_tensors`.
+
+    The file is opened anew for each: what has been read of an open one counts as memory as well.
+    """
+    _check_there(path, what)
+    with meaning_of(path):
+        with safe_open(path, "pt") as file:
+            names = list(file.keys())
+        return {name: _one(path, name) for name in names}
+
+
+def _one(path: Path, name: str) -> Tensor:
+    with safe_open(path, "pt") as file:
+        found = file.get_tensor(name)
+        return found.float() if found.is_floating_point() else found.clone()
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from torch import Tensor
 from kinema.data.batch import Inputs
 from kinema.data.text import TextTokenizer
 from kinema.model.policy.policy import Policy, PolicyConfig
-from kinema.model.stored import meaning_of, read_card, read_json, read_tensors
+from kinema.model.stored import meaning_of, read_card, read_json, read_tensors, read_weights
 from kinema.schema import KinemaError
 from kinema.space.codec import Codec
 from kinema.space.layout import LAYOUT_VERSION
@@ -95,10 +95,11 @@ def load(folder: Path, *, check: bool = True, device: str = "cpu") -> Artifact:
     Raises KinemaError naming the file and the fault: missing or damaged file, foreign format, another
     layout version, statistics that do not fit their card, or an example answered differently.
     """
-    policy = Policy(config_of(folder))
-    weights = read_tensors(folder / "weights.safetensors", "artifact")
+    with meaning_of(folder / "config.json"):
+        policy = Policy.without_weights(config_of(folder))
+    weights = read_weights(folder / "weights.safetensors", "artifact")
     try:
-        policy.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
+        policy.load_state_dict(weights, assign=True)
     except RuntimeError as error:
         raise KinemaError(f"{folder}/weights.safetensors does not fit config.json: {error}") from None
     codecs = {}

@@ -109,6 +109,16 @@ class Policy(nn.Module):
             self.point_head = PointHead(self.backbone.width, config.points, self.backbone.grid)
             self.point_embed = PointEmbed(width, config.points, MAX_VIEWS)
 
+    @classmethod
+    def without_weights(cls, config: PolicyConfig) -> Policy:
+        """A network whose parameters have no memory until `load_state_dict(..., assign=True)`."""
+        with torch.device("meta"):
+            policy = cls(config)
+        qwen = policy.backbone.qwen  # what is computed from the configuration is in no file
+        qwen.visual.rotary_pos_emb = type(qwen.visual.rotary_pos_emb)(qwen.config.vision_config)
+        qwen.language_model.rotary_emb = type(qwen.language_model.rotary_emb)(qwen.config.text_config)
+        return policy
+
     def prefill(self, inputs: Inputs) -> Prefilled:
         """Run everything that does not depend on noise."""
         context = self.backbone(
