@@ -206,7 +206,6 @@ def test_openpis_own_examples_are_told_what_to_send(sent: dict[str, Any], says: 
         ur5e = load_card("ur5e")
         seen = observation_of(message, ur5e, toy_served(cards=[ur5e]), Limits(), time_s=0.0)
         assert seen.state.shape == (7,)  # this one is understood as it is, for the body that it is of
-        message["joints"] = np.zeros(9)
     with pytest.raises(Refusal, match=says) as refused:
         observation_of(message, card, toy_served(), Limits(), time_s=0.0)
     assert refused.value.code == "bad_request"

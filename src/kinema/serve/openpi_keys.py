@@ -129,11 +129,13 @@ def _look_up(message: Mapping[str, Any], key: str) -> Any:
 
 
 def _state(message: Mapping[str, Any], card: EmbodimentCard) -> np.ndarray:
-    for group in STATE:
+    by_joints = card.control == "joint_position"
+    groups = [group for group in STATE if by_joints or "joint" not in group[0]]  # joint angles are no tool pose
+    for group in groups:
         parts = [_look_up(message, key) for key in group]
         if all(part is not None for part in parts):
             return np.concatenate([_vector(part, key) for part, key in zip(parts, group)])
-    raise _missing(f"state of {card.name}", [" + ".join(group) for group in STATE], message)
+    raise _missing(f"state of {card.name}", [" + ".join(group) for group in groups], message)
 
 
 def _vector(found: Any, key: str) -> np.ndarray:
