@@ -130,7 +130,8 @@ def _look_up(message: Mapping[str, Any], key: str) -> Any:
 
 def _state(message: Mapping[str, Any], card: EmbodimentCard) -> np.ndarray:
     by_joints = card.control == "joint_position"
-    groups = [group for group in STATE if by_joints or "joint" not in group[0]]  # joint angles are no tool pose
+    # The angles of joints are no pose of a tool.
+    groups = [group for group in STATE if by_joints or "joint" not in group[0]]
     for group in groups:
         parts = [_look_up(message, key) for key in group]
         if all(part is not None for part in parts):
