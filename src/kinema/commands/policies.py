@@ -69,8 +69,9 @@ def bodies_of(folder: Path) -> tuple[str, ...]:
     path = folder / "stats.json"
     try:
         return tuple(json.loads(path.read_text()))
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError) as error:
-        raise KinemaError(f"{folder} is not a whole artifact: {path.name}: {error}") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        told = error.strerror if isinstance(error, OSError) else error
+        raise KinemaError(f"{folder} is not a whole artifact: {path.name}: {told}") from None
 
 
 def bodies_in(text: str) -> tuple[str, ...]:

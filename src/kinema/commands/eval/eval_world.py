@@ -87,13 +87,16 @@ def eyes_factory() -> Factory:
     return Factory(target="kinema.model.film.eyes:load_eyes", arguments={"folder": str(folder)})
 
 
-def imagines_factory(model: str) -> Factory:
-    """What builds whoever imagines: a baseline by name, the shipped world artifact or one in a folder."""
+def imagines_factory(model: str, *, others: Sequence[str] = ()) -> Factory:
+    """What builds whoever imagines: a baseline by name, the shipped world artifact or one in a folder.
+
+    Raises KinemaError with the choices, and `others` that the caller knows beside them.
+    """
     from kinema.bench.benchmark import Factory
 
     if model in _BASELINES:
         return Factory(target=_BASELINES[model])
-    folder = world_folder(model, others=_BASELINES)
+    folder = world_folder(model, others=(*_BASELINES, *others))
     return Factory(target="kinema.commands.eval.world_twins:world_model", arguments={"folder": str(folder)})
 
 

@@ -62,7 +62,7 @@ def dream(
     if world != ORACLE:
         from kinema.commands.eval.eval_world import imagines_factory
 
-        imagines_factory(world)
+        imagines_factory(world, others=(ORACLE,))
     bodies = bodies_in(robots)
     for body in bodies:
         reads.codec(body)

@@ -39,8 +39,12 @@ def imagine(
     ] = None,
     world: Annotated[str, typer.Option(help="`shipped`, or the folder of a world model.")] = DEFAULT_WORLD,
     seed: Annotated[int, typer.Option(help="Seed of what is imagined.", min=0)] = 0,
-    steps: Annotated[int | None, typer.Option(help="Euler steps. Default: the model's.", min=1)] = None,
-    clips: Annotated[int, typer.Option(help="Go on from the last picture so many times.", min=1)] = 1,
+    steps: Annotated[
+        int | None, typer.Option(help="Euler steps. Default: the model's.", min=1, max=1000)
+    ] = None,
+    clips: Annotated[
+        int, typer.Option(help="Go on from the last picture so many times.", min=1, max=100)
+    ] = 1,
     out: Annotated[Path, typer.Option(help="Folder for the film and the contact sheet.")] = Path(
         "out/imagine"
     ),
