@@ -20,6 +20,12 @@ def test_a_perfect_network_is_sampled_exactly(steps):
     torch.testing.assert_close(out, data, atol=1e-5, rtol=1e-4)
 
 
+def test_a_velocity_and_its_data_are_each_others_inverse():
+    y, speed, tau = torch.randn(3, 4, 5), torch.randn(3, 4, 5), torch.tensor([0.05, 0.5, 1.0])
+    back = flow.velocity(y, flow.data_of(y, speed, tau), tau)
+    torch.testing.assert_close(back, speed, atol=1e-5, rtol=1e-4)
+
+
 def test_loss_by_hand_counts_channels_not_steps():
     predicted, target = torch.zeros(1, 2, 3), torch.zeros(1, 2, 3)
     target[0, :, 0] = torch.tensor([1.0, 3.0])  # both steps valid: mean (1 + 9) / 2 = 5
@@ -35,6 +41,9 @@ def test_concentration_leans_to_noise():
     assert uniform.mean().item() == pytest.approx(0.5, abs=0.02)
     assert leaning.mean().item() == pytest.approx(4 / 5, abs=0.02)  # the mean of Beta(4, 1)
     assert min(uniform.min(), leaning.min()) >= flow.MIN_TAU
+    middle = flow.draw_tau(20_000, 4.0, g, "sigmoid_normal")
+    assert middle.logit().std().item() == pytest.approx(1.0, abs=0.05)
+    assert middle.mean().item() == pytest.approx(0.5, abs=0.02)
 
 
 def test_no_steps_is_an_error():

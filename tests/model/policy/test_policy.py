@@ -63,6 +63,21 @@ def test_all_masks_train_and_sample(made, mask):
     assert policy.eval().sample(batch.inputs, torch.randn(6, 2, 16, 80)).shape == (6, 2, 16, 80)
 
 
+def test_a_policy_may_give_the_velocity(made):
+    """Its flow loss is that of what it gave, and so are its chunks."""
+    policy, batch = made
+    quick = Policy(replace(policy.config, prediction="velocity", times="sigmoid_normal")).eval()
+    quick.load_state_dict(policy.state_dict())
+    prefilled, y, tau = policy.prefill(batch.inputs), torch.randn(6, 2, 16, 80), torch.rand(6, 2)
+    with torch.inference_mode():
+        given = policy.predict(prefilled, y, tau)
+        assert torch.equal(quick.predict(prefilled, y, tau), y - tau[..., None, None] * given)
+    assert torch.isfinite(sum(quick(batch, torch.Generator().manual_seed(0)).values()))
+    assert quick.sample(batch.inputs, torch.randn(6, 2, 16, 80)).isfinite().all()
+    with pytest.raises(ValueError, match="prediction 'noise' must be one of"):
+        replace(policy.config, prediction="noise")
+
+
 def test_the_prompt_conditions_every_action(made):
     policy, batch = made
     noise = torch.randn(6, 1, 16, 80)

@@ -2,10 +2,11 @@
 
     Y_tau = (1 - tau) * data + tau * noise,   velocity = noise - data,   sampled from tau = 1 down to 0
 
-(Lipman et al. 2022, arXiv 2210.02747; the direction is Qwen-VLA's, arXiv 2605.30280.) The network predicts
-the data f(Y_tau, tau); its velocity is (Y_tau - f) / tau. The loss is the velocity's; an error of the data
-weighs 1 / tau^2 in it, and the copying of the noise is done by arithmetic instead of learnt, which a small
-network has no capacity to spare for.
+(Lipman et al. 2022, arXiv 2210.02747; the direction is Qwen-VLA's, arXiv 2605.30280.) What is called a
+prediction here is one of the data f(Y_tau, tau); its velocity is (Y_tau - f) / tau. The loss is the
+velocity's. A small network gives the data itself: an error of it weighs 1 / tau^2 in the loss, and the noise
+is copied by arithmetic instead of by what is learnt, for which it has no capacity to spare. The published
+ones give the velocity, which `data_of` makes data.
 
 Axes: B batch, H steps, K slots.
 """
@@ -14,20 +15,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+Times = Literal["beta", "sigmoid_normal"]
+Prediction = Literal["data", "velocity"]
 
 # Below this flow time the division by tau would turn rounding into velocity.
 MIN_TAU = 0.05
 
 
-def draw_tau(count: int, concentration: float, generator: torch.Generator | None) -> Tensor:
+def draw_tau(
+    count: int, concentration: float, generator: torch.Generator | None, times: Times = "beta"
+) -> Tensor:
     """Flow times (count,) from Beta(concentration, 1): 1 is uniform, larger leans to the noise end.
 
     Training near the noise end makes one Euler step as good as ten for single-minded experts
-    (arXiv 2606.05737).
+    (arXiv 2606.05737). "sigmoid_normal" is a standard normal number squashed, which leans to the middle.
     """
+    if times == "sigmoid_normal":
+        return torch.randn(count, generator=generator).sigmoid().clamp_min(MIN_TAU)
     uniform = torch.rand(count, generator=generator)
     return uniform.pow(1.0 / concentration).clamp_min(MIN_TAU)
 
@@ -41,6 +50,11 @@ def interpolate(data: Tensor, noise: Tensor, tau: Tensor) -> Tensor:
 def velocity(y_tau: Tensor, predicted_data: Tensor, tau: Tensor) -> Tensor:
     """The velocity (B, H, K) that leads from Y_tau to the predicted data."""
     return (y_tau - predicted_data) / tau[:, None, None]
+
+
+def data_of(y_tau: Tensor, velocity: Tensor, tau: Tensor) -> Tensor:
+    """The data (..., H, K) that a velocity leads to from Y_tau (..., H, K) at tau (...)."""
+    return y_tau - tau[..., None, None] * velocity
 
 
 def masked_loss(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:

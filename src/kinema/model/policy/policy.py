@@ -9,6 +9,7 @@ Axes: B batch, R noise draws, H steps, K slots, V views, P points, C decoder wid
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from kinema.data.batch import Batch, Inputs
 from kinema.model.policy import flow
 from kinema.model.policy.action_dit import ActionDiT, DecoderConfig, KeyValue
 from kinema.model.policy.backbone import Backbone
-from kinema.model.policy.flow import Known
+from kinema.model.policy.flow import Known, Prediction, Times
 from kinema.model.policy.pointing import Pointed, PointEmbed, PointHead, point_losses
 from kinema.space.layout import LAYOUT_VERSION, NUM_SLOTS
 
@@ -41,6 +42,8 @@ class PolicyConfig:
     closing: tuple[int, ...] = ()  # tokens after the pictures
     points: int = 2  # 0: no pointing head
     state_token: bool = True  # the normalised state as one decoder token
+    prediction: Prediction = "data"  # what the network gives
+    times: Times = "beta"  # how flow times are drawn in training
     tau_concentration: float = 4.0
     draws: int = 2
     sample_steps: int = 2
@@ -48,6 +51,11 @@ class PolicyConfig:
     layout_version: int = LAYOUT_VERSION
 
     def __post_init__(self) -> None:
+        for what, word, choices in (
+            ("prediction", self.prediction, get_args(Prediction)), ("times", self.times, get_args(Times)),
+        ):  # fmt: skip
+            if word not in choices:
+                raise ValueError(f"{what} {word!r} must be one of {choices}")
         if self.late_steps and not self.state_token:
             raise ValueError("late pictures need the state token: it says where the body is by now")
         if self.layout_version != LAYOUT_VERSION:
@@ -145,7 +153,8 @@ class Policy(nn.Module):
     def predict(self, prefilled: Prefilled, y: Tensor, tau: Tensor, given: Tensor | None = None) -> Tensor:
         """Clean chunks (B, R, H, K) from noisy ones and flow times (B, R); `given` as in the decoder."""
         p = prefilled
-        return self.decoder(y, tau, p.condition, p.context, p.mask, p.cache, given)
+        found = self.decoder(y, tau, p.condition, p.context, p.mask, p.cache, given)
+        return found if self.config.prediction == "data" else flow.data_of(y, found, tau)
 
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Named losses: `flow`, `quiet` (slots of bodies not named), and `point_cell` and `point_uv`.
@@ -157,7 +166,8 @@ class Policy(nn.Module):
         R, (B, H, K) = self.config.draws, batch.actions.shape
         data = batch.actions[:, None].expand(B, R, H, K)
         noise = torch.randn(B, R, H, K, generator=generator).to(data.device)
-        tau = flow.draw_tau(B * R, self.config.tau_concentration, generator).to(data.device)
+        tau = flow.draw_tau(B * R, self.config.tau_concentration, generator, self.config.times)
+        tau = tau.to(data.device)
         y = flow.interpolate(data.flatten(0, 1), noise.flatten(0, 1), tau)
         mask = batch.action_mask[:, None].expand(B, R, H, K).flatten(0, 1)
         given = self._draw_given(B * R, generator).to(data.device) & mask.any(-1)  # (BR, H)

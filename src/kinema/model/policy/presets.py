@@ -111,7 +111,10 @@ def ultra() -> PolicyConfig:
 
 
 def _qwen(text: dict, vision: dict, decoder: DecoderConfig) -> PolicyConfig:
-    return PolicyConfig(text=text, vision=vision, decoder=decoder, image_size=224, draws=8, sample_steps=4)
+    return PolicyConfig(
+        text=text, vision=vision, decoder=decoder, image_size=224, draws=8, sample_steps=4,
+        prediction="velocity", tau_concentration=1.5,
+    )  # fmt: skip
 
 
 def _qwen_text(
