@@ -15,7 +15,7 @@ from kinema import cli
 from kinema.card.load import load_card
 from kinema.commands.serve.served import served
 from kinema.data.lerobot_write import Writer
-from kinema.model.policy import artifact
+from kinema.model.policy import artifact, released
 from kinema.model.policy.policy import Policy
 from kinema.schema import Observation, Question
 from released_checkpoint import make_released
@@ -56,6 +56,20 @@ def train(recorded: Path, tmp_path: Path) -> Callable[..., artifact.Artifact]:
         return artifact.load(folder / "artifact")
 
     return run
+
+
+def test_a_plan_reads_no_weights(
+    recorded: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(released.Released, "load", None)
+    told = ["--data", str(recorded), "--card", "panda", "--backbone", str(backbone), "--preset", "tiny"]
+    words = ["--freeze", "backbone.*", "--batch-size", "4", "--steps", "5"]
+    assert cli.exit_code(["train", "finetune", "--plan", *told, *words]) == 0
+    said = capsys.readouterr().out
+    assert "20 in 5 steps" in said
+    trained = next(line for line in said.splitlines() if line.startswith("trained"))
+    whole = next(line for line in said.splitlines() if line.startswith("parameters in all"))
+    assert trained.split()[-2:] != whole.split()[-2:]  # the decoder alone
 
 
 def test_a_released_backbone_trains_exports_reloads_and_is_served(

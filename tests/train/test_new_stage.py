@@ -48,6 +48,7 @@ class Line(RowStage[nn.Linear, Tensor]):
         return [f"table, row {row}" for row in rows]
 
     def __call__(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        batch = batch.to(self.model.weight.device)
         return {"wrong": (self.model(batch) - 3 * batch).square().mean()}
 
     def judge(self, model: nn.Linear) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from kinema.train.recipe import Recipe
 
 # By module, which is imported only when it is asked for: the world models' need diffusers.
 _MODULES = {
-    "debug": ("debug",),
+    "debug": ("debug", "base"),
     "finetune": ("finetune",),
     "nano": ("nano_tabletop", "nano_metaworld", "nano_mixed"),
     "gate": ("nano_gate",),

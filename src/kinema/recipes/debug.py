@@ -1,4 +1,4 @@
-"""The debug recipe: the whole way in about a minute, on pictures and motions made up on the spot."""
+"""Recipes over data made up on the spot: the whole way in a minute, and the published size."""
 
 from __future__ import annotations
 
@@ -27,6 +27,24 @@ def debug() -> Recipe:
         batch_size=16,
         loop=LoopConfig(steps=30, log_every=10, save_every=15, optim=OptimConfig(lr=2e-3, warmup_steps=5)),
     )
+
+
+def base() -> Recipe:
+    """The published size, to see what it needs and how fast a GPU is; what it learns is noise."""
+    return Recipe(
+        name="base",
+        summary="the published size from random weights, made-up data: for --plan, and to measure GPUs",
+        data_command="nothing: the data is made up",
+        stage=partial(PolicyStage, policy=lambda vocab_size: presets.base(), sources=large_made_up),
+        pictures=None,
+        batch_size=256,
+        loop=LoopConfig(steps=100_000, optim=OptimConfig(lr=1e-4, matrix_lr=None, warmup_steps=1000)),
+    )
+
+
+def large_made_up(data: Path, pictures: Way = "cache") -> list[Source]:
+    """One source of pictures of the published size, in memory."""
+    return [fake_source(load_card("aloha"), image_size=224)]
 
 
 def made_up(data: Path, pictures: Way = "cache") -> list[Source]:

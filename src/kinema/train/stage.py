@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -63,6 +64,7 @@ class Setting:
     stored: the assets of the checkpoint that is gone on from; then `init` is not looked at
     most_clipped: most of a channel's targets that statistics from elsewhere may clip
     pictures: how those of data sets are read (`data/frames.py`)
+    is_planned: only looked at (`plan.py`): a large network is built without memory, little data is read
     """
 
     data: Path
@@ -74,6 +76,11 @@ class Setting:
     most_clipped: float = MOST_CLIPPED
     pictures: Way = "cache"
     named: Named = field(default_factory=Named)
+    is_planned: bool = False
+
+    def empty(self) -> AbstractContextManager[object]:
+        """Within, a network is built without memory, if this is only a plan."""
+        return torch.device("meta") if self.is_planned else nullcontext()
 
 
 @dataclass(frozen=True, kw_only=True)

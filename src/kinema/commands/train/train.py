@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from kinema.commands.terminal import examples, finite, saved_on_interrupt, table, words, writable
+from kinema.commands.terminal import examples, finite, positive, saved_on_interrupt, table, words, writable
 from kinema.schema import KinemaError
 
 if TYPE_CHECKING:
     from kinema.train.optim import Rule
+    from kinema.train.recipe import Options, Recipe
 
 EXAMPLES = examples(
     "kinema train --list",
     "kinema train debug --out runs/debug",
     "kinema train nano_tabletop --data data --minutes 60 --evaluate-every 2000",
     "kinema train nano_tabletop --resume",
+    "kinema train base --plan --gpus 8 --gpu-memory 80",
     "kinema train nano_tabletop --init runs/before/artifact --freeze 'backbone.*' --lr 'decoder.*=1e-4'",
 )
 _EVALUATION_SEED = 7  # not the default of `kinema eval`, so that what is watched is not what is reported
@@ -122,6 +124,14 @@ def train(
     tracker: Annotated[
         str, typer.Option(help="Where curves go, with commas: tensorboard, wandb, trackio. '': a file alone.")
     ] = "tensorboard",
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only say what the run would need: parameters, memory, samples.")
+    ] = False,
+    gpus: Annotated[int, typer.Option(help="With --plan: GPUs that share the run.", min=1)] = 1,
+    gpu_memory: Annotated[
+        float | None,
+        typer.Option(help="With --plan: GB of each GPU; refused if it does not fit.", callback=positive),
+    ] = None,
     evaluate_every: Annotated[
         int,
         typer.Option(help="Judge every so many steps, and log it: a policy by acting in the worlds.", min=0),
@@ -157,6 +167,11 @@ def train(
         named=named,
     )  # fmt: skip
     folder = out or Path("runs") / recipe
+    if plan:
+        _say_plan(chosen, folders[0], folder, options, gpus, gpu_memory)
+        return
+    if gpus > 1 or gpu_memory is not None:
+        raise KinemaError("--gpus and --gpu-memory are what --plan plans for; add --plan")
     if cache is not None:
         os.environ["KINEMA_CACHE"] = str(cache)
     if (folder / "checkpoint").exists() and not resume:
@@ -174,6 +189,22 @@ def train(
     print(f"page:     {write_page(folder)}")
     if "tensorboard" in options.trackers:
         print(f"curves:   tensorboard --logdir {folder / 'tensorboard'}")
+
+
+def _say_plan(
+    recipe: Recipe, data: Path, out: Path, options: Options, gpus: int, gpu_memory_gb: float | None
+) -> None:
+    from kinema.train.plan import plan
+
+    asked = options.of(recipe).loop
+    is_for_gpus = gpu_memory_gb is not None and options.precision == "auto"
+    precision = "bf16" if is_for_gpus else asked.computes_in
+    ranks = gpus if gpus > 1 else options.processes
+    found = plan(recipe, data, out, options, ranks=ranks, precision=precision)
+    memory = None if gpu_memory_gb is None else gpu_memory_gb * 1e9
+    print(table(found.table(memory), ("of the run", recipe.name)))
+    if memory is not None:
+        found.check(memory)
 
 
 def _rules(freeze: Sequence[str], lr: Sequence[str], weight_decay: Sequence[str]) -> tuple[Rule, ...]:

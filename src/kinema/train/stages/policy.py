@@ -86,7 +86,9 @@ class PolicyStage(Stage[Policy, Batch]):
             if one.notable:
                 print(one, flush=True)
         self._parent = json.loads(stored[_PARENT]) if stored else dict(start.provenance) if start else None
-        self.model = Policy(network, backbone.load() if backbone and stored is None else None)
+        with setting.empty():
+            is_read = backbone is not None and stored is None and not setting.is_planned
+            self.model = Policy(network, backbone.load() if backbone and is_read else None)
         if start and backbone:
             start_decoder_from(self.model, start.policy)
         elif start:
@@ -97,7 +99,8 @@ class PolicyStage(Stage[Policy, Batch]):
                 "adapters go on what has learnt; this decoder begins anew: train it whole, or give --init"
             )
         if told.lora:
-            lora.adapt(self.model, told.lora, told.lora_on)
+            with setting.empty():
+                lora.adapt(self.model, told.lora, told.lora_on)
         self.weights = {"flow": 1.0, "quiet": self.config.quiet_weight, "clipped": 0.0}
         if network.points:
             self.weights |= {

@@ -81,6 +81,7 @@ def read_material(
     kinds: of bodies; the first is learnt from, as many clips of each body, and all are judged
     """
     made = finished_code(code, setting.out)
+    count = 8 if setting.is_planned else count
     paired = next(iter(kinds.values()))(setting.data, "train", setting.pictures)
     kept = {name: read(setting.data, "validation", setting.pictures) for name, read in kinds.items()}
     return Material(

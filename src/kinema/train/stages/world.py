@@ -89,6 +89,7 @@ def read_material(
 
     def made(part: Part, count: Mapping[str, int]) -> Latents:
         sources = clips(setting.data, part, setting.pictures)
+        count = dict.fromkeys(count, 8) if setting.is_planned else count
         return make_latents(vae, policy, sources, count, setting.seed, precision=setting.precision)
 
     few = dict.fromkeys(count, _HELD_OUT)
