@@ -9,7 +9,10 @@ from pathlib import Path
 
 if sys.platform == "linux":
     os.environ.setdefault("MUJOCO_GL", "egl")  # MuJoCo's own default needs a screen
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests run in one process per core
+# The tests run in one process per core; so small pictures are drawn sooner without threads too (Mesa's
+# software OpenGL), and are the same.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("LP_NUM_THREADS", "0")
 
 import hypothesis
 import pytest

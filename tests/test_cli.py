@@ -17,8 +17,6 @@ from kinema import cli
 from kinema.commands.terminal import choose, saved_on_interrupt, table
 from kinema.schema import KinemaError
 
-ROOT_COMMAND: Any = typer.main.get_command(cli.app)
-
 
 def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name, child in getattr(command, "commands", {}).items():
@@ -26,7 +24,7 @@ def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[
         yield from _commands(child, (*path, name))
 
 
-ALL = dict(_commands(ROOT_COMMAND))
+ALL = dict(_commands(cli.command()))
 LEAVES = {path: command for path, command in ALL.items() if not hasattr(command, "commands")}
 
 
@@ -110,7 +108,7 @@ def test_a_fault_of_ours_keeps_its_trace(
     def broken(**_: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(cli, "app", broken)
+    monkeypatch.setattr(cli, "command", lambda: broken)
     assert cli.exit_code(["doctor"]) == 3
     assert "Traceback" in capsys.readouterr().err
 
@@ -130,7 +128,7 @@ def test_a_full_disk_is_one_line(
     def full(**_: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "app", full)
+    monkeypatch.setattr(cli, "command", lambda: full)
     assert "No space left on device" in one_line(["doctor"], capsys)
 
 
@@ -140,7 +138,7 @@ def test_a_missing_package_is_named(
     def missing(**_: object) -> None:
         raise ModuleNotFoundError("No module named 'mujoco'", name="mujoco")
 
-    monkeypatch.setattr(cli, "app", missing)
+    monkeypatch.setattr(cli, "command", lambda: missing)
     assert "mujoco" in one_line(["doctor"], capsys)
 
 
@@ -154,7 +152,7 @@ def test_ctrl_c_ends_with_130_and_says_what_is_saved(
     app = typer.Typer()
     app.command("work")(stopped)
     app.command("other")(lambda: None)
-    monkeypatch.setattr(cli, "app", app)
+    monkeypatch.setattr(cli, "command", lambda: typer.main.get_command(app))
     assert cli.exit_code(["work"]) == 130
     assert "3 episodes are in out/x" in capsys.readouterr().err
 

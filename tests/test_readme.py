@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
 from kinema import cli
 from kinema.commands.robots.conventions import bodies, conventions
@@ -117,7 +116,7 @@ def test_every_kinema_line_parses(block: Block) -> None:
     lines = block.code.replace("\\\n", " ").splitlines()
     for words in (shlex.split(line, comments=True) for line in lines):
         if words[:1] == ["kinema"]:
-            _parse(typer.main.get_command(cli.app), _before_the_shell(words[1:]))
+            _parse(cli.command(), _before_the_shell(words[1:]))
 
 
 def _before_the_shell(words: list[str]) -> list[str]:
@@ -142,7 +141,7 @@ def test_every_block_is_seen_and_every_mark_has_a_reason() -> None:
 
 
 def test_every_command_in_a_table_parses() -> None:
-    kinema = typer.main.get_command(cli.app)
+    kinema = cli.command()
     for document in DOCUMENTS:
         for line in re.findall(r"`(kinema [a-z][^`…]*)`", document.read_text()):
             command, words = kinema, shlex.split(line)[1:]

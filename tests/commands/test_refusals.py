@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
-import typer
 
 from kinema import cli
 from kinema.commands.data import data
@@ -34,7 +33,7 @@ FREE = {"--out", "--cache", "--save", "--data", "--instruction"}  # any text wil
 
 
 def _command(words: list[str]) -> Any:
-    command: Any = typer.main.get_command(cli.app)
+    command = cli.command()
     for word in words:
         command = getattr(command, "commands", {}).get(word, command)
     return command
