@@ -169,17 +169,46 @@ def test_a_button_that_is_let_go_or_down_by_itself_is_not_pressed() -> None:
     assert not env.holds()
 
 
-@pytest.mark.parametrize("seed", [600_020, 600_042])
-def test_a_button_under_a_palm_is_not_pressed(seed: int) -> None:
-    env = TabletopEnv(card=load_card("jaco"), family="button")
+@pytest.mark.parametrize(
+    ("robot", "policy", "seed"),
+    [("jaco", "uniform", 600_020), ("jaco", "uniform", 600_042), ("so101", "walk", 900_416)],
+)
+def test_a_button_under_a_palm_or_between_open_jaws_is_not_pressed(robot: str, policy: str, seed: int) -> None:
+    env = TabletopEnv(card=load_card(robot), family="button")
     env.reset(seed)
-    motion, down = Blind(env.card, "uniform", env.state(), seed), 0
+    motion, down = Blind(env.card, policy, env.state(), seed), 0
     for _ in range(env.max_steps):
         env.step(motion.act())
         target = env.task.target
         down += target.depth_m(env.scene.data) > 0.009 and env.scene.touched(target.cap)
         assert not env.holds()
     assert down >= 5  # half a second and more
+
+
+@pytest.mark.parametrize("robot", ["panda", "jaco", "so101"])
+@pytest.mark.parametrize(
+    ("across_m", "up_m", "pressed"),
+    [(0.0, -0.001, True), (0.02, -0.001, True), (0.0, -0.010, False), (0.025, -0.010, False)],
+)
+def test_a_press_is_a_tip_on_the_cap(robot: str, across_m: float, up_m: float, pressed: bool) -> None:
+    env = TabletopEnv(card=load_card(robot), family="button")
+    env.reset(SEED)
+    scene, target = env.scene, env.task.target
+    handle, depth_m = scene.robot.arm("right"), 0.012
+    tip = target.top(scene.data) + np.array([across_m, 0.0, up_m - depth_m])
+    joints = scene.controller.kinematics.solve(
+        "right",
+        tip + np.array([0.0, 0.0, scene.tip_below_tool_m()]),
+        scene.controller.home_rotation["right"],
+        handle.home,
+        iterations=300,
+    )
+    scene.robot.set_joints(scene.data, handle, joints, gripper=0.0)
+    scene.data.qpos[target.qpos] = -depth_m
+    mujoco.mj_forward(scene.model, scene.data)
+    np.testing.assert_allclose(scene.tip(), tip, atol=2e-3)
+    assert scene.touched(target.cap)  # whatever of the gripper it is
+    assert env.holds() == pressed
 
 
 @pytest.mark.parametrize("hz", [10, 25])

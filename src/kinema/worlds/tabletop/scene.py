@@ -152,6 +152,11 @@ class Scene:
         """Position (3,) of the tool [m]."""
         return self.data.site_xpos[self.robot.arm(side).tool_site].copy()
 
+    def tip(self, side: str = "right") -> np.ndarray:
+        """Where the shut finger tips end on the tool's axis (3,) [m]."""
+        tool_z = self.data.site_xmat[self.robot.arm(side).tool_site].reshape(3, 3)[:, 2]
+        return self.tool(side) + self.tip_below_tool_m(side) * tool_z
+
     def opening(self, side: str = "right") -> float:
         """Measured gripper opening, 0 closed to 1 open."""
         return self.robot.gripper_fraction(self.data, self.robot.arm(side))
@@ -178,8 +183,8 @@ class Scene:
         return any(other in self._owner for other, _ in self._contacts(body))
 
     def tip_at(self, point: np.ndarray, radius_m: float, height_m: float) -> bool:
-        """Whether any gripper's tip is so near a point: across, and up or down."""
-        off = [self.data.site_xpos[handle.tool_site] - point for handle in self.robot.arms]
+        """Whether any gripper's finger tips end so near a point: across, and up or down."""
+        off = [self.tip(handle.side) - point for handle in self.robot.arms]
         return any(np.hypot(dx, dy) <= radius_m and abs(dz) <= height_m for dx, dy, dz in off)
 
     def grasp_offset(self, side: str, half_width_m: float) -> np.ndarray:

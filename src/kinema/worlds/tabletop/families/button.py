@@ -21,7 +21,7 @@ TRAVEL_M = 0.014
 _PRESSED_M, _UNTOUCHED_M = 0.009, 0.004
 _LOOKS_PRESSED_M = 0.006  # from where on it is another thing to the eye
 _CAP_TOP_M = 0.045
-_TIP_ACROSS_M, _TIP_HEIGHT_M = 0.04, 0.025  # the cap's radius and half a fingertip; its travel and a pad
+_TIP_ACROSS_M, _TIP_HEIGHT_M = 0.04, 0.006  # the cap's radius and half a fingertip; how far a tip leans
 
 
 class Button(Fixture):
@@ -113,13 +113,15 @@ class PressButton(Family):
         return self.say(episode, "", self.target.color)
 
     def holds(self, scene: Scene) -> bool:
-        """A gripper's tip presses the named button down, and no other is: an arm or a palm that lies on it
-        does not press."""
+        """A gripper's tip stands on the named button and holds it down, and no other is down. Where the tips
+        end below the cap's top, or high over it, something else lies on it: a palm, an arm, a jaw's flank."""
         data = scene.data
+        depth = self.target.depth_m(data)
+        pressed = self.target.top(data) - np.array([0.0, 0.0, depth])
         return (
-            self.target.depth_m(data) > _PRESSED_M
+            depth > _PRESSED_M
             and scene.touched(self.target.cap)
-            and scene.tip_at(self.target.top(data), _TIP_ACROSS_M, _TIP_HEIGHT_M)
+            and scene.tip_at(pressed, _TIP_ACROSS_M, _TIP_HEIGHT_M)
             and all(button.depth_m(data) < _UNTOUCHED_M for button in self.others)
         )
 
