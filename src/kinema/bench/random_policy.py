@@ -14,7 +14,6 @@ class RandomPolicy(CardPolicy):
     """Every number of every action uniform within the card's range, drawn from the episode's seed alone."""
 
     provenance: ClassVar = {"policy": "random (uniform within the card's ranges)"}
-    blind = True  # looks at no picture, so none is rendered for it
 
     def __init__(self, *cards: EmbodimentCard) -> None:
         super().__init__(*cards)

@@ -32,6 +32,8 @@ class CardPolicy(ABC):
     cards: of bodies that are not shipped; the others are found by name.
     """
 
+    blind = True  # looks at no picture, so none is rendered for it
+
     def __init__(self, *cards: EmbodimentCard) -> None:
         self._cards = {card.name: card for card in cards}
 
