@@ -173,7 +173,7 @@ def test_a_button_that_is_let_go_or_down_by_itself_is_not_pressed() -> None:
     ("robot", "policy", "seed"),
     [("jaco", "uniform", 600_020), ("jaco", "uniform", 600_042), ("so101", "walk", 900_416)],
 )
-def test_a_button_under_a_palm_or_between_open_jaws_is_not_pressed(robot: str, policy: str, seed: int) -> None:
+def test_what_lies_on_a_button_or_around_it_does_not_press(robot: str, policy: str, seed: int) -> None:
     env = TabletopEnv(card=load_card(robot), family="button")
     env.reset(seed)
     motion, down = Blind(env.card, policy, env.state(), seed), 0
