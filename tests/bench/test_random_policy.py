@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from toy_benchmark import ToyEnv
 
+from kinema.bench.benchmark import TaskSpec
+from kinema.bench.episode import EpisodeJob, play_episode
 from kinema.bench.random_policy import RandomPolicy
 from kinema.card.load import card_names, load_card
 from kinema.commands.policies import policy_factory
@@ -40,3 +43,19 @@ def test_the_seed_of_the_episode_decides_and_nothing_before_it() -> None:
     assert not np.array_equal(first, one.infer(observed(), "panda").values), "every chunk is drawn anew"
     one.reset(8)
     assert not np.array_equal(first, one.infer(observed(), "panda").values)
+
+
+@pytest.mark.parametrize("name", ["random", "hold"])
+def test_no_picture_is_rendered_for_what_knows_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered, observe = [], ToyEnv.observe
+
+    def noted(env: ToyEnv, render: bool = True) -> Observation:
+        rendered.append(render)
+        return observe(env, render)
+
+    monkeypatch.setattr(ToyEnv, "observe", noted)
+    spec = TaskSpec(name="left", card="sawyer_metaworld", control_hz=80, groups={})
+    job = EpisodeJob(task="left", index=0, seed=1)
+    play_episode(ToyEnv("left", ""), policy_factory(name).build(), spec, job, 8)
+    assert rendered
+    assert not any(rendered)
