@@ -216,6 +216,7 @@ def _write_log(out: Path, world: str, reader: str, reads: FilmReader, fates: lis
         "reader_steps": reads.provenance.get("steps"),
     }
     lines = [json.dumps(about), *(json.dumps(asdict(fate)) for fate in fates)]
+    out.mkdir(parents=True, exist_ok=True)  # which no dream was kept in
     (out / LOG).write_text("\n".join(lines) + "\n")
 
 
