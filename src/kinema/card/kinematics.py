@@ -46,7 +46,8 @@ def link_poses(arm: Arm, joints: Sequence[float] | np.ndarray, opening: float = 
 
 def tool_pose(arm: Arm, joints: Sequence[float] | np.ndarray) -> np.ndarray:
     """Pose T_robot_tool of the tool centre point for joints (N,) in the order of `arm.joints`."""
-    return _matrix(_moved(_places(arm, joints)[arm.tool.link], arm.tool.pos_m, arm.tool.quat_wxyz))
+    tool = arm.tool
+    return _matrix(_moved(_places(arm, joints, last=tool.link)[tool.link], tool.pos_m, tool.quat_wxyz))
 
 
 def home_rotation(arm: Arm) -> np.ndarray:
@@ -60,7 +61,10 @@ def home_rotation(arm: Arm) -> np.ndarray:
 _Place = tuple[Vec3, QuatWxyz]
 
 
-def _places(arm: Arm, joints: Sequence[float] | np.ndarray, opening: float = 0.0) -> dict[str, _Place]:
+def _places(
+    arm: Arm, joints: Sequence[float] | np.ndarray, opening: float = 0.0, last: str = ""
+) -> dict[str, _Place]:
+    """By link name; those after `last` are left out."""
     own = arm.joints
     if len(joints) != len(own):
         raise ValueError(
@@ -72,29 +76,36 @@ def _places(arm: Arm, joints: Sequence[float] | np.ndarray, opening: float = 0.0
     for link in arm.links:
         place = _moved(places[link.parent], link.pos_m, link.quat_wxyz)
         if link.joint is not None:
-            place = _moved(place, *_motion(link.joint, value[link.joint.name]))
+            place = _by_joint(place, link.joint, value[link.joint.name])
         places[link.name] = place
+        if link.name == last:
+            break
     return places
 
 
-def _motion(joint: Joint, value: float) -> _Place:
-    x, y, z = joint.axis
+def _by_joint(place: _Place, joint: Joint, value: float) -> _Place:
+    """Where a joint [rad or m] brings a place."""
+    (x, y, z), (pos_m, quat_wxyz) = joint.axis, place
     length = math.sqrt(x * x + y * y + z * z)
     if joint.type == "slide":
         along = value / length
-        return (x * along, y * along, z * along), (1.0, 0.0, 0.0, 0.0)
+        return _moved(place, (x * along, y * along, z * along), (1.0, 0.0, 0.0, 0.0))
     sine = math.sin(value / 2) / length
-    return (0.0, 0.0, 0.0), (math.cos(value / 2), x * sine, y * sine, z * sine)
+    return pos_m, _product(quat_wxyz, (math.cos(value / 2), x * sine, y * sine, z * sine))
 
 
 def _moved(place: _Place, pos_m: Vec3, quat_wxyz: QuatWxyz) -> _Place:
     """The place that lies so in the axes of another."""
-    (px, py, pz), (w, x, y, z) = place
-    (vx, vy, vz), (a, b, c, d) = pos_m, quat_wxyz
+    ((px, py, pz), (w, x, y, z)), (vx, vy, vz) = place, pos_m
     s = 2 / (w * w + x * x + y * y + z * z)
     tx, ty, tz = s * (y * vz - z * vy), s * (z * vx - x * vz), s * (x * vy - y * vx)
     turned = vx + w * tx + y * tz - z * ty, vy + w * ty + z * tx - x * tz, vz + w * tz + x * ty - y * tx
-    return (px + turned[0], py + turned[1], pz + turned[2]), (
+    return (px + turned[0], py + turned[1], pz + turned[2]), _product(place[1], quat_wxyz)
+
+
+def _product(first: QuatWxyz, then: QuatWxyz) -> QuatWxyz:
+    (w, x, y, z), (a, b, c, d) = first, then
+    return (
         w * a - x * b - y * c - z * d,
         w * b + x * a + y * d - z * c,
         w * c - x * d + y * a + z * b,
