@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kinds import one_of_each
 from kinema.card.card import EmbodimentCard
 from kinema.card.kinematics import tool_pose
 from kinema.card.load import card_names, load_card
@@ -125,7 +126,7 @@ def wild_actions(card: EmbodimentCard) -> st.SearchStrategy[Any]:
     return st.one_of(st.none(), some, corner, corner)
 
 
-@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("body", one_of_each(BODIES))
 @given(data=st.data())
 @settings(max_examples=12)
 def test_whatever_is_asked_what_is_sent_keeps_every_limit_and_can_stop(body: str, data: Any) -> None:
@@ -143,7 +144,7 @@ def test_whatever_is_asked_what_is_sent_keeps_every_limit_and_can_stop(body: str
     assert watched.guard.at_rest
 
 
-@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("body", one_of_each(BODIES))
 @given(data=st.data())
 @settings(max_examples=6)
 def test_a_command_never_runs_away_from_a_body_that_is_stuck(body: str, data: Any) -> None:
@@ -153,7 +154,7 @@ def test_a_command_never_runs_away_from_a_body_that_is_stuck(body: str, data: An
             watched.check(asked, watched.period_s)
 
 
-@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("body", one_of_each(BODIES))
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=10)
 def test_safe_motion_passes_untouched(body: str, seed: int) -> None:
@@ -403,7 +404,7 @@ def test_full_speed_behind_a_drives_lag_is_not_held_back(body: str) -> None:
     assert "follow" not in reason
 
 
-@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("body", one_of_each(BODIES))
 @given(data=st.data())
 @settings(max_examples=12)
 def test_a_run_begins_within_the_ranges_and_not_outside(body: str, data: Any) -> None:
@@ -484,7 +485,7 @@ def test_a_driver_that_wraps_moves_nothing(body: str, data: Any) -> None:
         assert guarded.fresh == np.array_equal(wrapped, state)
 
 
-@pytest.mark.parametrize("body", DRIVEN)
+@pytest.mark.parametrize("body", one_of_each(DRIVEN))
 def test_an_arm_that_is_blocked_and_comes_free_does_not_snap(body: str) -> None:
     card = load_card(body)
     guard, state = guard_of(card)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_body import rig_of
 
+from kinds import one_of_each
 from kinema.card.load import card_names, load_card
 from kinema.runtime.interpolate import Interpolation
 from kinema.runtime.limits import limits_of
@@ -25,7 +26,7 @@ def played(body: str, hz: float, steps: int, **options: Any) -> tuple[Any, np.nd
     return rig, np.stack(rig.robot.told)
 
 
-@pytest.mark.parametrize("body", DRIVEN)
+@pytest.mark.parametrize("body", one_of_each(DRIVEN))
 def test_a_fast_driver_gets_targets_at_its_own_rate_that_keep_speed_and_acceleration(body: str) -> None:
     rig, told = played(body, 50.0, 12)
     times_s = np.array(rig.robot.told_s)
@@ -93,7 +94,7 @@ def test_a_driver_that_fails_between_two_steps_is_held_and_stopped() -> None:
     assert modes[-1] == Mode.STOPPED
 
 
-@pytest.mark.parametrize("body", DRIVEN)
+@pytest.mark.parametrize("body", one_of_each(DRIVEN))
 @given(data=st.data())
 @settings(max_examples=10)
 def test_between_any_actions_it_stays_within_them_and_grips_at_once(body: str, data: Any) -> None:

@@ -161,6 +161,14 @@ def test_the_background_is_what_stays() -> None:
     assert outline(frames).sum() == 8
 
 
+def test_a_film_without_one_of_the_views_is_refused() -> None:
+    tracker = HandTracker(16)
+    with pytest.raises(KinemaError, match="lacking side"):
+        tracker.track({"front": np.zeros((20, 16, 16, 3), np.uint8)})
+    tracker.close()
+
+
+@pytest.mark.slow  # tests/commands/imagine/test_retarget.py follows a hand in `make test`
 def test_a_tracked_hand_is_where_it_was() -> None:
     done = performed("pick_place")
     tracker = HandTracker(48)
@@ -169,5 +177,3 @@ def test_a_tracked_hand_is_where_it_was() -> None:
     off_m = np.linalg.norm(path.position_m - done.path.position_m, axis=1)
     assert np.median(off_m) < 0.012
     assert path.gap_m.max() <= OPEN_M
-    with pytest.raises(KinemaError, match="lacking side"):
-        tracker.track({"front": done.human["front"]})
