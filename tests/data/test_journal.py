@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
 import pytest
 from edits import data_file, edit_column
 
+from conftest import SIZE, make_episode
+from kinema.card.load import load_card
 from kinema.data.lerobot import Dataset
+from kinema.data.lerobot_write import Writer
 from kinema.data.repair import repair
 from kinema.data.verify import verify
 from kinema.schema import KinemaError
@@ -50,6 +57,20 @@ def _killed_at(call_number: int, act) -> bool:
     return code == 9
 
 
+@pytest.fixture(scope="module")
+def two_once(tmp_path_factory, episodes) -> Path:
+    """Two episodes of a recording that was not finalized."""
+    root = tmp_path_factory.mktemp("two") / "set"
+    _record(root, episodes[:2])
+    return root
+
+
+def _record(root: Path, episodes) -> None:
+    with closing(Writer(root, card=load_card("panda"), image_size=SIZE)) as writer:
+        for episode in episodes:
+            writer.add_episode(**episode)
+
+
 def _assert_holds(root: Path, episodes, at_least: int) -> int:
     """The data set holds the first n >= at_least episodes, whole and sound. Returns n."""
     repair(root)
@@ -65,10 +86,10 @@ def _assert_holds(root: Path, episodes, at_least: int) -> int:
 @pytest.mark.parametrize("apart", [11, pytest.param(1, marks=pytest.mark.slow)])
 def test_death_at_each_step_of_adding_an_episode(tmp_path, new_writer, episodes, apart):
     outcomes = set()
+    _record(tmp_path / "one", episodes[:1])
     for step in range(0, 400, apart):
-        root = tmp_path / str(step)
-        writer = new_writer(root)
-        writer.add_episode(**episodes[0])
+        root = shutil.copytree(tmp_path / "one", tmp_path / str(step))
+        writer = new_writer(root, resume=True)
         died = _killed_at(step, lambda w=writer: w.add_episode(**episodes[1]))
         writer.close()
         outcomes.add(_assert_holds(root, episodes, at_least=1 if died else 2))
@@ -78,56 +99,74 @@ def test_death_at_each_step_of_adding_an_episode(tmp_path, new_writer, episodes,
     assert outcomes == {1, 2}  # both sides of the commit were met
 
 
-@pytest.mark.parametrize("apart", [17, pytest.param(1, marks=pytest.mark.slow)])
-def test_death_at_each_step_of_finalizing(tmp_path, new_writer, unfinished_once, episodes, apart):
+@pytest.mark.parametrize("apart", [11, pytest.param(1, marks=pytest.mark.slow)])
+def test_death_at_each_step_of_finalizing(tmp_path, new_writer, two_once, episodes, apart):
     for step in range(0, 400, apart):
-        root = shutil.copytree(unfinished_once, tmp_path / str(step))
+        root = shutil.copytree(two_once, tmp_path / str(step))
         writer = new_writer(root, resume=True)
         died = _killed_at(step, writer.finalize)
         writer.close()
-        assert _assert_holds(root, episodes, at_least=len(episodes)) == len(episodes)
+        assert _assert_holds(root, episodes, at_least=2) == 2
         if not died:
             break
     assert not died
 
 
-@pytest.mark.parametrize("apart", [61, pytest.param(7, marks=pytest.mark.slow)])
-def test_death_at_each_step_of_a_repair(tmp_path, unfinished_once, episodes, apart):
+@pytest.mark.parametrize("apart", [43, pytest.param(7, marks=pytest.mark.slow)])
+def test_death_at_each_step_of_a_repair(tmp_path, two_once, episodes, apart):
     for step in range(0, 600, apart):
-        root = shutil.copytree(unfinished_once, tmp_path / str(step))
+        root = shutil.copytree(two_once, tmp_path / str(step))
         edit_column(data_file(root, 1), "index", lambda rows: [0] * len(rows))
         died = _killed_at(step, lambda r=root: repair(r))
-        assert _assert_holds(root, episodes, at_least=len(episodes)) == len(episodes)
+        assert _assert_holds(root, episodes, at_least=2) == 2
         if not died:
             break
     assert not died
 
 
-_RECORDER = """
-import sys
-sys.path.insert(0, {tests!r})
-from pathlib import Path
-from conftest import SIZE, make_episode
-from kinema.card.load import load_card
-from kinema.data.lerobot_write import Writer
-writer = Writer(Path({root!r}), card=load_card("panda"), image_size=SIZE, resume=True)
-for number in range(writer.num_episodes, 1000):
-    writer.add_episode(**make_episode(number, 5))
-    print(number, flush=True)
-"""
+def _recorder(root: Path, told: Connection, most_bytes: int | None = None) -> None:
+    """Goes on recording until it is killed, or until a file would be larger than `most_bytes`."""
+    writer = Writer(root, card=load_card("panda"), image_size=SIZE, resume=True)
+    if most_bytes is not None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+    try:
+        for number in range(writer.num_episodes, 1000):
+            writer.add_episode(**make_episode(number, 5))
+            told.send(number)
+    except KinemaError as error:
+        told.send(str(error))
+
+
+@contextmanager
+def _recording(root: Path, most_bytes: int | None = None) -> Iterator[tuple[BaseProcess, Connection]]:
+    """A process that records, and what it tells: the episodes that are on the disk, or why it ended."""
+    forked = get_context("fork")
+    here, there = forked.Pipe(duplex=False)
+    recorder = forked.Process(target=_recorder, args=(root, there, most_bytes))
+    recorder.start()
+    there.close()
+    try:
+        yield recorder, here
+    finally:
+        recorder.kill()
+        recorder.join()
+
+
+def _rest(told: Connection) -> Iterator[int]:
+    with suppress(EOFError):
+        while True:
+            yield told.recv()
 
 
 def test_sigkill_of_a_recorder_again_and_again(tmp_path):
     root, durable = tmp_path / "set", 0
-    script = _RECORDER.format(tests=str(Path(__file__).parent), root=str(root))
     for trial in range(3):
-        recorder = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-        assert recorder.stdout is not None
-        durable = int(recorder.stdout.readline()) + 1
-        time.sleep(0.07 * (trial + 1))  # somewhere in one of the next episodes
-        recorder.send_signal(signal.SIGKILL)
-        durable = max([durable, *(int(line) + 1 for line in recorder.stdout if line.strip())])
-        recorder.wait()
+        with _recording(root) as (recorder, told):
+            durable = told.recv() + 1
+            time.sleep(0.07 * (trial + 1))  # somewhere in one of the next episodes
+            recorder.kill()
+            durable = max([durable, *(number + 1 for number in _rest(told))])
         repair(root)
         assert verify(root) == []
         assert Dataset.open(root).num_episodes in (durable, durable + 1)
@@ -136,14 +175,11 @@ def test_sigkill_of_a_recorder_again_and_again(tmp_path):
 def test_a_full_disk_is_said_clearly_and_loses_nothing(tmp_path, new_writer, episodes):
     """The file-size limit stands in for a full disk: writing fails in the middle of a file."""
     root = tmp_path / "set"
-    new_writer(root).add_episode(**episodes[0])
-    script = _RECORDER.format(tests=str(Path(__file__).parent), root=str(root))
-    limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))"
-    script = script.replace("for number in", f"{limit}\nfor number in")
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert "KinemaError: episode 1 could not be saved" in run.stderr
-    assert "nothing saved before is lost" in run.stderr
+    _record(root, episodes[:1])
+    with _recording(root, most_bytes=3000) as (_, told):
+        said = told.recv()
+    assert "episode 1 could not be saved" in said
+    assert "nothing saved before is lost" in said
     assert verify(root) == []
     assert Dataset.open(root).num_episodes == 1
     new_writer(root, resume=True).add_episode(**episodes[1])

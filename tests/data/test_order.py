@@ -36,15 +36,15 @@ def test_every_window_comes_once_before_any_comes_again(sizes, seed):
     source, window = order[np.arange(2000)]
     for number, size in enumerate(sizes):
         seen = window[source == number]
-        for epoch in range(len(seen) // size):
-            np.testing.assert_array_equal(np.sort(seen[epoch * size : (epoch + 1) * size]), np.arange(size))
-        rest = seen[len(seen) // size * size :]
+        epochs, rest = np.split(seen, [len(seen) // size * size])
+        each = np.sort(epochs.reshape(-1, size), axis=1)
+        np.testing.assert_array_equal(each, np.broadcast_to(np.arange(size), each.shape))
         assert len(np.unique(rest)) == len(rest)
 
 
 def test_a_sample_is_the_same_whichever_others_are_asked_for_with_it():
-    order = Order(np.array([3.0, 1.0, 0.001]), np.array([100, 7, 50_000_000]), seed=5)
-    asked = np.random.default_rng(0).integers(0, 10**12, 60)
+    order = Order(np.array([3.0, 1.0, 0.02]), np.array([100, 7, 50_000_000]), seed=5)
+    asked = np.random.default_rng(0).integers(0, 10**12, 300)
     source, window = order[asked]
     for part in (asked[::-1], asked[:1], np.sort(asked)):
         again = pickle.loads(pickle.dumps(order))[part]
@@ -52,10 +52,10 @@ def test_a_sample_is_the_same_whichever_others_are_asked_for_with_it():
         np.testing.assert_array_equal(again, (source[at], window[at]))
 
 
-@pytest.mark.parametrize("weights", [[1.0], [3.0, 1.0], [1e-4, 1.0, 2.0], [1.0] * 300])
+@pytest.mark.parametrize("weights", [[1.0], [3.0, 1.0], [1e-3, 1.0, 2.0], [1.0] * 300])
 def test_each_source_has_its_share_and_none_is_forgotten(weights):
     order = Order(np.array(weights), np.full(len(weights), 10**6), seed=1)
-    source, _ = order[np.arange(2**20)]
+    source, _ = order[np.arange(2**17)]
     shares = np.bincount(source, minlength=len(weights)) / len(source)
     np.testing.assert_allclose(shares, np.array(weights) / np.sum(weights), rtol=0.1)
 

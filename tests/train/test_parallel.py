@@ -1,7 +1,6 @@
 """Training in two processes: the replicas stay equal, resume is exact, a stop leaves a checkpoint."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import pytest
 import torch
 from policy_run import debug_recipe
 
+from kinema.cli import main
 from kinema.schema import KinemaError
 from kinema.train.checkpoint import newest, stored
 from kinema.train.parallel import Group, together
@@ -111,18 +111,18 @@ def test_sharing_a_batch_unevenly_is_refused():
 
 
 def test_a_stopped_run_leaves_a_checkpoint_and_no_process_behind(tmp_path):
-    start = "from kinema.cli import main; main()"
-    command = [sys.executable, "-c", start, "train", "debug", "--processes", "2", "--steps", "100000"]
-    command += ["--batch-size", "2"]
-    process = subprocess.Popen([*command, "--out", str(tmp_path)], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    arguments = ["train", "debug", "--processes", "2", "--steps", "100000", "--batch-size", "4"]
+    process = get_context("fork").Process(target=main, args=([*arguments, "--out", str(tmp_path)],))
+    process.start()
     deadline = time.monotonic() + 120
     while not stored(tmp_path / "checkpoint") and time.monotonic() < deadline:
         time.sleep(0.2)
     children = subprocess.run(
         ["pgrep", "-P", str(process.pid)], capture_output=True, text=True
     ).stdout.split()
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) != 0
+    process.terminate()
+    process.join(60)
+    assert process.exitcode not in (0, None)
     assert (newest(tmp_path / "checkpoint") / "position.json").exists()
     assert children
     assert not [child for child in children if os.path.exists(f"/proc/{child}")]
