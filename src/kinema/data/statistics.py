@@ -8,7 +8,7 @@ data, and a quantile is off by at most one bin: range / 4096.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,8 +58,8 @@ class Accumulator:
             "std": np.sqrt(self._sum_of_squares / self.count).tolist(),
             "count": [self.count],
         }
-        for name, q in QUANTILES.items():
-            values = [histogram.quantile(q) for histogram in self._histograms]
+        quantiles = [histogram.quantiles(list(QUANTILES.values())) for histogram in self._histograms]
+        for name, values in zip(QUANTILES, np.reshape(quantiles, (-1, len(QUANTILES))).T):
             result[name] = np.clip(values, self._min, self._max).tolist()
         return result
 
@@ -133,12 +133,13 @@ class _Histogram:
         bins = np.floor(np.ldexp(values, -self._exponent)).astype(np.int64) - first
         self._counts, self._first = counts + np.bincount(bins, minlength=len(counts)), first
 
-    def quantile(self, q: float) -> float:
+    def quantiles(self, q: Sequence[float]) -> np.ndarray:
+        """The values (k,) below which these shares of what was added lie."""
         cumulated = self._counts.cumsum()
-        rank = q * (cumulated[-1] - 1) + 0.5  # the middle of each sample's share of its bin
-        i = int(np.searchsorted(cumulated, rank))
+        rank = np.asarray(q) * (cumulated[-1] - 1) + 0.5  # the middle of each sample's share of its bin
+        i = np.searchsorted(cumulated, rank)
         before = cumulated[i] - self._counts[i]
-        return math.ldexp(self._first + i + (rank - before) / self._counts[i], self._exponent)
+        return np.ldexp(self._first + i + (rank - before) / self._counts[i], self._exponent)
 
     def _span(self, low: float, high: float) -> tuple[int, int]:
         first, last = (math.floor(math.ldexp(v, -self._exponent)) for v in (low, high))

@@ -30,21 +30,44 @@ _Stated = Mapping[str, Mapping[str, Any]]
 
 def statistics_faults(found: Scan) -> Iterator[Fault]:
     """The faults of meta/stats.json and of every episode's statistics."""
-    if not found.records or any(record.data_path not in found.files for record in found.records):
+    if not found.records or any(path not in found.files for path in found.records.data.paths()):
         return  # there is nothing whole to compare with
+    whole = _Whole(found)
     if found.version != "v2.1":
-        yield from _whole_set_faults(found)
+        yield from _whole_set_faults(whole)
     if found.is_v30:
-        yield from _table_faults(found)
+        yield from _table_faults(whole)
     elif found.version == "v2.1":
         stated, faults = v21.read_episode_stats(found.root)
         for fault in faults:
             yield Fault(kind=Kind.STATISTICS, where=fault.where, detail=fault.detail, repairable=False)
         if not faults:
-            yield from _episode_faults(found, v21.EPISODE_STATS, stated)
+            yield from _episode_faults(whole, v21.EPISODE_STATS, stated)
 
 
-def _whole_set_faults(found: Scan) -> Iterator[Fault]:
+class _Whole:
+    """The numbers of a scan, all episodes on end; cuts (E,): where each begins."""
+
+    def __init__(self, found: Scan) -> None:
+        self.found = found
+        files = [found.files[path] for path in found.records.data.paths()]
+        of = zip(found.records.data.of.tolist(), found.records.number.tolist())
+        parts = [(files[file], files[file].rows.get(number)) for file, number in of]
+        self._parts = [(file, rows) for file, rows in parts if rows is not None]
+        self._lacks_episodes = len(self._parts) < len(parts)
+        self.cuts = np.cumsum([0, *(len(rows) for _, rows in self._parts)])[:-1]
+
+    def values(self, name: str) -> np.ndarray | None:
+        """A column (N, n); None when it is not whole (which is named elsewhere)."""
+        files = [file for file, _ in self._parts]
+        if self._lacks_episodes or any(name not in file.columns or name in file.bad for file in files):
+            return None
+        values = np.concatenate([file.columns[name][rows] for file, rows in self._parts]).astype(np.float64)
+        return values if np.isfinite(values).all() else None
+
+
+def _whole_set_faults(whole: _Whole) -> Iterator[Fault]:
+    found = whole.found
     if not (found.root / STATS).is_file():
         yield _fault(found, STATS, "missing")
         return
@@ -54,12 +77,12 @@ def _whole_set_faults(found: Scan) -> Iterator[Fault]:
         yield _fault(found, STATS, str(error))
         return
     for name in vector_keys(found.info["features"]):
-        values = _values(found, name)
+        values = whole.values(name)
         if values is None:
             continue
         if name not in stated:
             yield _fault(found, STATS, f"{name} is missing")
-        elif told := _differences(stated[name], values, _cuts(found, name)):
+        elif told := _differences(stated[name], values, whole.cuts):
             yield from _told(found, STATS, name, told)
 
 
@@ -71,25 +94,6 @@ def _told(found: Scan, where: str, name: str, detail: str) -> Iterator[Fault]:
         yield remark(where, f"{name}: {detail}; lerobot's are known to be wrong for whole numbers")
     else:
         yield _fault(found, where, f"{name}: {detail}")
-
-
-def _values(found: Scan, name: str) -> np.ndarray | None:
-    """A column (N, n) of all episodes on end; None when it is not whole (which is named elsewhere)."""
-    parts = []
-    for record in found.records:
-        file = found.files[record.data_path]
-        rows = file.rows.get(record.index)
-        if name not in file.columns or name in file.bad or rows is None:
-            return None
-        parts.append(file.columns[name][rows])
-    values = np.concatenate(parts).astype(np.float64)
-    return values if np.isfinite(values).all() else None
-
-
-def _cuts(found: Scan, name: str) -> np.ndarray:
-    """Where each episode begins in `_values`."""
-    lengths = [len(found.files[r.data_path].rows[r.index]) for r in found.records]
-    return np.cumsum([0, *lengths[:-1]])
 
 
 def _differences(stated: Any, values: np.ndarray, cuts: np.ndarray) -> str:
@@ -158,8 +162,9 @@ def _is_quantile(
     return bool(((told >= low - slack) & (told <= high + slack)).all())
 
 
-def _table_faults(found: Scan) -> Iterator[Fault]:
+def _table_faults(whole: _Whole) -> Iterator[Fault]:
     """The columns `stats/…` of meta/episodes, file by file."""
+    found = whole.found
     for path in v30.episode_files(found.root):
         where = str(path.relative_to(found.root))
         stated: dict[int, dict[str, dict[str, Any]]] = {}
@@ -178,7 +183,7 @@ def _table_faults(found: Scan) -> Iterator[Fault]:
         except (KinemaError, TypeError) as error:
             yield _fault(found, where, str(error))
             continue
-        yield from _episode_faults(found, where, stated, complete=False)
+        yield from _episode_faults(whole, where, stated, complete=False)
 
 
 def _stated_columns(keys: Sequence[str], names: list[str]) -> list[str]:
@@ -188,19 +193,19 @@ def _stated_columns(keys: Sequence[str], names: list[str]) -> list[str]:
 
 
 def _episode_faults(
-    found: Scan, where: str, stated: Mapping[int, _Stated], complete: bool = True
+    whole: _Whole, where: str, stated: Mapping[int, _Stated], complete: bool = True
 ) -> Iterator[Fault]:
     """Compare all episodes of a feature at once; names the first that differs."""
+    found, cuts = whole.found, whole.cuts
     indices = found.records.number.tolist()
     missing = [number for number in indices if number not in stated]
     if complete and missing:
         yield _fault(found, where, f"episode {missing[0]} is missing")
     for name in vector_keys(found.info["features"]):
-        values = _values(found, name)
+        values = whole.values(name)
         chosen = [i for i, number in enumerate(indices) if name in stated.get(number, {})]
         if values is None or not chosen:
             continue
-        cuts = _cuts(found, name)
         lengths = np.diff([*cuts, len(values)])[:, None]
         mean = np.add.reduceat(values, cuts) / lengths
         centred = values - np.repeat(mean, lengths[:, 0], axis=0)
