@@ -91,7 +91,7 @@ def test_instance_axis_changes_shapes_only() -> None:
 def test_every_template_is_understood(family: type[Family], kind: str) -> None:
     told = family.templates[kind]
     for template in (*told.seen, *told.held_out):
-        thing, place = f"red {family.thing_noun}", f"blue {family.place_noun or kind}"
+        thing, place = family.named("red", "blue", kind)
         request = parse_instruction(template.format(thing=thing, place=place))
         assert (request.family, request.kind) == (family.name, kind)
         assert request.thing == ("red" if "{thing}" in template else "")

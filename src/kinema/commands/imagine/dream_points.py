@@ -8,19 +8,17 @@ from __future__ import annotations
 import numpy as np
 
 from kinema.bench.metrics.tracks import SEEN_FROM, Tracks
+from kinema.worlds.tabletop.families import family_named
 from kinema.worlds.tabletop.parse import parse_instruction
-
-_PLACES = {"push": "area", "stack": "block"}
 
 
 def named_things(instruction: str) -> tuple[str, str] | None:
     """The detector's words for the thing that is moved and for where it goes; None where no two are named."""
     request = parse_instruction(instruction)
+    thing, place = family_named(request.family).named(request.thing, request.place, request.kind)
     if request.family == "button":
-        return (f"{request.thing} button",) * 2
-    if not (request.thing and request.place):
-        return None
-    return f"{request.thing} block", f"{request.place} {_PLACES.get(request.family, request.kind)}"
+        return thing, thing
+    return (thing, place) if request.thing and request.place else None
 
 
 def point_labels(tracks: Tracks, instruction: str) -> np.ndarray | None:

@@ -159,16 +159,21 @@ class Family(ABC):
     @classmethod
     def ways_to_say(cls, request: Request, block_colors: Sequence[str]) -> list[str]:
         """Sentences that ask for the same, or for a part of it. block_colors: of the scene's blocks."""
-        thing = f"{request.thing} {cls.thing_noun}"
-        place = f"{request.place} {cls.place_noun or request.kind}"
+        thing, place = cls.named(request.thing, request.place, request.kind)
         return [text.format(thing=thing, place=place) for text in cls.templates[request.kind].seen]
+
+    @classmethod
+    def named(cls, thing: str, place: str, kind: str) -> tuple[str, str]:
+        """What is acted on and where it goes, by their colours, in words: "red block", "blue bowl"."""
+        return f"{thing} {cls.thing_noun}".strip(), f"{place} {cls.place_noun}".strip()
 
     def say(self, episode: Episode, kind: str = "", thing: str = "", place: str = "") -> str:
         """One of its sentences; `thing` and `place` are colours."""
         told = self.templates[kind]
         texts = told.held_out if episode.variation.instruction else told.seen
         text = texts[episode.rng.integers(len(texts))]
-        return text.format(thing=f"{thing} {self.thing_noun}", place=f"{place} {self.place_noun or kind}")
+        thing, place = self.named(thing, place, kind)
+        return text.format(thing=thing, place=place)
 
     def measures(self, scene: Scene) -> dict[str, float]:
         """Named numbers about progress, for reports."""

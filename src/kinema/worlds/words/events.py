@@ -18,6 +18,7 @@ from kinema.worlds.road.goals import read_goal
 from kinema.worlds.road.lanes import LANE_M
 from kinema.worlds.tabletop.env import TabletopEnv
 from kinema.worlds.tabletop.experts.motion import SECURE_N
+from kinema.worlds.tabletop.families import family_named
 from kinema.worlds.tabletop.parse import parse_instruction
 
 KINDS = (
@@ -66,10 +67,7 @@ class Aim:
         except KinemaError:
             goal = read_goal(instruction)
             return cls(family=f"road/{goal.name}", thing=goal.thing) if goal else cls()
-        things = {"button": "button", "drawer": "drawer", "lift_two_arms": "tray"}
-        places = {"stack": "block", "push": "area", "tidy": "box", "pick_place": request.kind}
-        thing = f"{request.thing} {things.get(request.family, 'block')}".strip()
-        place = f"{request.place} {places.get(request.family, '')}".strip()
+        thing, place = family_named(request.family).named(request.thing, request.place, request.kind)
         return cls(family=request.family, thing=thing, place=place, opens=request.kind != "close")
 
     @property

@@ -142,6 +142,7 @@ class Drawer(Family):
             ("please close that drawer", "slide the drawer shut"),
         ),
     }
+    thing_noun = "drawer"
     examples = ("open the drawer", "close the drawer")
     seen = ("drawer handle",)
 

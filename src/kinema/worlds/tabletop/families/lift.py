@@ -92,6 +92,7 @@ class LiftTwoArms(Family):
             ("use both arms to lift the tray", "hold the tray with both arms and lift it up"),
         )
     }
+    thing_noun = "tray"
     examples = ("lift the tray with both arms",)
     seen = ("right tray handle", "left tray handle")
 

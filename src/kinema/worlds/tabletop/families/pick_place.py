@@ -151,6 +151,10 @@ class PickPlace(Family):
             yield Thing(name=name, point_m=container.surface(data), geoms=container.geoms)
 
     @classmethod
+    def named(cls, thing: str, place: str, kind: str) -> tuple[str, str]:
+        return f"{thing} {cls.thing_noun}", f"{place} {kind}"
+
+    @classmethod
     def read(cls, sentence: Sentence) -> Request | None:
         things = sentence.things
         if [noun for _, noun in things] not in (["block", "bowl"], ["block", "plate"]):

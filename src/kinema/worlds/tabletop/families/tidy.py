@@ -29,6 +29,7 @@ class Tidy(Family):
             ("please tidy the table up", "collect all the blocks in the box"),
         )
     }
+    place_noun = "box"
     examples = ("tidy up the table", "put the green block in the box")
     nouns: ClassVar = BLOCK_NOUNS
     seen_by_color = ("block",)
