@@ -31,6 +31,8 @@ from kinema.train.gate_samples import BodySamples, BodyScenes
 from kinema.train.latents import Latents
 from kinema.train.loop import Loop, LoopConfig
 from kinema.train.optim import OptimConfig
+from kinema.train.parallel import Group
+from kinema.train.shard import prepare
 from kinema.train.stage import Feed, Setting, Stage
 from kinema.train.stages import scene2robot, world
 from kinema.train.stages.detector import DetectorStage
@@ -182,11 +184,21 @@ STAGES: dict[str, Callable[[], Made]] = {
 }
 
 
-def stage_loop(name: str, out: Path, device: str, precision: Any = "fp32", steps: int = 2) -> Loop[Any]:
+def stage_loop(
+    name: str, out: Path, device: str = "cpu", precision: Any = "fp32", steps: int = 2,
+    group: Group | None = None, parts: int = 1, **outside: bool,
+) -> Loop[Any]:  # fmt: skip
+    """A stage about to be trained. outside: as `prepare` takes it"""
     torch.manual_seed(0)
     stage, batch_size = STAGES[name]()
+    group = group or Group()
     optim = OptimConfig(lr=LR, matrix_lr=LR, warmup_steps=1)
     config = LoopConfig(
-        steps=steps, device=device, precision=precision, log_every=1, save_every=2, optim=optim
+        steps=steps, device=device, precision=precision, log_every=1, save_every=2, accumulate=parts,
+        optim=optim,
+    )  # fmt: skip
+    prepare(
+        stage.model, stage.layers(), group, torch.device(device), config.computes_in, units_from=0, **outside
     )
-    return Loop(stage.model, stage, stage.weights, stage.stream(Feed(batch_size=batch_size)), config, out)
+    stream = stage.stream(Feed(batch_size=batch_size // (group.size * parts), group=group, parts=parts))
+    return Loop(stage.model, stage, stage.weights, stream, config, out, group)

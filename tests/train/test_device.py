@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -19,8 +19,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from kinema.schema import KinemaError
+from kinema.train.device import Precision
 from kinema.train.loop import LoopConfig
-from kinema.train.optim import MuonInSinglePrecision, orthogonal
+from kinema.train.optim import Muon, orthogonal
 
 
 def _strict(out: Path, *checks: str) -> dict[tuple[str, str], str]:
@@ -133,15 +134,17 @@ def test_bf16_is_taken_where_it_is_asked_for(tmp_path: Path) -> None:
         loop = stage_loop("policy, read mask", tmp_path, "cpu", "bf16", steps=2)
         loop.run()
     assert seen.count > 0
-    assert any(type(part) is torch.optim.Muon for part in loop.optimizer.parts)
+    assert [part.dtype for part in loop.optimizer.parts if isinstance(part, Muon)] == [torch.bfloat16]
 
 
-def test_muon_in_single_precision_is_torchs_but_for_rounding() -> None:
+@pytest.mark.parametrize("precision", get_args(Precision))
+def test_muon_is_torchs_but_for_rounding(precision: Precision) -> None:
     torch.manual_seed(0)
     begin = [torch.randn(12, 20), torch.randn(20, 12), torch.randn(8, 8)]
     ours, theirs = ([nn.Parameter(matrix.clone()) for matrix in begin] for _ in range(2))
-    options: dict[str, Any] = {"lr": 0.05, "weight_decay": 0.1, "adjust_lr_fn": "match_rms_adamw"}
-    optimizers = MuonInSinglePrecision(ours, **options), torch.optim.Muon(theirs, **options)
+    options: dict[str, Any] = {"lr": 0.05, "weight_decay": 0.1}
+    stock = torch.optim.Muon(theirs, **options, adjust_lr_fn="match_rms_adamw")
+    optimizers = Muon([{"params": ours, **options}], precision), stock
     for step in range(4):
         for parameters in (ours, theirs):
             generator = torch.Generator().manual_seed(step)

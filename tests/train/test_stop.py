@@ -42,8 +42,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch.Ten
 
 def test_what_is_watched_holds_all_parts_of_a_step(whole: tuple[dict[str, torch.Tensor], list[str]]) -> None:
     seen = set(whole[1])
-    assert {"before AdamW", "after AdamW", "before MuonInSinglePrecision", "after draw"} <= seen
-    assert {"before save_file", "before rename", "after average of weights"} <= seen
+    assert {"before AdamW", "after AdamW", "before Muon", "after draw"} <= seen
+    assert {"before save", "before rename", "after average of weights"} <= seen
 
 
 @settings(max_examples=25)

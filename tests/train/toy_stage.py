@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 
 from kinema.data.mixture import MixtureState
-from kinema.train import checkpoint
+from kinema.train import checkpoint, shard
 from kinema.train.loop import Loop, LoopConfig
 from kinema.train.optim import OptimConfig
 from kinema.train.parallel import Group
@@ -29,23 +31,26 @@ class Numbers:
 
 
 class NumberStream:
-    """Rows of a table, drawn by seed and count; every process draws its own."""
+    """Rows of a table, drawn by seed and count; every process draws its own, for every part."""
 
     batch_size = 4
 
-    def __init__(self, table: Tensor, group: Group) -> None:
-        self.table, self.group = table, group
+    def __init__(self, table: Tensor, group: Group, parts: int = 1) -> None:
+        self.table, self.group, self.parts = table, group, parts
         self.state = MixtureState(seed=0, drawn=0)
-        self._rows = np.zeros(0, int)
 
     def draw(self, part: int = 0) -> Numbers:
-        rng = np.random.default_rng([self.state.seed, self.state.drawn, self.group.rank])
-        self.state = replace(self.state, drawn=self.state.drawn + 1)
-        self._rows = rng.integers(0, len(self.table), self.batch_size)
-        return Numbers(x=self.table[self._rows])
+        rows = self._rows(self.state.drawn, part)
+        if part == self.parts - 1:
+            self.state = replace(self.state, drawn=self.state.drawn + 1)
+        return Numbers(x=self.table[rows])
 
     def origin(self, part: int = 0) -> list[str]:
-        return [f"table, row {row}" for row in self._rows]
+        return [f"table, row {row}" for row in self._rows(self.state.drawn - 1, part)]
+
+    def _rows(self, drawn: int, part: int) -> np.ndarray:
+        rng = np.random.default_rng([self.state.seed, drawn, self.group.rank * self.parts + part])
+        return rng.integers(0, len(self.table), self.batch_size)
 
 
 class Net(nn.Module):
@@ -91,15 +96,16 @@ def toy_loop(
         assets={"words.json": b"{}"},
     )
     group = group or Group()
-    stream = NumberStream(table, group)
+    if dist.is_initialized():
+        shard.prepare(model, list(shard.layers_of(model)), group, torch.device("cpu"), "fp32", units_from=0)
+    stream = NumberStream(table, group, config.accumulate)
     return Loop(model, Objective(model), {"fit": 1.0, "size": 0.1}, stream, config, out, group, record)
 
 
 def weights(loop: Loop[Any]) -> dict[str, Tensor]:
     """Weights, averages and optimiser state by name."""
-    found = {f"model.{k}": v.detach().clone() for k, v in loop.model.state_dict().items()}
-    found |= {f"ema.{k}": v.clone() for k, v in loop.ema.weights.items()}
-    return found | checkpoint._flatten(loop.optimizer)
+    state = checkpoint.state_of(loop.model, loop.ema, loop.optimizer)
+    return {name: shard.whole(value).clone() for name, value in state.items()}
 
 
 def assert_same(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
@@ -132,7 +138,8 @@ def watched(loop: Loop[Any], happens: Callable[[str], None]) -> Iterator[None]:
     for part in loop.optimizer.parts:
         watch(part, "step", type(part).__name__)
     watch(loop.ema, "update", "average of weights")
-    for name in ("save_file", "flush", "flush_one", "_discard"):
+    watch(dcp, "save", "save")
+    for name in ("flush", "flush_one", "_discard"):
         watch(checkpoint, name, name)
     watch(Path, "rename", "rename")
     try:

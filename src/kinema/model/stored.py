@@ -43,6 +43,13 @@ def _one(path: Path, name: str) -> Tensor:
         return found.float() if found.is_floating_point() else found.clone()
 
 
+def read_header(path: Path, what: str) -> dict[str, str]:
+    """What a safetensors file says of itself. Raises KinemaError as `read_tensors` does."""
+    _check_there(path, what)
+    with meaning_of(path), safe_open(path, "pt") as file:
+        return file.metadata() or {}
+
+
 def read_json(path: Path, what: str) -> dict[str, Any]:
     """The object of a JSON file. Raises KinemaError: `what` is incomplete, or the file is damaged."""
     _check_there(path, what)

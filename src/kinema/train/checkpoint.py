@@ -1,12 +1,13 @@
 """What a run needs to go on bit for bit, and what gives its weights their meaning.
 
     checkpoint/step_000000500/
-        model.safetensors, ema.safetensors, optimizer.safetensors
+        shard-00001-….safetensors  weights, averages and moments: a file of each process
         position.json   steps taken, seconds, batches drawn; randomness is a function of seed and step
         record.json     recipe, network, precision, seed, data: what is compared before a run goes on
         assets/         words, statistics, and what else was made of the data at the start
 
-Tensors in safetensors, the rest in JSON. A checkpoint is written beside the others, flushed to the disk and
+Tensors are saved by torch.distributed.checkpoint, every process its shard, and loaded by any number of them.
+They lie in safetensors, the rest in JSON. A checkpoint is written beside the others, flushed to the disk and
 only then given its name, so no kill leaves a half behind, and the last few are kept. Weights that are not
 finite are not written.
 """
@@ -15,21 +16,29 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import save_file
+import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 
 from kinema.data.mixture import MixtureState
-from kinema.model.stored import flush, flush_one, read_json, read_tensors
+from kinema.model.stored import flush, flush_one, read_header, read_json
 from kinema.schema import KinemaError
 from kinema.train.optim import Ema, Optimizer
+from kinema.train.parallel import Group, SharedError
 from kinema.train.record import RunRecord
+from kinema.train.shard import shard
 
 _PARTIAL = ".partial"
+_WEIGHTS, _AVERAGES, _MOMENTS = "model.", "average.", "optimizer."  # before names of tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,30 +53,31 @@ class Position:
 
 def save(
     folder: Path, position: Position, record: RunRecord, model: nn.Module, ema: Ema, optimizer: Optimizer,
-    keep: int,
+    keep: int, group: Group,
 ) -> None:  # fmt: skip
-    """Write a checkpoint below `folder` and remove all but the newest `keep`.
+    """Write a checkpoint below `folder` and remove all but the newest `keep`; the whole group at once.
 
     Raises KinemaError, and leaves everything as it was, when a weight or an average is not finite.
     """
     whole = folder / f"step_{position.step:09d}"
     if whole.exists():
         return
-    weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    averages = {k: v.detach().cpu().contiguous() for k, v in ema.weights.items()}
-    _check_finite(weights, averages)
-    _discard(folder.glob(f"*{_PARTIAL}"))
+    state = {name: value.contiguous() for name, value in state_of(model, ema, optimizer).items()}
+    if group.is_chief:
+        _discard(folder.glob(f"*{_PARTIAL}"))
+    _check_finite(state, group)
     fresh = whole.with_name(whole.name + _PARTIAL)
-    fresh.mkdir(parents=True)
-    save_file(weights, fresh / "model.safetensors")
-    save_file(averages, fresh / "ema.safetensors")
-    save_file(_flatten(optimizer), fresh / "optimizer.safetensors")
-    (fresh / "position.json").write_text(json.dumps(asdict(position)))
-    record.write(fresh)
-    flush(fresh)
-    fresh.rename(whole)
-    flush_one(folder)
-    _discard(stored(folder)[keep:])
+    with _in_words(f"{fresh} cannot be written"):
+        writer = HuggingFaceStorageWriter(str(fresh), save_distributed=True)
+        dcp.save(state, storage_writer=writer, no_dist=group.size == 1)
+    if group.is_chief:
+        files = sorted(path.name for path in fresh.iterdir())
+        (fresh / "position.json").write_text(json.dumps({**asdict(position), "files": files}))
+        record.write(fresh)
+        flush(fresh)
+        fresh.rename(whole)
+        flush_one(folder)
+        _discard(stored(folder)[keep:])
 
 
 def stored(folder: Path) -> list[Path]:
@@ -84,34 +94,67 @@ def newest(folder: Path) -> Path:
     raise KinemaError(f"no checkpoint in {folder}")
 
 
-def load(folder: Path, model: nn.Module, ema: Ema, optimizer: Optimizer) -> Position:
-    """Restore the newest checkpoint below `folder` into freshly built parts.
+def load(folder: Path, model: nn.Module, ema: Ema, optimizer: Optimizer, group: Group) -> Position:
+    """Restore the newest checkpoint below `folder` into freshly built parts, sharded as they are.
 
     Raises KinemaError when there is none, it is damaged, or it belongs to another network.
     """
     path = newest(folder)
-    what = "checkpoint"
-    weights, averages = (read_tensors(path / f"{name}.safetensors", what) for name in ("model", "ema"))
-    moments = read_tensors(path / "optimizer.safetensors", what)
-    data = read_json(path / "position.json", what)
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        first = str(error).splitlines()[1].strip()
-        raise KinemaError(f"{path} was made by another recipe or version: {first}") from None
-    if unknown := sorted(averages.keys() - weights.keys()):
-        raise KinemaError(f"{path} was made by another recipe or version: an average of {unknown[0]}")
-    for name, average in ema.weights.items():  # what was frozen until now begins with its weight
-        average.copy_(averages.get(name, weights[name]))
-    _restore(optimizer, moments)
+    data = read_json(path / "position.json", "checkpoint")
+    for name in data.pop("files"):
+        read_header(path / name, "checkpoint")
+    reader = HuggingFaceStorageReader(str(path))
+    stored_tensors: Mapping[str, Any] = reader.read_metadata().state_dict_metadata
+    there = {name: torch.Size(found.size) for name, found in stored_tensors.items()}
+    optimizer.make_room({k.removeprefix(_MOMENTS): v for k, v in there.items() if k.startswith(_MOMENTS)})
+    state = state_of(model, ema, optimizer)
+    younger = {name for name in ema.weights if f"{_AVERAGES}{name}" not in there}  # frozen until now
+    for name in younger:
+        del state[f"{_AVERAGES}{name}"]
+    weights = {name for name in there if name.startswith(_WEIGHTS)}
+    for name in sorted(weights | state.keys()):
+        was, now = there.get(name), state[name].shape if name in state else None
+        if was != now:
+            raise KinemaError(f"{path} was made by another recipe or version: {name} was {was} and is {now}")
+    with _in_words(f"{path} cannot be read"):
+        dcp.load(state, storage_reader=reader, no_dist=group.size == 1)
+    for name in younger:
+        ema.weights[name].copy_(state[_WEIGHTS + name])
     return Position(**{**data, "mixture": MixtureState(**data["mixture"])})
 
 
-def _check_finite(*parts: dict[str, Tensor]) -> None:
-    for part in parts:
-        for name, value in part.items():
-            if value.is_floating_point() and not torch.isfinite(value).all():
-                raise KinemaError(f"not saved: {name} is not finite; the last checkpoint stays")
+def state_of(model: nn.Module, ema: Ema, optimizer: Optimizer) -> dict[str, Tensor]:
+    """Weights, averages and moments by name, as they are: filling them changes the run."""
+    return {
+        **{_WEIGHTS + name: value.detach() for name, value in model.state_dict().items()},
+        **{_AVERAGES + name: value for name, value in ema.weights.items()},
+        **{_MOMENTS + name: value for name, value in optimizer.moments().items()},
+    }
+
+
+@contextmanager
+def _in_words(what: str) -> Iterator[None]:
+    """torch reports what failed in any process in all of them, as no Exception: here it is one."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.distributed is disabled")  # a single process
+            yield
+    except CheckpointException as error:
+        cause = next(iter(error.failures.values()))[0]
+        if not isinstance(cause, Exception):  # Ctrl-C
+            raise cause from None
+        raise SharedError(f"{what}: {cause}") from error
+
+
+def _check_finite(state: Mapping[str, Tensor], group: Group) -> None:
+    bad = [
+        name for name, value in state.items()
+        if not name.startswith(_MOMENTS) and value.is_floating_point()
+        and not torch.isfinite(shard(value)).all()
+    ]  # fmt: skip
+    if any(found := group.gather(bad[:1])):
+        name = next(one for one in found if one)[0]
+        raise SharedError(f"not saved: {name} is not finite; the last checkpoint stays")
 
 
 def _discard(folders: Iterable[Path]) -> None:
@@ -120,33 +163,3 @@ def _discard(folders: Iterable[Path]) -> None:
         doomed = folder.with_suffix(_PARTIAL)
         folder.rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)
-
-
-def _flatten(optimizer: Optimizer) -> dict[str, Tensor]:
-    """The moments by parameter: which optimiser groups it lies in may change."""
-    return {
-        f"{optimizer.names[id(parameter)]}.{name}": torch.as_tensor(value).detach().cpu().contiguous()
-        for part in optimizer.parts
-        for parameter, entry in part.state.items()
-        for name, value in entry.items()
-    }
-
-
-def _restore(optimizer: Optimizer, flat: dict[str, Tensor]) -> None:
-    entries: dict[str, dict[str, Tensor]] = {}
-    for key, value in flat.items():
-        parameter, name = key.rsplit(".", 1)
-        entries.setdefault(parameter, {})[name] = value
-    for part in optimizer.parts:
-        parameters = [p for group in part.param_groups for p in group["params"]]
-        state = {
-            i: {name: _lying_as(p, value) for name, value in entries[optimizer.names[id(p)]].items()}
-            for i, p in enumerate(parameters)
-            if optimizer.names[id(p)] in entries  # else it was frozen until now
-        }
-        part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})
-
-
-def _lying_as(parameter: Tensor, value: Tensor) -> Tensor:
-    """A moment in its parameter's order in memory (channels last, say): the fused step sees no strides."""
-    return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value

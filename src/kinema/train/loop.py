@@ -30,6 +30,7 @@ from kinema.train.metrics import Metrics
 from kinema.train.optim import Ema, OptimConfig, Optimizer, cosine
 from kinema.train.parallel import Group, SharedError
 from kinema.train.record import RunRecord
+from kinema.train.shard import whole
 from kinema.train.stop import StopRequest
 from kinema.train.trackers import Tracker
 
@@ -114,23 +115,15 @@ class Loop(Generic[B]):
         weights: Mapping[str, float], mixture: Stream[B], config: LoopConfig, out: Path,
         group: Group | None = None, record: RunRecord | None = None,
     ) -> None:  # fmt: skip
-        """`group`: the processes that take every step together (default: this one alone).
+        """model: as it is trained, on its device and sharded over the group (`shard.py`)
 
+        group: the processes that take every step together (default: this one alone)
         weights: of the losses; one of weight 0 is watched and not learnt from
         record: what the weights are made of, stored with them and compared before a run goes on
         """
-        self.model, self.objective, self.weights, self.mixture = (
-            model.to(config.device),
-            objective,
-            weights,
-            mixture,
-        )
+        self.model, self.objective, self.weights, self.mixture = model, objective, weights, mixture
         self.config, self.out, self.group = config, out, group or Group()
         self.device, self.precision = torch.device(config.device), config.computes_in
-        if self.group.size > 1 and self.device.type != "cpu":
-            raise SharedError(
-                f"{self.group.size} processes share a CPU; on {config.device!r} train in one process"
-            )
         self.trackers: Sequence[Tracker] = ()  # where the chief's curves go
         self.record = record or RunRecord(fixed={}, noted={})
         self.optimizer = Optimizer(model, config.optim, self.precision)
@@ -139,6 +132,7 @@ class Loop(Generic[B]):
         self.skipped = 0  # steps in a row that were not taken
         self._is_whole = True  # False while weights, averages and moments are being changed
         self._saved_at: int | None = None
+        self._rows_counted = False
 
     @property
     def progress(self) -> float:
@@ -173,7 +167,7 @@ class Loop(Generic[B]):
         Raises KinemaError when there is none, or it is of another run.
         """
         changes = self.record.check_continues(RunRecord.read(checkpoint.newest(self.checkpoints)))
-        position = checkpoint.load(self.checkpoints, self.model, self.ema, self.optimizer)
+        position = checkpoint.load(self.checkpoints, self.model, self.ema, self.optimizer, self.group)
         self.step, self.elapsed_s, self.mixture.state = position.step, position.elapsed_s, position.mixture
         self.skipped, self._saved_at = position.skipped, position.step
         if self.group.is_chief:
@@ -181,15 +175,19 @@ class Loop(Generic[B]):
                 print(f"kinema: since step {self.step}: {change}", file=sys.stderr)
 
     def save(self) -> None:
-        """Write a checkpoint of the state between two steps, unless this one is written already."""
+        """Write a checkpoint of the state between two steps, unless this one is written already.
+
+        All processes of the group do it together.
+        """
         if self._saved_at == self.step:
             return
         position = checkpoint.Position(
             step=self.step, elapsed_s=self.elapsed_s, mixture=self.mixture.state, skipped=self.skipped
         )
         checkpoint.save(
-            self.checkpoints, position, self.record, self.model, self.ema, self.optimizer, self.config.keep
-        )
+            self.checkpoints, position, self.record, self.model, self.ema, self.optimizer, self.config.keep,
+            self.group,
+        )  # fmt: skip
         self._saved_at = self.step
 
     def run(
@@ -197,29 +195,47 @@ class Loop(Generic[B]):
     ) -> None:
         """Train to the end of the budget, or to step `until`. `evaluate` gets the step; its result is logged.
 
-        Only the chief of the group logs, saves and evaluates. A signal (SIGINT, SIGTERM, SIGHUP), whenever it
-        comes, ends all processes after the step that is being taken; the chief saves, and KeyboardInterrupt
-        is raised. What is raised before a step has changed anything loses nothing either; after that, the
-        last checkpoint is left as it was.
+        All processes of a group run alike, but only the chief logs what is said. A signal (SIGINT, SIGTERM,
+        SIGHUP) to any of them, whenever it comes, ends them all after the step that is being taken; they
+        save, and KeyboardInterrupt is raised. What is raised in all of them before a step has changed
+        anything loses nothing either; after that, the last checkpoint is left as it was.
         """
         self.check_new()
         self.model.train()
+        metrics = Metrics(self.config.steps, self.trackers) if self.group.is_chief else None
+        if metrics:
+            metrics.say(f"computing in {self.precision} on {self.device}; {self._batch_in_words()}")
         with StopRequest() as stop:
-            if self.group.is_chief:
-                self._run_chief(evaluate, until, stop)
-            else:
-                while self._goes_on(until):
-                    if self._one_step(stop).stop:
-                        raise KeyboardInterrupt
+            try:
+                asked = self._run(evaluate, until, stop, metrics)
+                self.save()
+            except BaseException as error:
+                # whatever it was, it came between two steps' updates, and the others are here, too
+                if self._is_whole and self.step and (self.group.size == 1 or isinstance(error, SharedError)):
+                    with suppress(
+                        Exception
+                    ):  # weights that are not finite are not kept; a full disk stays full
+                        self.save()
+                raise
+            finally:
+                if metrics:
+                    metrics.close()
+            if asked or any(self.group.gather(stop.asked)):
+                raise KeyboardInterrupt
 
-    def _run_chief(
-        self, evaluate: Callable[[int], Mapping[str, float]] | None, until: int | None, stop: StopRequest
-    ) -> None:
-        metrics = Metrics(self.config.steps, self.trackers)
-        metrics.say(f"computing in {self.precision} on {self.device}; {self._batch_in_words()}")
-        try:
-            while self._goes_on(until) and not stop.asked:
-                taken = self._one_step(stop)
+    def _run(
+        self, evaluate: Callable[[int], Mapping[str, float]] | None, until: int | None, stop: StopRequest,
+        metrics: Metrics | None,
+    ) -> bool:  # fmt: skip
+        """Whether it was asked to stop. What the steps say goes to the chief's `metrics`."""
+        every = self.config.evaluate_every
+        while self._goes_on(until):
+            if self.group.size == 1 and stop.asked:
+                return True
+            taken = self._one_step(stop)
+            if not self._rows_counted:
+                self._count_rows()
+            if metrics:
                 metrics.step(
                     self._curves(taken), self.progress, len_batch=self.batch_size, waited_s=taken.waited_s
                 )
@@ -227,25 +243,25 @@ class Loop(Generic[B]):
                     metrics.say(f"step {self.step - 1} was not taken: its gradient is not finite")
                 if self.step % self.config.log_every == 0:
                     metrics.write(self.step, self.optimizer.rates())
-                if taken.stop:
-                    break
-                if self.step % self.config.save_every == 0:
-                    self.save()
-                if evaluate and self.config.evaluate_every and self.step % self.config.evaluate_every == 0:
-                    self.save()  # nothing is lost if it is stopped, or fails, in there
-                    with stop.at_once():
-                        metrics.scalars(self.step, evaluate(self.step))
-        except BaseException:
-            if self._is_whole and self.step:  # whatever it was, it came between two steps' updates
-                with suppress(Exception):  # weights that are not finite are not kept; a full disk stays full
-                    self.save()
-            raise
-        else:
-            self.save()
-        finally:
-            metrics.close()
-        if stop.asked:
-            raise KeyboardInterrupt
+            if taken.stop:
+                return True
+            if self.step % self.config.save_every == 0:
+                self.save()
+            if evaluate and every and self.step % every == 0:
+                self.save()  # nothing is lost if it is stopped, or fails, in there
+                with stop.at_once():
+                    found = evaluate(self.step)
+                if metrics:
+                    metrics.scalars(self.step, found)
+        return False
+
+    def _count_rows(self) -> None:
+        """That a batch has as many rows as it is said to have, once."""
+        own = sum(len(self.mixture.origin(part)) for part in range(self.config.accumulate))
+        rows = sum(self.group.gather(own))
+        if rows != self.batch_size:
+            raise SharedError(f"a batch was to have {self.batch_size} rows and has {rows}")
+        self._rows_counted = True
 
     def _curves(self, taken: _Taken) -> dict[str, float]:
         named = {f"{'loss' if self.weights[k] else 'watched'}/{k}": v for k, v in taken.losses.items()}
@@ -288,7 +304,7 @@ class Loop(Generic[B]):
         return taken
 
     def _differentiated(self, stop: StopRequest) -> tuple[_Taken, list[B]]:
-        """Draw a batch, part by part, and find the gradients, averaged over the processes and clipped."""
+        """Draw a batch, part by part, and find the gradients, of the mean over the processes, and clipped."""
         waited_s, parts = 0.0, []
         found: dict[str, Tensor] = {}
         for part in range(self.config.accumulate):
@@ -305,9 +321,8 @@ class Loop(Generic[B]):
         # clock, losses and stop travel with the gradients: no process decides anything alone
         own = torch.tensor([self._previous_s, float(stop.asked)]).to(self.device)
         shared = torch.cat([torch.stack(list(found.values())), own])
-        self.group.average([shared])
-        self.group.average([p.grad for p in self.model.parameters() if p.grad is not None])
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm)
+        self.group.average(shared)
+        norm = whole(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm))
         # the only place where the host waits for the device
         numbers = torch.cat([shared, norm.float()[None]]).cpu()
         mean_total, *means, previous_s, asked, grad_norm = numbers.tolist()

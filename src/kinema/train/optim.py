@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from kinema.schema import KinemaError
 from kinema.train.device import Precision
+from kinema.train.shard import shard, share_of, whole_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,16 +93,15 @@ class Optimizer:
     Muon orthogonalises each matrix's momentum (Jordan et al. 2024; step size matched to AdamW's as in
     Liu et al. 2025, arXiv 2502.16982). In a run of a few thousand steps it learns noticeably sooner.
 
-    precision: in which Muon orthogonalises; bf16 is torch's own
-    names: of the parameters that it steps, by their identity
+    precision: in which Muon orthogonalises; names: of the parameters that it steps
     """
 
     def __init__(self, model: nn.Module, config: OptimConfig, precision: Precision = "fp32") -> None:
-        self.names = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
+        self.names: dict[Tensor, str] = {p: name for name, p in model.named_parameters() if p.requires_grad}
         adamw: dict[tuple, list[nn.Parameter]] = {}
         muon: dict[tuple, list[nn.Parameter]] = {}
         for name, p in model.named_parameters():
-            if not p.requires_grad:
+            if p not in self.names:
                 continue
             lr, decay, told = config.lr, config.weight_decay if p.ndim >= 2 else 0.0, "adamw"
             groups = adamw
@@ -115,8 +116,7 @@ class Optimizer:
         if adamw:
             self.parts.append(torch.optim.AdamW(_groups(adamw), betas=config.betas, fused=True))
         if muon:
-            kind = torch.optim.Muon if precision == "bf16" else MuonInSinglePrecision
-            self.parts.append(kind(_groups(muon), adjust_lr_fn="match_rms_adamw"))
+            self.parts.append(Muon(_groups(muon), precision))
 
     def step(self, fraction: float) -> None:
         """One step at a fraction of the peak learning rates; then forget the gradients."""
@@ -130,10 +130,37 @@ class Optimizer:
         """The learning rates of the last step, by optimiser or by the pattern that sets them."""
         return {group["told"]: group["lr"] for part in self.parts for group in part.param_groups}
 
+    def moments(self) -> dict[str, Tensor]:
+        """What it remembers, by parameter and name: which group a parameter lies in may change."""
+        return {
+            f"{self.names[parameter]}.{what}": value
+            for part in self.parts
+            for parameter, entry in part.state.items()
+            for what, value in entry.items()
+        }
+
+    def make_room(self, sizes: Mapping[str, torch.Size]) -> None:
+        """Have moments of these names, to be filled; none of what is not trained now."""
+        by_name: dict[str, dict[str, torch.Size]] = defaultdict(dict)
+        for key, size in sizes.items():
+            name, _, what = key.rpartition(".")
+            by_name[name][what] = size
+        for part in self.parts:
+            for parameter in (p for group in part.param_groups for p in group["params"]):
+                entry = by_name[self.names[parameter]]
+                part.state[parameter] = {what: _room(parameter, size) for what, size in entry.items()}
+
     def forget(self) -> None:
         """Drop the gradients."""
         for part in self.parts:
             part.zero_grad(set_to_none=True)
+
+
+def _room(parameter: nn.Parameter, size: torch.Size) -> Tensor:
+    """For a moment: sharded and lying in memory as its parameter does, or, of another size, a count."""
+    if size == parameter.shape:
+        return torch.empty_like(parameter.detach())
+    return torch.empty(size, device=parameter.device)
 
 
 def _groups(by_rate: Mapping[tuple, Sequence[nn.Parameter]]) -> list[dict[str, Any]]:
@@ -143,8 +170,15 @@ def _groups(by_rate: Mapping[tuple, Sequence[nn.Parameter]]) -> list[dict[str, A
     ]
 
 
-class MuonInSinglePrecision(torch.optim.Muon):
-    """torch's Muon, which orthogonalises in bf16, for machines that have no units for it."""
+class Muon(torch.optim.Muon):
+    """torch's Muon for matrices that may be sharded, in a precision that the machine has units for.
+
+    Every process orthogonalises every whole matrix and steps its share of it.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], precision: Precision) -> None:
+        super().__init__(groups, adjust_lr_fn="match_rms_adamw")
+        self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -157,11 +191,14 @@ class MuonInSinglePrecision(torch.optim.Muon):
                 state = self.state[parameter]
                 if "momentum_buffer" not in state:
                     state["momentum_buffer"] = torch.zeros_like(parameter.grad)
-                mean = state["momentum_buffer"].lerp_(parameter.grad, 1 - momentum)
-                wanted = parameter.grad.lerp(mean, momentum) if group["nesterov"] else mean
-                update = orthogonal(wanted, group["ns_coefficients"], group["ns_steps"], group["eps"])
+                gradient, mean = shard(parameter.grad), shard(state["momentum_buffer"])
+                mean.lerp_(gradient, 1 - momentum)
+                wanted = gradient.lerp(mean, momentum) if group["nesterov"] else mean
+                full = whole_of(wanted, parameter).to(self.dtype)
+                update = orthogonal(full, group["ns_coefficients"], group["ns_steps"], group["eps"])
                 size = 0.2 * math.sqrt(max(parameter.shape))  # "match_rms_adamw"
-                parameter.mul_(1 - lr * group["weight_decay"]).add_(update, alpha=-lr * size)
+                own = share_of(update, parameter).to(parameter.dtype)
+                shard(parameter).mul_(1 - lr * group["weight_decay"]).add_(own, alpha=-lr * size)
 
 
 def orthogonal(matrix: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
@@ -206,4 +243,5 @@ class Ema:
             return
         now = dict(model.named_parameters())
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.weights.values()), [now[name] for name in self.weights], 1 - decay)
+        theirs = [shard(now[name]) for name in self.weights]
+        torch._foreach_lerp_([shard(average) for average in self.weights.values()], theirs, 1 - decay)

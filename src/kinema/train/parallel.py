@@ -1,9 +1,12 @@
-"""Data parallelism on one machine: every process draws rows of its own, and all take the same step.
+"""The processes that train together: torchrun starts them, one on each device, or they are forked on one CPU.
 
-On a CPU two processes of one thread each train faster than one process of two threads, because nothing but
-the gradients has to wait. The processes are forked, so the pictures in memory are shared and not copied.
-The parent is rank 0: it alone logs, saves and exports. Signals are its to heed, and it tells the others
-between two steps (`train/loop.py`). When it goes, the others go with it.
+Whoever starts them, they are the same to everything else: a rank among so many, which draws its share of
+every batch, holds its shard of the network (`shard.py`) and does every step, checkpoint and export together
+with the others. Rank 0 is the chief, which alone logs and judges.
+
+A laptop's processes are forked from the chief, so that what a stage holds in memory is read once and shared
+(`docs/scale.md` has the measurement). Signals are the chief's to heed, which tells the others between two
+steps (`loop.py`); when it goes, they go with it.
 """
 
 from __future__ import annotations
@@ -14,12 +17,14 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 from multiprocessing import get_context
-from typing import TypeVar
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -30,7 +35,6 @@ from kinema.train.stop import STOPPING
 
 # The chief may be busy with a closed-loop evaluation while the others wait for the next step.
 _PATIENCE = timedelta(hours=2)
-_LONGEST = 2048  # bytes of a sentence that processes tell each other
 
 Made = TypeVar("Made")
 
@@ -41,35 +45,69 @@ class SharedError(KinemaError):
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """This process among those that train together."""
+    """This process among those that train together. local_rank: among those of its machine."""
 
     rank: int = 0
     size: int = 1
+    local_rank: int = 0
 
     @property
     def is_chief(self) -> bool:
         return self.rank == 0
 
-    def average(self, tensors: Iterable[Tensor]) -> None:
-        """Replace every tensor, in place, by its mean over the processes."""
-        if self.size == 1:
-            return
-        tensors = list(tensors)
-        flat = torch.cat([tensor.flatten() for tensor in tensors])
-        dist.all_reduce(flat)
-        for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors])):
-            tensor.copy_(total.view_as(tensor)).div_(self.size)
+    def average(self, tensor: Tensor) -> None:
+        """Replace a tensor, in place, by its mean over the processes."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+            tensor.div_(self.size)
 
-    def gather(self, text: str) -> list[str]:
-        """What every process says, in the order of their ranks; cut at _LONGEST bytes."""
-        if self.size == 1:
-            return [text]
-        mine = torch.zeros(_LONGEST, dtype=torch.uint8)
-        content = text.encode()[:_LONGEST]
-        mine[: len(content)] = torch.tensor(list(content), dtype=torch.uint8)
-        theirs = [torch.zeros_like(mine) for _ in range(self.size)]
-        dist.all_gather(theirs, mine)
-        return [bytes(said.tolist()).rstrip(b"\0").decode(errors="ignore") for said in theirs]
+    def gather(self, value: Made) -> list[Made]:
+        """What every process has, in the order of their ranks."""
+        found: list[Any] = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(found, value)
+        return found
+
+    def first_alone(self, make: Callable[[], Made]) -> Made:
+        """The first process of every machine makes it before the others, which find what it has cached."""
+        if self.local_rank and self.size > 1:
+            dist.barrier()
+        made = make()
+        if not self.local_rank and self.size > 1:
+            dist.barrier()
+        return made
+
+
+def launched() -> int:
+    """How many processes torchrun has started, this one among them; 1 where it was not torchrun."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_chief() -> bool:
+    """Whether this process is the only one, or the first that torchrun has started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def restarted() -> bool:
+    """Whether torchrun has started this process in place of one that was lost (--max-restarts)."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Group]:
+    """This process's place among those that torchrun has started, each with a device of its own."""
+    if launched() == 1:
+        yield Group()
+        return
+    rank, size, local_rank = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+    backend = "gloo"
+    if device.type != "cpu":
+        torch.accelerator.set_device_index(local_rank)
+        backend = f"cpu:gloo,{device.type}:{dist.get_default_backend_for_device(device.type)}"
+    _not_outlive_parent()
+    dist.init_process_group(backend, timeout=_PATIENCE)
+    yield Group(rank=rank, size=size, local_rank=local_rank)
+    dist.destroy_process_group()  # not after a failure: it would wait for those that are gone
 
 
 def in_processes(processes: int, threads: int, work: Callable[[Group], Made]) -> Made:
@@ -83,7 +121,7 @@ def in_processes(processes: int, threads: int, work: Callable[[Group], Made]) ->
 def together(size: int, work: Callable[[Group], object]) -> Iterator[Group]:
     """Fork `size` - 1 processes that run `work`; yields the parent's own place in the group.
 
-    Raises KinemaError where processes cannot be forked. They share a CPU: what runs elsewhere is one process.
+    Raises KinemaError where processes cannot be forked, and where one is lost, which it names.
     """
     if size == 1:
         yield Group()
@@ -92,31 +130,50 @@ def together(size: int, work: Callable[[Group], object]) -> Iterator[Group]:
         raise KinemaError(f"{size} training processes need Linux; use 1 process with more threads here")
     if torch.get_num_threads() > 1:
         raise KinemaError(f"several training processes have one thread each; got {torch.get_num_threads()}")
+    import_module("torch.distributed.fsdp")  # here, and not in each of them
     context = get_context("fork")
     with tempfile.TemporaryDirectory() as folder:
         meeting = f"file://{folder}/meeting"
         others = [
             context.Process(
-                target=_join, args=(Group(rank=rank, size=size), meeting, os.getpid(), work)
+                target=_join,
+                args=(Group(rank=rank, size=size, local_rank=rank), meeting, os.getpid(), work),
             )  # not daemons, which may not start processes that load their data
             for rank in range(1, size)
         ]
         for process in others:
             process.start()
-        _meet(Group(size=size), meeting)
         try:
+            _meet(Group(size=size), meeting)
             yield Group(size=size)
+        except RuntimeError as error:  # of a collective, when it is another process that is gone
+            if lost := _lost(others):
+                raise KinemaError(f"{lost}; --resume goes on from the last checkpoint") from error
+            raise
         finally:
             for process in others:
                 process.kill()
                 process.join(timeout=10)
-            dist.destroy_process_group()
+            if dist.is_initialized():
+                dist.destroy_process_group()
+
+
+def _lost(others: Sequence[BaseProcess]) -> str:
+    """Which processes have ended, and how: those that were killed, else those that failed; "" if none."""
+    codes = {}
+    for rank, process in enumerate(others, start=1):
+        process.join(timeout=1)
+        if process.exitcode:
+            codes[rank] = process.exitcode
+    killed = [f"process {rank} was killed by signal {-code}" for rank, code in codes.items() if code < 0]
+    failed = [f"process {rank} failed, see above" for rank, code in codes.items() if code > 0]
+    return ", ".join(killed or failed)
 
 
 def _join(group: Group, meeting: str, chief: int, work: Callable[[Group], object]) -> None:
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: never outlive the chief
+    _not_outlive_parent()
     try:
         if os.getppid() == chief:  # it may be gone already
             _meet(group, meeting)
@@ -128,6 +185,11 @@ def _join(group: Group, meeting: str, chief: int, work: Callable[[Group], object
             traceback.print_exc()
             os._exit(1)
     os._exit(0)
+
+
+def _not_outlive_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _meet(group: Group, meeting: str) -> None:

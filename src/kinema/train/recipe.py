@@ -14,6 +14,7 @@ from kinema.train import trackers
 from kinema.train.device import AskedPrecision
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import Rule
+from kinema.train.parallel import launched
 from kinema.train.stage import Named, Setting, Stage
 
 
@@ -40,7 +41,8 @@ class Options:
     """What a run may have of its own, whatever its recipe. None: as the recipe says.
 
     init, most_clipped: as in `Setting`; resume: go on from the newest checkpoint
-    threads: of each of the processes, which share every batch
+    threads: of each of the processes, which share every batch; these are torchrun's, or forked
+    checkpointing, compile: of the network's layers (`shard.py`)
     accumulate: parts that each of them takes its share in, one after the other
     average: whether the weights that ship are an average; rules: after the recipe's (`optim.py`)
     evaluate_every: judge every so many steps, and log it; 0: never
@@ -60,7 +62,9 @@ class Options:
     device: str = "cpu"
     precision: AskedPrecision = "auto"
     threads: int = 1
-    processes: int = 1
+    processes: int = field(default_factory=launched)
+    checkpointing: bool = False
+    compile: bool = False
     resume: bool = False
     init: Path | None = None
     most_clipped: float = MOST_CLIPPED
@@ -78,9 +82,12 @@ class Options:
             if word is not None and word not in choices:
                 raise KinemaError(f"--{name} must be one of {', '.join(choices)}; got {word!r}")
         trackers.check(self.trackers)
-        if self.processes > 1 and self.device != "cpu":
+        if launched() not in (1, self.processes):
+            raise KinemaError(f"torchrun has started {launched()} processes; leave --processes out")
+        if self.processes > launched() and self.device != "cpu":
             raise KinemaError(
-                f"--processes {self.processes} share a CPU; with --device {self.device} train in one process"
+                f"--processes {self.processes} share a CPU; with --device {self.device}: "
+                f"torchrun --nproc-per-node {self.processes} -m kinema train …"
             )
         if self.steps is not None and self.minutes is not None:  # the steps would not be heeded
             raise KinemaError("--steps and --minutes are two ways to say the same thing; give one of them")

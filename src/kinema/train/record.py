@@ -73,6 +73,10 @@ class RunRecord:
                 )
         return [*_changes(stored.noted, self.noted), *_data_changes(stored.data, self.data)]
 
+    def unlike(self, other: RunRecord) -> list[str]:
+        """What another process has differently, a sentence each, of what must be the same."""
+        return [*_changes(self.fixed, other.fixed), *_data_changes(self.data, other.data)]
+
 
 def machine() -> dict[str, Any]:
     """Versions, for `noted`."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import platform
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,13 @@ import kinema
 from kinema.model.stored import replacing
 from kinema.train import checkpoint
 from kinema.train.cpu import keep_freed_memory
+from kinema.train.device import device_of
 from kinema.train.loop import Loop
 from kinema.train.optim import freeze
-from kinema.train.parallel import Group, in_processes
+from kinema.train.parallel import Group, SharedError, in_processes, joined
 from kinema.train.recipe import Options, Recipe
 from kinema.train.record import RunRecord, digest, machine
+from kinema.train.shard import blueprint, built, gathered, prepare
 from kinema.train.stage import Feed, Setting
 from kinema.train.trackers import open_trackers
 
@@ -56,17 +57,23 @@ class Run:
             )
         )  # fmt: skip
         freeze(self.stage.model, loop.optim.rules)
+        self._plain = blueprint(self.stage.model)
         self.found: dict[str, Mapping[str, Any]] = {}  # what was judged, by the phase before it
 
     def begin(self, group: Group | None = None) -> Loop[Any]:
         """The loop of one of the processes that train together (default: of the only one)."""
         group, stage, config = group or Group(), self.stage, self.recipe.loop
+        self._check_alike(group)
         rows = self.recipe.batch_size // (group.size * config.accumulate)
         stream = stage.stream(
             Feed(
                 batch_size=rows, seed=config.seed, group=group, parts=config.accumulate,
                 workers=self.options.workers, pin=torch.device(config.device).type == "cuda",
             )
+        )  # fmt: skip
+        prepare(
+            stage.model, stage.layers(), group, torch.device(config.device), config.computes_in,
+            checkpointing=self.options.checkpointing, compiled=self.options.compile,
         )  # fmt: skip
         loop = Loop(stage.model, stage, stage.weights, stream, config, self.out, group, self.record())
         if self.options.resume:
@@ -87,33 +94,56 @@ class Run:
 
     def _to_the_end(self, loop: Loop[Any], evaluate: Callable[[Path], Mapping[str, float]] | None) -> None:
         def judged(step: int) -> Mapping[str, float]:
-            if evaluate is not None:
-                return evaluate(self.export(loop, self.out / "latest"))
-            return {f"held_out/{k}": v for k, v in _numbers(self.stage.judge(self.averaged(loop))).items()}
+            if evaluate is None:
+                return {f"held_out/{k}": v for k, v in _numbers(self.judge(loop)).items()}
+            artifact = self.export(loop, self.out / "latest")
+            return evaluate(artifact) if loop.group.is_chief else {}
 
         watch = judged if self.recipe.loop.evaluate_every else None
         for name, end in self.stage.phases:
             begin = loop.step
             loop.run(watch, until=end)
-            if loop.group.is_chief and loop.step > begin:  # else it ended before, or never began
-                self.found[name] = self.stage.judge(self.averaged(loop))
+            if loop.step > begin:  # else it ended before, or never began
+                self.found[name] = self.judge(loop)
         loop.run(watch)
 
-    def averaged(self, loop: Loop[Any]) -> nn.Module:
-        """The weights to ship as a network of their own, on the CPU, in eval mode: averaged, if they are."""
-        model = copy.deepcopy(self.stage.model).cpu()
-        model.load_state_dict(loop.ema.weights, strict=False)  # what is frozen has no average
-        return model.eval()
+    def averaged(self, loop: Loop[Any]) -> nn.Module | None:
+        """The weights to ship as a network of their own, on the CPU, in eval mode: averaged, if they are.
+
+        All processes must ask; the chief alone gets it.
+        """
+        weights = gathered({**loop.model.state_dict(), **loop.ema.weights}, loop.group)
+        if not loop.group.is_chief:
+            return None
+        return built(self._plain, weights).eval()
+
+    def judge(self, loop: Loop[Any]) -> Mapping[str, Any]:
+        """What the stage makes of these weights, on the chief; empty elsewhere. All processes must ask."""
+        model = self.averaged(loop)
+        return {} if model is None else self.stage.judge(model)
 
     def export(self, loop: Loop[Any], folder: Path) -> Path:
-        """Write the averaged weights as an artifact, in place of what the folder held."""
+        """Write these weights as an artifact, in place of what the folder held. All processes must ask."""
         model = self.averaged(loop)
+        if model is None:
+            return folder
         judged = self.stage.judge(model)
         if judged:
             self.found["the end"] = judged
         with replacing(folder) as fresh:
             self.stage.export(model, fresh, {**self.provenance(loop), "judged": self.found}, judged)
         return folder
+
+    def _check_alike(self, group: Group) -> None:
+        """Raise KinemaError where the processes of a group are not about to train the same."""
+        beginnings = digest(*(p.detach().flatten()[:8] for p in self.stage.model.parameters()))
+        (first, weights), *others = group.gather((replace(self.record(), assets={}), beginnings))
+        for rank, (record, theirs) in enumerate(others, start=1):
+            changes = first.unlike(record)
+            if theirs != weights:
+                changes.append("its network begins with other weights")
+            if changes:
+                raise SharedError(f"process {rank} is about another run than process 0: {changes[0]}")
 
     def record(self) -> RunRecord:
         """What the weights are made of, for the checkpoints."""
@@ -187,16 +217,21 @@ def run(
     evaluate: gets a freshly exported artifact every `evaluate_every` steps, and its numbers are logged;
         without it, what the stage judges of what it held out
     """
-    whole = Run(recipe, data, out, options, commit)
-    loop = in_processes(
-        whole.options.processes, whole.options.threads, lambda group: whole.train(group, evaluate)
-    )
-    artifact = whole.export(loop, out / "artifact")
-    made = {**whole.provenance(loop), "judged": whole.found}
-    (out / "run.json").write_text(json.dumps(made, indent=1, default=str) + "\n")
-    for name, value in _numbers(whole.found).items():
-        print(f"{name}: {value:.5g}")
-    return artifact
+    options = options or Options()
+
+    def work(group: Group) -> Path:
+        loop = whole.train(group, evaluate)
+        whole.export(loop, out / "artifact")
+        if group.is_chief:
+            made = {**whole.provenance(loop), "judged": whole.found}
+            (out / "run.json").write_text(json.dumps(made, indent=1, default=str) + "\n")
+            for name, value in _numbers(whole.found).items():
+                print(f"{name}: {value:.5g}")
+        return out / "artifact"
+
+    with joined(device_of(options.device)) as group:
+        whole = group.first_alone(lambda: Run(recipe, data, out, options, commit))
+        return work(group) if group.size > 1 else in_processes(options.processes, options.threads, work)
 
 
 def _numbers(found: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

@@ -28,6 +28,7 @@ from kinema.train.device import Precision
 from kinema.train.loop import Stream
 from kinema.train.parallel import Group
 from kinema.train.record import DataPart
+from kinema.train.shard import layers_of
 
 B = TypeVar("B")
 M = TypeVar("M", bound=nn.Module)
@@ -130,6 +131,10 @@ class Stage(ABC, Generic[M, B]):
     @abstractmethod
     def stream(self, feed: Feed) -> Stream[B]:
         """The batches of one process."""
+
+    def layers(self) -> Sequence[nn.Module]:
+        """What the network repeats, each called by `forward` alone: the units of `shard.py`."""
+        return list(layers_of(self.model))
 
     def judge(self, model: M) -> Mapping[str, Any]:
         """What a network of this stage, in eval mode, makes of what was held out; empty where nothing is."""

@@ -70,13 +70,13 @@ def test_what_is_given_is_at_flow_time_0_and_has_no_loss(
     losses = []
     for wrong in (0.0, 100.0):
         monkeypatch.setattr(made.model.transformer, "forward", spied(wrong))
-        losses.append(made.model.loss(shown, wanted, torch.Generator().manual_seed(1)).item())
+        losses.append(made.model(shown, wanted, torch.Generator().manual_seed(1)).item())
     assert losses[0] == losses[1]
     assert made.model.transformer.config.zero_cond_t
     given = torch.cat([made.model._tokens(x) for x in shown.given], 1)
     for tokens in seen:  # without noise, and shown as what they are
         torch.testing.assert_close(tokens[:, 2 * 8 :, :40], given)
-    again = made.model.loss(shown, wanted, torch.Generator().manual_seed(2)).item()
+    again = made.model(shown, wanted, torch.Generator().manual_seed(2)).item()
     assert again != losses[0]
     assert torch.equal(seen[-1][:, 16:], seen[0][:, 16:])
 

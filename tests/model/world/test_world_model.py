@@ -227,7 +227,7 @@ def test_given_segments_are_at_flow_time_0_and_carry_no_loss(world: World) -> No
 
     model = WorldModel(world_presets.tiny()).eval()
     model.transformer = Spy()
-    loss = model.loss(scene, wanted, torch.Generator().manual_seed(0))
+    loss = model(scene, wanted, torch.Generator().manual_seed(0))
     assert torch.isfinite(loss)
     tokens, shapes = losses[0]
     assert shapes[0] == [(3, 6, 12), (1, 6, 12)]

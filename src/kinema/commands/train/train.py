@@ -24,6 +24,7 @@ EXAMPLES = examples(
     "kinema train nano_tabletop --data data --minutes 60 --evaluate-every 2000",
     "kinema train nano_tabletop --resume",
     "kinema train base --plan --gpus 8 --gpu-memory 80",
+    "torchrun --nproc-per-node 8 -m kinema train nano_tabletop --device cuda",
     "kinema train nano_tabletop --init runs/before/artifact --freeze 'backbone.*' --lr 'decoder.*=1e-4'",
 )
 _EVALUATION_SEED = 7  # not the default of `kinema eval`, so that what is watched is not what is reported
@@ -74,8 +75,17 @@ def train(
     ] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads of each process.", min=1)] = 1,
     processes: Annotated[
-        int, typer.Option(help="Processes that share every batch; on two free cores 2 is fastest.", min=1)
-    ] = 1,
+        int | None,
+        typer.Option(
+            help="Processes of this CPU that share every batch; on two free cores 2 is fastest. "
+            "Elsewhere torchrun starts them.",
+            min=1,
+        ),
+    ] = None,
+    checkpointing: Annotated[
+        bool, typer.Option("--checkpointing", help="Compute layers again for the gradient: less memory.")
+    ] = False,
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile every layer.")] = False,
     accumulate: Annotated[
         int, typer.Option(help="Parts that a batch is taken in, to need less memory.", min=1)
     ] = 1,
@@ -143,6 +153,7 @@ def train(
     from kinema.commands.train.page import write_page
     from kinema.data.frames import Way
     from kinema.train.device import AskedPrecision
+    from kinema.train.parallel import is_chief, launched, restarted
     from kinema.train.recipe import Options
     from kinema.train.run import run
     from kinema.train.stage import Named
@@ -151,6 +162,8 @@ def train(
     if list_them:
         print(_listed())
         return
+    folder = out or Path("runs") / recipe
+    resume = resume or (restarted() and (folder / "checkpoint").exists())
     chosen, folders = recipes.get(recipe), data or [Path("data")]
     if len(folders) > 1 and not chosen.is_told:
         raise KinemaError(f"{chosen.name} looks for its data below one folder, not below {len(folders)}")
@@ -161,12 +174,12 @@ def train(
     options = Options(
         steps=steps, minutes=minutes, batch_size=batch_size, seed=seed, lr_scale=lr_scale, device=device,
         accumulate=accumulate, rules=_rules(freeze or [], lr or [], weight_decay or []), average=average,
-        precision=cast(AskedPrecision, precision), threads=threads, processes=processes, resume=resume,
+        precision=cast(AskedPrecision, precision), threads=threads, processes=processes or launched(),
+        checkpointing=checkpointing, compile=compiled, resume=resume,
         init=init, most_clipped=most_clipped, evaluate_every=evaluate_every,
         pictures=cast("Way | None", pictures), workers=workers, trackers=words(tracker),
         named=named,
     )  # fmt: skip
-    folder = out or Path("runs") / recipe
     if plan:
         _say_plan(chosen, folders[0], folder, options, gpus, gpu_memory)
         return
@@ -177,7 +190,8 @@ def train(
     if (folder / "checkpoint").exists() and not resume:
         raise KinemaError(f"{folder} holds a run; add --resume to go on with it, or choose another --out")
     writable(folder)
-    print(f"recipe {chosen.name}: {chosen.summary}")
+    if is_chief():
+        print(f"recipe {chosen.name}: {chosen.summary}")
     acts = evaluate_every and recipes.is_policy(recipe)
     saved = f"The checkpoint is in {folder}; --resume goes on from there."
     with interruptible(), saved_on_interrupt(lambda: saved):
@@ -185,6 +199,8 @@ def train(
             chosen, folders[0], folder, options, evaluate=_closed_loop(folder) if acts else None,
             commit=source_commit(),
         )  # fmt: skip
+    if not is_chief():
+        return
     print(f"artifact: {artifact}")
     print(f"page:     {write_page(folder)}")
     if "tensorboard" in options.trackers:

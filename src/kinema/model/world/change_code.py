@@ -179,7 +179,7 @@ class ChangeCode(ModelMixin, ConfigMixin):
         mask = (shown[:, :, 3:] - _MASK_BIAS).sigmoid()
         return first[:, None] * (1 - mask) + mask * shown[:, :, :3].tanh()
 
-    def reconstruct(self, first: Tensor, later: Tensor, generator: torch.Generator | None) -> Tensor:
+    def forward(self, first: Tensor, later: Tensor, generator: torch.Generator | None) -> Tensor:
         """Later pictures as they come back from a code with noise on it, so that near codes look alike."""
         code = self.encode_later(first, later)
         noise = torch.randn(code.shape, generator=generator).to(code.device)

@@ -100,7 +100,7 @@ class WorldModel(nn.Module):
 
     # --- training -----------------------------------------------------------------------------------
 
-    def loss(self, scene: Scene, wanted: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def forward(self, scene: Scene, wanted: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Weighted squared error of the predicted latents; `wanted` (B, C, T, h, w) is the true segment.
 
         Tokens where the truth differs from the still film weigh `moving` times as much: a moving hand is

@@ -77,7 +77,7 @@ class VideoCodeStage(RowStage[ChangeCode, Tensor]):
         moving = ((later - first[:, None]).abs().amax(2, keepdim=True) > _MOVED).float()
         weight = 1 + (_MOVING_WEIGHT - 1) * moving
         weight = weight / weight.mean()
-        wrong = (self.model.reconstruct(first, later, generator) - later).abs()
+        wrong = (self.model(first, later, generator) - later).abs()
         return {"absolute": (wrong * weight).mean(), "squared": (wrong**2 * weight).mean()}
 
     def judge(self, model: ChangeCode) -> Mapping[str, Any]:

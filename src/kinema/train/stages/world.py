@@ -155,7 +155,7 @@ class WorldStage(RowStage[WorldModel, WorldBatch]):
 
     def __call__(self, batch: WorldBatch, generator: torch.Generator) -> dict[str, Tensor]:
         batch = batch.to(next(self.model.parameters()).device)
-        return {"flow": self.model.loss(batch.scene, batch.wanted, generator)}
+        return {"flow": self.model(batch.scene, batch.wanted, generator)}
 
     def judge(self, model: WorldModel) -> Mapping[str, Any]:
         """By body, what is then `unexplained` of the held-out films."""
