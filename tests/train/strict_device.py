@@ -11,7 +11,7 @@ is only used in a process of its own: `on_strict_device.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -27,6 +27,16 @@ aten = torch.ops.aten
 class _Module(_DummyBackendModule):
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.bfloat16]
+
+    def current_stream(self) -> _Module:
+        """Everything is done in order, so the device is its only stream."""
+        return self
+
+    def stream(self, stream: _Module) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def synchronize(self) -> None:
+        pass
 
 
 class StrictTensor(Tensor):

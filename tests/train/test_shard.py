@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import os
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from multiprocessing import get_context
@@ -247,3 +249,29 @@ def test_a_trained_number_is_refused_by_name() -> None:
 
     with pytest.raises(KinemaError, match="loudness is trained and a single number"):
         _on(2, work)
+
+
+@pytest.mark.slow
+def test_torchrun_starts_it_and_goes_on_after_a_kill_as_if_nothing_had_been(tmp_path: Path) -> None:
+    def start(out: str, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", *arguments, "--steps", "30", "--out", str(tmp_path / out)]
+        return subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
+
+    torchrun = ("torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1", "-m")
+    agent = start("torchrun", *torchrun, "kinema", "train", "debug")
+    while not checkpoint.stored(tmp_path / "torchrun" / "checkpoint") and agent.poll() is None:
+        time.sleep(0.1)
+    for child in Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split():
+        if b"RANK=1" in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
+            os.kill(int(child), signal.SIGKILL)
+    _, said = agent.communicate(timeout=200)
+    assert agent.returncode == 0
+    assert "exitcode: -9) local_rank: 1" in said
+    forked = start("forked", "kinema", "train", "debug", "--processes", "2")
+    forked.communicate(timeout=200)
+    one, other = (
+        (tmp_path / out / "artifact" / "weights.safetensors").read_bytes() for out in ("torchrun", "forked")
+    )
+    assert one == other
