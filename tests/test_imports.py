@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "doctor": set(),
     "digest": set(),
 }
-EVERYTHING = {"recipes", "commands", "cli"}  # the composition roots; only they may import each other
+EVERYTHING = {"recipes", "commands", "cli", "__main__"}  # composition; only they may import each other
 
 
 def _modules() -> list[Path]:
@@ -79,7 +79,7 @@ def test_the_rule_sees_local_and_relative_imports() -> None:
 def test_the_table_in_the_architecture_is_this_table() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
     section = text.split("<!-- import-rules -->")[1].split("\n\n")[1]
-    rows = re.findall(r"^\| ([a-z, ]+) \| ([^|]+) \|$", section, re.MULTILINE)
+    rows = re.findall(r"^\| ([a-z_, ]+) \| ([^|]+) \|$", section, re.MULTILINE)
     written: dict[str, set[str]] = {}
     for owners, allowed in rows:
         for owner in owners.split(","):
