@@ -29,6 +29,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from kinema.schema import KinemaError
 from kinema.train.stop import STOPPING
@@ -105,7 +106,10 @@ def joined(device: torch.device) -> Iterator[Group]:
         torch.accelerator.set_device_index(local_rank)
         backend = f"cpu:gloo,{device.type}:{dist.get_default_backend_for_device(device.type)}"
     _not_outlive_parent()
-    dist.init_process_group(backend, timeout=_PATIENCE)
+    # torchrun may keep its store when it restarts: who was there before must not be found in it
+    store, *_ = next(rendezvous("env://", rank, size))
+    store = dist.PrefixStore(f"restart_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE)
     yield Group(rank=rank, size=size, local_rank=local_rank)
     dist.destroy_process_group()  # not after a failure: it would wait for those that are gone
 
