@@ -13,7 +13,7 @@ from typing import Any
 
 from kinema.bench.episode import EpisodeRecord
 from kinema.bench.results import Results
-from kinema.bench.video import data_uri
+from kinema.runtime.html_page import definitions, film, gallery, html_page, section, table
 from kinema.schema import Result
 
 _FILMS_PER_RESULT = 12
@@ -32,16 +32,15 @@ def page(results: Results, records: Sequence[EpisodeRecord], videos: Path) -> st
     films = _films(records, videos)
     sections = [
         _headline(results),
-        _section("Beside it: what knows nothing", _table(_baselines(results), ())),
-        _section("Groups", _table(results.groups, ("kind", "tasks"))),
-        _section("Tasks", _table(results.tasks, ())),
-        _section("Failures on film", _gallery(films[Result.FAILURE])),
-        _section("Successes on film", _gallery(films[Result.SUCCESS])),
-        _section("Errors", _errors(records)),
-        _section("Made with", _provenance(results.provenance)),
+        section("Beside it: what knows nothing", _table(_baselines(results), ())),
+        section("Groups", _table(results.groups, ("kind", "tasks"))),
+        section("Tasks", _table(results.tasks, ())),
+        section("Failures on film", _gallery(films[Result.FAILURE])),
+        section("Successes on film", _gallery(films[Result.SUCCESS])),
+        section("Errors", _errors(records)),
+        section("Made with", _provenance(results.provenance)),
     ]
-    title = html.escape(f"{results.benchmark}: {_percent(results.mean_of_groups)}")
-    return _PAGE.replace("@title@", title).replace("@body@", "\n".join(filter(None, sections)))
+    return html_page(f"{results.benchmark}: {_percent(results.mean_of_groups)}", sections)
 
 
 def _headline(results: Results) -> str:
@@ -63,13 +62,13 @@ def _headline(results: Results) -> str:
         "their 95 % interval": _interval(overall["published_ci95"]),
     }
     boxes = "".join(
-        f'<div class="figure"><b>{html.escape(value)}</b><span>{html.escape(name)}</span></div>'
+        f'<div class="number"><b>{html.escape(value)}</b><span>{html.escape(name)}</span></div>'
         for name, value in figures.items()
     )
     told = html.escape(str(policy.get("policy") or policy.get("target", "")))
     return (
         f"<h1>{html.escape(results.benchmark)}</h1><p>Policy: {told}</p>"
-        f'{state}<div class="figures">{boxes}</div>'
+        f'{state}<div class="numbers">{boxes}</div>'
     )
 
 
@@ -77,41 +76,29 @@ def _baselines(results: Results) -> dict[str, Mapping[str, Any]]:
     return {name: told["overall"] for name, told in results.baselines.items()}
 
 
-def _section(title: str, content: str) -> str:
-    return f"<h2>{html.escape(title)}</h2>\n{content}" if content else ""
-
-
 def _table(rows: Mapping[str, Mapping[str, Any]], more: tuple[str, ...]) -> str:
     if not rows:
         return ""
-    heads = [
-        "",
-        *more,
-        "success",
-        "95 % interval",
-        "",
-        "successes",
-        "failures",
-        "errors",
-        "of scored",
-        "steps",
+    heads = (
+        "", *more, "success", "95 % interval", "", "successes", "failures", "errors", "of scored", "steps",
+    )  # fmt: skip
+    return table(heads, (_cells(name, row, more) for name, row in rows.items()))
+
+
+def _cells(name: str, row: Mapping[str, Any], more: tuple[str, ...]) -> list[str]:
+    errors, steps = row["errors"], row["mean_steps_of_successes"]
+    return [
+        html.escape(name),
+        *(html.escape(str(row[key])) for key in more),
+        _percent(row["published_rate"]),
+        _interval(row["published_ci95"]),
+        _bar(row["published_rate"], row["published_ci95"]),
+        str(row["successes"]),
+        str(row["failures"]),
+        f'<span class="warn">{errors}</span>' if errors else "0",
+        _percent(row["success_rate"]) if errors else "",
+        "" if steps is None else f"{steps:.0f}",
     ]
-    lines = ["<tr>" + "".join(f"<th>{html.escape(h)}</th>" for h in heads) + "</tr>"]
-    for name, row in rows.items():
-        steps = row["mean_steps_of_successes"]
-        cells = [
-            f'<td class="name">{html.escape(name)}</td>',
-            *(f"<td>{html.escape(str(row[key]))}</td>" for key in more),
-            f"<td>{_percent(row['published_rate'])}</td>",
-            f"<td>{_interval(row['published_ci95'])}</td>",
-            f"<td>{_bar(row['published_rate'], row['published_ci95'])}</td>",
-            *(f"<td>{row[key]}</td>" for key in ("successes", "failures")),
-            f'<td class="{"warn" if row["errors"] else ""}">{row["errors"]}</td>',
-            f"<td>{_percent(row['success_rate']) if row['errors'] else ''}</td>",
-            f"<td>{'' if steps is None else f'{steps:.0f}'}</td>",
-        ]
-        lines.append("<tr>" + "".join(cells) + "</tr>")
-    return '<div class="scroll"><table>' + "".join(lines) + "</table></div>"
 
 
 def _bar(rate: float | None, interval: Sequence[float]) -> str:
@@ -144,18 +131,12 @@ def _films(records: Sequence[EpisodeRecord], videos: Path) -> dict[str, list[tup
 
 
 def _gallery(films: list[tuple[EpisodeRecord, Path]]) -> str:
-    figures = []
-    for record, path in films:
-        uri = data_uri(path)
-        film = (
-            f'<img src="{uri}" alt="">'
-            if path.suffix == ".gif"
-            else f'<video src="{uri}" controls muted loop playsinline preload="metadata"></video>'
-        )
-        caption = f"{record.task}, episode {record.index}, seed {record.seed}: {record.steps} steps"
-        caption += f"; {record.cause}" if record.cause else ""
-        figures.append(f"<figure>{film}<figcaption>{html.escape(caption)}</figcaption></figure>")
-    return f'<div class="gallery">{"".join(figures)}</div>' if figures else ""
+    return gallery((film(path), html.escape(_caption(record))) for record, path in films)
+
+
+def _caption(record: EpisodeRecord) -> str:
+    told = f"{record.task}, episode {record.index}, seed {record.seed}: {record.steps} steps"
+    return told + (f"; {record.cause}" if record.cause else "")
 
 
 def _errors(records: Sequence[EpisodeRecord]) -> str:
@@ -169,11 +150,12 @@ def _errors(records: Sequence[EpisodeRecord]) -> str:
 
 
 def _provenance(provenance: Mapping[str, Any]) -> str:
-    rows = []
-    for name, value in provenance.items():
-        shown = value if isinstance(value, str) else json.dumps(value, indent=1)
-        rows.append(f"<dt>{html.escape(name)}</dt><dd><pre>{html.escape(shown)}</pre></dd>")
-    return f"<dl>{''.join(rows)}</dl>"
+    return definitions(
+        {
+            name: value if isinstance(value, str) else json.dumps(value, indent=1)
+            for name, value in provenance.items()
+        }
+    )
 
 
 def _percent(rate: float | None) -> str:
@@ -184,47 +166,3 @@ def _interval(interval: Sequence[float] | None) -> str:
     if interval is None:
         return "–"
     return f"{100 * interval[0]:.0f}–{100 * interval[1]:.0f} %"
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>@title@</title>
-<style>
-:root { color-scheme: light; --ink: #1f2328; --soft: #59636e; --line: #d1d9e0; }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: #fff; margin: 0 auto;
-       max-width: 1100px; padding: 24px 20px 60px; }
-h1 { font-size: 26px; margin: 0; } h2 { font-size: 18px; margin: 34px 0 10px; }
-.figures { display: flex; flex-wrap: wrap; gap: 14px; margin-top: 16px; }
-.figure { border: 1px solid var(--line); border-radius: 6px; padding: 10px 16px; }
-.figure b { display: block; font-size: 21px; } .figure span, figcaption, dt { color: var(--soft); }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th { text-align: right; font-weight: 600; color: var(--soft); }
-th, td { padding: 3px 10px; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-td.name, th:first-child { text-align: left; }
-.bar { display: block; }
-.warn { color: #b42318; font-weight: 600; }
-.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); gap: 14px; }
-.wide { grid-column: 1 / -1; }
-figure { margin: 0; } figcaption { font-size: 13px; }
-video, img { width: 100%; background: #000; border-radius: 4px; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 16px; margin: 0; }
-dd { margin: 0; min-width: 0; }
-pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 13px; }
-</style></head><body>
-@body@
-<script>
-addEventListener("DOMContentLoaded", () => {
-  const seen = new IntersectionObserver(entries => entries.forEach(e =>
-    e.isIntersecting ? e.target.play().catch(() => {}) : e.target.pause()));
-  document.querySelectorAll("video").forEach(v => {
-    seen.observe(v);
-    // several views side by side are too small in a column
-    const fit = () => v.closest("figure").classList.toggle("wide", v.videoWidth > 2.5 * v.videoHeight);
-    v.readyState > 0 ? fit() : v.addEventListener("loadedmetadata", fit);
-  });
-});
-</script>
-</body></html>
-"""

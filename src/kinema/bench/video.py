@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -36,9 +35,3 @@ def write_video(path: Path, frames: np.ndarray, frames_per_s: float) -> None:
                 stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24"))
             )
         container.mux(stream.encode(None))
-
-
-def data_uri(path: Path) -> str:
-    """The file as a data URI, to be embedded in a page."""
-    kind = {".mp4": "video/mp4", ".gif": "image/gif", ".png": "image/png"}[path.suffix]
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -5,7 +5,6 @@ The page holds everything it shows (the video as a data URI, the plots as SVG), 
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from kinema.card.card import Channel, EmbodimentCard
+from kinema.runtime.html_page import definitions, film, html_page, section
 from kinema.runtime.plot import Series, line_plot
 from kinema.schema import KinemaError, Outcome, Result, Verdict
 
@@ -58,26 +58,31 @@ class RunTrace:
 
 def write_report(path: Path, trace: RunTrace, video: Path | None) -> None:
     """Write the page to `path`; `video` is an MP4 to put inside. Raises OSError if it cannot be written."""
-    path.write_text(page(trace, video.read_bytes() if video else None), encoding="utf-8")
+    path.write_text(page(trace, video), encoding="utf-8")
 
 
-def page(trace: RunTrace, video_mp4: bytes | None) -> str:
+def page(trace: RunTrace, video: Path | None) -> str:
     """The whole page as text. Every word of the user is escaped."""
     outcome = trace.outcome
     colour = {Result.SUCCESS: "#1a7f37", Result.FAILURE: "#9a6700", Result.ERROR: "#b42318"}[outcome.result]
-    return _PAGE.format(
-        title=html.escape(trace.instruction),
-        colour=colour,
-        result=outcome.result.value,
-        cause=html.escape(outcome.cause),
-        video=_video(video_mp4),
-        prompt=html.escape(trace.prompt),
-        numbers=_definitions(_numbers(trace)),
-        actions="".join(_channel_plot(trace, i) for i in range(len(trace.card.actions))),
-        latency=_latency_plot(trace.latency_ms),
-        gate=_gate(trace.verdicts),
-        facts=_definitions(trace.facts),
-    )
+    shown = film(video) if video else "<p>no video was recorded</p>"
+    actions = "".join(_channel_plot(trace, i) for i in range(len(trace.card.actions)))
+    parts = [
+        f"<h1>{html.escape(trace.instruction)}</h1>",
+        f'<p><span class="badge" style="background: {colour}">{outcome.result.value}</span> '
+        f"{html.escape(outcome.cause)}</p>",
+        f'<div class="top"><div>{shown}</div><div>{definitions(_numbers(trace))}</div></div>',
+        section("What the policy was told", f"<blockquote>{html.escape(trace.prompt)}</blockquote>"),
+        section(
+            "Actions against the limits of the body",
+            "<p>Blue: sent. Grey: measured just before. Dashed: the card's limits.</p>"
+            f'<div class="plots">{actions}</div>',
+        ),
+        _gate(trace.verdicts),
+        section("How long the policy thought", _latency_plot(trace.latency_ms)),
+        section("Made with", definitions(trace.facts)),
+    ]
+    return html_page(trace.instruction, parts)
 
 
 def _numbers(trace: RunTrace) -> dict[str, str]:
@@ -125,9 +130,10 @@ def _latency_plot(latency_ms: np.ndarray) -> str:
     if not len(latency_ms):
         return ""
     series = [Series(name="answer", y=latency_ms, colour="#8250df")]
-    return line_plot(
+    plot = line_plot(
         title="time per answer [ms]", x=np.arange(len(latency_ms)), series=series, x_label="answer"
     )
+    return f'<div class="plots">{plot}</div>'
 
 
 def _gate(verdicts: Sequence[tuple[float, Verdict]]) -> str:
@@ -150,62 +156,13 @@ def _gate(verdicts: Sequence[tuple[float, Verdict]]) -> str:
     words = "".join(f"<li>{time_s:.1f} s: {html.escape(v.reason)}</li>" for time_s, v in refused[:_REASONS])
     if len(refused) > _REASONS:
         words += f"<li>and {len(refused) - _REASONS} more</li>"
-    return (
-        f"<h2>What the gate said</h2><p>{len(verdicts)} verdicts, {len(refused)} refusals. "
-        f'Above the dashed line a chunk is refused, and the body holds.</p><div class="plots">'
-        f"{''.join(plots)}</div><ul>{words}</ul>"
+    return section(
+        "What the gate said",
+        f"<p>{len(verdicts)} verdicts, {len(refused)} refusals. Above the dashed line a chunk is refused, "
+        f'and the body holds.</p><div class="plots">{"".join(plots)}</div><ul>{words}</ul>',
     )
 
 
 def _shares(verdicts: Sequence[tuple[float, Verdict]], hazard: str) -> np.ndarray:
     shares = [v.risk.get(hazard, 0.0) / max(v.limit.get(hazard, 1.0), 1e-9) for _, v in verdicts]
     return np.minimum(np.array(shares), 3.0)
-
-
-def _video(video_mp4: bytes | None) -> str:
-    if video_mp4 is None:
-        return "<p>no video was recorded</p>"
-    data = base64.b64encode(video_mp4).decode("ascii")
-    return f'<video controls autoplay loop muted playsinline src="data:video/mp4;base64,{data}"></video>'
-
-
-def _definitions(pairs: Mapping[str, str]) -> str:
-    rows = (f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in pairs.items())
-    return "<dl>" + "".join(rows) + "</dl>"
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light; --ink: #1f2328; --soft: #59636e; --line: #d1d9e0; }}
-body {{ font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: #fff; margin: 0 auto;
-       max-width: 1060px; padding: 24px 20px 60px; }}
-h1 {{ font-size: 26px; margin: 0 0 4px; }}
-h2 {{ font-size: 17px; margin: 30px 0 8px; }}
-.result {{ display: inline-block; color: #fff; background: {colour}; border-radius: 4px; padding: 1px 9px; }}
-.top {{ display: flex; flex-wrap: wrap; gap: 24px; margin-top: 18px; }}
-.top > * {{ flex: 1 1 380px; min-width: 0; }}
-video {{ width: 100%; background: #000; border-radius: 6px; }}
-blockquote {{ margin: 0; padding: 10px 14px; background: #f6f8fa; border-left: 3px solid var(--line); }}
-dl {{ display: grid; grid-template-columns: max-content 1fr; gap: 3px 16px; margin: 0; }}
-dt {{ color: var(--soft); }} dd {{ margin: 0; overflow-wrap: anywhere; }}
-.plots {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 12px; }}
-svg {{ width: 100%; height: auto; }}
-</style></head><body>
-<h1>{title}</h1>
-<p><span class="result">{result}</span> {cause}</p>
-<div class="top"><div>{video}</div><div>{numbers}</div></div>
-<h2>What the policy was told</h2>
-<blockquote>{prompt}</blockquote>
-<h2>Actions against the limits of the body</h2>
-<p>Blue: sent. Grey: measured just before. Dashed: the card's limits.</p>
-<div class="plots">{actions}</div>
-{gate}
-<h2>How long the policy thought</h2>
-<div class="plots">{latency}</div>
-<h2>Made with</h2>
-{facts}
-</body></html>
-"""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kinema.bench.video import data_uri
+from kinema.runtime.html_page import film, gallery, html_page, section, table
 
 _HAZARD_ORDER = ("any collision", "collision", "intruder", "torque", "drop")
 
@@ -24,17 +24,15 @@ def write_report(path: Path, results: Mapping[str, Any], films: Mapping[str, Seq
         _latency(results["latency"]),
         _films("Worst misses", results["worst"]["misses"], films.get("misses", ())),
         _films("Worst false stops", results["worst"]["false_stops"], films.get("false_stops", ())),
-        "<h2>Made with</h2><pre>" + html.escape(json.dumps(results["provenance"], indent=1)) + "</pre>",
-        "<h2>The gate</h2><pre>" + html.escape(json.dumps(results["gate"], indent=1)) + "</pre>",
+        section("Made with", f"<pre>{html.escape(json.dumps(results['provenance'], indent=1))}</pre>"),
+        section("The gate", f"<pre>{html.escape(json.dumps(results['gate'], indent=1))}</pre>"),
     ]
-    path.write_text(_PAGE.replace("@body@", "\n".join(sections)), encoding="utf-8")
+    path.write_text(html_page("Safety of the gate", sections), encoding="utf-8")
     return path
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{html.escape(h)}</th>" for h in heads)
-    lines = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table><tr>{head}</tr>{lines}</table></div>'
+    return table(heads, ([html.escape(cell) for cell in row] for row in rows))
 
 
 def _percent(value: float | None) -> str:
@@ -119,38 +117,11 @@ def _latency(latency: Mapping[str, Mapping[str, float]]) -> str:
 
 def _films(title: str, cases: Sequence[Mapping[str, Any]], films: Sequence[Path]) -> str:
     figures = []
-    for case, film in zip(cases, films):
+    for case, path in zip(cases, films):
         caption = (
             f"{case['body']}, {case['kind']} chunk, intruder: {case['intruder']}; "
             f"risk {case['risk']:.3f}, limit {case['limit']:.3f}"
         )
-        if film.suffix == ".gif":
-            shown = f'<img src="{data_uri(film)}" alt="">'
-        else:
-            shown = f'<video src="{data_uri(film)}" autoplay muted loop playsinline></video>'
-        figures.append(f"<figure>{shown}<figcaption>{html.escape(caption)}</figcaption></figure>")
+        figures.append((film(path), html.escape(caption)))
     note = "<p>Green: where the tool really went. Orange: where the gate foresaw it.</p>" if figures else ""
-    return f'<h2>{title}</h2>{note}<div class="gallery">{"".join(figures)}</div>'
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Safety of the gate</title>
-<style>
-body { font: 15px/1.5 system-ui, sans-serif; color: #1f2328; margin: 0 auto; max-width: 1100px;
-       padding: 24px 20px; }
-h1 { font-size: 26px; }
-h2 { font-size: 18px; margin: 34px 0 10px; } h3 { font-size: 15px; margin: 16px 0 4px; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th { color: #59636e; } th, td { padding: 3px 10px; border-bottom: 1px solid #d1d9e0; text-align: right; }
-td:first-child, th:first-child { text-align: left; }
-.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(260px, 1fr)); gap: 14px; }
-figure { margin: 0; } figcaption { color: #59636e; font-size: 13px; }
-video, img { width: 100%; image-rendering: pixelated; border-radius: 4px; }
-pre { white-space: pre-wrap; font-size: 12px; }
-</style></head><body>
-@body@
-</body></html>
-"""
+    return section(title, note + gallery(figures)) if figures else ""

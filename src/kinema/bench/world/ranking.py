@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kinema.bench.metrics.correlation import chance_of, pearson, spearman
+from kinema.runtime.html_page import html_page, section, table
 from kinema.schema import KinemaError
 
 FEWEST = 5
@@ -64,23 +65,27 @@ def rank(policies: Sequence[Ranked], *, scenes: int, provenance: Mapping[str, An
 
 def page(ranking: Ranking) -> str:
     """A page of its own: the numbers, the table and the two axes against each other."""
-    rows = "".join(
-        f"<tr><td>{html.escape(one.policy)}</td><td>{one.skill:.3f}</td>"
-        f"<td>{one.skill_ci95[0]:.3f} to {one.skill_ci95[1]:.3f}</td><td>{one.success:.1%}</td>"
-        f"<td>{one.success_ci95[0]:.1%} to {one.success_ci95[1]:.1%}</td><td>{one.episodes}</td></tr>"
+    rows = (
+        (
+            html.escape(one.policy),
+            f"{one.skill:.3f}",
+            f"{one.skill_ci95[0]:.3f} to {one.skill_ci95[1]:.3f}",
+            f"{one.success:.1%}",
+            f"{one.success_ci95[0]:.1%} to {one.success_ci95[1]:.1%}",
+            str(one.episodes),
+        )
         for one in ranking.policies
     )
-    settings = html.escape(json.dumps(dict(ranking.provenance)))
-    return (
-        "<!doctype html><meta charset='utf-8'><title>Ranking of policies</title>"
-        "<style>body{font:15px sans-serif;max-width:60em;margin:2em auto;color:#222}"
-        "td,th{padding:.25em .8em;text-align:left}svg{background:#f7f7f7}</style>"
+    heads = ("policy", "imagined skill", "95 %", "true success", "95 %", "true episodes")
+    parts = [
         f"<h1>Policies judged in imagination</h1><p>Spearman {ranking.spearman:.2f}, Pearson "
         f"{ranking.pearson:.2f} over {len(ranking.policies)} policies and {ranking.scenes} scenes; a random "
-        f"order ranks as well with probability {ranking.chance:.3f}.</p>{_scatter(ranking)}"
-        "<table><tr><th>policy</th><th>imagined skill</th><th>95 %</th><th>true success</th><th>95 %</th>"
-        f"<th>true episodes</th></tr>{rows}</table><p><small>{settings}</small></p>\n"
-    )
+        f"order ranks as well with probability {ranking.chance:.3f}.</p>",
+        _scatter(ranking),
+        table(heads, rows),
+        section("Made with", f"<pre>{html.escape(json.dumps(dict(ranking.provenance), indent=1))}</pre>"),
+    ]
+    return html_page("Ranking of policies", parts)
 
 
 def _scatter(ranking: Ranking, width: int = 520, height: int = 340) -> str:
@@ -93,7 +98,8 @@ def _scatter(ranking: Ranking, width: int = 520, height: int = 340) -> str:
         marks += f"<circle cx='{x:.0f}' cy='{y:.0f}' r='5' fill='#2a6'/>"
         marks += f"<text x='{x + 8:.0f}' y='{y - 6:.0f}' font-size='11'>{html.escape(one.policy)}</text>"
     return (
-        f"<svg width='{width}' height='{height}' role='img' aria-label='skill against success'>"
+        f"<svg viewBox='0 0 {width} {height}' style='max-width: {width}px' role='img' "
+        "aria-label='skill against success'>"
         f"<line x1='50' y1='{height - 40}' x2='{width - 20}' y2='{height - 40}' stroke='#888'/>"
         f"<line x1='50' y1='20' x2='50' y2='{height - 40}' stroke='#888'/>"
         f"<text x='{width / 2:.0f}' y='{height - 12}' font-size='12'>imagined skill, {low:.2g} to {high:.2g}"

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kinema.bench.video import data_uri
+from kinema.runtime.html_page import definitions, film, gallery, html_page, section
 from kinema.runtime.plot import Series, line_plot
 
 _GROUPS = {
@@ -28,12 +28,14 @@ def write_page(out: Path) -> Path:
     """Write `report.html` into a run's folder, from the curves and `run.json` there; returns its path."""
     about = json.loads((out / "run.json").read_text())
     curves = read_curves(out / "curves.jsonl")
-    sections = [_section(title, _plots(curves, group)) for group, title in _GROUPS.items()]
-    sections += [_section("Films of the last evaluation", _films(out)), _section("Made with", _table(about))]
-    title = html.escape(f"{about['recipe']}: {about['steps']} steps")
-    page = _PAGE.replace("@title@", title).replace("@body@", "\n".join(filter(None, sections)))
+    sections = [section(title, _plots(curves, group)) for group, title in _GROUPS.items()]
+    sections += [
+        section("Films of the last evaluation", _films(out)),
+        section("Made with", definitions(_told(about))),
+    ]
+    title = f"{about['recipe']}: {about['steps']} steps"
     path = out / "report.html"
-    path.write_text(page, encoding="utf-8")
+    path.write_text(html_page(title, [f"<h1>{html.escape(title)}</h1>", *sections]), encoding="utf-8")
     return path
 
 
@@ -64,23 +66,18 @@ def _plots(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], group: str) -> s
 
 def _films(out: Path) -> str:
     evaluations = sorted((out / "evaluations").glob("*/"))
-    shown: list[str] = []
+    shown: list[tuple[str, str]] = []
     left = _FILM_BYTES
     for path in sorted((evaluations[-1] / "videos").rglob("*.mp4")) if evaluations else ():
         left -= path.stat().st_size
         if left < 0 or len(shown) == _FILMS:
             break
-        film = f'<video src="{data_uri(path)}" muted loop playsinline controls></video>'
-        shown.append(f"<figure>{film}<figcaption>{html.escape(path.stem)}</figcaption></figure>")
-    return f'<div class="plots">{"".join(shown)}</div>' if shown else ""
+        shown.append((film(path), html.escape(path.stem)))
+    return gallery(shown)
 
 
-def _table(about: Mapping[str, Any]) -> str:
-    rows = (
-        f"<dt>{html.escape(name.replace('_', ' '))}</dt><dd>{html.escape(_shown(value))}</dd>"
-        for name, value in about.items()
-    )
-    return f"<dl>{''.join(rows)}</dl>"
+def _told(about: Mapping[str, Any]) -> dict[str, str]:
+    return {name.replace("_", " "): _shown(value) for name, value in about.items()}
 
 
 def _shown(value: Any) -> str:
@@ -89,26 +86,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(map(_shown, value))
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-def _section(title: str, body: str) -> str:
-    return f"<h2>{html.escape(title)}</h2>{body}" if body else ""
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>@title@</title>
-<style>
-body { font: 15px/1.5 system-ui, sans-serif; color: #1f2328; margin: 0 auto; padding: 24px;
-       max-width: 1100px; }
-h1 { font-size: 26px; margin: 0; } h2 { font-size: 17px; margin: 28px 0 8px; }
-.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(320px, 1fr)); gap: 14px; }
-figure { margin: 0; } figcaption { font-size: 13px; color: #59636e; } video { width: 100%; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 3px 18px; margin: 0; }
-dt { color: #59636e; } dd { margin: 0; overflow-wrap: anywhere; }
-</style></head><body>
-<h1>@title@</h1>
-@body@
-</body></html>
-"""
