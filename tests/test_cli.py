@@ -53,6 +53,8 @@ def test_every_command_has_an_example_that_parses(path: tuple[str, ...]) -> None
     assert lines, f"kinema {_ids(path)} has no example in its help"
     for line in lines:
         words = shlex.split(line)
+        if "-m" in words:  # a launcher that starts modules
+            words = words[words.index("-m") + 1 :]
         assert words[: 1 + len(path)] == ["kinema", *path], line
         LEAVES[path].make_context(_ids(path), words[1 + len(path) :])
 

@@ -24,7 +24,7 @@ except ModuleNotFoundError:  # earlier releases of typer leave these to click
     from click.exceptions import ClickException as TyperException  # type: ignore[assignment]
 
 from kinema.commands import bench, doctor, run
-from kinema.commands.data import data, edit, fits
+from kinema.commands.data import data, edit, fits, make_data
 from kinema.commands.eval import evaluate
 from kinema.commands.imagine import dream, imagine, retarget
 from kinema.commands.robots import robots
@@ -49,6 +49,7 @@ app.command("train", epilog=train.EXAMPLES)(train.train)
 app.command("imagine", epilog=imagine.EXAMPLES)(imagine.imagine)
 app.command("dream", epilog=dream.EXAMPLES)(dream.dream)
 app.command("retarget", epilog=retarget.EXAMPLES)(retarget.retarget)
+data.app.command("make", epilog=make_data.EXAMPLES)(make_data.make)
 data.app.command("fits", epilog=fits.EXAMPLES)(fits.fits)
 data.app.command("convert", epilog=fits.CONVERT_EXAMPLES)(fits.convert)
 data.app.add_typer(edit.app, name="edit")

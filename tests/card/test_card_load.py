@@ -11,7 +11,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinema.card.load import MAX_BYTES, CardError, card_names, load_card, parse_card
+from kinema.card.load import CardError, card_names, load_card, parse_card
+from kinema.card.strict_yaml import MAX_BYTES
 
 PANDA: dict[str, Any] = load_card("panda").model_dump(mode="json")
 

@@ -10,7 +10,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from kinema import cli
-from kinema.commands.data import data
+from kinema.commands.data import make_data
 from kinema.commands.eval import evaluate
 from kinema.commands.terminal import writable
 
@@ -22,7 +22,7 @@ BASES = [
     ["train", "debug", "--steps", "1"],
     ["imagine", "--scene", "1", SENTENCE],
     ["dream", "--episodes", "1"],
-    *(["data", "make", world, "--episodes", "1"] for world in data.WORLDS),
+    *(["data", "make", world, "--episodes", "1"] for world in make_data.WORLDS),
     ["data", "convert", "nobody"],
     ["data", "inspect", "nobody"],
     ["robots", "from-urdf", "nobody", "--name", "arm"],

@@ -17,7 +17,7 @@ from PIL import Image
 
 from kinema import cli
 from kinema.card.load import load_card
-from kinema.commands.data.fits import pairs, with_names
+from kinema.commands.data.fits import sources, with_names
 from kinema.data.convert import convert
 from kinema.data.formats.opened import open_source
 from kinema.data.lerobot import Dataset
@@ -61,7 +61,7 @@ def check(source, out, told, seconds, episodes, *, start_s=0.0):
 
 
 def told_by(text):
-    return with_names(AS_IT_IS, pairs(text), PANDA)
+    return with_names(AS_IT_IS, sources(text), PANDA)
 
 
 def test_act(tmp_path):
@@ -146,7 +146,7 @@ def test_umi_commands_are_where_the_gripper_is_next(tmp_path, packed):
         store.close()
     one_camera = PANDA.model_copy(update={"cameras": PANDA.cameras[:1]})
     told = with_names(
-        AS_IT_IS, pairs("front=camera0_rgb,action=action,observation.state=observation.state"), one_camera
+        AS_IT_IS, sources("front=camera0_rgb,action=action,observation.state=observation.state"), one_camera
     )
     source = open_source(root, one_camera, told, rate_hz=20, task="push it")
     assert convert(source, one_camera, tmp_path / "out", image_size=SIZE, told=told) == []

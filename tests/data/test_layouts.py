@@ -16,7 +16,7 @@ import pytest
 from edits import data_file, edit_column, edit_info, edit_table, episodes_file, kinds
 from PIL import Image
 
-from kinema.commands.data.fits import pairs
+from kinema.commands.data.fits import sources
 from kinema.data.fault import Kind
 from kinema.data.inspect import inspect
 from kinema.data.lerobot import Dataset
@@ -175,13 +175,13 @@ def test_columns_and_cameras_go_by_other_names(
 
 
 def test_a_map_is_read_from_the_command_line() -> None:
-    assert pairs("action=actions, observation.state=a+b") == {
+    assert sources("action=actions, observation.state=a+b") == {
         "action": ("actions",),
         "observation.state": ("a", "b"),
     }
     for wrong in ("action", "=x", "action=", "action=a++b"):
         with pytest.raises(KinemaError, match="write NAME=COLUMN"):
-            pairs(wrong)
+            sources(wrong)
 
 
 @pytest.mark.parametrize(

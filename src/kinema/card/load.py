@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kinema.card.card import EmbodimentCard
 from kinema.card.strict_model import parse_model
-from kinema.card.strict_yaml import MAX_BYTES, StrictYamlError
+from kinema.card.strict_yaml import StrictYamlError, read_bytes
 
 FOLDERS = "KINEMA_CARDS"  # environment: folders of cards of one's own, as in PATH
 _KINDS = ("robots", "vehicles", "people")  # folders of cards; only robots are offered as bodies that act
@@ -80,7 +80,11 @@ def load_card(name_or_path: str | Path) -> EmbodimentCard:
 
 def read_card(path: str | Path) -> EmbodimentCard:
     """The card in a YAML file, which nobody else gets to know of. Raises CardError."""
-    return parse_card(_read(Path(path)), str(path))
+    try:
+        data = read_bytes(Path(path))
+    except StrictYamlError as error:
+        raise CardError(f"{error}; shipped cards: {', '.join(card_names())}") from None
+    return parse_card(data, str(path))
 
 
 def know(*cards: EmbodimentCard) -> None:
@@ -118,13 +122,3 @@ def parse_card(data: bytes, where: str) -> EmbodimentCard:
         return parse_model(EmbodimentCard, data, where, "card")
     except StrictYamlError as error:
         raise CardError(str(error)) from None
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise CardError(
-            f"{path}: cannot be read: {error.strerror}; shipped cards: {', '.join(card_names())}"
-        ) from None

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from kinema.card.strict_yaml import MAX_BYTES, StrictYamlError, key_path, meant, read_mapping
+from kinema.card.strict_yaml import StrictYamlError, key_path, meant, read_bytes, read_mapping
 
 M = TypeVar("M", bound=BaseModel)
 _TOLD = 10  # faults, of one file
@@ -16,20 +16,12 @@ _TOLD = 10  # faults, of one file
 
 def read_model(kind: type[M], path: Path, what: str) -> M:
     """`parse_model` of a file. Raises StrictYamlError."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise StrictYamlError(f"{path}: cannot be read: {error.strerror}") from None
-    return parse_model(kind, data, str(path), what)
+    return parse_model(kind, read_bytes(path), str(path), what)
 
 
 def parse_model(kind: type[M], data: bytes, where: str, what: str) -> M:
     """The model in YAML bytes; `where` names the source and `what` the thing. Raises StrictYamlError."""
-    try:
-        tree = read_mapping(data, what)
-    except StrictYamlError as error:
-        raise StrictYamlError(f"{where}: {error}") from None
+    tree = read_mapping(data, what, where)
     try:
         # Through JSON: pydantic's strict mode then takes lists for tuples but never a string for a number.
         return kind.model_validate_json(json.dumps(tree), strict=True)

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Collection, Hashable
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -16,7 +17,7 @@ MAX_DEPTH = 20
 
 
 class StrictYamlError(ValueError):
-    """Bytes that are not such YAML. The message says what and where, but not in which file."""
+    """A file that cannot be read, or bytes that are not such YAML. The message says what and where."""
 
 
 def meant(key: str, known: Collection[str]) -> str:
@@ -25,11 +26,28 @@ def meant(key: str, known: Collection[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"keys here: {', '.join(known)}"
 
 
-def read_mapping(data: bytes, what: str) -> dict[str, Any]:
-    """A mapping of keys to values from YAML (or JSON) bytes; `what` names the thing in errors.
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes, no more than can be told to be too many. Raises StrictYamlError."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise StrictYamlError(f"{path}: cannot be read: {error.strerror}") from None
 
+
+def read_mapping(data: bytes, what: str, where: str = "") -> dict[str, Any]:
+    """A mapping of keys to values from YAML (or JSON) bytes.
+
+    what, where: the thing and its source, as errors call them
     Raises StrictYamlError.
     """
+    try:
+        return _mapping(data, what)
+    except StrictYamlError as error:
+        raise StrictYamlError(f"{where}: {error}" if where else str(error)) from None
+
+
+def _mapping(data: bytes, what: str) -> dict[str, Any]:
     if len(data) > MAX_BYTES:
         raise StrictYamlError(f"{len(data)} bytes; a {what} has at most {MAX_BYTES}")
     try:

@@ -84,13 +84,12 @@ def _called(name: str, make: Any, given: Mapping[str, Any]) -> Any:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    from kinema.card.strict_yaml import MAX_BYTES, StrictYamlError, read_mapping
+    from kinema.card.strict_yaml import StrictYamlError, read_bytes, read_mapping
 
     try:
-        with path.open("rb") as file:
-            return read_mapping(file.read(MAX_BYTES + 1), "driver's configuration")
+        return read_mapping(read_bytes(path), "driver's configuration", str(path))
     except StrictYamlError as error:
-        raise KinemaError(f"{path}: {error}") from None
+        raise KinemaError(str(error)) from None
 
 
 def _merged(tree: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:

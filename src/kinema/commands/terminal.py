@@ -62,6 +62,19 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
+def pairs(option: str, text: str, value: str = "VALUE") -> dict[str, str]:
+    """`a=b,c=d` as a mapping. value: what stands behind the sign, as errors call it. Raises KinemaError."""
+    found: dict[str, str] = {}
+    for part in words(text):
+        name, _, given = map(str.strip, part.partition("="))
+        if not name or not given:
+            raise KinemaError(f"{option} {part!r}: write NAME={value}, several with commas")
+        if name in found:
+            raise KinemaError(f"{option} names {name!r} twice")
+        found[name] = given
+    return found
+
+
 def refuse_unheeded(ctx: typer.Context, what: str, heeded: Mapping[str, Collection[str]]) -> None:
     """Raises KinemaError for an option that was given and says nothing to `what`.
 

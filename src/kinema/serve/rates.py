@@ -79,8 +79,9 @@ class RateLimiter:
         rate_hz = key.rate_hz if key.rate_hz is not None else self.default_rate_hz
         if rate_hz is None or key.id == LOCAL.id:
             return
-        fresh = TokenBucket(rate_hz, max(1.0, rate_hz * self.burst_s), self.clock)
-        if wait_s := self._buckets.setdefault((key.id, rate_hz), fresh).take():
+        at = key.id, rate_hz
+        bucket = self._buckets.get(at) or TokenBucket(rate_hz, max(1.0, rate_hz * self.burst_s), self.clock)
+        if wait_s := self._buckets.setdefault(at, bucket).take():
             raise Refusal(
                 "rate_limited", f"key {key.name!r} may ask {rate_hz:g} times a second", retry_after_s=wait_s
             )

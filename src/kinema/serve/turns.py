@@ -20,7 +20,7 @@ class Turns(Generic[T]):
         self._next: OrderedDict[str, deque[T]] = OrderedDict()  # of those who had theirs
 
     def __len__(self) -> int:
-        return sum(map(len, self._queues().values()))
+        return sum(map(len, self._round.values())) + sum(map(len, self._next.values()))
 
     @property
     def round_is_over(self) -> bool:
@@ -38,9 +38,9 @@ class Turns(Generic[T]):
 
     def add(self, asker: str, item: T) -> T | None:
         """What has no room now: the newest item of whom most wait, `item` where that is its own asker."""
-        queues, left_out = self._queues(), None
+        left_out = None
         if len(self) >= self._most:
-            fullest = max(queues, key=self.of)
+            fullest = max(queues := self._queues(), key=self.of)
             if self.of(fullest) <= self.of(asker) + 1:
                 return item
             left_out = queues[fullest].pop()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kinema.commands.terminal import examples, words
+from kinema.commands.terminal import examples, pairs, words
 from kinema.schema import KinemaError
 
 app = typer.Typer(
@@ -49,7 +49,7 @@ def split(
     """Make several sets of the episodes of one."""
     from kinema.data.edit.operations import split as make
 
-    told = {name: text.replace("+", ",") for name, text in _pairs("--parts", ",".join(parts)).items()}
+    told = {name: text.replace("+", ",") for name, text in pairs("--parts", ",".join(parts)).items()}
     make(folder, told, out)
     for name in told:
         _say(out / name)
@@ -126,7 +126,7 @@ def rename(
     """Give columns or cameras other names."""
     from kinema.data.edit.operations import rename_features
 
-    rename_features(folder, _pairs("--features", features), out)
+    rename_features(folder, pairs("--features", features), out)
     _say(out)
 
 
@@ -180,19 +180,6 @@ def encode(
     )
     make(folder, encoding, out)
     _say(out)
-
-
-def _pairs(option: str, text: str) -> dict[str, str]:
-    """`a=b,c=d` as a mapping."""
-    pairs: dict[str, str] = {}
-    for part in words(text):
-        name, given, value = (piece.strip() for piece in part.partition("="))
-        if not name or not given or not value:
-            raise KinemaError(f"{option} {part!r}: write NAME=VALUE, several with commas")
-        if name in pairs:
-            raise KinemaError(f"{option} names {name!r} twice")
-        pairs[name] = value
-    return pairs
 
 
 def _say(out: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kinema.commands.terminal import examples, positive, words
+from kinema.commands.terminal import examples, pairs, positive
 from kinema.schema import KinemaError
 
 if TYPE_CHECKING:
@@ -111,19 +111,17 @@ def _opened(
     else:
         raise KinemaError(f"{folder} does not say whose recordings these are; say --card NAME")
     if inline:
-        said = with_names(said, pairs(mapped), body)
+        said = with_names(said, sources(mapped), body)
     return open_source(folder, body, said, rate_hz=rate, task=task), body, said
 
 
-def pairs(text: str) -> dict[str, tuple[str, ...]]:
+def sources(text: str) -> dict[str, tuple[str, ...]]:
     """`action=actions,observation.state=shoulder+elbow` as the sources of each name."""
-    found: dict[str, tuple[str, ...]] = {}
-    for part in words(text):
-        name, given, sources = part.partition("=")
-        names = tuple(source.strip() for source in sources.split("+"))
-        if not name.strip() or not given or not all(names):
-            raise KinemaError(f"--map {part!r}: write NAME=COLUMN, or NAME=COLUMN+COLUMN for several")
-        found[name.strip()] = names
+    found = {}
+    for name, columns in pairs("--map", text, "COLUMN, or NAME=COLUMN+COLUMN").items():
+        found[name] = tuple(map(str.strip, columns.split("+")))
+        if not all(found[name]):
+            raise KinemaError(f"--map {name}={columns}: write NAME=COLUMN+COLUMN, a column on each side of a +")
     return found
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from kinema.data.formats.source import (
+    ForeignSource,
     Series,
-    by_own_name,
     camera,
     image_of,
     stated_rate,
@@ -92,20 +92,14 @@ class Hdf5Episode:
 ROTVEC = "_rotvec"  # of a column made of one that ends in _quat
 
 
-class Act:
+class Act(ForeignSource):
     """ACT's and ALOHA's episodes: a file each, with qpos and action of both arms in one fixed order."""
-
-    robot_type = None
 
     def __init__(self, root: Path, rate_hz: float | None) -> None:
         self.root = root
         self.rate_hz = stated_rate(root, "ACT's files", rate_hz)
         self._paths = files_below(root)
         self._datasets, self.features = self._layout(self._paths[0])
-
-    @property
-    def cameras(self) -> dict[str, str]:
-        return by_own_name(self.features)
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -140,13 +134,11 @@ class Act:
         return datasets, features
 
 
-class Robomimic:
+class Robomimic(ForeignSource):
     """robomimic's and LIBERO's files: data/demo_0, … with actions and obs. Columns are called as in obs.
 
     Of a quaternion `NAME_quat` there is a rotation vector `NAME_rotvec` as well.
     """
-
-    robot_type = None
 
     def __init__(self, root: Path, rate_hz: float | None) -> None:
         self.root = root
@@ -169,10 +161,6 @@ class Robomimic:
         if len(own_hz) > 1:
             raise KinemaError(f"{root}: its files were recorded at several rates: {sorted(own_hz)} Hz")
         self.rate_hz = stated_rate(root, "files without env_args", rate_hz, *own_hz)
-
-    @property
-    def cameras(self) -> dict[str, str]:
-        return by_own_name(self.features)
 
     def __len__(self) -> int:
         return len(self._demos)

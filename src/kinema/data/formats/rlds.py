@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kinema.data.formats.source import Series, by_own_name, camera, image_of, stated_rate, steady, vector
+from kinema.data.formats.source import ForeignSource, Series, camera, image_of, stated_rate, steady, vector
 from kinema.data.formats.tfrecord import count, lists_of, records
 from kinema.data.metadata import PICTURES
 from kinema.schema import KinemaError
@@ -18,13 +18,11 @@ _STEPS = "steps/"
 _SENTENCES = ("language_instruction", "natural_language_instruction", "instruction")
 
 
-class Rlds:
+class Rlds(ForeignSource):
     """All files of one folder. Columns are called as below steps, with points: observation.state.
 
     A record is read whole when its episode is asked for, and the last one is kept.
     """
-
-    robot_type = None
 
     def __init__(self, root: Path, rate_hz: float | None) -> None:
         self.root = folder_of(root)
@@ -40,10 +38,6 @@ class Rlds:
         self._open: tuple[Path, int, Iterator[bytes]] | None = None
         if not self._index:
             raise KinemaError(f"{self.root} holds no episode")
-
-    @property
-    def cameras(self) -> dict[str, str]:
-        return by_own_name(self.features)
 
     def __len__(self) -> int:
         return len(self._index)

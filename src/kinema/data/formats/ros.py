@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kinema.data.formats.ros_messages import IMAGES, TEXT, numbers, picture, picture_shape, stamp_ns
-from kinema.data.formats.source import Series, by_own_name, camera, vector
+from kinema.data.formats.source import ForeignSource, Series, camera, vector
 from kinema.data.metadata import Features
 from kinema.data.optional import library
 from kinema.schema import KinemaError
@@ -21,13 +21,12 @@ _SENTENCES = ("instruction", "language_instruction", "task")  # last parts of to
 _SAME_CLOCK_S = 1.0  # a header's stamp farther from the time of recording is of another clock
 
 
-class Bags:
+class Bags(ForeignSource):
     """Columns and cameras are called as their topics, without the leading slash.
 
     A joint state's velocity and effort are columns `TOPIC.velocity` and `TOPIC.effort`.
     """
 
-    robot_type = None
     rate_hz = None
 
     def __init__(self, root: Path, rate_hz: float | None) -> None:
@@ -37,10 +36,6 @@ class Bags:
         self._bags = bags_below(root)
         self._last: tuple[int, Bag] | None = None
         self.features: Features = self[0].features
-
-    @property
-    def cameras(self) -> dict[str, str]:
-        return by_own_name(self.features)
 
     def __len__(self) -> int:
         return len(self._bags)

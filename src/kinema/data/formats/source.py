@@ -66,6 +66,17 @@ class Source(Protocol):
     def __getitem__(self, number: int) -> Episode: ...
 
 
+class ForeignSource:
+    """What formats have in common that do not say the robot, and whose features are called as they are."""
+
+    robot_type: str | None = None
+    features: Features
+
+    @property
+    def cameras(self) -> dict[str, str]:
+        return {name: name for name, feature in self.features.items() if feature["dtype"] == "video"}
+
+
 def vector(width: int, names: Sequence[str] = (), name: str = "") -> dict[str, Any]:
     """A column's feature. Channels without names are called NAME.0, NAME.1, …"""
     own = list(names) or ([name] if width == 1 else [f"{name}.{i}" for i in range(width)])
@@ -74,11 +85,6 @@ def vector(width: int, names: Sequence[str] = (), name: str = "") -> dict[str, A
 
 def camera(height: int, width: int) -> dict[str, Any]:
     return {"dtype": "video", "shape": [height, width, 3], "names": ["height", "width", "channels"]}
-
-
-def by_own_name(features: Features) -> dict[str, str]:
-    """The cameras of a format whose features are called as they are."""
-    return {name: name for name, feature in features.items() if feature["dtype"] == "video"}
 
 
 def steady(rows: int, rate_hz: float) -> np.ndarray:

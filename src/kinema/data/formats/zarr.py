@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kinema.data.formats.source import Series, by_own_name, camera, stated_rate, steady, vector
+from kinema.data.formats.source import ForeignSource, Series, camera, stated_rate, steady, vector
 from kinema.data.metadata import ACTION, STATE, Features
 from kinema.data.optional import library
 from kinema.schema import KinemaError
@@ -20,9 +20,7 @@ from kinema.schema import KinemaError
 _POSE = ("eef_pos", "eef_rot_axis_angle", "gripper_width")  # of each robot, in this order
 
 
-class ReplayBuffer:
-    robot_type = None
-
+class ReplayBuffer(ForeignSource):
     def __init__(self, root: Path, rate_hz: float | None) -> None:
         self.root = root
         self.rate_hz = stated_rate(root, "replay buffers", rate_hz)
@@ -32,10 +30,6 @@ class ReplayBuffer:
             raise KinemaError(f"{root}: meta/episode_ends does not rise: {ends[:10].tolist()}")
         self._umi = _umi_poses(self._data) if ACTION not in self._data else []
         self.features = self._features(int(ends[-1]))
-
-    @property
-    def cameras(self) -> dict[str, str]:
-        return by_own_name(self.features)
 
     def __len__(self) -> int:
         return len(self._bounds)
