@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kinema.card.card import Arm, Joint
@@ -22,6 +22,7 @@ from kinema.card.kinematics import (
     tool_pose,
 )
 from kinema.card.load import card_names, load_card
+from laws import examples
 
 REFERENCE = json.loads((Path(__file__).parent / "kinematics_reference.json").read_text())
 LIMIT_ROUNDING = 2e-3  # rad, rad/s or N m: some makers write 3.14 for half a turn
@@ -121,7 +122,7 @@ def test_every_pose_is_rigid(name: str, side: str) -> None:
 
 @pytest.mark.parametrize(("name", "side"), ARMS)
 @given(opening=st.floats(0, 1))
-@settings(max_examples=25, deadline=None)
+@examples(25)
 def test_gripper_opening_is_the_inverse_of_finger_positions(name: str, side: str, opening: float) -> None:
     gripper = arm_of(load_card(name), side).gripper
     assert gripper_opening(gripper, finger_positions(gripper, opening)) == pytest.approx(opening, abs=1e-9)

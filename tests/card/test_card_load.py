@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kinema.card.load import CardError, card_names, load_card, parse_card
 from kinema.card.strict_yaml import MAX_BYTES
+from laws import examples
 
 PANDA: dict[str, Any] = load_card("panda").model_dump(mode="json")
 
@@ -51,7 +52,7 @@ def test_every_shipped_card_reads_and_survives_a_round_trip(name: str) -> None:
 
 
 @given(where=st.sampled_from(mappings(PANDA)), key=st.text("abcdefgh_", min_size=1, max_size=12))
-@settings(max_examples=60, deadline=None)
+@examples(20)
 def test_any_unknown_key_is_refused_with_its_path(where: str, key: str) -> None:
     tree = copy.deepcopy(PANDA)
     if key in at(tree, where) or (where.startswith(".") and key in ("joint", "home")):
@@ -63,7 +64,7 @@ def test_any_unknown_key_is_refused_with_its_path(where: str, key: str) -> None:
 
 
 @given(where=st.sampled_from([p for p in mappings(PANDA) if p]))
-@settings(max_examples=40, deadline=None)
+@examples(15)
 def test_a_mapping_replaced_by_text_is_refused_with_its_path(where: str) -> None:
     tree = copy.deepcopy(PANDA)
     parent, _, last = where.rpartition(".")

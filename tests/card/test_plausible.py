@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kinema.card import load
 from kinema.card.check import check_card
 from kinema.card.load import load_card
 from kinema.commands.robots.card_check import MORE_CHECKS
+from laws import examples
 
 Tree = dict[str, Any]
 MINE: Tree = {**load_card("panda").model_dump(mode="json"), "name": "mine"}
@@ -110,7 +111,7 @@ def test_jaws_too_narrow_for_the_blocks_are_told_of(tmp_path: Path) -> None:
     assert "do not fit between jaws of 16 mm" in rows["tabletop"]
 
 
-@settings(max_examples=12, deadline=None)
+@examples(12)
 @given(
     where=st.sampled_from(["cameras", "actions", "workspace_m", "tabletop", "hold", "arms"]),
     what=st.sampled_from([[], None, {}, [{}], "x", 3]),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kinema.card.load import card_names, load_card
@@ -23,6 +23,7 @@ from kinema.data.source import from_dataset
 from kinema.schema import KinemaError
 from kinema.space.clip_shape import ClipShape
 from kinema.space.units import UNITS
+from laws import examples
 
 PANDA = load_card("panda")
 SIZE = 16
@@ -51,7 +52,7 @@ def test_a_set_that_says_what_the_card_says_is_the_same(name):
     np.testing.assert_array_equal(result.actions(values), values)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.sampled_from(card_names()), st.randoms(use_true_random=False), st.booleans())
 def test_any_order_of_the_same_names_is_taken_by_name(name, random, suffixed):
     card = load_card(name)
@@ -70,7 +71,7 @@ def test_any_order_of_the_same_names_is_taken_by_name(name, random, suffixed):
     assert result.states(row)[0].tolist() == wanted["observation.state"]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.sampled_from(card_names()), st.data())
 def test_a_name_that_is_wrong_missing_or_twice_is_refused_and_named(name, data):
     card = load_card(name)
@@ -121,7 +122,7 @@ def test_units_that_the_set_says_are_converted_or_refused(unit, where):
     assert result.actions(row)[0, joint] == pytest.approx(expected)
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(st.sampled_from(card_names()), st.data())
 def test_a_map_outranks_the_unit_that_a_set_says(name, data):
     card = load_card(name)
@@ -151,7 +152,7 @@ def test_a_set_of_ours_says_the_units_of_its_card(name):
     assert features[ACTION]["units"] == features[EXECUTED]["units"] == [c.unit for c in card.actions]
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.sampled_from(card_names()), st.data())
 def test_numbers_in_another_unit_are_seen_and_the_named_unit_mends_them(name, data):
     """Any channel of any card, moved over its range but recorded in any other unit of its kind."""
@@ -170,7 +171,7 @@ def test_numbers_in_another_unit_are_seen_and_the_named_unit_mends_them(name, da
     np.testing.assert_allclose(true / unit.scale * scale.scale + scale.offset, true, atol=1e-9)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(
     st.sampled_from(card_names()), st.integers(0, 100), st.floats(-200, 200), st.floats(-200, 200),
 )  # fmt: skip

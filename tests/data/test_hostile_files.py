@@ -13,22 +13,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from kinema.data import repair as mending
 from kinema.data.lerobot import Dataset
 from kinema.data.verify import examine, faults_of
 from kinema.schema import KinemaError
+from laws import examples
 
 FIXTURES = Path(__file__).parent / "fixtures"
 DELETED = object()
-few = settings(
-    max_examples=15,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+few = examples(12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 values = st.one_of(
     st.just(DELETED),

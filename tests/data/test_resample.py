@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kinema.card.load import card_names, load_card
 from kinema.data.fake import fake_source
 from kinema.data.resample import Resampler, kind_of
 from kinema.space.rotation import matrix_from_rotvec, rotvec_from_matrix
+from laws import examples
 
 CARDS = [name for name in (*card_names(), "car") if name != "sawyer_metaworld"]
 RATIOS = st.sampled_from([1 / 3, 0.5, 0.8, 1.0, 1.25, 1.5, 2.997, 3.0, 5.0])
@@ -31,7 +32,7 @@ def _smooth(card, count, ratio):
     return middle + 0.0005 * (high - low) * due[:, None]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.sampled_from(CARDS), RATIOS, st.integers(0, 30))
 def test_a_pose_is_the_one_due_at_the_steps_end(name, ratio, start):
     """A straight motion recorded at any rate gives one window: that of the card's own rate."""
@@ -65,7 +66,7 @@ def test_the_cards_own_rate_changes_nothing(name):
     np.testing.assert_array_equal(real, valid)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(RATIOS, st.lists(st.sampled_from([0.0, 1.0]), min_size=8, max_size=40), st.integers(0, 7))
 def test_a_gripper_is_never_half_ordered_and_no_order_that_lasts_is_lost(ratio, orders, start):
     card = load_card("panda")
@@ -81,7 +82,7 @@ def test_a_gripper_is_never_half_ordered_and_no_order_that_lasts_is_lost(ratio, 
         assert given_[k] in {orders[i] for i in inside}
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(RATIOS, st.integers(10, 40), st.integers(0, 2**31))
 def test_velocities_keep_the_way(ratio, count, seed):
     card = load_card("car")
@@ -114,7 +115,7 @@ def test_an_angle_that_wraps_is_not_a_way():
     assert read[0, :, joint].tolist() == pytest.approx([0.95 * high, 0.95 * low])
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(RATIOS, st.integers(0, 239))
 def test_no_window_reads_another_episode(ratio, start):
     source = fake_source(load_card("panda"), image_size=16)

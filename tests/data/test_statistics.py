@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from kinema.data.lerobot import Dataset
 from kinema.data.measure import measure
 from kinema.data.statistics import QUANTILES, Accumulator, ImageAccumulator
+from laws import examples
 
 finite = st.floats(-1e6, 1e6, allow_nan=False, width=32)
 
@@ -22,7 +23,7 @@ def _accumulated(values: np.ndarray, parts: int) -> dict:
     return accumulator.result()
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     values=arrays(np.float32, st.tuples(st.integers(1, 60), st.just(2)), elements=finite),
     parts=st.integers(1, 7),
@@ -44,7 +45,7 @@ def test_one_pass_equals_the_whole_array(values, parts):
         assert (got[name] <= high).all()
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(
     values=arrays(np.float32, st.tuples(st.integers(2, 50), st.just(1)), elements=finite),
     seed=st.integers(0, 99),

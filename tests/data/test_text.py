@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kinema.card.load import load_card
 from kinema.card.prompt import prompt
 from kinema.data.text import CAMERA_TAGS, MAX_TOKENS, TextTokenizer
 from kinema.schema import KinemaError
+from laws import examples
 
 SENTENCES = ["put the red block in the blue bowl", "open the drawer", "press the green button"]
 
@@ -18,7 +19,7 @@ def tokenizer():
     return TextTokenizer.train([prompt(load_card("panda"), s, 16) for s in SENTENCES], 500)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.text(max_size=40))
 def test_any_text_encodes_and_comes_back(text):
     made = TextTokenizer.train(SENTENCES, 400)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from kinema.commands.shipped import ARTIFACTS
@@ -21,6 +21,7 @@ from kinema.model.policy import artifact
 from kinema.model.stored import replacing
 from kinema.model.world import scene2robot
 from kinema.schema import KinemaError
+from laws import examples
 
 LOAD: dict[str, Callable[[Any], object]] = {
     "nano": artifact.load,
@@ -65,7 +66,7 @@ def said_of(copies: Path, name: str) -> str:
     return ""
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(which=st.sampled_from(FILES), content=st.sampled_from(CONTENTS))
 def test_a_damaged_file_is_named(copies: Path, which: tuple[str, Path], content: Any) -> None:
     name, file = which
@@ -83,7 +84,7 @@ def test_a_damaged_file_is_named(copies: Path, which: tuple[str, Path], content:
         assert (file.name, content) == ("provenance.json", b"{}")
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     which=st.sampled_from([(name, file) for name, file in FILES if file.suffix == ".json"]),
     data=st.data(),

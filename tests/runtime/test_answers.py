@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from toy_body import StraightOn, rig_of
 
@@ -16,6 +16,7 @@ from kinema.card.load import card_names, load_card, vehicle_names
 from kinema.runtime.buffer import check_chunk
 from kinema.runtime.watchdog import Mode
 from kinema.schema import ActionChunk, KinemaError, Observation
+from laws import examples
 
 BODIES = [n for n in card_names() if load_card(n).control in ("ee_pose", "joint_position")] + [
     *vehicle_names()
@@ -76,7 +77,7 @@ def test_what_may_not_be_played_moves_nothing(body: str, what: str, how: str) ->
     how=st.sampled_from(["blend", "in_painting", "synchronous"]),
     body=st.sampled_from(SOME),
 )
-@settings(max_examples=6)
+@examples(6)
 def test_a_first_answer_that_took_long_is_asked_for_again(late_s: float, how: str, body: str) -> None:
     rig = rig_of(load_card(body), latency_s=lambda n: late_s if n == 0 else 0.1, how=how)
     rig.run(int(late_s * 10) + 8)
@@ -89,7 +90,7 @@ def test_a_first_answer_that_took_long_is_asked_for_again(late_s: float, how: st
 
 
 @given(latency_s=st.floats(0.0, 3.0), how=st.sampled_from(["blend", "in_painting", "synchronous"]))
-@settings(max_examples=10)
+@examples(10)
 def test_no_action_is_older_than_the_card_allows(latency_s: float, how: str) -> None:
     rig = rig_of(load_card("so101"), latency_s=lambda _: latency_s, how=how)
     rig.run(60)
@@ -152,7 +153,7 @@ def test_an_action_that_is_late_when_it_comes_to_the_guard_is_held() -> None:
 
 @pytest.mark.parametrize("body", BODIES)
 @given(steps=st.integers(1, 40))
-@settings(max_examples=5)
+@examples(5)
 def test_a_chunk_has_as_many_steps_as_the_card_says(body: str, steps: int) -> None:
     card = load_card(body)
     chunk = ActionChunk(

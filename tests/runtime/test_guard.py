@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kinds import one_of_each
@@ -20,6 +20,7 @@ from kinema.runtime.limits import jacobian, limits_of
 from kinema.runtime.policy import hold_action
 from kinema.schema import KinemaError
 from kinema.space.rotation import rotvec_from_matrix
+from laws import examples
 
 BODIES = card_names()
 WILD = st.one_of(
@@ -128,7 +129,7 @@ def wild_actions(card: EmbodimentCard) -> st.SearchStrategy[Any]:
 
 @pytest.mark.parametrize("body", one_of_each(BODIES))
 @given(data=st.data())
-@settings(max_examples=12)
+@examples(12)
 def test_whatever_is_asked_what_is_sent_keeps_every_limit_and_can_stop(body: str, data: Any) -> None:
     card = load_card(body)
     watched = Watched(card, obeys=True)
@@ -146,7 +147,7 @@ def test_whatever_is_asked_what_is_sent_keeps_every_limit_and_can_stop(body: str
 
 @pytest.mark.parametrize("body", one_of_each(BODIES))
 @given(data=st.data())
-@settings(max_examples=6)
+@examples(6)
 def test_a_command_never_runs_away_from_a_body_that_is_stuck(body: str, data: Any) -> None:
     watched = Watched(load_card(body), obeys=False)
     for asked in data.draw(st.lists(wild_actions(watched.card), min_size=1, max_size=6)):
@@ -156,7 +157,7 @@ def test_a_command_never_runs_away_from_a_body_that_is_stuck(body: str, data: An
 
 @pytest.mark.parametrize("body", one_of_each(BODIES))
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=10)
+@examples(10)
 def test_safe_motion_passes_untouched(body: str, seed: int) -> None:
     card = load_card(body)
     guard, rng = Guard(card), np.random.default_rng(seed)
@@ -406,7 +407,7 @@ def test_full_speed_behind_a_drives_lag_is_not_held_back(body: str) -> None:
 
 @pytest.mark.parametrize("body", one_of_each(BODIES))
 @given(data=st.data())
-@settings(max_examples=12)
+@examples(12)
 def test_a_run_begins_within_the_ranges_and_not_outside(body: str, data: Any) -> None:
     card = load_card(body)
     state = home_state(card)
@@ -470,7 +471,7 @@ def test_a_body_that_stands_a_little_outside_moves_in_without_a_jump(body: str) 
 
 @pytest.mark.parametrize("body", [name for name in DRIVEN if load_card(name).control == "joint_position"])
 @given(data=st.data())
-@settings(max_examples=10)
+@examples(10)
 def test_a_driver_that_wraps_moves_nothing(body: str, data: Any) -> None:
     card = load_card(body)
     guard, state = guard_of(card)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from toy_body import rig_of
 
@@ -16,6 +16,7 @@ from kinema.runtime.interpolate import Interpolation
 from kinema.runtime.limits import limits_of
 from kinema.runtime.watchdog import Mode
 from kinema.schema import KinemaError
+from laws import examples
 
 DRIVEN = [name for name in card_names() if load_card(name).control in ("ee_pose", "joint_position")]
 
@@ -96,7 +97,7 @@ def test_a_driver_that_fails_between_two_steps_is_held_and_stopped() -> None:
 
 @pytest.mark.parametrize("body", one_of_each(DRIVEN))
 @given(data=st.data())
-@settings(max_examples=10)
+@examples(10)
 def test_between_any_actions_it_stays_within_them_and_grips_at_once(body: str, data: Any) -> None:
     card = load_card(body)
     limits = limits_of(card)

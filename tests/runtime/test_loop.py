@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from toy_body import Drifting, Rig, ToyRobot
 
@@ -19,6 +19,7 @@ from kinema.runtime.robot import Body
 from kinema.runtime.strategy import STRATEGIES, strategy
 from kinema.runtime.watchdog import Mode, Watchdog
 from kinema.schema import ActionChunk, KinemaError, Observation, Verdict
+from laws import examples
 
 REFUSED = Verdict(
     allowed=False, risk={"collision": 0.9}, limit={"collision": 0.1}, horizon_s=1.0, reason="hand"
@@ -252,7 +253,7 @@ def test_a_fault_of_ours_is_not_swallowed() -> None:
 @given(
     jumps=st.lists(st.tuples(st.integers(0, 39), st.sampled_from([-100.0, -0.35, 0.35, 3600.0])), max_size=3)
 )
-@settings(max_examples=30)
+@examples(12)
 def test_a_clock_that_jumps_moves_nothing_suddenly(jumps: list[tuple[int, float]]) -> None:
     rig = Rig(latency_s=0.1)
     rig.loop.begin("move")

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+
+from laws import examples
 
 pytest.importorskip("av")
 
@@ -196,7 +198,7 @@ ODD = st.sampled_from([0.0, 1.0, np.nan, np.inf, -np.inf])
 
 
 @pytest.mark.filterwarnings("error")
-@settings(max_examples=25)
+@examples(10)
 @given(st.lists(st.tuples(ODD, ODD, ODD, ODD, ODD), min_size=1, max_size=4))
 def test_nothing_that_is_not_finite_costs_the_episode(
     tmp_path_factory: pytest.TempPathFactory, odd: list[tuple[float, ...]]

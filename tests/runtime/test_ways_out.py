@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from toy_body import AnyRobot, Rig, rig_of
 
@@ -15,6 +15,7 @@ from kinema.card.load import card_names, load_card, vehicle_names
 from kinema.runtime.policy import hold_action
 from kinema.runtime.watchdog import Mode
 from kinema.schema import KinemaError
+from laws import examples
 
 DRIVEN = [name for name in card_names() if load_card(name).control in ("ee_pose", "joint_position")]
 BODIES = [*DRIVEN, *vehicle_names()]
@@ -139,7 +140,7 @@ for raised in (ConnectionError, TimeoutError, OSError, KinemaError):
     failure=st.sampled_from(FAILURES),
     failed=st.lists(st.booleans(), min_size=1, max_size=25),
 )
-@settings(max_examples=25)
+@examples(12)
 def test_a_failed_reading_is_a_missing_observation_and_enough_of_them_a_stop(
     which: str, failure: Callable[[], None], failed: list[bool]
 ) -> None:
@@ -244,7 +245,7 @@ class BrokenClock:
 
 @pytest.mark.parametrize("body", BODIES)
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=5)
+@examples(5)
 def test_the_first_command_is_the_measured_state(body: str, seed: int) -> None:
     card = load_card(body)
     rig = rig_of(card)

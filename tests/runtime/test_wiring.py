@@ -18,6 +18,7 @@ from kinema.runtime.wiring import UNITS, Line, Plan, Wire, card_units, wiring_fo
 from kinema.runtime.wiring_file import read_wiring
 from kinema.runtime.wiring_guess import first_wiring
 from kinema.schema import KinemaError
+from laws import examples
 
 PANDA = load_card("panda")
 KEYS = [f"{c.name}.pos" for c in PANDA.states]
@@ -288,6 +289,7 @@ def test_a_wiring_file_is_read_strictly(tmp_path: Path, old: str, new: str, says
         read_wiring(written(tmp_path, FILE.replace(old, new, 1)), load_card("so101"))
 
 
+@examples(15)
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_no_bytes_are_a_crash(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.mktemp("w") / "wiring.yaml"

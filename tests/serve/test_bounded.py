@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from toy import PANDA, ToyPolicy, observation, running, toy_served
@@ -34,6 +34,7 @@ from kinema.serve.metrics import Metrics
 from kinema.serve.pictures import pictures
 from kinema.serve.refusal import Refusal
 from kinema.serve.service import Queueing, Service
+from laws import examples
 
 MEGABYTE = 2**20
 QUESTION = Question(observation=observation(PANDA, px=16), card="panda", noise_seed=0)
@@ -93,7 +94,7 @@ VALUES = st.recursive(
 
 
 @given(VALUES, st.integers(-3, 3))
-@settings(max_examples=60)
+@examples(60)
 def test_exactly_so_many_items_are_taken(value: Any, more: int) -> None:
     most = max(1, items_of(value) + more)
     if more >= 0:

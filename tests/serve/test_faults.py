@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from test_service import Gated
 from toy import PANDA, Running, ToyPolicy, observation, running, toy_served
@@ -37,6 +37,7 @@ from kinema.runtime.wire import pack, unpack
 from kinema.runtime.wiring import card_units
 from kinema.schema import ActionChunk
 from kinema.serve.app import make_app
+from laws import examples
 
 SEEN = observation(PANDA, px=16)
 
@@ -255,7 +256,7 @@ ODD = st.one_of(
     hello=st.booleans(),
     cut=st.none() | st.tuples(st.integers(0, 300), st.integers(0, 255)),
 )  # fmt: skip
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(250, suppress_health_check=list(HealthCheck))
 def test_whatever_a_server_says_is_a_chunk_or_a_server_error(
     monkeypatch: pytest.MonkeyPatch, kind: str, changes: dict[str, Any], in_verdict: dict[str, Any],
     hello: bool, cut: tuple[int, int] | None,

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from toy import PANDA, Running, ToyPolicy, observation, running, toy_served, toy_values
 from websockets.exceptions import ConnectionClosed
@@ -22,6 +22,7 @@ from kinema.runtime.wire import pack, unpack
 from kinema.schema import Question, noise_seed
 from kinema.serve.app import make_app
 from kinema.serve.limits import Limits
+from laws import examples
 
 GOOD = infer_message(1, Question(observation=observation(PANDA, px=16), card="panda", noise_seed=0), None)
 OPENPI = {**GOOD["observation"]["images"], "state": GOOD["observation"]["state"], "prompt": "lift"}
@@ -96,7 +97,7 @@ def faults(server: Running) -> float:
 
 
 @given(st.lists(messages(GOOD), min_size=1, max_size=6))
-@settings(max_examples=150)
+@examples(50)
 def test_the_stream_answers_every_message_or_closes(server: Running, sent: list[Any]) -> None:
     with connect(server.ws + PATH, compression=None) as socket:
         assert unpack(socket.recv(timeout=5))["type"] == "hello"
@@ -114,7 +115,7 @@ def test_the_stream_answers_every_message_or_closes(server: Running, sent: list[
 
 
 @given(messages(OPENPI))
-@settings(max_examples=150)
+@examples(50)
 def test_openpi_answers_with_actions_or_a_sentence(server: Running, message: Any) -> None:
     with connect(server.ws, compression=None) as socket:
         socket.recv(timeout=5)
@@ -148,7 +149,7 @@ def test_after_all_that_nothing_is_left_and_it_serves_on(server: Running) -> Non
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=100)
+@examples(40)
 def test_frames_that_are_no_frames_only_end_their_connection(server: Running, data: bytes) -> None:
     with connect(server.ws + PATH, compression=None, close_timeout=0.02) as socket:
         socket.recv(timeout=5)

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from toy import Running, ToyPolicy, running, toy_served
 
 from kinema.serve.app import make_app
+from laws import examples
 
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
 from schemathesis.specs.openapi.checks import positive_data_acceptance  # noqa: E402
@@ -54,7 +55,7 @@ def test_no_request_breaks_the_server(document: Any, mode: str, method: str, pat
     generation = schemathesis.GenerationMode(mode)
 
     @given(data=st.data())
-    @settings(max_examples=40 if path == "/v1/act" else 10, suppress_health_check=list(HealthCheck))
+    @examples(20 if path == "/v1/act" else 10, suppress_health_check=list(HealthCheck))
     def hold(data: Any) -> None:
         case = data.draw(operation.as_strategy(generation_mode=generation))
         response = case.call()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from toy import ALOHA, PANDA, Running, ToyPolicy, observation, running, toy_served
 from websockets.sync.client import connect
@@ -20,6 +20,7 @@ from kinema.runtime.wire import pack, unpack
 from kinema.schema import ActionChunk, KinemaError, Observation, Question
 from kinema.serve.app import make_app
 from kinema.serve.openpi import OpenpiOptions
+from laws import examples
 
 CARDS = [card for card in map(load_card, card_names()) if card.actions and card.control != "hand"]
 
@@ -36,7 +37,7 @@ def chunk_of(card: Any, seen: Observation, values: np.ndarray) -> ActionChunk:
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
 @given(data=st.data())
-@settings(max_examples=6)
+@examples(6)
 def test_no_pose_moves_faster_than_its_chunk_meant_whatever_the_rate(card: Any, data: st.DataObject) -> None:
     seen = at_home(card)
     rng = np.random.default_rng(data.draw(st.integers(0, 999)))

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
@@ -19,6 +19,7 @@ from kinema.serve.booking import book_rows, day_of, prune_rows
 from kinema.serve.outbox import Row
 from kinema.serve.store import Store, events_table, open_store
 from kinema.serve.usage import DAY_S, Usage
+from laws import examples
 
 NEVER_S = 1e6  # background threads that do nothing: the test says when
 NOON_S = 1_790_000_000.0
@@ -173,7 +174,7 @@ def test_a_locked_database_is_tried_again(store: Store, tmp_path: Path, clock: C
     usage.close()
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(
     segments=st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=6), max_size=4),
     keep_days=st.integers(1, 6),

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
@@ -28,6 +28,7 @@ from kinema.serve.outbox import Outbox, OutboxFile, Row
 from kinema.serve.prices import ANY, NANO, PriceTable
 from kinema.serve.store import Store, StoreError, events_table, open_store
 from kinema.serve.usage import Usage, UsageError
+from laws import examples
 
 NEVER_S = 1e6  # background threads that do nothing: the test says when
 NOON_S = 1_790_000_000.0
@@ -112,7 +113,7 @@ def test_a_record_is_reported_with_its_price(store: Store, tmp_path: Path) -> No
     assert list((tmp_path / "usage").iterdir()) == []
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(data=st.data())
 def test_sums_equal_events_over_deaths_and_turns(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -555,7 +556,7 @@ def test_the_row_is_on_the_disk_before_record_returns(store: Store, tmp_path: Pa
     usage.close()
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(st.text(min_size=1, max_size=100).filter(str.isprintable), st.floats(0, 1e9))
 def test_a_row_comes_back_as_it_went(name: str, milliseconds: float) -> None:
     row = _row(body=name, milliseconds=milliseconds)

@@ -8,13 +8,14 @@ import pickle
 import msgpack
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from kinema.runtime.messages import chunk_message, chunk_of, verdict_to_wire
 from kinema.runtime.wire import WireError, pack, unpack
 from kinema.schema import ActionChunk, Verdict
+from laws import examples
 
 DTYPES = st.sampled_from(["<f4", "<f8", "<f2", "|u1", "<u2", "<i4", "<i8", "|b1", ">f4"]).map(np.dtype)
 ARRAYS = DTYPES.flatmap(
@@ -81,7 +82,7 @@ def test_markers_may_be_text_or_bytes(marker: object) -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=300)
+@examples(300)
 def test_any_bytes_unpack_or_are_refused(data: bytes) -> None:
     with contextlib.suppress(WireError):
         unpack(data)

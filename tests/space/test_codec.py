@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kinema.card.load import card_names, load_card
@@ -17,6 +17,7 @@ from kinema.space.rotation import (
     sixd_from_matrix,
 )
 from kinema.space.stats import ChannelStats
+from laws import examples
 
 
 def _codec(name, rng):
@@ -122,7 +123,7 @@ def test_slots_are_unique_and_named_in_errors():
 _vector = st.lists(st.floats(-1.7, 1.7), min_size=3, max_size=3).map(np.array)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(_vector)
 def test_every_rotation_form_comes_back(rotvec):
     matrix = matrix_from_rotvec(rotvec)

@@ -56,6 +56,7 @@ def test_one_process_is_no_group():
     assert torch.equal(tensor, torch.ones(2))
 
 
+@pytest.mark.slow
 def test_two_and_two_steps_of_two_processes_equal_four_bit_for_bit(tmp_path):
     whole = run(debug_recipe(steps=4), tmp_path, tmp_path / "whole", _TWO)
     begun = _run(4, tmp_path / "half")

@@ -137,6 +137,7 @@ def test_two_halves_of_a_run_equal_the_whole_bit_for_bit_and_make_an_artifact(tm
         Options(processes=2, batch_size=3).of(_recipe())
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
     folder = run(_recipe(), tmp_path, tmp_path, Options(processes=2))
     assert scene2robot.load(folder).provenance["steps"] == 4

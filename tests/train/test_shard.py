@@ -67,7 +67,7 @@ def _assert_near(found: list[dict[str, float]], wanted: list[dict[str, float]]) 
         assert one == pytest.approx(other, rel=1e-5, abs=1e-6)
 
 
-@pytest.mark.parametrize(("processes", "parts"), [(2, 2), (4, 1)])
+@pytest.mark.parametrize(("processes", "parts"), [(2, 2), pytest.param(4, 1, marks=pytest.mark.slow)])
 def test_twenty_steps_on_several_processes_are_those_of_one(
     processes: int, parts: int, tmp_path: Path
 ) -> None:
@@ -86,7 +86,14 @@ def test_twenty_steps_on_several_processes_are_those_of_one(
         torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in STAGES if name != "policy, joint mask"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("policy, read mask", "gate") else pytest.mark.slow)
+        for name in STAGES
+        if name != "policy, joint mask"
+    ],
+)
 def test_every_stage_is_sharded_and_learns_the_same(name: str, tmp_path: Path) -> None:
     def work(group: Group) -> list[dict[str, float]]:
         loop = stage_loop(name, tmp_path / str(group.size), group=group, parts=2 // group.size, steps=3)
@@ -179,6 +186,7 @@ def test_a_batch_that_is_not_as_large_as_it_is_said_to_be_stops_the_run(tmp_path
         loop.run()
 
 
+@pytest.mark.slow
 def test_bf16_is_gathered_and_fp32_reduced(tmp_path: Path) -> None:
     seen: list[torch.dtype] = []
 

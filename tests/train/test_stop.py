@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from toy_stage import assert_same, toy_loop, watched, weights
 
 from kinema.train import checkpoint
 from kinema.train.parallel import Group, together
 from kinema.train.stop import STOPPING, StopRequest, interruptible
+from laws import examples
 
 NUMBERS = st.sampled_from(STOPPING)
 
@@ -46,7 +47,7 @@ def test_what_is_watched_holds_all_parts_of_a_step(whole: tuple[dict[str, torch.
     assert {"before save", "before rename", "after average of weights"} <= seen
 
 
-@settings(max_examples=25)
+@examples(8)
 @given(data=st.data(), number=NUMBERS)
 def test_a_signal_at_any_moment_loses_nothing(
     whole: tuple[dict[str, torch.Tensor], list[str]], data: st.DataObject, number: signal.Signals

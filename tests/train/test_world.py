@@ -101,6 +101,7 @@ def test_processes_share_a_batch_and_all_draw_the_same_task() -> None:
         assert torch.equal(parts, whole.draw().wanted)
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_steps_of_one_with_the_whole_batch(tmp_path: Path) -> None:
     for processes in (1, 2):
         folder = run(_recipe(BOTH), tmp_path, tmp_path / str(processes), Options(processes=processes))

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from PIL import Image
 
 from kinema.commands.imagine.imagine import read_pictures
 from kinema.schema import KinemaError
+from laws import examples
 
 SEEN = np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
 
@@ -50,7 +51,7 @@ def test_what_is_none_is_named(what: str, tmp_path: Path, monkeypatch: pytest.Mo
         read_pictures([str(path)], ("front",))
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kind=st.sampled_from(["PNG", "JPEG", "GIF", "TIFF", "BMP"]),
     cut=st.integers(0, 400),

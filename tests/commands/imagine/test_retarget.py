@@ -198,7 +198,12 @@ def _lingering(film: np.ndarray) -> np.ndarray:
     [
         (_still, 10.0, "nothing moves in the view front and side; a film can be tracked when"),
         (_swapped, 10.0, "is not the hand that is known: their outlines overlap by"),
-        (_lingering, 10.0, "is not the hand that is known: their outlines overlap by"),
+        pytest.param(
+            _lingering,
+            10.0,
+            "is not the hand that is known: their outlines overlap by",
+            marks=pytest.mark.slow,
+        ),
         (lambda film: film[:, :, : SIZE + 8], 10.0, "40 x 32 px; a hand is tracked in two square views"),
         (lambda film: film[:3], 10.0, "3 pictures in 0.2 s; needed are 10 or more per second"),
         (lambda film: film[::4], 2.5, "pictures in [0-9.]+ s; needed are 10 or more per second"),

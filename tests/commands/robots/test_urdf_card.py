@@ -83,7 +83,9 @@ def test_a_tip_can_be_chosen(file: Path) -> None:
     assert "j6" not in card_from_urdf(file, "six", "l5")
 
 
-@pytest.mark.parametrize("name", ["panda", "ur5e", "aloha"])
+@pytest.mark.parametrize(
+    "name", ["panda", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ur5e", "aloha"))]
+)
 def test_home_brings_the_tool_straight_down(name: str) -> None:
     card = load_card(name)
     arm = arm_of(card, "right")

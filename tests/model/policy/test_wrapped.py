@@ -91,6 +91,7 @@ def test_base_with_checkpointing_keeps_a_quarter_at_most():
     assert saved_bytes(_checkpointed(policy), partial(_losses, policy, batch)) <= plain / 4
 
 
+@pytest.mark.slow
 def test_acting_compiles_to_one_graph_each():
     config = hybrid()
     text = {**config.text, "num_hidden_layers": 2, "layer_types": ["linear_attention", "full_attention"]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kinema.card.card import EmbodimentCard
@@ -13,6 +13,7 @@ from kinema.worlds import Expert, TabletopEnv, families_for
 from kinema.worlds.body.robots import CONTROL_HZ, TIMESTEP_S, timestep_s
 from kinema.worlds.tabletop.check import check, play
 from kinema.worlds.tabletop.env import FAMILIES
+from laws import examples
 
 
 def at(name: str, hz: float) -> EmbodimentCard:
@@ -31,7 +32,7 @@ def test_shipped_cards_keep_the_timestep_that_they_were_made_with(name: str) -> 
     assert timestep_s(load_card(name).control_hz) == 0.004
 
 
-@settings(max_examples=6, deadline=None)
+@examples(6)
 @given(st.floats(*CONTROL_HZ))
 def test_time_goes_on_by_the_cards_period(hz: float) -> None:
     env = TabletopEnv(card=at("panda", hz), family="button")

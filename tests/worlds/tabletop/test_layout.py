@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kinema.card.load import load_card
@@ -16,6 +16,7 @@ from kinema.worlds.tabletop.families.push import Push
 from kinema.worlds.tabletop.family import Episode
 from kinema.worlds.tabletop.layout import Footprint, scatter
 from kinema.worlds.tabletop.scene import WorkArea
+from laws import examples
 
 PAIRS = [(robot, family) for robot in tabletop_robots() for family in families_for(robot)]
 TRAINING_SEED = 1_000_000
@@ -44,7 +45,7 @@ def test_a_thousand_resets_never_raise(
 
 
 @pytest.mark.slow
-@settings(max_examples=20, deadline=None)
+@examples(10)
 @given(
     seed=st.integers(0, 2**32),
     half=st.tuples(st.floats(0.04, 0.2), st.floats(0.04, 0.2)),
@@ -61,7 +62,7 @@ def test_there_is_room_in_every_area(
     assert np.isfinite(places).all()
 
 
-@settings(max_examples=5, deadline=None)
+@examples(3)
 @given(seed=st.integers(0, 2**32), half=st.tuples(st.floats(0.08, 0.2), st.floats(0.08, 0.2)))
 def test_a_push_has_a_way_in_every_area(seed: int, half: tuple[float, float]) -> None:
     scene = SimpleNamespace(area=WorkArea(center=(0.3, 0.0), half=half))

@@ -121,7 +121,7 @@ def sources(text: str) -> dict[str, tuple[str, ...]]:
     for name, columns in pairs("--map", text, "COLUMN, or NAME=COLUMN+COLUMN").items():
         found[name] = tuple(map(str.strip, columns.split("+")))
         if not all(found[name]):
-            raise KinemaError(f"--map {name}={columns}: write NAME=COLUMN+COLUMN, a column on each side of a +")
+            raise KinemaError(f"--map {name}={columns}: write NAME=COLUMN+COLUMN, a column beside every +")
     return found
 
 
