@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import cast
 
-import mujoco
 import numpy as np
 from tqdm import tqdm
 
@@ -19,6 +18,7 @@ from kinema.commands.policies import gate_folder, policy_factory, tabletop_bodie
 from kinema.runtime.chunk import ChunkPlayer
 from kinema.runtime.report import RunTrace
 from kinema.schema import KinemaError, Outcome, Policy, Result
+from kinema.worlds.cameras import Cameras
 from kinema.worlds.tabletop.env import TabletopEnv, families_for
 from kinema.worlds.tabletop.experts.expert import Expert
 from kinema.worlds.tabletop.parse import parse_instruction
@@ -184,17 +184,12 @@ class _FilmCamera:
 
     def __init__(self, world: TabletopEnv) -> None:
         self._scene = world.scene
-        self._renderer = mujoco.Renderer(world.scene.model, FILM_PX, FILM_PX)
+        self._cameras = Cameras(world.scene.model, world.card.camera_names, FILM_PX)
         self._shots: dict[str, list[np.ndarray]] = {name: [] for name in world.card.camera_names}
 
     def shoot(self) -> None:
-        for name, shots in self._shots.items():
-            self._renderer.update_scene(self._scene.data, name)
-            flags = self._renderer.scene.flags
-            flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
-            flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
-            flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = False
-            shots.append(self._renderer.render().copy())
+        for shots, picture in zip(self._shots.values(), self._cameras.pictures(self._scene.data)):
+            shots.append(picture)
 
     def frames(self, steps: int) -> dict[str, np.ndarray]:
         """The pictures of the first `steps` steps."""
@@ -202,4 +197,4 @@ class _FilmCamera:
         return {name: np.stack(shots[:steps]) if steps else empty for name, shots in self._shots.items()}
 
     def close(self) -> None:
-        self._renderer.close()
+        self._cameras.close()

@@ -18,7 +18,8 @@ from kinema.model.gate.latent_dynamics import (
     gripper_corners,
 )
 from kinema.schema import KinemaError, Observation
-from kinema.worlds.tabletop.env import TabletopEnv, project
+from kinema.worlds.cameras import project
+from kinema.worlds.tabletop.env import TabletopEnv
 
 SMALL = DynamicsConfig(members=3, steps=4, image_size=32, channels=8, cells=6, latent=16, path_width=16)
 

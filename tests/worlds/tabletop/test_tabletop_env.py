@@ -4,8 +4,8 @@ import pytest
 from kinema.card.load import load_card
 from kinema.schema import KinemaError
 from kinema.worlds import FAMILIES, SEEN, Expert, TabletopEnv, Variation, families_for
+from kinema.worlds.cameras import project
 from kinema.worlds.tabletop.check import tabletop_robots
-from kinema.worlds.tabletop.env import project
 
 PAIRS = [(robot, family) for robot in ("panda", "ur5e", "aloha") for family in families_for(robot)]
 

@@ -89,7 +89,6 @@ class MetaworldEnv:
         self._expert = package.policies.ENV_POLICY_MAP[task]()
         self._prepare_randomisation()
         self._prepare_camera()
-        self._renderer: Any = None
         self._full_observation = np.zeros(39)
         self._steps = 0
         self._succeeded = False
@@ -106,11 +105,17 @@ class MetaworldEnv:
 
     def _prepare_camera(self) -> None:
         model = self._env.model
-        self._camera_id = model.camera(self.rendering.camera).id
-        model.cam_pos[self._camera_id] = self.rendering.camera_position_m
-        if not self.rendering.shadows:
+        from kinema.worlds.cameras import Cameras
+
+        shown = self.rendering
+        effects = {"shadow": shown.shadows, "reflection": shown.reflections, "skybox": shown.skybox}
+        self._cameras = Cameras(
+            model, [shown.camera], shown.size_px, {**effects, "cull_face": shown.cull_faces}
+        )
+        model.cam_pos[self._cameras.ids[0]] = shown.camera_position_m
+        if not shown.shadows:
             model.vis.quality.shadowsize = 0
-        model.vis.quality.offsamples = self.rendering.multisampling
+        model.vis.quality.offsamples = shown.multisampling
 
     def reset(self, seed: int) -> None:
         """Draw an episode. Equal seeds give equal episodes, whatever was run before on this object."""
@@ -148,18 +153,7 @@ class MetaworldEnv:
 
     def render(self) -> np.ndarray:
         """The picture, uint8 (size, size, 3), upright."""
-        import mujoco
-
-        if self._renderer is None:
-            size = self.rendering.size_px
-            self._renderer = mujoco.Renderer(self._env.model, size, size)
-        self._renderer.update_scene(self._env.data, camera=self._camera_id)
-        flags = self._renderer.scene.flags
-        flags[mujoco.mjtRndFlag.mjRND_SHADOW] = self.rendering.shadows
-        flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = self.rendering.reflections
-        flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = self.rendering.skybox
-        flags[mujoco.mjtRndFlag.mjRND_CULL_FACE] = self.rendering.cull_faces
-        image = self._renderer.render()
+        (image,) = self._cameras.pictures(self._env.data)
         return np.ascontiguousarray(image[::-1, ::-1]) if self.rendering.half_turn else image
 
     def step(self, action: np.ndarray) -> None:
@@ -195,22 +189,15 @@ class MetaworldEnv:
 
     def points(self) -> np.ndarray:
         """Pointing labels, float32 (V=1, P=2, 3): u, v as fractions of width and height, and visible 0/1."""
-        data = self._env.data
-        R_world_camera = data.cam_xmat[self._camera_id].reshape(3, 3)
-        in_camera = (self.points_m() - data.cam_xpos[self._camera_id]) @ R_world_camera
-        half_view = np.tan(np.deg2rad(self._env.model.cam_fovy[self._camera_id]) / 2)
-        depth = np.maximum(-in_camera[:, 2], 1e-6)
-        uv = 0.5 + 0.5 * in_camera[:, :2] * np.array([1.0, -1.0]) / (depth * half_view)[:, None]
-        uv = 1.0 - uv if self.rendering.half_turn else uv
-        visible = (in_camera[:, 2] < 0) & (uv >= 0).all(axis=1) & (uv < 1).all(axis=1)
-        labels = np.concatenate([np.clip(uv, 0.0, 1.0), visible[:, None]], axis=1)
-        return labels.astype(np.float32)[None]
+        labels = self._cameras.project(self._env.data, self.points_m())
+        seen = labels[..., 2] > 0
+        if self.rendering.half_turn:
+            labels[seen, :2] = 1.0 - labels[seen, :2]
+        return labels
 
     def close(self) -> None:
         """Free the renderer's graphics context."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        self._cameras.close()
 
 
 class MetaworldBenchmark:

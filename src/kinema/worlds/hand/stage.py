@@ -104,7 +104,7 @@ class StagedWorld(TabletopEnv):
         data, found = self.scene.data, {}
         side = (np.arange(self.image_size) + 0.5) / self.image_size * 2 - 1
         across, down = np.meshgrid(side, side)
-        for name, camera in zip(self.card.camera_names, self._cameras):
+        for name, camera in zip(self.card.camera_names, self._cameras.ids):
             half = np.tan(np.radians(self.scene.model.cam_fovy[camera]) / 2)
             rays = np.stack([across * half, -down * half, -np.ones_like(across)], -1)
             falls = rays @ data.cam_xmat[camera].reshape(3, 3)[2]
@@ -120,17 +120,7 @@ class StagedWorld(TabletopEnv):
 
     def depths(self) -> dict[str, np.ndarray]:
         """Distance from each camera's plane, float32 (S, S) [m] by camera."""
-        if self._renderer is None:
-            self.observe()
-        renderer = self._renderer
-        assert renderer is not None
-        renderer.enable_depth_rendering()
-        found = {}
-        for name, camera in zip(self.card.camera_names, self._cameras):
-            renderer.update_scene(self.scene.data, camera)
-            found[name] = renderer.render().copy()
-        renderer.disable_depth_rendering()
-        return found
+        return dict(zip(self.card.camera_names, self._cameras.depths(self.scene.data)))
 
     def _choices(self, card: EmbodimentCard) -> tuple[str, ...]:
         return FAMILIES  # the hand leads: no expert of the body is asked

@@ -16,6 +16,7 @@ import numpy as np
 from kinema.card.card import EmbodimentCard
 from kinema.card.workspace import table_area
 from kinema.schema import Observation
+from kinema.worlds.cameras import Cameras
 from kinema.worlds.hazards.hazards import Watch
 from kinema.worlds.hazards.intruders import INTRUDER_GROUP, Intruders, Stage
 from kinema.worlds.hazards.snapshot import Snapshot, restore, snapshot
@@ -58,7 +59,7 @@ class HazardEnv:
         _draw_robot_apart(model, card)
         self.watch = Watch(self.env, self.intruders.bodies)
         self.env.scene.controller.between.append(self._between)
-        self._outlines: mujoco.Renderer | None = None
+        self._cameras = Cameras(model, card.camera_names, image_size)
         self._rays = _ray_grid(*table_area(card))
 
     def reset(self, seed: int, intruder: str = "") -> None:
@@ -133,23 +134,16 @@ class HazardEnv:
         """How many pixels the intruder takes in all the pictures of the present observation."""
         if self.intruders.kind == "none":
             return 0
-        if self._outlines is None:
-            size = self.env.image_size
-            self._outlines = mujoco.Renderer(self.env.scene.model, size, size)
-            self._outlines.enable_segmentation_rendering()
         found = 0
-        for name in self.card.camera_names:
-            self._outlines.update_scene(self.env.scene.data, name)
-            number, kind = np.moveaxis(self._outlines.render(), -1, 0)
+        for outlines in self._cameras.outlines(self.env.scene.data):
+            number, kind = np.moveaxis(outlines, -1, 0)
             geoms = number[kind == mujoco.mjtObj.mjOBJ_GEOM]
             bodies = self.env.scene.model.geom_bodyid[geoms]
             found += int(np.isin(bodies, list(self.intruders.bodies)).sum())
         return found
 
     def close(self) -> None:
-        if self._outlines is not None:
-            self._outlines.close()
-            self._outlines = None
+        self._cameras.close()
         self.env.close()
 
     def _between(self) -> None:

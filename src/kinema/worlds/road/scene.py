@@ -9,9 +9,9 @@ import mujoco
 import numpy as np
 
 from kinema.card.card import EmbodimentCard
+from kinema.worlds.cameras import Cameras
 from kinema.worlds.road.cars import CENTER_M, LENGTH_M, WIDTH_M, Pose, Traffic
 from kinema.worlds.road.lanes import CROSSING_M, LANE_M, REACH_M, STOP_LINE_M
-from kinema.worlds.tabletop.env import project
 from kinema.worlds.variation import draw_shade
 
 _BOX = mujoco.mjtGeom.mjGEOM_BOX
@@ -25,13 +25,12 @@ class RoadScene:
     """The drawn world of one compiled model: cars are moved, everything else is coloured at a reset."""
 
     def __init__(self, card: EmbodimentCard, image_size: int) -> None:
-        self._card, self._size = card, image_size
+        self._card = card
         self.model = _specification(card).compile()
         self.data = mujoco.MjData(self.model)
         self._cars = [int(self.model.body(f"car{i}").mocapid[0]) for i in range(_CARS)]
         self._ego = int(self.model.body("ego").mocapid[0])
-        self._cameras = [self.model.camera(name).id for name in card.camera_names]
-        self._renderer: mujoco.Renderer | None = None
+        self._cameras = Cameras(self.model, card.camera_names, image_size)
 
     def dress(self, rng: np.random.Generator, held_out: bool = False) -> None:
         """Colours of sky, grass, pavement and houses, and where the houses stand."""
@@ -88,26 +87,14 @@ class RoadScene:
 
     def render(self) -> dict[str, np.ndarray]:
         """uint8 (H, W, 3) by camera name."""
-        if self._renderer is None:
-            self._renderer = mujoco.Renderer(self.model, self._size, self._size)
-        images = {}
-        for name, camera in zip(self._card.camera_names, self._cameras):
-            self._renderer.update_scene(self.data, camera)
-            flags = self._renderer.scene.flags
-            for flag in ("mjRND_SHADOW", "mjRND_REFLECTION", "mjRND_SKYBOX"):
-                flags[getattr(mujoco.mjtRndFlag, flag)] = False
-            images[name] = self._renderer.render().copy()
-        return images
+        return dict(zip(self._card.camera_names, self._cameras.pictures(self.data)))
 
     def project(self, points_m: np.ndarray) -> np.ndarray:
         """World points (N, 3) in every camera: (V, N, 3) float32 of u, v and visibility."""
-        views = [project(self.model, self.data, camera, points_m) for camera in self._cameras]
-        return np.stack(views).astype(np.float32)
+        return self._cameras.project(self.data, points_m)
 
     def close(self) -> None:
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        self._cameras.close()
 
 
 def _specification(card: EmbodimentCard) -> mujoco.MjSpec:

@@ -10,6 +10,7 @@ import numpy as np
 from kinema.card.card import EmbodimentCard
 from kinema.card.load import load_card
 from kinema.schema import KinemaError, Observation
+from kinema.worlds.cameras import Cameras
 from kinema.worlds.tabletop import families
 from kinema.worlds.tabletop.family import Episode
 from kinema.worlds.tabletop.scene import Scene, tabletop_spec
@@ -72,8 +73,7 @@ class TabletopEnv:
         self.instruction = ""
         self.max_steps = round(self.task.limit_s * card.control_hz)
         self._period_s = 1.0 / card.control_hz
-        self._renderer: mujoco.Renderer | None = None
-        self._cameras = [self.scene.model.camera(name).id for name in card.camera_names]
+        self._cameras = Cameras(self.scene.model, card.camera_names, image_size)
 
     def reset(self, seed: int, request: Request | None = None) -> None:
         """Draw layout, colours, light and sentence from the seed; a request fixes what its sentence names."""
@@ -114,7 +114,7 @@ class TabletopEnv:
 
     def observe(self, render: bool = True) -> Observation:
         """What the body senses now; without `render`, no images."""
-        images = dict(zip(self.card.camera_names, self._render())) if render else {}
+        images = dict(zip(self.card.camera_names, self._cameras.pictures(self.scene.data))) if render else {}
         return Observation(
             images=images,
             state=self.state(),
@@ -129,10 +129,7 @@ class TabletopEnv:
     def points(self) -> np.ndarray:
         """Pointing labels (V, 2, 3) float32: u, v in [0, 1] and visibility of the thing and of its place."""
         world = np.stack(self.task.focus(self.scene))
-        labels = np.zeros((len(self._cameras), 2, 3), np.float32)
-        for i, camera in enumerate(self._cameras):
-            labels[i] = project(self.scene.model, self.scene.data, camera, world)
-        return labels
+        return self._cameras.project(self.scene.data, world)
 
     def success(self) -> bool:
         """Whether the goal is reached: it holds, and has held as long as the family asks."""
@@ -147,32 +144,4 @@ class TabletopEnv:
         return {"time_s": float(self.scene.data.time), **self.task.measures(self.scene)}
 
     def close(self) -> None:
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
-
-    def _render(self) -> list[np.ndarray]:
-        if self._renderer is None:
-            self._renderer = mujoco.Renderer(self.scene.model, self.image_size, self.image_size)
-        renderer = self._renderer
-        images = []
-        for camera in self._cameras:
-            renderer.update_scene(self.scene.data, camera)
-            flags = renderer.scene.flags
-            flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
-            flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
-            flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = False
-            images.append(renderer.render().copy())
-        return images
-
-
-def project(model: mujoco.MjModel, data: mujoco.MjData, camera: int, points_m: np.ndarray) -> np.ndarray:
-    """World points (N, 3) to (N, 3): column and row as fractions of a square image, and 1 when inside it."""
-    local = (points_m - data.cam_xpos[camera]) @ data.cam_xmat[camera].reshape(3, 3)
-    depth = -local[:, 2]
-    half = np.tan(np.radians(model.cam_fovy[camera]) / 2)
-    safe = np.where(depth > 1e-3, depth, 1e-3)
-    u = 0.5 + 0.5 * local[:, 0] / (safe * half)
-    v = 0.5 - 0.5 * local[:, 1] / (safe * half)
-    visible = (depth > 1e-3) & (u >= 0) & (u <= 1) & (v >= 0) & (v <= 1)
-    return np.where(visible[:, None], np.stack([u, v, np.ones_like(u)], -1), 0.0)
+        self._cameras.close()

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import mujoco
 import numpy as np
 
+from kinema.worlds.cameras import Cameras
 from kinema.worlds.tabletop.demonstrate import Disturbance, Noise
-from kinema.worlds.tabletop.env import TabletopEnv, project
+from kinema.worlds.tabletop.env import TabletopEnv
 from kinema.worlds.tabletop.experts.expert import Expert
 from kinema.worlds.tabletop.families import FAMILIES
 from kinema.worlds.tabletop.family import Thing
@@ -62,30 +62,26 @@ class Looker:
 
     def __init__(self, env: TabletopEnv) -> None:
         self._env = env
-        self._cameras = [env.scene.model.camera(name).id for name in env.card.camera_names]
-        self._renderer = mujoco.Renderer(env.scene.model, env.image_size, env.image_size)
-        self._renderer.enable_segmentation_rendering()
+        self._cameras = Cameras(env.scene.model, env.card.camera_names, env.image_size)
 
     def look(self, seed: int, step: int) -> Look:
         scene = self._env.scene
         found = list(things(self._env))
-        points = np.zeros((len(self._cameras), len(THINGS), 3), np.float32)
+        points = np.zeros((len(self._env.card.cameras), len(THINGS), 3), np.float32)
         world = np.full((len(THINGS), 3), np.nan, np.float32)
         rows = [THINGS.index(thing.name) for thing in found]
         world[rows] = [thing.point_m for thing in found]
-        for view, camera in enumerate(self._cameras):
-            self._renderer.update_scene(scene.data, camera)
-            shown = self._renderer.render()[..., 0]
-            projected = project(scene.model, scene.data, camera, np.stack([t.point_m for t in found]))
-            for row, thing, uv in zip(rows, found, projected):
-                pixels = int(np.isin(shown, thing.geoms).sum())
+        projected = self._cameras.project(scene.data, np.stack([thing.point_m for thing in found]))
+        for view, shown in enumerate(self._cameras.outlines(scene.data)):
+            for row, thing, uv in zip(rows, found, projected[view]):
+                pixels = int(np.isin(shown[..., 0], thing.geoms).sum())
                 seen = 1.0 if pixels >= _CLEARLY_PX else UNSURE if pixels >= _HARDLY_PX else 0.0
                 points[view, row] = [*uv[:2], seen if uv[2] else min(seen, UNSURE)]
         images = np.stack(list(self._env.observe().images.values()))
         return Look(images=images, points=points, world_m=world, seed=seed, step=step)
 
     def close(self) -> None:
-        self._renderer.close()
+        self._cameras.close()
 
 
 def looks(env: TabletopEnv, looker: Looker, seed: int, *, apart: int = 4) -> Iterator[Look]:

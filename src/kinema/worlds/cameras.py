@@ -1,0 +1,88 @@
+"""What cameras of a MuJoCo model see: pictures, distances, outlines, and where points of the world fall.
+
+Axes: V cameras, N points, S pixels of a side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import mujoco
+import numpy as np
+
+# Shadows, reflections and the sky box cost more than everything else in software OpenGL.
+PLAIN: Mapping[str, bool] = {"shadow": False, "reflection": False, "skybox": False}
+
+
+class Cameras:
+    """Some cameras of one model, in one order.
+
+    The graphics context is made when a first picture is asked for and freed by `close`. Not thread safe.
+    """
+
+    def __init__(
+        self, model: mujoco.MjModel, names: Sequence[str], size_px: int, effects: Mapping[str, bool] = PLAIN
+    ) -> None:
+        """size_px: S. effects: of mjtRndFlag, by their names in small letters."""
+        self.ids = tuple(int(model.camera(name).id) for name in names)
+        self._model, self._size_px = model, size_px
+        self._flags = {
+            getattr(mujoco.mjtRndFlag, f"mjRND_{name.upper()}"): on for name, on in effects.items()
+        }
+        self._renderer: mujoco.Renderer | None = None
+
+    def pictures(self, data: mujoco.MjData) -> list[np.ndarray]:
+        """uint8 (S, S, 3) of each camera."""
+        return self._shots(self._ready(), data)
+
+    def depths(self, data: mujoco.MjData) -> list[np.ndarray]:
+        """Distance from each camera's plane, float32 (S, S) [m]."""
+        renderer = self._ready()
+        renderer.enable_depth_rendering()
+        shots = self._shots(renderer, data)
+        renderer.disable_depth_rendering()
+        return shots
+
+    def outlines(self, data: mujoco.MjData) -> list[np.ndarray]:
+        """What each pixel shows, int32 (S, S, 2): number and kind (mjtObj), -1 for nothing."""
+        renderer = self._ready()
+        renderer.enable_segmentation_rendering()
+        shots = self._shots(renderer, data)
+        renderer.disable_segmentation_rendering()
+        return shots
+
+    def project(self, data: mujoco.MjData, points_m: np.ndarray) -> np.ndarray:
+        """World points (N, 3) in every camera: float32 (V, N, 3), as `project` says."""
+        views = [project(self._model, data, camera, points_m) for camera in self.ids]
+        return np.stack(views).astype(np.float32)
+
+    def close(self) -> None:
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    def _ready(self) -> mujoco.Renderer:
+        if self._renderer is None:
+            self._renderer = mujoco.Renderer(self._model, self._size_px, self._size_px)
+        return self._renderer
+
+    def _shots(self, renderer: mujoco.Renderer, data: mujoco.MjData) -> list[np.ndarray]:
+        shots = []
+        for camera in self.ids:
+            renderer.update_scene(data, camera)
+            for flag, on in self._flags.items():
+                renderer.scene.flags[flag] = on
+            shots.append(renderer.render().copy())
+        return shots
+
+
+def project(model: mujoco.MjModel, data: mujoco.MjData, camera: int, points_m: np.ndarray) -> np.ndarray:
+    """World points (N, 3) to (N, 3): column and row as fractions of a square image, and 1 when inside it."""
+    local = (points_m - data.cam_xpos[camera]) @ data.cam_xmat[camera].reshape(3, 3)
+    depth = -local[:, 2]
+    half = np.tan(np.radians(model.cam_fovy[camera]) / 2)
+    safe = np.where(depth > 1e-3, depth, 1e-3)
+    u = 0.5 + 0.5 * local[:, 0] / (safe * half)
+    v = 0.5 - 0.5 * local[:, 1] / (safe * half)
+    visible = (depth > 1e-3) & (u >= 0) & (u <= 1) & (v >= 0) & (v <= 1)
+    return np.where(visible[:, None], np.stack([u, v, np.ones_like(u)], -1), 0.0)
