@@ -13,7 +13,9 @@ pytest.importorskip("mujoco")
 from kinema.bench.benchmark import Factory
 from kinema.bench.episode import EpisodeJob, EpisodeRecord, episode_seed, play_episode
 from kinema.bench.expert import ExpertPolicy
-from kinema.bench.latency import LatencyBenchmark, LatencyPlayer, motion_measures, settings_table
+from kinema.bench.latency import LatencyBenchmark, LatencyPlayer
+from kinema.bench.latency_table import settings_table
+from kinema.bench.metrics.motion import motion_measures
 from kinema.bench.run import RunSettings, run
 from kinema.bench.tabletop import TabletopBenchmark
 from kinema.card.load import load_card

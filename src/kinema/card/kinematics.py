@@ -50,6 +50,19 @@ def tool_pose(arm: Arm, joints: Sequence[float] | np.ndarray) -> np.ndarray:
     return _matrix(_moved(_places(arm, joints, last=tool.link)[tool.link], tool.pos_m, tool.quat_wxyz))
 
 
+def tools_m(card: EmbodimentCard, state: np.ndarray) -> np.ndarray:
+    """Tool positions (T, arms, 3) [m] of native states (T, S): as measured, or computed from the joints."""
+    slots = [channel.slot for channel in card.states]
+    tools = np.zeros((len(state), len(card.arms), 3))
+    for i, arm in enumerate(card.arms):
+        if f"{arm.side}.ee.x" in slots:
+            tools[:, i] = state[:, [slots.index(f"{arm.side}.ee.{axis}") for axis in "xyz"]]
+        else:
+            columns = [j for j, slot in enumerate(slots) if slot.startswith(f"{arm.side}.joint.")]
+            tools[:, i] = [tool_pose(arm, row[columns])[:3, 3] for row in state]
+    return tools
+
+
 def home_rotation(arm: Arm) -> np.ndarray:
     """R_home (3, 3): the tool's orientation in the robot's frame that the zero rotation vector stands for."""
     return np.array(_rotation(arm.tool.home_quat_wxyz))

@@ -19,7 +19,8 @@ from kinema.worlds.road.env import RoadEnv
 from kinema.worlds.road.expert import RoadExpert, pursue
 from kinema.worlds.road.goals import GOALS, HELD_OUT, SEEN, read_goal
 from kinema.worlds.road.lanes import LANE_M, MANOEUVRES, line, on_the_road
-from kinema.worlds.words.events import Aim, drive_events
+from kinema.worlds.words.events import Aim
+from kinema.worlds.words.recorded import drive_events
 
 DEVELOPMENT_SEED = 500_000
 

@@ -12,8 +12,9 @@ import pytest
 from kinema.card.load import load_card
 from kinema.schema import Captions, KinemaError
 from kinema.worlds.words.caption_checks import CHECKS, contradictions
-from kinema.worlds.words.events import Aim, Event, recorded_events
+from kinema.worlds.words.events import Aim, Event
 from kinema.worlds.words.narrate import LONG_WORDS, SHORT_WORDS, Record, faces_robot, narrate
+from kinema.worlds.words.recorded import recorded_events
 
 STEPS = 40
 

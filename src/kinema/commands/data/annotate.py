@@ -20,8 +20,9 @@ from kinema.schema import Captions, KinemaError
 from kinema.worlds.hand.stage import VIEWS, T_robot_table
 from kinema.worlds.hand.stage import cameras as table_cameras
 from kinema.worlds.words.caption_checks import contradictions
-from kinema.worlds.words.events import Event, recorded_events
+from kinema.worlds.words.events import Event
 from kinema.worlds.words.narrate import Record, narrate, scenario_of
+from kinema.worlds.words.recorded import recorded_events
 
 _GIVE_UP = 3  # clips in a row without an answer: the endpoint is out of order
 _MOST_FRAMES = 64  # of an episode, decoded for an endpoint

@@ -192,7 +192,7 @@ def _latency(bodies: Sequence[str]) -> Factory:
 def _latency_summary(out: Path) -> str:
     """Write latency.json and say what is in it."""
     from kinema.bench.journal import read_records
-    from kinema.bench.latency import save_table, settings_table
+    from kinema.bench.latency_table import save_table, settings_table
 
     rows = settings_table(read_records(out))
     save_table(out, rows)

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from kinema.card.card import Camera, EmbodimentCard
+from kinema.card.kinematics import tools_m
 from kinema.schema import Captions, KinemaError
 from kinema.space.action_words import say
 from kinema.space.moved import Grip, Moved, moved_by, path_moved
 from kinema.space.rotation import matrix_from_quat
-from kinema.worlds.words.events import Aim, Event, tools_m
+from kinema.worlds.words.events import Aim, Event
 
 LONG_WORDS, SHORT_WORDS = (50, 100), (15, 30)
 _SHORTEST = 3  # steps of a stretch worth telling
