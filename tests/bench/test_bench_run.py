@@ -175,8 +175,8 @@ def test_a_process_that_dies_at_birth_costs_nothing(dies, tmp_path, monkeypatch)
 def test_when_no_process_can_be_started_any_more_the_run_ends_and_keeps_what_it_has(tmp_path, monkeypatch):
     (tmp_path / "dies").write_text("99")
     monkeypatch.setenv(toy_benchmark.STILLBORN, str(tmp_path))
-    settings = RunSettings(**{**vars(toy(tasks=("die",))), "episodes": 2})
-    with pytest.raises(KinemaError, match=r"exit code 9.*3 in a row; finished episodes are kept"):
+    settings = RunSettings(**{**vars(toy(tasks=("left", "die"))), "episodes": 1})
+    with pytest.raises(KinemaError, match=r"exit code 9.*3 in a row; what is finished is kept"):
         run(settings, tmp_path / "out", quiet=True)
     kept = Results.load(tmp_path / "out" / "results.json")
     assert (kept.complete, kept.overall["episodes"]) == (False, 1)
@@ -192,11 +192,12 @@ def test_a_result_of_two_versions_says_so():
     assert any("changes" in warning for warning in sitting_warnings([{"commit": "a+changes"}]))
 
 
-def test_a_dying_process_costs_its_episode_only(tmp_path):
-    results = run(toy(tasks=("die", "left")), tmp_path, workers=2, quiet=True)
-    assert results.tasks["die"]["errors"] == 6
-    assert results.tasks["left"]["errors"] == 0
-    assert "exit code 7" in (tmp_path / "errors" / "die__000.txt").read_text()
+def test_an_episode_of_which_two_processes_die_is_an_error_and_the_others_are_played(tmp_path):
+    settings = replace(toy(tasks=("die", "left")), episodes=2)
+    results = run(settings, tmp_path, workers=2, quiet=True)
+    assert (results.tasks["die"]["errors"], results.tasks["die"]["episodes"]) == (2, 2)
+    assert (results.tasks["left"]["errors"], results.tasks["left"]["episodes"]) == (0, 2)
+    assert "exit code 7, and so did the one before" in (tmp_path / "errors" / "die__000.txt").read_text()
 
 
 def test_a_hanging_episode_is_stopped_and_is_an_error(tmp_path):

@@ -25,7 +25,7 @@ _VIDEO_HZ = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeJob:
-    """Which episode to play, and where to put its video (None: not recorded)."""
+    """Which episode to play, and where to put its video, below the run's folder (None: not recorded)."""
 
     task: str
     index: int

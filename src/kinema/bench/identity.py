@@ -30,6 +30,13 @@ def made_by(**factories: Factory | None) -> dict[str, dict[str, str]]:
     return found
 
 
+def paths_in(*factories: Factory) -> tuple[str, ...]:
+    """The folders and files that factories read: artifacts and cards that are files."""
+    found = [folder for factory in factories for _, folder in _named("folder", "", asdict(factory))]
+    found += [str(card) for factory in factories for card in _cards(factory)]
+    return tuple(dict.fromkeys(path for path in found if Path(path).exists()))
+
+
 def without_places(value: Any) -> Any:
     """A factory as a dict (or what is in one) without the paths of artifacts and results."""
     if not isinstance(value, Mapping):
@@ -67,9 +74,13 @@ def _files(role: str, factory: Factory) -> dict[str, dict[str, str]]:
     for which, target in _named("target", role, asdict(factory)):
         if code := _foreign_code(target):
             found[f"{which} code"] = {code.name: file_digest(code)}
-    bodies = [Path(body) for body in factory.arguments.get("bodies", ()) if isinstance(body, str)]
-    cards = {path.name: file_digest(path) for path in bodies if _file(path)}
+    cards = {path.name: file_digest(path) for path in _cards(factory)}
     return found | ({"cards": cards} if cards else {})
+
+
+def _cards(factory: Factory) -> list[Path]:
+    bodies = [Path(body) for body in factory.arguments.get("bodies", ()) if isinstance(body, str)]
+    return [path for path in bodies if _file(path)]
 
 
 def _named(key: str, role: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Run a benchmark in several processes; the result does not depend on how many.
+"""Run a benchmark in several processes; the result depends neither on how many nor on where they are.
 
 Every finished episode is in the journal before the next one starts, so a killed run resumes where it was.
 """
@@ -9,20 +9,23 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from kinema.bench.benchmark import Benchmark, TaskSpec
-from kinema.bench.episode import EpisodeJob, EpisodeRecord, episode_file_name, episode_seed
+from kinema.bench.episode import EpisodeJob, EpisodeRecord, episode_file_name, episode_seed, error_record
 from kinema.bench.journal import Journal
-from kinema.bench.pool import Pool
 from kinema.bench.provenance import describe_run, sitting_warnings
 from kinema.bench.report import write_report
 from kinema.bench.results import Results, summarise
 from kinema.bench.settings import RunSettings
 from kinema.bench.video import video_suffix
+from kinema.bench.worker import ERRORS, Played, Playing
+from kinema.pool.backend import backend
+from kinema.pool.pool import Lost, Pool
 from kinema.schema import KinemaError, Result
 
 _VIDEOS_WANTED = 32
@@ -40,33 +43,46 @@ def run(settings: RunSettings, out: Path, *, workers: int = 1, quiet: bool = Fal
     out = Path(out)
     identity = settings.identity()
     with closing(Journal(out / "episodes.jsonl", identity, EpisodeRecord)) as journal:
-        jobs = _missing_jobs(settings, specs, journal, out)
-        pool = Pool(settings, out, min(max(1, workers), len(jobs)), identity["made_by"])
+        jobs = _missing_jobs(settings, specs, journal)
         try:
-            pool.open()
-            if jobs:
-                told = describe_run(
-                    benchmark, settings, identity, policy=pool.policy_provenance, workers=workers
-                )
-                _check_same_policy(journal, told, identity)
-                journal.begin(told)
-            _play_all(pool, jobs, journal, quiet)
+            with _pool(settings, out, min(max(1, workers), len(jobs)), identity) as pool:
+                if jobs:
+                    told = describe_run(benchmark, settings, identity, policy=pool.said, workers=workers)
+                    _check_same_policy(journal, told, identity)
+                    journal.begin(told)
+                _play_all(pool, jobs, journal, out, quiet)
         except (KeyboardInterrupt, KinemaError):
             if journal.sittings:
                 _publish(benchmark.name, settings, specs, journal, out)
             raise
-        finally:
-            pool.close()
         return _publish(benchmark.name, settings, specs, journal, out)
 
 
-def _play_all(pool: Pool, jobs: list[EpisodeJob], journal: Journal[EpisodeRecord], quiet: bool) -> None:
+def _pool(
+    settings: RunSettings, out: Path, count: int, identity: Mapping[str, Any]
+) -> Pool[EpisodeJob, Played]:
+    playing = Playing(
+        benchmark=settings.benchmark, policy=settings.policy, play=settings.play, out=str(out),
+        replan_steps=settings.replan_steps, made_by=identity["made_by"],
+    )  # fmt: skip
+    return Pool(backend(), playing, count, limit_s=settings.episode_limit_s, kind=lambda job: job.task)
+
+
+def _play_all(
+    pool: Pool[EpisodeJob, Played], jobs: list[EpisodeJob], journal: Journal[EpisodeRecord], out: Path,
+    quiet: bool,
+) -> None:  # fmt: skip
     kept = [record for key, record in journal.records.items() if key not in {(j.task, j.index) for j in jobs}]
     counts = Counter(record.result for record in kept)
     with tqdm(
         total=len(jobs) + len(kept), initial=len(kept), disable=quiet, unit="episode", smoothing=0.1
     ) as bar:
-        for record in pool.play(jobs):
+        for job, played in pool.run(jobs):
+            if isinstance(played, Lost):
+                record = error_record(job, played.cause, played.cause, out / ERRORS)
+            else:
+                played.write_files(out)
+                record = played.record
             journal.append(record)
             counts[record.result] += 1
             bar.update()
@@ -126,7 +142,7 @@ def _select(benchmark: Benchmark, names: tuple[str, ...]) -> tuple[TaskSpec, ...
 
 
 def _missing_jobs(
-    settings: RunSettings, specs: tuple[TaskSpec, ...], journal: Journal[EpisodeRecord], out: Path
+    settings: RunSettings, specs: tuple[TaskSpec, ...], journal: Journal[EpisodeRecord]
 ) -> list[EpisodeJob]:
     filmed = -(-_VIDEOS_WANTED // max(1, len(specs)))  # the first episodes of every task
     jobs = []
@@ -137,7 +153,6 @@ def _missing_jobs(
                 continue
             job = EpisodeJob(task=spec.name, index=index, seed=episode_seed(settings.seed, spec.name, index))
             if index < filmed:
-                video = out / "videos" / (episode_file_name(job) + video_suffix())
-                job = EpisodeJob(**{**vars(job), "video": str(video)})
+                job = replace(job, video=f"videos/{episode_file_name(job)}{video_suffix()}")
             jobs.append(job)
     return jobs

@@ -1,99 +1,128 @@
-"""The process that plays episodes: one environment at a time, one policy, one thread."""
+"""The worker that plays episodes: one environment at a time, one policy, one thread.
+
+Films, errors and whatever else is written while an episode is played are written into a folder of the
+worker's own and travel back with the record, for the worker may be on another machine.
+"""
 
 from __future__ import annotations
 
-import signal
-import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from kinema.bench.benchmark import Benchmark, Environment, Factory
 from kinema.bench.episode import EpisodeJob, EpisodeRecord, Play, play_episode, try_episode
-from kinema.bench.identity import changed, made_by
-from kinema.card.card import EmbodimentCard
-from kinema.card.load import know
+from kinema.bench.identity import changed, made_by, paths_in
 from kinema.schema import KinemaError, Policy, Result
 
-THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+ERRORS = "errors"  # folder of the errors' details
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerSettings:
+class Playing:
+    """Work for a pool: how episodes are played.
+
+    out:     the run's folder, as the factories name it
+    made_by: what must be on the disk where it is played
+    """
+
     benchmark: Factory
     policy: Factory
     replan_steps: int
-    errors_dir: str
+    out: str
+    made_by: Mapping[str, Mapping[str, str]]
     play: Factory | None = None
-    cards: tuple[EmbodimentCard, ...] = ()  # of bodies that are not shipped
-    made_by: Mapping[str, Mapping[str, str]] | None = None  # what must be on the disk; None: not compared
+
+    def files(self) -> tuple[str, ...]:
+        return paths_in(*filter(None, (self.benchmark, self.policy, self.play)))
+
+    def moved(self, places: Mapping[str, str]) -> Playing:
+        return replace(
+            self,
+            benchmark=self.benchmark.moved(places),
+            policy=self.policy.moved(places),
+            play=self.play.moved(places) if self.play else None,
+        )
+
+    def begin(self) -> Player:
+        """Raises KinemaError for what cannot be built, and for other weights than the run began with."""
+        player = Player(self)
+        now = made_by(benchmark=self.benchmark, policy=self.policy, play=self.play)
+        if differs := changed(self.made_by, now):
+            raise KinemaError(f"while the run was going on, {'; '.join(differs)}; choose another --out")
+        return player
 
 
-def work(connection: Connection, settings: WorkerSettings) -> None:
-    """Answer jobs with records until the other end sends None or goes away.
+@dataclass(frozen=True, kw_only=True)
+class Played:
+    """A record, and what was written for it: bytes by path below the run's folder."""
 
-    Says ("ready", provenance of the policy) or ("unfit", why) first.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    try:
-        know(*settings.cards)
-        benchmark: Benchmark = settings.benchmark.build()
-        policy: Policy = settings.policy.build()
-        player = _Player(benchmark, policy, settings)
-        _check_unchanged(settings)
-    except (KinemaError, OSError) as error:
-        connection.send(("unfit", str(error)))
-        return
-    if "torch" in sys.modules:  # never imported here; a network policy has done so by now
-        sys.modules["torch"].set_num_threads(1)
-    connection.send(("ready", dict(getattr(policy, "provenance", {}))))
-    try:
-        while (job := connection.recv()) is not None:
-            connection.send(player.play(job))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        pass  # the parent is gone; what it had is in the journal
-    finally:
-        player.close()
+    record: EpisodeRecord
+    files: Mapping[str, bytes]
+
+    def write_files(self, out: Path) -> None:
+        """Each appears whole."""
+        for name, content in self.files.items():
+            path = out / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f".{path.name}.partial")
+            partial.write_bytes(content)
+            partial.replace(path)
 
 
-def _check_unchanged(settings: WorkerSettings) -> None:
-    """After building: that nobody has put other weights there since the run began."""
-    if settings.made_by is None:
-        return
-    now = made_by(benchmark=settings.benchmark, policy=settings.policy, play=settings.play)
-    if differs := changed(settings.made_by, now):
-        raise KinemaError(f"while the run was going on, {'; '.join(differs)}; choose another --out")
+class Player:
+    """Plays what it is given; an episode that crashes is an error record."""
 
-
-class _Player:
-    def __init__(self, benchmark: Benchmark, policy: Policy, settings: WorkerSettings) -> None:
-        self._benchmark = benchmark
-        self._policy = policy
-        self._settings = settings
-        self._play: Play = settings.play.build() if settings.play else play_episode
-        self._specs = {spec.name: spec for spec in benchmark.tasks()}
+    def __init__(self, playing: Playing) -> None:
+        self._scratch = TemporaryDirectory(prefix="kinema-episodes-")
+        self._out = Path(self._scratch.name)
+        playing = playing.moved({playing.out: self._scratch.name})
+        self._benchmark: Benchmark = playing.benchmark.build()
+        self._policy: Policy = playing.policy.build()
+        self._play: Play = playing.play.build() if playing.play else play_episode
+        self._replan_steps = playing.replan_steps
+        self._specs = {spec.name: spec for spec in self._benchmark.tasks()}
         self._task: str | None = None
         self._environment: Environment | None = None
 
-    def play(self, job: EpisodeJob) -> EpisodeRecord:
-        def played() -> EpisodeRecord:
-            environment, replan_steps = self._open(job.task), self._settings.replan_steps
-            return self._play(environment, self._policy, self._specs[job.task], job, replan_steps)
+    @property
+    def said(self) -> Mapping[str, Any]:
+        """Where the policy comes from, by its own account."""
+        return getattr(self._policy, "provenance", {})
 
-        record = try_episode(played, job, Path(self._settings.errors_dir))
+    def do(self, job: EpisodeJob) -> Played:
+        def played() -> EpisodeRecord:
+            return self._play(
+                self._open(job.task), self._policy, self._specs[job.task], here, self._replan_steps
+            )
+
+        here = replace(job, video=str(self._out / job.video)) if job.video else job
+        record = try_episode(played, here, self._out / ERRORS)
         if record.result == Result.ERROR:
             self._environment = None  # whatever state it is in, the next episode starts with a new one
-        return record
+        return Played(record=record, files=dict(self._written()))
+
+    def _written(self) -> Iterator[tuple[str, bytes]]:
+        """What lies in the worker's folder, which is empty afterwards."""
+        for path in sorted(self._out.rglob("*")):
+            if path.is_file():
+                yield path.relative_to(self._out).as_posix(), path.read_bytes()
+                path.unlink()
 
     def _open(self, task: str) -> Environment:
         if self._environment is None or self._task != task:
-            self.close()
+            self._leave()
             self._environment = self._benchmark.make(task)
             self._task = task
         return self._environment
 
-    def close(self) -> None:
+    def _leave(self) -> None:
         if self._environment is not None:
             self._environment.close()
             self._environment = None
+
+    def close(self) -> None:
+        self._leave()
+        self._scratch.cleanup()

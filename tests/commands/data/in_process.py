@@ -1,23 +1,43 @@
-"""In the role of multiprocessing's context: jobs run here, one after the other."""
+"""In the role of a pool's backend: items are done here, one after the other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from kinema.pool.work import Done, Failed, Ready, Unfit, Work, answer, begin
 
 
 class InProcess:
-    """A pool without processes."""
+    """A backend without processes; its handles are workers, too."""
 
-    def __init__(self, *_: object, **__: object) -> None: ...
+    about: Mapping[str, Any] = {}
 
-    def __enter__(self) -> InProcess:
-        return self
+    def open(self, work: Work[Any, Any], cards: Any, count: int) -> None:
+        self._work, self._cards = work, cards
 
-    def __exit__(self, *_: object) -> None: ...
+    def start(self) -> InProcessHandle:
+        return InProcessHandle(self._work, self._cards)
 
-    def Pool(self, *_: object, **__: object) -> InProcess:  # noqa: N802
-        return self
+    def wait(self, busy: Sequence[InProcessHandle], timeout_s: float) -> Sequence[InProcessHandle]:
+        return busy
 
-    def imap(self, function: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[Any]:
-        return map(function, jobs)
+    def close(self) -> None: ...
+
+
+class InProcessHandle:
+    def __init__(self, work: Work[Any, Any], cards: Any) -> None:
+        self._worker, self._word = begin(work, cards)
+
+    def ready(self) -> Ready | Unfit:
+        return self._word
+
+    def send(self, item: Any) -> None:
+        self._item = item
+
+    def receive(self) -> Done | Failed:
+        return answer(self._worker, self._item)
+
+    def leave(self) -> None: ...
+
+    def kill(self) -> None: ...

@@ -30,14 +30,14 @@ TASK = Task(world="tabletop", card="panda", name="pick_place", noise=1.0, image_
 
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(make_data, "get_context", InProcess)
+    monkeypatch.setattr(make_data, "backend", InProcess)
 
 
 @pytest.fixture(scope="module")
 def tabletop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("tabletop")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(make_data, "get_context", InProcess)
+        patch.setattr(make_data, "backend", InProcess)
         assert make([TASK], out, episodes=2, workers=1) == {"panda": 2}
     return out / "panda"
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,7 +42,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         }
         return Recorded(arrays=arrays, success=seed % 3 != 0)
 
-    monkeypatch.setattr(make_data, "get_context", InProcess)
+    monkeypatch.setattr(make_data, "backend", InProcess)
     monkeypatch.setattr(make_data, "_play", play)
     return played
 
@@ -93,15 +90,6 @@ def test_a_line_that_is_none_is_named(tmp_path: Path) -> None:
         file.write("{\n{}\n")
     with pytest.raises(KinemaError, match=r"made\.jsonl, line \d+: not a line of a recording"):
         make([TASK], tmp_path, episodes=2, workers=1)
-
-
-def test_workers_never_see_ctrl_c() -> None:
-    """Whatever they are doing, importing included: the signal is blocked before they exist."""
-    script = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
-    with make_data.without_ctrl_c():
-        child = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert child.stdout.strip() == "True"
-    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_bodies_go_to_folders_of_their_own(tmp_path: Path) -> None:

@@ -1,23 +1,18 @@
 """Demonstrations by scripted experts, recorded as LeRobot data sets: one folder per body.
 
-Episodes are played in worker processes and written in the order of their seeds, so the data set does not
-depend on how many workers there were. A stopped recording goes on where it was: every tried seed is a line
-of `made.jsonl`, and the last episode's is in the data set too, written in the same change. Captions in five
-layers are kept beside every episode (`data/captions.py`): from the true events at the tabletop, from the
+Episodes are played by the workers of a pool and written in the order of their seeds, so the data set depends
+neither on how many there were nor on where. A stopped recording goes on where it was: every tried seed is a
+line of `made.jsonl`, and the last episode's is in the data set too, written in the same change. Captions in
+five layers are kept beside every episode (`data/captions.py`): from the true events at the tabletop, from the
 recorded numbers elsewhere.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
-from multiprocessing import get_context
-from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +20,13 @@ import numpy as np
 from tqdm import tqdm
 
 from kinema.card.card import EmbodimentCard
-from kinema.card.load import know, load_card, own_cards
+from kinema.card.load import load_card
 from kinema.commands.data.annotate import annotate, told_of
 from kinema.commands.terminal import say_error
 from kinema.data.captions import CaptionFile
 from kinema.data.lerobot_write import Writer
+from kinema.pool.backend import backend
+from kinema.pool.pool import Lost, Pool
 from kinema.schema import Captions, KinemaError
 from kinema.worlds.tabletop.demonstrate import Noise, demonstrate
 from kinema.worlds.tabletop.experts.expert import Expert
@@ -66,22 +63,55 @@ class Recorded:
     captions: Captions | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Demonstrating:
+    """Work for a pool: episodes by task and seed. places: where an artifact that acts first lies, if moved"""
+
+    policies: tuple[str, ...] = ()
+    places: Mapping[str, str] = field(default_factory=dict)
+
+    def files(self) -> tuple[str, ...]:
+        return self.policies
+
+    def moved(self, places: Mapping[str, str]) -> Demonstrating:
+        return replace(self, places=places)
+
+    def begin(self) -> Demonstrator:
+        return Demonstrator(self.places)
+
+
+class Demonstrator:
+    """Plays one episode after the other."""
+
+    said: Mapping[str, Any] = {}
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self._places = places
+
+    def do(self, job: tuple[Task, int]) -> Recorded:
+        task, seed = job
+        policy = task.policy and self._places.get(task.policy, task.policy)
+        return _play((replace(task, policy=policy), seed))
+
+    def close(self) -> None:
+        pass
+
+
 def make(tasks: list[Task], out: Path, *, episodes: int, workers: int) -> dict[str, int]:
     """Record `episodes` successful demonstrations of every task under `out/<card>`; returns episodes by card.
 
-    Raises KinemaError when an expert hardly ever succeeds, or when `out` holds another kind of data set.
+    Raises KinemaError when an expert hardly ever succeeds, when two workers die of the same episode, or when
+    `out` holds another kind of data set.
     """
     out.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the workers: they share the cores
     made = _Made(out / "made.jsonl")
     by_card: dict[str, list[Task]] = {}
     for task in tasks:
         by_card.setdefault(task.card, []).append(task)
     counts = {}
-    with without_ctrl_c():
-        started = get_context("spawn").Pool(workers, know, own_cards())
+    acting = tuple({task.policy: None for task in tasks if task.policy})
     with (
-        started as pool,
+        Pool(backend(), Demonstrating(policies=acting), workers) as pool,
         tqdm(total=episodes * len(tasks), initial=made.done(tasks, episodes), unit="episode") as bar,
     ):
         for card, group in by_card.items():
@@ -102,7 +132,7 @@ def make(tasks: list[Task], out: Path, *, episodes: int, workers: int) -> dict[s
 
 
 def _record(
-    pool: Pool,
+    pool: Pool[tuple[Task, int], Recorded],
     task: Task,
     writer: Writer,
     captions: CaptionFile,
@@ -114,7 +144,9 @@ def _record(
     while given < episodes:
         seeds = range(task.first_seed + tried, task.first_seed + tried + episodes - given)
         bar.set_postfix_str(f"{task.card} {task.name}")
-        for seed, recorded in zip(seeds, pool.imap(_play, [(task, seed) for seed in seeds])):
+        for (_, seed), recorded in pool.run_in_order([(task, seed) for seed in seeds]):
+            if isinstance(recorded, Lost):
+                raise KinemaError(f"{task.card} {task.name}, seed {seed}: {recorded.cause}")
             line = _line(task, seed, recorded.success)
             if recorded.success:
                 writer.add_episode(**recorded.arrays, label=line)
@@ -177,19 +209,6 @@ class _Made:
         self._lines.append(line)
         with self._path.open("a") as file:
             file.write(json.dumps(line) + "\n")
-
-
-@contextmanager
-def without_ctrl_c() -> Iterator[None]:
-    """Processes that are started in here never see Ctrl-C, not even while they import; it waits for the end.
-
-    A signal mask is inherited, so there is no moment in which a child could be interrupted.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _play(job: tuple[Task, int]) -> Recorded:
