@@ -20,14 +20,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "schema": {"card", "space"},
     "data": {"card", "space", "schema"},
     "worlds": {"card", "space", "schema"},
-    "pool": {"card", "schema"},
+    "pool": {"card", "schema", "digest", "versions"},
     "model": {"card", "space", "schema", "digest", "data.batch", "data.text", "data.sample"},
     "train": {"card", "space", "schema", "data", "model"},
     "runtime": {"card", "space", "schema"},
-    "bench": {"card", "space", "schema", "digest", "pool", "worlds", "runtime"},
+    "bench": {"card", "space", "schema", "digest", "versions", "pool", "worlds", "runtime"},
     "serve": {"card", "space", "schema", "runtime"},
     "doctor": set(),
     "digest": set(),
+    "versions": set(),
 }
 EVERYTHING = {"recipes", "commands", "cli", "__main__"}  # composition; only they may import each other
 

@@ -10,15 +10,13 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from kinema.bench.benchmark import Benchmark
 from kinema.bench.settings import RunSettings
 from kinema.digest import weights_digest
-
-_PACKAGES = ("kinema", "mujoco", "metaworld", "gymnasium", "numpy", "torch", "transformers")
+from kinema.versions import package_versions
 
 
 def describe_run(
@@ -62,17 +60,6 @@ def sitting_warnings(sittings: Sequence[Mapping[str, Any]]) -> list[str]:
     if any(str(sitting.get("commit")).endswith("+changes") for sitting in sittings):
         told.append("played from a checkout with changes that no commit holds")
     return told
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of the packages that can change a result; absent ones are left out."""
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def source_commit() -> str | None:

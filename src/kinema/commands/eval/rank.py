@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kinema.bench.identity import made_by
-from kinema.bench.provenance import package_versions, source_commit
+from kinema.bench.provenance import source_commit
 from kinema.bench.results import Results
 from kinema.bench.seeds import Seed, seed_of
 from kinema.bench.world.imagined import Agreement, ImaginedScene
@@ -24,6 +24,7 @@ from kinema.commands.imagine.dream import ORACLE
 from kinema.commands.terminal import table, writable
 from kinema.digest import file_digests
 from kinema.schema import KinemaError
+from kinema.versions import package_versions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from kinema.bench.benchmark import Factory
 from kinema.bench.episode import episode_seed
 from kinema.bench.identity import made_by, without_places
 from kinema.bench.journal import Journal
-from kinema.bench.provenance import machine, package_versions, source_commit
+from kinema.bench.provenance import machine, source_commit
 from kinema.bench.safety.chunks import JudgedChunks, judge_chunks, simple_scores, worst_chunks
 from kinema.bench.safety.episodes import AskedOneByOne
 from kinema.bench.safety.latency import measure_latency
@@ -31,6 +31,7 @@ from kinema.model.gate.conformal import lower_bound, one_per_episode, upper_boun
 from kinema.model.gate.gate import Gate, GatedPolicy
 from kinema.train.gate_samples import BodySamples, load_bodies
 from kinema.train.gate_scores import score
+from kinema.versions import package_versions
 
 _CHUNK_ROUNDS = 24  # shards per body of held-out chunks
 _DATA = Path("data/hazards")
