@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,15 +14,16 @@ import numpy as np
 from kinema.bench.benchmark import TaskSpec
 from kinema.schema import ActionChunk, KinemaError, Observation
 
-BROKEN, STILLBORN, TOLD = "TOY_BROKEN", "TOY_STILLBORN", "TOY_TOLD"  # environment variables
+# environment variables
+BROKEN, STILLBORN, TOLD, DOOMED = "TOY_BROKEN", "TOY_STILLBORN", "TOY_TOLD", "TOY_DOOMED"
 
 
 class ToyEnv:
     max_steps = 20
     instruction = "walk up"
 
-    def __init__(self, task: str, wait_in: str, spoils: str = "") -> None:
-        self.task, self.wait_in, self.spoils = task, wait_in, spoils
+    def __init__(self, task: str, wait_in: str, spoils: str = "", doom: str = "") -> None:
+        self.task, self.wait_in, self.spoils, self.doom = task, wait_in, spoils, doom
 
     def reset(self, seed: int) -> None:
         if self.wait_in:
@@ -38,6 +40,8 @@ class ToyEnv:
     def step(self, action: np.ndarray) -> None:
         self.position += float(action[0])
         self.steps += 1
+        if self.doom and self.steps == 3:
+            _meet_doom(Path(self.doom))
         if self.task == "fix me" and os.environ.get(BROKEN):
             raise ZeroDivisionError("the toy is broken for now")
         if self.task == "crash" and self.steps == 3:
@@ -74,6 +78,17 @@ def _take_a_place(folder: Path) -> None:
         time.sleep(0.01)
 
 
+def _meet_doom(folder: Path) -> None:
+    """Once, where a file in the folder says so: end this process, or the node of Ray that started it."""
+    what, victim = ("node", os.getppid()) if os.environ.get(DOOMED) else ("worker", os.getpid())
+    try:
+        (folder / what).unlink()
+    except FileNotFoundError:
+        return
+    os.kill(victim, signal.SIGKILL)
+    time.sleep(600)  # until its node's end is noticed
+
+
 class ToyBenchmark:
     name = "toy"
 
@@ -82,8 +97,9 @@ class ToyBenchmark:
         tasks: tuple[str, ...] = ("left", "middle", "right"),
         wait_in: str = "",
         spoils: str = "",
+        doom: str = "",
     ) -> None:
-        self._tasks, self._wait_in, self._spoils = tuple(tasks), wait_in, spoils
+        self._tasks, self._wait_in, self._spoils, self._doom = tuple(tasks), wait_in, spoils, doom
 
     def tasks(self) -> tuple[TaskSpec, ...]:
         group = {"left": "even", "middle": "odd"}
@@ -93,7 +109,7 @@ class ToyBenchmark:
         )
 
     def make(self, task: str) -> ToyEnv:
-        return ToyEnv(task, self._wait_in, self._spoils)
+        return ToyEnv(task, self._wait_in, self._spoils, self._doom)
 
     def provenance(self) -> dict[str, Any]:
         return {}

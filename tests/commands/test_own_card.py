@@ -9,11 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from kinema import cli
-from kinema.bench import pool
 from kinema.card import load
 from kinema.card.load import CardError, know, load_card, own_cards, read_card
 from kinema.commands import closed_loop
 from kinema.commands.policies import bodies_in
+from kinema.pool import pool
 from kinema.schema import KinemaError, Result
 from kinema.worlds import families_for
 from kinema.worlds.tabletop.check import main as check_worlds

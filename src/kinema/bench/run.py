@@ -31,9 +31,12 @@ from kinema.schema import KinemaError, Result
 _VIDEOS_WANTED = 32
 
 
-def run(settings: RunSettings, out: Path, *, workers: int = 1, quiet: bool = False) -> Results:
+def run(
+    settings: RunSettings, out: Path, *, workers: int = 1, quiet: bool = False, ray: str | None = None
+) -> Results:
     """Play what is missing of the run in `out` and write `out/results.json` and `out/report.html`.
 
+    ray: the address of a cluster on whose nodes the workers are, see `kinema.pool.on_ray`
     Raises KinemaError for an unknown task, a policy that cannot be built, or an `out` that holds another run,
     one of other weights, or one that is going on. What was played until then is published as incomplete, as
     it is on Ctrl-C, after which KeyboardInterrupt goes on.
@@ -45,9 +48,14 @@ def run(settings: RunSettings, out: Path, *, workers: int = 1, quiet: bool = Fal
     with closing(Journal(out / "episodes.jsonl", identity, EpisodeRecord)) as journal:
         jobs = _missing_jobs(settings, specs, journal)
         try:
-            with _pool(settings, out, min(max(1, workers), len(jobs)), identity) as pool:
+            playing = _playing(settings, out, identity)
+            count = min(max(1, workers), len(jobs))
+            with Pool(
+                backend(ray), playing, count, limit_s=settings.episode_limit_s, kind=lambda job: job.task
+            ) as pool:
                 if jobs:
                     told = describe_run(benchmark, settings, identity, policy=pool.said, workers=workers)
+                    told |= pool.about
                     _check_same_policy(journal, told, identity)
                     journal.begin(told)
                 _play_all(pool, jobs, journal, out, quiet)
@@ -58,14 +66,11 @@ def run(settings: RunSettings, out: Path, *, workers: int = 1, quiet: bool = Fal
         return _publish(benchmark.name, settings, specs, journal, out)
 
 
-def _pool(
-    settings: RunSettings, out: Path, count: int, identity: Mapping[str, Any]
-) -> Pool[EpisodeJob, Played]:
-    playing = Playing(
+def _playing(settings: RunSettings, out: Path, identity: Mapping[str, Any]) -> Playing:
+    return Playing(
         benchmark=settings.benchmark, policy=settings.policy, play=settings.play, out=str(out),
         replan_steps=settings.replan_steps, made_by=identity["made_by"],
     )  # fmt: skip
-    return Pool(backend(), playing, count, limit_s=settings.episode_limit_s, kind=lambda job: job.task)
 
 
 def _play_all(

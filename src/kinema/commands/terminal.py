@@ -15,6 +15,11 @@ import typer
 
 from kinema.schema import KinemaError
 
+RAY_HELP = (
+    "Workers are on the nodes of a Ray cluster: `local`, or host:port of its first node. What they make does "
+    "not depend on it."
+)
+
 
 def examples(*lines: str) -> str:
     """The foot of a command's help. Tests read the commands back from it and parse every one."""

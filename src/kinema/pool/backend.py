@@ -1,4 +1,4 @@
-"""Where a pool's workers run."""
+"""Where a pool's workers run: the one interface, and which of the two ways an option of a command means."""
 
 from __future__ import annotations
 
@@ -66,8 +66,12 @@ class Backend(Protocol[H]):
         ...
 
 
-def backend() -> Backend[Any]:
-    """Processes of this machine."""
-    from kinema.pool.processes import Processes
+def backend(ray: str | None = None) -> Backend[Any]:
+    """Processes of this machine; with an address, actors on Ray. Raises KinemaError without Ray."""
+    if ray is None:
+        from kinema.pool.processes import Processes
 
-    return Processes()
+        return Processes()
+    from kinema.pool.on_ray import OnRay
+
+    return OnRay(ray)

@@ -8,7 +8,7 @@ pytest.importorskip("metaworld")
 
 from kinema.bench.episode import EVALUATION_SEEDS_BELOW
 from kinema.bench.metaworld.benchmark import RENDERING, TRAINING_SEEDS_FROM, MetaworldBenchmark, MetaworldEnv
-from kinema.bench.metaworld.demos import NoiseProcess, Plan, collect_task
+from kinema.bench.metaworld.demos import NoiseProcess, Plan, collect_metaworld
 from kinema.bench.metaworld.tasks import GROUPS, INSTRUCTIONS, TASKS, interleaved
 from kinema.card.load import load_card
 from kinema.schema import KinemaError
@@ -119,9 +119,10 @@ def test_noise_comes_in_stretches_and_never_moves_the_gripper():
 
 
 def test_collected_demonstrations_hold_clean_labels(tmp_path):
-    meta = collect_task("reach-v3", tmp_path, Plan(episodes=2, rendered_every=2))
-    steps = np.load(tmp_path / "steps.npz")
-    frames = np.memmap(tmp_path / "frames.u8", np.uint8, "r").reshape(-1, 128, 128, 3)
+    plan = Plan(episodes=2, rendered_every=2)
+    (meta,) = collect_metaworld(tmp_path, ("reach-v3",), plan=plan, workers=2).values()
+    steps = np.load(tmp_path / "reach-v3" / "steps.npz")
+    frames = np.memmap(tmp_path / "reach-v3" / "frames.u8", np.uint8, "r").reshape(-1, 128, 128, 3)
     assert meta["episodes"] == 2
     assert steps["seed"].min() >= TRAINING_SEEDS_FROM
     assert len(frames) == meta["frames"] == (steps["frame"] >= 0).sum() == steps["frame"].max() + 1
@@ -136,7 +137,7 @@ def test_collected_demonstrations_hold_clean_labels(tmp_path):
             np.testing.assert_array_equal(frames[steps["frame"][row]], env.render())
         env.step(steps["executed"][row])
     env.close()
-    assert collect_task("reach-v3", tmp_path, Plan(episodes=2))["seconds"] == meta["seconds"], "not resumed"
+    assert collect_metaworld(tmp_path, ("reach-v3",), plan=plan) == {"reach-v3": meta}, "not resumed"
 
 
 @pytest.mark.slow

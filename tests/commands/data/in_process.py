@@ -13,6 +13,8 @@ class InProcess:
 
     about: Mapping[str, Any] = {}
 
+    def __init__(self, ray: None) -> None: ...
+
     def open(self, work: Work[Any, Any], cards: Any, count: int) -> None:
         self._work, self._cards = work, cards
 

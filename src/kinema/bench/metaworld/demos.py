@@ -15,16 +15,20 @@ from __future__ import annotations
 
 import json
 import time
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from kinema.bench.metaworld.benchmark import TRAINING_SEEDS_FROM, MetaworldEnv
-from kinema.bench.metaworld.tasks import GROUP_OF, interleaved
+from kinema.bench.metaworld.benchmark import RENDERING, TRAINING_SEEDS_FROM, MetaworldEnv
+from kinema.bench.metaworld.tasks import GROUP_OF, INSTRUCTIONS, interleaved
+from kinema.pool.backend import backend
+from kinema.pool.pool import Lost, Pool
 from kinema.schema import KinemaError
+
+Demonstration = tuple[list[np.ndarray], dict]  # pictures and arrays, as `record` makes them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,64 +91,105 @@ class Plan:
             )
 
 
+@dataclass(frozen=True)
+class Demonstrating:
+    """Work for a pool: demonstrations by task and seed."""
+
+    plan: Plan
+
+    def files(self) -> tuple[str, ...]:
+        return ()
+
+    def moved(self, places: Mapping[str, str]) -> Demonstrating:
+        return self
+
+    def begin(self) -> Demonstrator:
+        return Demonstrator(self.plan)
+
+
+class Demonstrator:
+    """Plays one episode after the other, with one environment at a time."""
+
+    said: Mapping[str, Any] = {}
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._task = ""
+        self._env: MetaworldEnv | None = None
+
+    def do(self, job: tuple[str, int]) -> Demonstration:
+        task, seed = job
+        if self._env is None or task != self._task:
+            self.close()
+            self._env, self._task = MetaworldEnv(task), task
+        return record(self._env, seed, self._plan)
+
+    def close(self) -> None:
+        if self._env is not None:
+            self._env.close()
+            self._env = None
+
+
 def collect_metaworld(
     out_dir: Path,
     tasks: tuple[str, ...] = (),
     *,
     plan: Plan = Plan(),
     workers: int = 1,
+    ray: str | None = None,
 ) -> dict[str, dict]:
     """Collect `plan.episodes` successful demonstrations of every task under `out_dir`; returns meta by task.
 
     Tasks whose folder is whole are kept, so a killed run resumes with the first unfinished one.
+    ray: the address of a cluster on whose nodes the workers are, see `kinema.pool.on_ray`
     """
-    out_dir = Path(out_dir)
     tasks = tasks or interleaved()
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        jobs = {task: pool.submit(collect_task, task, out_dir / task, plan) for task in tasks}
-        return {task: job.result() for task, job in jobs.items()}
+    whole = {task: Path(out_dir) / task / "meta.json" for task in tasks}
+    missing = [task for task in tasks if not whole[task].exists()]
+    with Pool(backend(ray), Demonstrating(plan), workers if missing else 0) as pool:
+        for task in missing:
+            _collect_task(pool, task, whole[task].parent, plan)
+    return {task: json.loads(path.read_text()) for task, path in whole.items()}
 
 
-def collect_task(task: str, folder: Path, plan: Plan) -> dict:
-    """Collect one task into `folder` and return its meta; returns at once when the folder is whole."""
-    if (folder / "meta.json").exists():
-        return json.loads((folder / "meta.json").read_text())
+def _collect_task(pool: Pool[tuple[str, int], Demonstration], task: str, folder: Path, plan: Plan) -> None:
+    """Collect one task into `folder`: the first so many seeds that the expert solves, in their order."""
     folder.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    env = MetaworldEnv(task)
     episodes: list[dict[str, np.ndarray]] = []
     tried = frames_written = 0
     with (folder / "frames.u8").open("wb") as file:
-        while len(episodes) < plan.episodes and tried < plan.max_tries:
-            images, episode = record(env, plan.first_seed + tried, plan)
-            tried += 1
-            if episode["success_step"] < 0:
-                continue
-            shown = episode["frame"] >= 0
-            episode["frame"][shown] += frames_written
-            frames_written += len(images)
-            file.write(np.stack(images).tobytes())
-            episodes.append(episode)
-    env.close()
+        while (lacking := min(plan.episodes - len(episodes), plan.max_tries - tried)) > 0:
+            seeds = range(plan.first_seed + tried, plan.first_seed + tried + lacking)
+            for (_, seed), found in pool.run_in_order([(task, seed) for seed in seeds]):
+                if isinstance(found, Lost):
+                    raise KinemaError(f"{task}, seed {seed}: {found.cause}")
+                images, episode = found
+                tried += 1
+                if episode["success_step"] < 0:
+                    continue
+                episode["frame"] = np.where(episode["frame"] < 0, -1, episode["frame"] + frames_written)
+                frames_written += len(images)
+                file.write(np.stack(images).tobytes())
+                episodes.append(episode)
     if not episodes:
         raise KinemaError(f"{task}: no expert episode in {tried} tries succeeded")
     _write_steps(folder / "steps.npz", episodes)
     meta = {
         "task": task,
         "group": GROUP_OF[task],
-        "instruction": env.instruction,
+        "instruction": INSTRUCTIONS[task],
         "episodes": len(episodes),
         "tried": tried,
         "frames": frames_written,
         "steps": int(sum(len(e["state"]) for e in episodes)),
         "rendered_every": plan.rendered_every,
-        "rendering": asdict(env.rendering),
+        "rendering": asdict(RENDERING),
         "noise": asdict(plan.noise),
         "seconds": round(time.perf_counter() - began, 1),
     }
     (folder / "meta.json").write_text(json.dumps(meta, indent=1))
     print(json.dumps({k: meta[k] for k in ("task", "episodes", "tried", "frames", "seconds")}), flush=True)
-    return meta
 
 
 def record(env: MetaworldEnv, seed: int, plan: Plan) -> tuple[list[np.ndarray], dict]:

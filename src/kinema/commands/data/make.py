@@ -97,13 +97,15 @@ class Demonstrator:
         pass
 
 
-def make(tasks: list[Task], out: Path, *, episodes: int, workers: int) -> dict[str, int]:
+def make(
+    tasks: list[Task], out: Path, *, episodes: int, workers: int, ray: str | None = None
+) -> dict[str, int]:
     """Record `episodes` successful demonstrations of every task under `out/<card>`; returns episodes by card.
 
+    ray: the address of a cluster on whose nodes the workers are, see `kinema.pool.on_ray`
     Raises KinemaError when an expert hardly ever succeeds, when two workers die of the same episode, or when
     `out` holds another kind of data set.
     """
-    out.mkdir(parents=True, exist_ok=True)
     made = _Made(out / "made.jsonl")
     by_card: dict[str, list[Task]] = {}
     for task in tasks:
@@ -111,9 +113,10 @@ def make(tasks: list[Task], out: Path, *, episodes: int, workers: int) -> dict[s
     counts = {}
     acting = tuple({task.policy: None for task in tasks if task.policy})
     with (
-        Pool(backend(), Demonstrating(policies=acting), workers) as pool,
+        Pool(backend(ray), Demonstrating(policies=acting), workers) as pool,
         tqdm(total=episodes * len(tasks), initial=made.done(tasks, episodes), unit="episode") as bar,
     ):
+        out.mkdir(parents=True, exist_ok=True)
         for card, group in by_card.items():
             writer = Writer(
                 out / card, card=_body(group[0]), image_size=group[0].image_size, resume=(out / card).exists()

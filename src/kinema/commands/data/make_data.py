@@ -12,6 +12,7 @@ import typer
 from kinema.commands.policies import bodies_in, bodies_of
 from kinema.commands.rendering import require_rendering
 from kinema.commands.terminal import (
+    RAY_HELP,
     choose,
     examples,
     finite,
@@ -35,12 +36,13 @@ HEEDED = {  # of the options that not every world heeds
         "latency_ms",
         "first_seed",
         "workers",
+        "ray",
     ),
-    "metaworld": ("families", "noise", "raw", "workers"),
+    "metaworld": ("families", "noise", "raw", "workers", "ray"),
     "hazards": ("robots", "policy"),
     "human": ("robots", "families", "image_size", "first_seed"),
     "looks": ("robots",),
-    "road": ("families", "noise", "image_size", "views", "workers"),
+    "road": ("families", "noise", "image_size", "views", "workers", "ray"),
 }
 WORLDS = tuple(HEEDED)
 
@@ -87,6 +89,7 @@ def make(
     ] = 1_000_000,
     views: Annotated[int, typer.Option(help="road: how many of the car's cameras.", min=1, max=3)] = 3,
     workers: Annotated[int, typer.Option(help="Processes. The data do not depend on it.", min=1)] = 1,
+    ray: Annotated[str | None, typer.Option(help=RAY_HELP)] = None,
 ) -> None:
     """Let scripted experts demonstrate and record it; labels stay clean where noise disturbs the motion."""
     choose("world", world, WORLDS)
@@ -106,12 +109,13 @@ def make(
         return
     names = words(families)
     if raw:
-        _make_raw(names, out, episodes=episodes, noise=noise, workers=workers)
+        _make_raw(names, out, episodes=episodes, noise=noise, workers=workers, ray=ray)
         return
     if world == "road":
         _make_road(
-            out, names, episodes=episodes, noise=noise, image_size=image_size, views=views, workers=workers
-        )
+            out, names, episodes=episodes, noise=noise, image_size=image_size, views=views, workers=workers,
+            ray=ray,
+        )  # fmt: skip
         return
     if world == "tabletop":
         tasks = [
@@ -128,7 +132,7 @@ def make(
     else:
         tasks = _metaworld_tasks(names, noise)
     with saved_on_interrupt(lambda: f"Finished episodes are in {out}; the same command goes on from there."):
-        counts = record(tasks, out, episodes=episodes, workers=workers)
+        counts = record(tasks, out, episodes=episodes, workers=workers, ray=ray)
     _say(out, counts)
 
 
@@ -148,8 +152,9 @@ def _say(out: Path, counts: Mapping[str, int]) -> None:
 
 
 def _make_road(
-    out: Path, names: Sequence[str], *, episodes: int, noise: float, image_size: int, views: int, workers: int
-) -> None:
+    out: Path, names: Sequence[str], *, episodes: int, noise: float, image_size: int, views: int,
+    workers: int, ray: str | None,
+) -> None:  # fmt: skip
     """Drives by the scripted driver."""
     from kinema.commands.data.make import Task
     from kinema.commands.data.make import make as record
@@ -161,7 +166,7 @@ def _make_road(
         for goal in goals
     ]
     with saved_on_interrupt(lambda: f"Finished episodes are in {out}; the same command goes on from there."):
-        counts = record(tasks, out, episodes=episodes, workers=workers)
+        counts = record(tasks, out, episodes=episodes, workers=workers, ray=ray)
     _say(out, counts)
 
 
@@ -213,14 +218,16 @@ def _make_looks(out: Path, *, episodes: int, bodies: tuple[str, ...]) -> None:
             print(f"{out / part}: {made} new pictures")
 
 
-def _make_raw(names: Sequence[str], out: Path, *, episodes: int, noise: float, workers: int) -> None:
+def _make_raw(
+    names: Sequence[str], out: Path, *, episodes: int, noise: float, workers: int, ray: str | None
+) -> None:
     from kinema.bench.metaworld.demos import Noise, Plan, collect_metaworld
     from kinema.bench.metaworld.tasks import TASKS
 
     tasks = tuple(choose("Meta-World task", name, TASKS) for name in names)
     plan = Plan(episodes=episodes, rendered_every=2, noise=Noise(sigma=(0.0, 0.25 * noise)))
     with saved_on_interrupt(lambda: f"Whole tasks are in {out}; the same command goes on from there."):
-        counts = collect_metaworld(out, tasks, plan=plan, workers=workers)
+        counts = collect_metaworld(out, tasks, plan=plan, workers=workers, ray=ray)
     print(f"{out}: {sum(meta['episodes'] for meta in counts.values())} episodes of {len(counts)} tasks")
 
 

@@ -11,7 +11,7 @@ import typer
 from kinema.commands import policies
 from kinema.commands.eval.judged import SEED_HELP, Sitting, finish, play, rates_table, seed_line
 from kinema.commands.rendering import require_rendering
-from kinema.commands.terminal import choose, examples, refuse_unheeded, table, words
+from kinema.commands.terminal import RAY_HELP, choose, examples, refuse_unheeded, table, words
 from kinema.schema import KinemaError
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from kinema.bench.results import Results
 
 HEEDED = {  # of the options that not every benchmark heeds
-    "tabletop": ("tasks", "variation", "robots", "replan", "world", "imagines", "baselines"),
-    "metaworld": ("tasks", "replan", "baselines"),
-    "latency": ("tasks", "robots", "replan", "baselines"),
+    "tabletop": ("tasks", "variation", "robots", "replan", "world", "imagines", "baselines", "ray"),
+    "metaworld": ("tasks", "replan", "baselines", "ray"),
+    "latency": ("tasks", "robots", "replan", "baselines", "ray"),
     "safety": ("robots",),
-    "world": ("tasks", "robots"),
-    "planning": ("robots", "replan", "imagines", "baselines"),
-    "scene2robot": ("tasks", "robots"),
+    "world": ("tasks", "robots", "ray"),
+    "planning": ("robots", "replan", "imagines", "baselines", "ray"),
+    "scene2robot": ("tasks", "robots", "ray"),
 }
 BENCHMARKS = tuple(HEEDED)
 REPLAN = {"metaworld": 8}  # at 80 Hz a chunk is 0.2 s in all
@@ -49,6 +49,7 @@ def evaluate(
     episodes: Annotated[int, typer.Option(help="Episodes per task.", min=1)] = 10,
     seed: Annotated[str, typer.Option(help=SEED_HELP)] = "fresh",
     workers: Annotated[int, typer.Option(help="Processes. The result does not depend on it.", min=1)] = 1,
+    ray: Annotated[str | None, typer.Option(help=RAY_HELP)] = None,
     tasks: Annotated[str, typer.Option(help="Only these tasks, with commas between. Default: all.")] = "",
     variation: Annotated[
         str, typer.Option(help="tabletop: seen, a held-out axis, axes joined by +, all; several with commas.")
@@ -88,8 +89,9 @@ def evaluate(
     from kinema.bench.settings import RunSettings
 
     sitting = Sitting(
-        out=out, episodes=episodes, seed=seed, workers=workers, retry_errors=retry_errors, baselines=baselines
-    )
+        out=out, episodes=episodes, seed=seed, workers=workers, ray=ray, retry_errors=retry_errors,
+        baselines=baselines,
+    )  # fmt: skip
     choose("benchmark", benchmark, BENCHMARKS)
     refuse_unheeded(ctx, benchmark, HEEDED)
     choose("world", world, ("true", "imagined"))

@@ -26,12 +26,16 @@ BASELINES = ("random", "hold")
 
 @dataclass(frozen=True, kw_only=True)
 class Sitting:
-    """How a run is played, apart from what is judged. seed: as `kinema.bench.seeds.seed_of` takes it."""
+    """How a run is played, apart from what is judged.
+
+    seed: as `kinema.bench.seeds.seed_of` takes it; ray: the address of a cluster whose nodes play
+    """
 
     out: Path
     episodes: int
     seed: str = "fresh"
     workers: int = 1
+    ray: str | None = None
     retry_errors: bool = False
     baselines: bool = False
 
@@ -42,7 +46,7 @@ def play(settings: RunSettings, sitting: Sitting) -> Results:
 
     settings = replace(settings, retry_errors=sitting.retry_errors)
     with saving(writable(sitting.out)):
-        results = run(settings, sitting.out, workers=sitting.workers)
+        results = run(settings, sitting.out, workers=sitting.workers, ray=sitting.ray)
         if sitting.baselines:
             results = _with_baselines(results, settings, sitting)
     return results
@@ -122,7 +126,7 @@ def _with_baselines(results: Results, settings: RunSettings, sitting: Sitting) -
     found, first = {}, results.first_error
     for name in BASELINES:
         ignorant = replace(settings, policy=policy_factory(name))
-        played = run(ignorant, sitting.out / "baselines" / name, workers=sitting.workers)
+        played = run(ignorant, sitting.out / "baselines" / name, workers=sitting.workers, ray=sitting.ray)
         found[name] = {"overall": played.overall, "groups": played.groups, "tasks": played.tasks}
         first = first or played.first_error
     results = replace(results, baselines=found, first_error=first)
