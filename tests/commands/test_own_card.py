@@ -93,7 +93,7 @@ def test_its_claim_can_be_tried(own_card: Path, capsys: pytest.CaptureFixture[st
 
 def test_no_command_reads_it_again_for_every_step(own_card: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load_card(FILE)
-    monkeypatch.setattr(load, "_read", lambda path: pytest.fail(f"{path} was read again"))
+    monkeypatch.setattr(load, "read_bytes", lambda path: pytest.fail(f"{path} was read again"))
     assert load_card("my_arm").name == "my_arm"
     assert own_cards() == (load_card("my_arm"),)
 
