@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +12,12 @@ import pytest
 import toy_benchmark
 
 from kinema.bench.benchmark import Factory
-from kinema.bench.episode import EVALUATION_SEEDS_BELOW, episode_seed
+from kinema.bench.episode import EVALUATION_SEEDS_BELOW, EpisodeJob, episode_seed
 from kinema.bench.journal import read_records
 from kinema.bench.provenance import sitting_warnings
 from kinema.bench.results import Results
 from kinema.bench.run import RunSettings, run
+from kinema.bench.worker import Playing
 from kinema.schema import KinemaError
 
 HERE = str(Path(__file__).parent)
@@ -232,3 +234,28 @@ def test_episode_seeds_are_distinct_and_never_training_seeds():
             assert min(seeds) >= 0
             assert max(seeds) < EVALUATION_SEEDS_BELOW
     assert episode_seed(0, "push-v3", 0) != episode_seed(0, "reach-v3", 0)
+
+
+def test_a_worker_whose_files_lie_elsewhere_is_the_same_and_other_weights_are_refused(tmp_path):
+    """As on a machine that was sent them."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    (here / "weights.safetensors").write_text("ours")
+    settings = toy(policy={"folder": str(here)})
+    playing = Playing(
+        benchmark=settings.benchmark, policy=settings.policy, replan_steps=8, out=str(tmp_path / "out"),
+        made_by=settings.made_by(),
+    )  # fmt: skip
+    assert playing.files() == (str(here),)
+    here.rename(there)
+    with pytest.raises(KinemaError, match=r"weights.safetensors of the policy was \w+ and is none"):
+        playing.begin()
+    moved = playing.moved({str(here): str(there)})
+    with closing(moved.begin()) as player:
+        played = player.do(EpisodeJob(task="left", index=0, seed=3, video="videos/left.gif"))
+    assert set(played.files) == {"videos/left.gif"}
+    played.write_files(tmp_path / "out")
+    assert (tmp_path / "out" / "videos" / "left.gif").read_bytes() == played.files["videos/left.gif"]
+    (there / "weights.safetensors").write_text("others")
+    with pytest.raises(KinemaError, match=r"weights.safetensors of the policy was \w+ and is \w+"):
+        moved.begin()

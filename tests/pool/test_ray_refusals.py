@@ -59,7 +59,7 @@ def test_a_port_where_something_else_listens_is_refused():
         other.bind(("127.0.0.1", 0))
         other.listen()
         address = f"127.0.0.1:{other.getsockname()[1]}"
-        with pytest.raises(KinemaError, match="is no first node of a Ray cluster"):
+        with pytest.raises(KinemaError, match="did not answer as the first node of a Ray cluster"):
             OnRay(address).open(None, (), 1)  # type: ignore[arg-type]
 
 

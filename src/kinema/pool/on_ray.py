@@ -30,7 +30,7 @@ from kinema.versions import differences
 LOCAL = "local"
 _RENDERING = ("MUJOCO_GL", "PYOPENGL_PLATFORM")
 _CONNECT_S = 5.0
-_HEALTH_S = 20.0  # of which Python takes some to start
+_HEALTH_S = 30.0  # of which Python takes some to start, more on a busy machine
 _PLACE_S = 60.0  # until a worker has a CPU and has imported what it needs
 _HOME_S = 10.0  # for a worker that was sent home
 
@@ -182,7 +182,10 @@ def _check_answers(address: str) -> None:
     except subprocess.TimeoutExpired:
         done = None
     if done is None or done.returncode:
-        raise KinemaError(f"what answers at --ray {address} is no first node of a Ray cluster")
+        raise KinemaError(
+            f"what listens at --ray {address} did not answer as the first node of a Ray cluster (waited up "
+            f"to {_HEALTH_S:g} s)"
+        )
 
 
 def _reason(error: Exception) -> str:
