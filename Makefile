@@ -31,8 +31,8 @@ test-slow: $(READY)  ## every test, the slow ones too
 	$(VENV)/bin/python -m pytest -n $(JOBS) --dist worksteal --timeout=1800 --hypothesis-profile thorough
 
 lint: $(READY)  ## style
-	$(VENV)/bin/ruff check src tests
-	$(VENV)/bin/ruff format --check src tests
+	$(VENV)/bin/ruff check src tests integrations
+	$(VENV)/bin/ruff format --check src tests integrations
 
 types: $(READY)  ## types
 	$(VENV)/bin/mypy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.envs.utils import preprocess_observation
 from lerobot.policies.factory import get_policy_class, make_policy, make_pre_post_processors
-from lerobot_policy_kinema import session
+from lerobot_policy_kinema import modeling_kinema, session
 from lerobot_policy_kinema.modeling_kinema import KinemaPolicy
 from lerobot_robot_tabletop import TabletopEnvConfig, TabletopGym
 
@@ -214,7 +215,7 @@ def test_a_robot_that_is_sent_more_often_moves_less_each_time(
     )
     policy, before, _ = load(for_env, clock="real")
     policy._policy = Wild(card, 5.0)  # type: ignore[assignment]
-    batch, sent = before(batch_of(scene[0])), [scene[0].state.astype(float)]
+    batch, sent = before(batch_of(scene[0])), []
     for step in range(6):
         clock.sleep_until(step / (3 * card.control_hz))  # lerobot at three times the card's rate
         sent.append(policy.select_action(batch)[0].double().numpy())
@@ -258,6 +259,18 @@ def test_a_policy_that_does_nothing_keeps_the_robot_where_it_is(
     for _ in range(3):
         action = policy.select_action(before(batch_of(scene[0])))
         np.testing.assert_allclose(action[0], scene[0].state, atol=1e-6)
+
+
+def test_a_repository_of_the_hub_is_fetched_whole(
+    for_env: Path, scene: list[Observation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    fetch = lambda name, revision: asked.append((name, revision)) or str(for_env)  # noqa: E731
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    config = PreTrainedConfig.from_pretrained(for_env, cli_overrides=["--server=hold"])
+    policy = KinemaPolicy.from_pretrained("me/panda", config=config, revision="v1")
+    assert asked == [("me/panda", "v1")]
+    np.testing.assert_allclose(policy.select_action(batch_of(scene[0]))[0], scene[0].state, atol=1e-6)
 
 
 # -- what does not fit
@@ -328,7 +341,11 @@ def test_words_that_are_none(load: Load, for_env: Path, monkeypatch: pytest.Monk
         load(for_env, strategy="calm")
     with pytest.raises(KinemaError, match=r"sawyer\.json"):
         load(for_env, card="sawyer")
-    monkeypatch.setitem(__import__("sys").modules, "kinema.model.policy.act", None)
+    with monkeypatch.context() as other:
+        other.setattr(modeling_kinema, "version", lambda _: "5.5.4")
+        with pytest.raises(KinemaError, match=r"transformers is 5\.5\.4, kinema needs ==.*--policy\.server"):
+            load(for_env)
+    monkeypatch.setitem(sys.modules, "kinema.model.policy.act", None)
     with pytest.raises(KinemaError, match=r"cannot run in this process.*--policy\.server"):
         load(for_env)
     with pytest.raises(KinemaError, match=r"--policy\.path names the folder"):

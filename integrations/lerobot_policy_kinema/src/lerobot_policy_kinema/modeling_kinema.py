@@ -6,6 +6,7 @@ Axes: B bodies, T steps of a chunk, D actions, S states.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import requires, version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +15,7 @@ import torch
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.policies.pretrained import PreTrainedPolicy
 from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
+from packaging.requirements import Requirement
 from torch import Tensor
 
 from kinema.card.card import EmbodimentCard
@@ -155,6 +157,7 @@ def _policy(config: KinemaConfig, folder: Path, card: EmbodimentCard) -> Policy:
         policy = connected(config.server, card, timeout_s=config.timeout_s)
         return policy.__enter__()  # closed with the process
     try:
+        _check_transformers()
         from kinema.model.policy.act import LocalPolicy
     except ImportError as error:
         raise KinemaError(
@@ -162,6 +165,13 @@ def _policy(config: KinemaConfig, folder: Path, card: EmbodimentCard) -> Policy:
             "(`kinema serve` in an environment of its own): --policy.server=ws://127.0.0.1:8000"
         ) from None
     return LocalPolicy(folder / ARTIFACT, device=config.device or "cpu", threads=None)
+
+
+def _check_transformers() -> None:
+    """lerobot's extras bring releases in which the network's classes take other arguments."""
+    for needed in map(Requirement, requires("kinema") or ()):
+        if needed.name == "transformers" and not needed.specifier.contains(version("transformers")):
+            raise ImportError(f"transformers is {version('transformers')}, kinema needs {needed.specifier}")
 
 
 def _names(config: KinemaConfig, dataset_meta: Any) -> tuple[list[str], list[str]]:

@@ -35,7 +35,7 @@ class TabletopConfig(RobotConfig):
     log: str = ""  # where to write what was sent, one line of numbers a command
     deaf: bool = False  # whether commands are taken and not carried out
     waits: bool = False  # whether each command moves it on by a control period, in place of the clock
-    commands: int = 100_000  # after how many, or when the goal holds, it presses Ctrl-C
+    commands: int = 0  # above 0: after so many, or when the goal holds, it presses Ctrl-C
 
 
 class Tabletop(Robot):
@@ -99,7 +99,8 @@ class Tabletop(Robot):
             self._inner.send_action({k: action[k] / s for k, s in zip(self._numbers, self._scale)})
         if self.config.waits:
             self._clock.sleep_until(self._clock.now_s() + 1 / self._card.control_hz)
-        if len(self._sent) >= self.config.commands or self._inner.success():
+        most = self.config.commands
+        if most and (len(self._sent) >= most or self._inner.success()):
             os.kill(os.getpid(), signal.SIGINT)
         return action
 
