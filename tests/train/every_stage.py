@@ -20,6 +20,7 @@ from kinema.model.film.detector import DetectorConfig
 from kinema.model.film.inverse_dynamics import InverseConfig
 from kinema.model.gate.inputs import SceneReader
 from kinema.model.gate.latent_dynamics import DynamicsConfig
+from kinema.model.gate.samples import BodySamples, BodyScenes
 from kinema.model.policy import artifact, presets
 from kinema.model.policy.policy import PolicyConfig
 from kinema.model.world import presets as world_presets
@@ -27,7 +28,6 @@ from kinema.model.world.change_code import ChangeCode
 from kinema.model.world.understanding import WORDS, Understood
 from kinema.recipes.debug import made_up
 from kinema.train.footage import Footage
-from kinema.train.gate_samples import BodySamples, BodyScenes
 from kinema.train.latents import Latents
 from kinema.train.loop import Loop, LoopConfig
 from kinema.train.optim import OptimConfig

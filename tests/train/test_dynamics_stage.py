@@ -16,9 +16,9 @@ from kinema.data.hazards import FIELDS, SCENE_FIELDS, read_shards, write_shard
 from kinema.model.gate import artifact as gate_artifact
 from kinema.model.gate.inputs import SceneReader
 from kinema.model.gate.latent_dynamics import DynamicsConfig, LatentDynamics
+from kinema.model.gate.samples import BodySamples
+from kinema.model.gate.scores import Promise, score, thresholds
 from kinema.schema import KinemaError
-from kinema.train.gate_samples import BodySamples
-from kinema.train.gate_scores import Promise, score, thresholds
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig
 from kinema.train.recipe import Options, Recipe

@@ -43,6 +43,11 @@ def read_shards(folder: Path, card: str, fields: Sequence[str] = FIELDS) -> dict
     return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
 
+def read_bodies(folder: Path, fields: Sequence[str] = FIELDS) -> dict[str, dict[str, np.ndarray]]:
+    """All samples of every body below a folder, by its name; empty where there are none."""
+    return {name: read_shards(folder, name, fields) for name in bodies(folder)}
+
+
 def _unknown(name: str, count: int) -> np.ndarray:
     """What an older shard does not tell."""
     if name != "visible_px":

@@ -27,10 +27,11 @@ from kinema.commands.eval.judged import Sitting, saving, tell_errors
 from kinema.commands.eval.safety_films import make_films
 from kinema.commands.terminal import table, writable
 from kinema.data.hazards import bodies as bodies_of
+from kinema.data.hazards import read_bodies
 from kinema.model.gate.conformal import lower_bound, one_per_episode, upper_bound
 from kinema.model.gate.gate import Gate, GatedPolicy
-from kinema.train.gate_samples import BodySamples, load_bodies
-from kinema.train.gate_scores import score
+from kinema.model.gate.samples import BodySamples, samples_of
+from kinema.model.gate.scores import score
 from kinema.versions import package_versions
 
 _CHUNK_ROUNDS = 24  # shards per body of held-out chunks
@@ -72,7 +73,7 @@ def evaluate_safety(settings: SafetySettings) -> dict[str, Any]:
     with closing(Journal(out / "episodes.jsonl", identity, SafetyPair.read)) as journal:
         gate, policy = Gate(settings.gate), settings.policy.build()
         proposer: Any = policy if hasattr(policy, "propose") else AskedOneByOne(policy)
-        stored = load_bodies(_held_out(settings, drawn) / "test", gate.artifact.model.config)
+        stored = samples_of(read_bodies(_held_out(settings, drawn) / "test"), gate.artifact.model.config)
         chunks = judged_chunks(gate, stored)
         worst = worst_chunks(chunks)
         pairs = play_pairs(

@@ -11,7 +11,7 @@ import torch
 
 from kinema.bench.video import video_suffix, write_video
 from kinema.model.gate.gate import Gate
-from kinema.train.gate_samples import BodySamples
+from kinema.model.gate.samples import BodySamples
 
 _SCALE = 4  # of the stored pictures
 _TRUE_RGB, _FORESEEN_RGB = (60, 200, 90), (255, 140, 20)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +22,17 @@ from kinema.model.gate.latent_dynamics import (
     LatentDynamics,
     Scenes,
 )
+from kinema.model.gate.samples import BodySamples, BodyScenes, DynamicsBatch, join, samples_of, scenes_of
+from kinema.model.gate.scores import Promise, calibrated
 from kinema.schema import KinemaError
-from kinema.train.gate_samples import (
-    BodySamples,
-    BodyScenes,
-    DynamicsBatch,
-    join,
-    load_bodies,
-    load_scenes,
-)
-from kinema.train.gate_scores import Promise, score, thresholds
+from kinema.train.record import DataPart, digest
 from kinema.train.stage import MadeOf, RowStage, Setting, start_from
 
 DATA_COMMAND = "kinema data make hazards --out data/hazards"
 _TOLD = 0.25  # share of states that are told the true heights
 _WITHOUT_EARLIER = 0.3  # share of states that must do with the present picture, as a first question does
 _JUDGED = 256  # states of each body
+_TRIED = ("seed", "step", "state", "actions", "severity")
 _PARENT = "started_from.json"  # in a checkpoint
 
 
@@ -64,8 +58,8 @@ class GateStage(RowStage[LatentDynamics, DynamicsBatch]):
         if not bodies:
             if not hazards.bodies(self._data / "train"):
                 raise KinemaError(f"no labelled chunks below {self._data}; make them with: {DATA_COMMAND}")
-            bodies = load_bodies(self._data / "train", config)
-            scenes = load_scenes(self._data / "scenes", config)
+            bodies = samples_of(hazards.read_bodies(self._data / "train"), config)
+            scenes = scenes_of(hazards.read_bodies(self._data / "scenes", hazards.SCENE_FIELDS), config)
         self.bodies, self.scenes = bodies, scenes
         self.model = LatentDynamics(config)
         stored = setting.stored
@@ -77,7 +71,8 @@ class GateStage(RowStage[LatentDynamics, DynamicsBatch]):
         self._shares = sizes / sizes.sum()
         self.made_of = MadeOf(
             network=config.to_json(),
-            data=[*(body.part() for body in bodies), *(scene.part() for scene in scenes)],
+            data=[*(_part("states", body, _TRIED) for body in bodies)]
+            + [_part("scenes", scene, ("state", "heights")) for scene in scenes],
             cards=[body.reader.card for body in bodies],
             assets={_PARENT: json.dumps(self._parent).encode()},
         )
@@ -152,8 +147,7 @@ class GateStage(RowStage[LatentDynamics, DynamicsBatch]):
 
     def judge(self, model: LatentDynamics) -> Mapping[str, Any]:
         """By body, how well events are foretold on the calibration's states (cross-entropy)."""
-        bodies = load_bodies(self._data / "calibration", model.config)
-        return {body.reader.card.name: {"events": _event_loss(model, body)} for body in bodies}
+        return {body.reader.card.name: {"events": _event_loss(model, body)} for body in self._kept()}
 
     def provenance(self) -> Mapping[str, Any]:
         return {
@@ -172,7 +166,19 @@ class GateStage(RowStage[LatentDynamics, DynamicsBatch]):
     def export(
         self, model: LatentDynamics, folder: Path, provenance: Mapping[str, Any], judged: Mapping[str, Any]
     ) -> None:
-        calibrated(model, self._data, folder, self.promise, provenance)
+        kept = self._kept()
+        example = kept[0].batch(np.arange(1))
+        gate = calibrated(model, kept, self.promise, provenance)
+        gate_artifact.save(folder, gate, example.scenes, example.path)
+
+    def _kept(self) -> list[BodySamples]:
+        """What limits are set on, and never learnt from."""
+        return samples_of(hazards.read_bodies(self._data / "calibration"), self.model.config)
+
+
+def _part(what: str, body: BodySamples | BodyScenes, told: Sequence[str]) -> DataPart:
+    name = f"{what} of {body.reader.card.name}"
+    return DataPart(name=name, rows=len(body), digest=digest(*(body[one] for one in told)))
 
 
 @torch.inference_mode()
@@ -181,37 +187,6 @@ def _event_loss(model: LatentDynamics, body: BodySamples) -> float:
     _, foreseen = model(batch.scenes, batch.path)
     wanted = batch.events.expand_as(foreseen.events)
     return float(functional.binary_cross_entropy_with_logits(foreseen.events, wanted))
-
-
-def calibrated(
-    model: LatentDynamics, data: Path, folder: Path, promise: Promise, provenance: Mapping[str, Any]
-) -> None:
-    """Set the thresholds on `data/calibration` and write the artifact."""
-    bodies = load_bodies(data / "calibration", model.config)
-    scores, _ = score(model, bodies, promise.caution)
-    gate = gate_artifact.GateArtifact(
-        model=model,
-        cards={body.reader.card.name: body.reader.card for body in bodies},
-        thresholds=thresholds(scores, promise),
-        judged_steps=promise.judged_steps,
-        caution=promise.caution,
-        provenance={
-            **provenance,
-            "calibration": {
-                "date": datetime.now(UTC).date().isoformat(),
-                "episodes": len(np.unique(scores.episode)),
-                "chunks": len(scores.episode),
-                "seeds": [
-                    int(min(b["seed"].min() for b in bodies)),
-                    int(max(b["seed"].max() for b in bodies)),
-                ],
-                "bodies": [body.reader.card.name for body in bodies],
-                "method": "exact binomial upper bound on one harmful chunk per episode",
-            },
-        },
-    )
-    example = bodies[0].batch(np.arange(1))
-    gate_artifact.save(folder, gate, example.scenes, example.path)
 
 
 def _other_light(scenes: Scenes, generator: torch.Generator) -> Scenes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,10 +12,8 @@ from torch import Tensor
 from kinema.card.card import EmbodimentCard
 from kinema.card.harm import events
 from kinema.card.load import load_card
-from kinema.data import hazards
 from kinema.model.gate.inputs import SceneReader
 from kinema.model.gate.latent_dynamics import DynamicsConfig, Scenes
-from kinema.train.record import DataPart, digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +57,6 @@ class BodySamples:
     def __getitem__(self, name: str) -> np.ndarray:
         return self._arrays[name]
 
-    def part(self) -> DataPart:
-        """What was tried and what came of it, as a run's record says it."""
-        seen = digest(*(self._arrays[name] for name in ("seed", "step", "state", "actions", "severity")))
-        return DataPart(name=f"states of {self.reader.card.name}", rows=len(self), digest=seen)
-
     def batch(self, rows: np.ndarray) -> DynamicsBatch:
         a = self._arrays
         thing = a["thing_m"][rows].astype(np.float32)
@@ -90,10 +82,8 @@ class BodyScenes:
     def __len__(self) -> int:
         return len(self._arrays["state"])
 
-    def part(self) -> DataPart:
-        """The states and what stands where, as a run's record says it."""
-        seen = digest(self._arrays["state"], self._arrays["heights"])
-        return DataPart(name=f"scenes of {self.reader.card.name}", rows=len(self), digest=seen)
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._arrays[name]
 
     def draw(self, rows: np.ndarray) -> tuple[Scenes, Tensor]:
         a = self._arrays
@@ -122,19 +112,11 @@ def _by_side(card: EmbodimentCard, tool_m: np.ndarray) -> np.ndarray:
     return out
 
 
-def load_bodies(folder: Path, config: DynamicsConfig) -> list[BodySamples]:
-    """The samples of every body below a folder."""
-    return [
-        BodySamples(SceneReader(load_card(name), config), hazards.read_shards(folder, name))
-        for name in hazards.bodies(folder)
-    ]
+def samples_of(read: Mapping[str, Mapping[str, np.ndarray]], config: DynamicsConfig) -> list[BodySamples]:
+    """The samples of every body, from what `data.hazards.read_bodies` gives."""
+    return [BodySamples(SceneReader(load_card(name), config), arrays) for name, arrays in read.items()]
 
 
-def load_scenes(folder: Path, config: DynamicsConfig) -> list[BodyScenes]:
-    """The scenes to look at of every body below a folder; none when there is no such folder."""
-    return [
-        BodyScenes(
-            SceneReader(load_card(name), config), hazards.read_shards(folder, name, hazards.SCENE_FIELDS)
-        )
-        for name in hazards.bodies(folder)
-    ]
+def scenes_of(read: Mapping[str, Mapping[str, np.ndarray]], config: DynamicsConfig) -> list[BodyScenes]:
+    """The scenes of every body that are looked at only."""
+    return [BodyScenes(SceneReader(load_card(name), config), arrays) for name, arrays in read.items()]

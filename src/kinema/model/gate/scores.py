@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import torch
 
 from kinema.card.harm import EVENTS, HAZARDS, harm
+from kinema.model.gate.artifact import GateArtifact
 from kinema.model.gate.conformal import Threshold, calibrate
 from kinema.model.gate.latent_dynamics import LatentDynamics, event_risk
-from kinema.train.gate_samples import BodySamples
+from kinema.model.gate.samples import BodySamples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,3 +98,31 @@ def thresholds(scores: Scores, promise: Promise) -> dict[str, Threshold]:
             confidence=promise.confidence,
         )
     return found
+
+
+def calibrated(
+    model: LatentDynamics, bodies: Sequence[BodySamples], promise: Promise, provenance: Mapping[str, Any]
+) -> GateArtifact:
+    """A gate whose thresholds keep the promise on these chunks, which it never learnt from."""
+    scores, _ = score(model, bodies, promise.caution)
+    return GateArtifact(
+        model=model,
+        cards={body.reader.card.name: body.reader.card for body in bodies},
+        thresholds=thresholds(scores, promise),
+        judged_steps=promise.judged_steps,
+        caution=promise.caution,
+        provenance={
+            **provenance,
+            "calibration": {
+                "date": datetime.now(UTC).date().isoformat(),
+                "episodes": len(np.unique(scores.episode)),
+                "chunks": len(scores.episode),
+                "seeds": [
+                    int(min(b["seed"].min() for b in bodies)),
+                    int(max(b["seed"].max() for b in bodies)),
+                ],
+                "bodies": [body.reader.card.name for body in bodies],
+                "method": "exact binomial upper bound on one harmful chunk per episode",
+            },
+        },
+    )
