@@ -15,6 +15,7 @@ import torch
 
 from kinema.card.harm import SEVERITIES
 from kinema.card.load import load_card
+from kinema.data.footage import Footage
 from kinema.data.looks import LabelledViews
 from kinema.model.film.detector import DetectorConfig
 from kinema.model.film.inverse_dynamics import InverseConfig
@@ -27,7 +28,6 @@ from kinema.model.world import presets as world_presets
 from kinema.model.world.change_code import ChangeCode
 from kinema.model.world.understanding import WORDS, Understood
 from kinema.recipes.debug import made_up
-from kinema.train.footage import Footage
 from kinema.train.latents import Latents
 from kinema.train.loop import Loop, LoopConfig
 from kinema.train.optim import OptimConfig

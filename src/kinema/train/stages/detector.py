@@ -17,12 +17,12 @@ from torch.nn import functional as F
 
 from kinema.data.looks import LabelledViews, read_views
 from kinema.model.film.detector import DetectorConfig, FilmDetector, detector_losses
+from kinema.model.film.errors import looking_errors
 from kinema.model.film.eyes import FilmEyes, fresh_eyes
 from kinema.schema import KinemaError
 from kinema.train.record import DataPart, digest
 from kinema.train.stage import MadeOf, RowStage, Setting, start_from
 
-SEEN_FROM = 0.5  # probability from which a thing counts as seen
 DATA_COMMAND = "kinema data make looks --episodes 60 --out data/looks"
 
 
@@ -76,10 +76,11 @@ class DetectorStage(RowStage[FilmDetector, LookBatch]):
         return detector_losses(self.model(images.to(device)), batch.points.to(device))
 
     def judge(self, model: FilmDetector) -> Mapping[str, Any]:
-        return measured_error(fresh_eyes(model, error={}, provenance={}), self._read("test"))
+        kept, eyes = self._read("test"), fresh_eyes(model, error={}, provenance={})
+        return _counted(kept) | looking_errors(eyes, kept.images, kept.points)
 
     def provenance(self) -> Mapping[str, Any]:
-        return {"pictures": len(self.views.images), "seeds": _span(self.views.seed)}
+        return _counted(self.views)
 
     def export(
         self, model: FilmDetector, folder: Path, provenance: Mapping[str, Any], judged: Mapping[str, Any]
@@ -113,42 +114,5 @@ def worsen(images: Tensor, generator: torch.Generator) -> Tensor:
     return ((x + grain) * draw(0.88, 1.12) + draw(-12.0, 12.0)).clamp(0, 255)
 
 
-def measured_error(eyes: FilmEyes, views: LabelledViews) -> dict[str, Any]:
-    """What the detector gets wrong on labelled pictures: of all, and by kind of thing.
-
-    error_px: median and 95th percentile of the distance, where a thing is seen and found; missed: share of
-    the seen ones that are not found; invented: things found in a picture that shows none of them, per picture
-    """
-    found = eyes.locate(views.images)
-    seen, unseen = views.points[..., 2] == 1, views.points[..., 2] == 0
-    claimed = found[..., 2] >= SEEN_FROM
-    size = views.images.shape[1]
-    error_px = size * np.linalg.norm(found[..., :2] - views.points[..., :2], axis=-1)
-    kinds = [_kind(name) for name in views.things]
-    groups = {kind: np.array([k == kind for k in kinds]) for kind in ("all", *dict.fromkeys(kinds))}
-    groups["all"][:] = True
-    report: dict[str, Any] = {"pictures": len(views.images), "seeds": _span(views.seed), "by_kind": {}}
-    for name, columns in groups.items():
-        is_seen, is_found = seen[:, columns], claimed[:, columns]
-        both = error_px[:, columns][is_seen & is_found]
-        entry = {
-            "seen": int(is_seen.sum()),
-            "error_px": [round(float(np.percentile(both, q)), 3) for q in (50, 95)] if len(both) else None,
-            "missed": round(float((is_seen & ~is_found).sum() / max(1, is_seen.sum())), 5),
-            "invented": round(float((unseen[:, columns] & is_found).sum() / len(views.images)), 5),
-        }
-        if name == "all":
-            report |= entry
-        else:
-            report["by_kind"][name] = entry
-    return report
-
-
-def _kind(name: str) -> str:
-    """The noun of "red pressed button" is "pressed button"; grippers and handles are each one kind."""
-    first, _, rest = name.partition(" ")
-    return rest if first in ("red", "yellow", "green", "blue", "purple") else name
-
-
-def _span(seeds: np.ndarray) -> list[int]:
-    return [int(seeds.min()), int(seeds.max())]
+def _counted(views: LabelledViews) -> dict[str, Any]:
+    return {"pictures": len(views.images), "seeds": [int(views.seed.min()), int(views.seed.max())]}

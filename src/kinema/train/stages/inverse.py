@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from kinema.data.fits import card_of, open_set
+from kinema.data.footage import FilmBatch, Footage, codec_of, films, footage
 from kinema.model.film import inverse_artifact
+from kinema.model.film.errors import reading_errors
 from kinema.model.film.inverse_artifact import FilmReader
-from kinema.model.film.inverse_dynamics import InverseConfig, InverseDynamics, losses
+from kinema.model.film.inverse_dynamics import InverseConfig, InverseDynamics, body_vector, losses
 from kinema.schema import KinemaError
 from kinema.train import statistics
-from kinema.train.film_errors import measure
-from kinema.train.footage import FilmBatch, Footage, codec_of, films, footage
+from kinema.train.record import DataPart, digest
 from kinema.train.stage import MadeOf, RowStage, Setting, start_from
 
 _STATISTICS = "statistics.json"  # in a checkpoint
+_JUDGED_PICTURES, _JUDGED_FILMS = 13, 40  # the length of a clip; of each set
 
 
 class InverseStage(RowStage[InverseDynamics, FilmBatch]):
@@ -60,7 +63,7 @@ class InverseStage(RowStage[InverseDynamics, FilmBatch]):
         sets = [root.name for root in self._roots] or [source.card.name for source in self.sources]
         self.made_of = MadeOf(
             network=self.config.to_json(),
-            data=[source.part(name) for name, source in zip(sets, self.sources)],
+            data=[_part(name, source) for name, source in zip(sets, self.sources)],
             cards=[codec.card for codec in self.codecs.values()],
             assets={_STATISTICS: statistics.to_bytes(self.codecs)},
             fixed={"pictures": pictures},
@@ -76,7 +79,7 @@ class InverseStage(RowStage[InverseDynamics, FilmBatch]):
         for i in np.unique(rows[:, 0]):
             source = self.sources[i]
             starts = rows[rows[:, 0] == i, 1]
-            parts.append(films(source, self.codecs[source.card.name], self.config, starts, self.pictures))
+            parts.append(self._films(source, starts, self.pictures))
         return FilmBatch(
             **{f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(FilmBatch)}
         )
@@ -93,7 +96,9 @@ class InverseStage(RowStage[InverseDynamics, FilmBatch]):
     def judge(self, model: InverseDynamics) -> Mapping[str, Any]:
         """By body, its errors on episodes that were left out."""
         reader = FilmReader(model=model, codecs=self.codecs, errors={}, provenance={})
-        return measure(reader, self._footage(held_out=True))
+        rng = np.random.default_rng(0)
+        kept = (s.beginnings(_JUDGED_PICTURES, _JUDGED_FILMS, rng) for s in self._footage(held_out=True))
+        return reading_errors(reader, chain.from_iterable(kept))
 
     def provenance(self) -> Mapping[str, Any]:
         sets = [root.parent.name for root in self._roots] or [""] * len(self.sources)
@@ -109,9 +114,12 @@ class InverseStage(RowStage[InverseDynamics, FilmBatch]):
         self, model: InverseDynamics, folder: Path, provenance: Mapping[str, Any], judged: Mapping[str, Any]
     ) -> None:
         reader = FilmReader(model=model, codecs=self.codecs, errors=judged, provenance=provenance)
-        first = self.sources[0]
-        example = films(first, self.codecs[first.card.name], self.config, np.arange(1), 4)
+        example = self._films(self.sources[0], np.arange(1), 4)
         inverse_artifact.save(folder, reader, example.frames, example.body)
+
+    def _films(self, source: Footage, starts: np.ndarray, pictures: int) -> FilmBatch:
+        codec, body = self.codecs[source.card.name], body_vector(source.card, self.config)
+        return films(source, codec, body, starts, pictures, views=self.config.views)
 
     def _footage(self, *, held_out: bool) -> list[Footage]:
         found = []
@@ -119,11 +127,18 @@ class InverseStage(RowStage[InverseDynamics, FilmBatch]):
             dataset = open_set(root)
             found.append(
                 footage(
-                    dataset, card_of(dataset), self.config, held_out=held_out, episodes=self._episodes,
+                    dataset, card_of(dataset), steps=self.config.steps, views=self.config.views,
+                    image_size=self.config.image_size, held_out=held_out, episodes=self._episodes,
                     seed=self._seed + number, pictures=self._way,
                 )
             )  # fmt: skip
         return found
+
+
+def _part(name: str, source: Footage) -> DataPart:
+    """What was done and a few of its pictures."""
+    seen = digest(source.state, source.actions, source.last, source.pictures[::1000])
+    return DataPart(name=name, rows=len(source), digest=seen)
 
 
 def spoil(frames: Tensor, generator: torch.Generator) -> Tensor:

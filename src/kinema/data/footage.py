@@ -5,7 +5,7 @@ Axes: B films, F pictures, V views, S image side, N control steps between two pi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -16,13 +16,14 @@ from kinema.card.card import EmbodimentCard
 from kinema.data.fits import fit
 from kinema.data.frames import Way, images_of
 from kinema.data.lerobot import Dataset
-from kinema.model.film.inverse_dynamics import InverseConfig, body_vector
-from kinema.schema import KinemaError
+from kinema.schema import Film, KinemaError
 from kinema.space.codec import ChunkFrame, Codec
 from kinema.space.stats import ChannelStats
-from kinema.train.record import DataPart, digest
 
 _HELD_OUT_EVERY = 20  # episodes whose number ends so are never learnt from
+
+
+Beginning = tuple[Film, np.ndarray, np.ndarray]  # its states (F, channels) and actions ((F - 1) * N, D)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,17 +43,31 @@ class Footage:
     def __len__(self) -> int:
         return len(self.state)
 
-    def part(self, name: str) -> DataPart:
-        """What was done and a few of its pictures, as a run's record says it."""
-        seen = digest(self.state, self.actions, self.last, self.pictures[::1000])
-        return DataPart(name=name, rows=len(self), digest=seen)
+    def beginnings(self, pictures: int, most: int, rng: np.random.Generator) -> Iterator[Beginning]:
+        """Of at most so many episodes, the first so many pictures."""
+        firsts = np.flatnonzero(np.diff(self.last, prepend=-1))
+        for start in rng.permutation(firsts)[:most]:
+            rows = np.arange(start, min(start + pictures, self.last[start] + 1))
+            rows = np.append(rows, rows[-1]) if len(rows) == 1 else rows
+            film = Film(
+                frames=self.pictures[rows],
+                cameras=self.card.camera_names[: self.pictures.shape[1]],
+                fps=self.card.control_hz / self.actions.shape[1],
+                card=self.card.name,
+                instruction="",
+            )
+            done = self.actions[rows[:-1]].reshape(-1, self.actions.shape[2])
+            yield film, self.state[rows], done
 
 
 def footage(
-    dataset: Dataset, card: EmbodimentCard, config: InverseConfig, *, held_out: bool, episodes: int,
-    seed: int, pictures: Way = "cache",
+    dataset: Dataset, card: EmbodimentCard, *, steps: int, views: int, image_size: int, held_out: bool,
+    episodes: int, seed: int, pictures: Way = "cache",
 ) -> Footage:  # fmt: skip
-    """Every N-th picture of at most so many episodes, from a random first one in each."""
+    """Every picture after so many control steps of at most so many episodes, from a random first one in each.
+
+    views: most cameras
+    """
     fitting = fit(dataset, card)
     if fitting.ratio != 1:
         raise KinemaError(
@@ -62,20 +77,24 @@ def footage(
     numbers = np.arange(dataset.num_episodes)
     of_test = numbers % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1
     numbers = rng.permutation(numbers[of_test == held_out])[:episodes]
-    N, chosen = config.steps, []
+    chosen = []
     last: list[int] = []
     for first, end in dataset.episode_bounds[np.sort(numbers)]:
-        rows = np.arange(first + int(rng.integers(min(N, end - first))), end, N)
+        rows = np.arange(first + int(rng.integers(min(steps, end - first))), end, steps)
         last += [len(last) + len(rows) - 1] * len(rows)
         chosen.append(rows)
     rows = np.concatenate(chosen)
     final = dataset.episode_bounds[dataset.episode_index[rows], 1] - 1
-    steps = np.minimum(rows[:, None] + np.arange(N), final[:, None])
+    until_next = np.minimum(rows[:, None] + np.arange(steps), final[:, None])
     sent = fitting.executed if fitting.executed is not None else fitting.action
-    cameras = fitting.cameras[: config.views]
-    images = images_of(dataset, pictures, size=config.image_size, cameras=cameras)
+    cameras = fitting.cameras[:views]
+    images = images_of(dataset, pictures, size=image_size, cameras=cameras)
     return Footage(
-        card=card, pictures=images(rows), state=fitting.state[rows], actions=sent[steps], last=np.array(last)
+        card=card,
+        pictures=images(rows),
+        state=fitting.state[rows],
+        actions=sent[until_next],
+        last=np.array(last),
     )
 
 
@@ -110,9 +129,12 @@ class FilmBatch:
 
 
 def films(
-    source: Footage, codec: Codec, config: InverseConfig, starts: np.ndarray, pictures: int
+    source: Footage, codec: Codec, body: np.ndarray, starts: np.ndarray, pictures: int, *, views: int
 ) -> FilmBatch:
-    """Films of so many pictures from each start; past the end of an episode the last picture is held."""
+    """Films of so many pictures from each start; past the end of an episode the last picture is held.
+
+    body: (size,), what is told of it; views: cameras of a batch, of which the body may have fewer
+    """
     wanted = starts[:, None] + np.arange(pictures)
     rows = np.minimum(wanted, source.last[starts][:, None])
     state = source.state[rows]
@@ -123,12 +145,11 @@ def films(
         source.actions[before],
     )
     V = source.pictures.shape[1]
-    frames = np.zeros((len(starts), pictures, config.views, *source.pictures.shape[2:]), np.uint8)
+    frames = np.zeros((len(starts), pictures, views, *source.pictures.shape[2:]), np.uint8)
     frames[:, :, :V] = source.pictures[rows]
-    body = np.tile(body_vector(source.card, config), (len(starts), 1))
     return FilmBatch(
         frames=torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, -1, 3))),
-        body=torch.from_numpy(body),
+        body=torch.from_numpy(np.tile(body, (len(starts), 1))),
         state=torch.from_numpy(codec.encode_state(state)),
         actions=torch.from_numpy(codec.encode(actions, state[:, :-1].astype(np.float64))),
         state_mask=torch.from_numpy(np.tile(codec.state_mask, (len(starts), 1))),
