@@ -14,8 +14,8 @@ import strict_device
 import torch
 from every_stage import LR, STAGES, stage_loop
 
+from kinema.model.device import device_of
 from kinema.schema import KinemaError
-from kinema.train.device import device_of
 
 
 def trains(name: str, device: str, out: Path) -> None:

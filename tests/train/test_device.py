@@ -18,8 +18,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
+from kinema.model.device import Precision
 from kinema.schema import KinemaError
-from kinema.train.device import Precision
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import Muon, orthogonal
 

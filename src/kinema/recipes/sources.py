@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from kinema.card.card import EmbodimentCard
 from kinema.card.load import load_card
 from kinema.data.fits import card_of, open_index
 from kinema.data.frames import Way
+from kinema.data.raw_steps import raw_source
 from kinema.data.set_map import set_map_of
 from kinema.data.source import Source, from_dataset
 from kinema.schema import KinemaError
@@ -56,29 +53,7 @@ def metaworld_sources(data: Path, pictures: Way = "cache") -> list[Source]:
             f"kinema data make metaworld --raw --out {data / METAWORLD_RAW}"
         )
     card = load_card("sawyer_metaworld")
-    return [_raw_task(folder, card) for folder in folders]
-
-
-def _raw_task(folder: Path, card: EmbodimentCard) -> Source:
-    meta = json.loads((folder / "meta.json").read_text())
-    with np.load(folder / "steps.npz", allow_pickle=False) as file:
-        steps = {name: file[name] for name in file.files}
-    size = meta["rendering"]["size_px"]
-    # in memory, not mapped: a machine short of page cache would read the same pictures again and again
-    pictures = np.fromfile(folder / "frames.u8", np.uint8).reshape(-1, 1, size, size, 3)  # one view
-    frame, length = steps["frame"], steps["length"]
-    return Source(
-        name=meta["task"],
-        card=card,
-        images=lambda indices: pictures[frame[indices]],
-        state=steps["state"],
-        action=steps["action"],
-        points=steps["points"],
-        ends=np.unique(steps["start"] + length),
-        task_index=np.zeros(len(frame), np.int64),
-        tasks=[meta["instruction"]],
-        starts=np.flatnonzero(frame >= 0),
-    )
+    return [raw_source(folder, card) for folder in folders]
 
 
 def tabletop_folders(data: Path, which: str = TABLETOP) -> list[Path]:

@@ -18,13 +18,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from kinema.data.clips import ClipSource, check_clips
+from kinema.model.device import AskedPrecision, autocast
 from kinema.model.policy.artifact import Artifact
 from kinema.model.world.artifact import side_by_side_latents
 from kinema.model.world.change_code import ChangeCode
 from kinema.model.world.model import Scene
 from kinema.model.world.understanding import Understood, join, understand
 from kinema.model.world.video_vae import view_by_view
-from kinema.train.device import AskedPrecision, autocast
 from kinema.train.record import DataPart, digest
 
 Task = Literal["image", "video", "image_to_video"]

@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from kinema.data.mixture import MixtureState
+from kinema.model.device import AskedPrecision, Precision, autocast, device_of, precision_on
 from kinema.schema import KinemaError
 from kinema.train import checkpoint
 from kinema.train.blame import blame
-from kinema.train.device import AskedPrecision, Precision, autocast, device_of, precision_on
 from kinema.train.metrics import Metrics
 from kinema.train.optim import Ema, OptimConfig, Optimizer, cosine
 from kinema.train.parallel import Group, SharedError

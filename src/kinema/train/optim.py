@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kinema.model.device import Precision
 from kinema.schema import KinemaError
-from kinema.train.device import Precision
 from kinema.train.shard import shard, share_of, whole_of
 
 

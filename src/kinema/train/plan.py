@@ -19,8 +19,8 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from kinema.model.device import Precision
 from kinema.schema import KinemaError
-from kinema.train.device import Precision
 from kinema.train.optim import Optimizer, freeze
 from kinema.train.recipe import Options, Recipe
 from kinema.train.stage import Feed, Setting, Stage

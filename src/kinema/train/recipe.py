@@ -9,9 +9,9 @@ from typing import Any, get_args
 
 from kinema.data.clipping import MOST_CLIPPED
 from kinema.data.frames import Way
+from kinema.model.device import AskedPrecision
 from kinema.schema import KinemaError
 from kinema.train import trackers
-from kinema.train.device import AskedPrecision
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import Rule
 from kinema.train.parallel import launched

@@ -15,10 +15,10 @@ import torch
 from torch import nn
 
 import kinema
+from kinema.model.device import device_of
 from kinema.model.stored import replacing
 from kinema.train import checkpoint
 from kinema.train.cpu import keep_freed_memory
-from kinema.train.device import device_of
 from kinema.train.loop import Loop
 from kinema.train.optim import freeze
 from kinema.train.parallel import Group, SharedError, in_processes, joined

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
-from kinema.train.device import Precision
+from kinema.model.device import Precision
 from kinema.train.parallel import Group, SharedError
 
 # torch remembers results by meshes that are equal; one of an earlier group, with another rank, must not be

@@ -23,8 +23,8 @@ from kinema.data.clipping import MOST_CLIPPED
 from kinema.data.frames import Way
 from kinema.data.loader import Loader
 from kinema.data.mixture import MixtureState
+from kinema.model.device import Precision
 from kinema.schema import KinemaError
-from kinema.train.device import Precision
 from kinema.train.loop import Stream
 from kinema.train.parallel import Group
 from kinema.train.record import DataPart

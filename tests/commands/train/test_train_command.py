@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from kinema import cli, recipes
-from kinema.bench.benchmark import Factory
-from kinema.commands.train.train import _closed_loop, scalars
 from kinema.train.stop import STOPPING
 
 
@@ -116,41 +110,6 @@ def test_device_and_precision_reach_every_kind_of_recipe(
     monkeypatch.chdir(tmp_path)
     for option in (["--device", "nowhere"], ["--precision", "half"]):
         assert option[1] in one_line([recipe, *option], capsys)
-
-
-def _group(successes: int, failures: int, errors: int) -> dict[str, Any]:
-    judged = successes + failures
-    return {
-        "successes": successes, "failures": failures, "errors": errors, "episodes": judged + errors,
-        "success_rate": successes / judged if judged else None,
-    }  # fmt: skip
-
-
-@given(st.tuples(*[st.integers(0, 5)] * 3))
-def test_an_error_is_never_logged_as_a_failure_nor_hidden(counts: tuple[int, int, int]) -> None:
-    successes, failures, errors = counts
-    logged = scalars({"panda": _group(*counts)})
-    assert logged["errors/panda"] == errors
-    assert ("success/panda" in logged) == (successes + failures > 0)
-    if successes + failures:
-        assert logged["success/panda"] == successes / (successes + failures)
-    assert ("success_with_errors/panda" in logged) == (errors > 0)
-    if errors:
-        assert logged["success_with_errors/panda"] == successes / sum(counts)
-
-
-def test_errors_of_an_evaluation_are_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    import kinema.bench.run
-    import kinema.commands.policies
-
-    found = SimpleNamespace(tasks={"a": _group(0, 0, 3), "b": _group(1, 0, 1)}, groups={"x": _group(0, 0, 3)})
-    monkeypatch.setattr(kinema.bench.run, "run", lambda *_, **__: found)
-    monkeypatch.setattr(kinema.commands.policies, "bodies_of", lambda _: ["panda"])
-    monkeypatch.setattr(kinema.commands.policies, "policy_factory", lambda _: Factory(target="a:b"))
-    assert _closed_loop(tmp_path)(tmp_path) == {"errors/x": 3, "success_with_errors/x": 0.0}
-    assert "4 of 5 episodes" in capsys.readouterr().err
 
 
 @pytest.mark.slow

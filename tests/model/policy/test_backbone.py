@@ -6,7 +6,7 @@ from transformers.models.qwen3_5.configuration_qwen3_5 import Qwen3_5Config
 from transformers.models.qwen3_5.modeling_qwen3_5 import Qwen3_5Model
 
 from kinema.model.policy.backbone import Backbone
-from kinema.train.bench import stock_forward, stock_of
+from kinema.model.policy.stock import stock_forward, stock_of
 
 SIZE, PATCH, MERGE, TEXT, VIEWS = 64, 8, 2, 7, 2
 START, END, IMAGE = 3, 4, 5

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -27,7 +26,6 @@ EXAMPLES = examples(
     "torchrun --nproc-per-node 8 -m kinema train nano_tabletop --device cuda",
     "kinema train nano_tabletop --init runs/before/artifact --freeze 'backbone.*' --lr 'decoder.*=1e-4'",
 )
-_EVALUATION_SEED = 7  # not the default of `kinema eval`, so that what is watched is not what is reported
 
 
 def train(
@@ -150,9 +148,10 @@ def train(
     """Train a recipe and write its artifact: weights, what gives them their meaning, and provenance."""
     from kinema import recipes
     from kinema.bench.provenance import source_commit
+    from kinema.commands.eval.closed_loop import closed_loop
     from kinema.commands.train.page import write_page
     from kinema.data.frames import Way
-    from kinema.train.device import AskedPrecision
+    from kinema.model.device import AskedPrecision
     from kinema.train.parallel import is_chief, launched, restarted
     from kinema.train.recipe import Options
     from kinema.train.run import run
@@ -196,7 +195,7 @@ def train(
     saved = f"The checkpoint is in {folder}; --resume goes on from there."
     with interruptible(), saved_on_interrupt(lambda: saved):
         artifact = run(
-            chosen, folders[0], folder, options, evaluate=_closed_loop(folder) if acts else None,
+            chosen, folders[0], folder, options, evaluate=closed_loop(folder) if acts else None,
             commit=source_commit(),
         )  # fmt: skip
     if not is_chief():
@@ -250,55 +249,3 @@ def _listed() -> str:
 
     found = [recipes.get(name) for name in recipes.RECIPES]
     return table([(r.name, r.summary, r.data_command) for r in found], ("recipe", "what", "data"))
-
-
-def _closed_loop(folder: Path) -> Callable[[Path], Mapping[str, float]]:
-    """A function that lets an artifact act on the bodies it was trained on, and returns what came of it."""
-    from itertools import count
-
-    from kinema.bench.benchmark import Factory
-    from kinema.bench.run import RunSettings
-    from kinema.bench.run import run as judge
-    from kinema.commands.policies import bodies_of, policy_factory, tabletop_bodies
-
-    rounds = count()
-
-    def evaluate(artifact: Path) -> Mapping[str, float]:
-        known = bodies_of(artifact)
-        bodies = [name for name in known if name in tabletop_bodies()]
-        if bodies:
-            benchmark = Factory(
-                target="kinema.bench.tabletop:TabletopBenchmark", arguments={"bodies": bodies}
-            )
-        else:
-            benchmark = Factory(target="kinema.bench.metaworld.benchmark:MetaworldBenchmark")
-        settings = RunSettings(
-            benchmark=benchmark, policy=policy_factory(str(artifact)), episodes=2, seed=_EVALUATION_SEED
-        )
-        out = folder / "evaluations" / f"{next(rounds):03d}"
-        results = judge(settings, out, workers=1, quiet=True)
-        if errors := sum(group["errors"] for group in results.tasks.values()):
-            episodes = sum(group["episodes"] for group in results.tasks.values())
-            print(
-                f"kinema: {errors} of {episodes} episodes of this evaluation were errors and are in no "
-                f"success rate; the causes are in {out}",
-                file=sys.stderr,
-            )
-        return scalars(results.groups)
-
-    return evaluate
-
-
-def scalars(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """What is logged of an evaluation, by group: success where anything was scored, and the errors.
-
-    `success_with_errors` counts an error as a failure; it stands wherever there was an error.
-    """
-    found: dict[str, float] = {}
-    for name, group in groups.items():
-        if group["success_rate"] is not None:
-            found[f"success/{name}"] = group["success_rate"]
-        found[f"errors/{name}"] = group["errors"]
-        if group["errors"]:
-            found[f"success_with_errors/{name}"] = group["successes"] / group["episodes"]
-    return found

@@ -19,12 +19,12 @@ from kinema.data.frames import Way
 from kinema.data.mixture import Mixture
 from kinema.data.source import Source, measure_stats
 from kinema.data.text import TextTokenizer
-from kinema.model.policy import artifact
+from kinema.model.policy import artifact, lora
 from kinema.model.policy.policy import Policy, PolicyConfig
 from kinema.model.policy.released import Released
 from kinema.schema import KinemaError
 from kinema.space.codec import Codec
-from kinema.train import lora, statistics
+from kinema.train import statistics
 from kinema.train.augment import AugmentConfig, augment
 from kinema.train.record import DataPart, digest
 from kinema.train.stage import Feed, MadeOf, Setting, Stage, start_from

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from kinema.data.aligned import AlignedClips, SegmentClips
 from kinema.data.clips import Part
 from kinema.data.frames import Way
+from kinema.model.device import AskedPrecision, Precision, autocast
 from kinema.model.world import scene2robot
 from kinema.model.world.artifact import encode_views
 from kinema.model.world.change_code import ChangeCode
@@ -28,7 +29,6 @@ from kinema.model.world.model import WorldConfig, WorldModel
 from kinema.model.world.scene2robot import Scene2Robot, segments
 from kinema.schema import KinemaError
 from kinema.space.clip_shape import ClipShape
-from kinema.train.device import AskedPrecision, Precision, autocast
 from kinema.train.latents import WorldBatch
 from kinema.train.record import DataPart, digest, weights_digest
 from kinema.train.stage import MadeOf, RowStage, Setting, start_from

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kinema.data.clips import ClipSource, Part
 from kinema.data.frames import Way
+from kinema.model.device import AskedPrecision, Precision, autocast
 from kinema.model.policy.artifact import Artifact
 from kinema.model.world import artifact as world_artifact
 from kinema.model.world.artifact import World
@@ -22,7 +23,6 @@ from kinema.model.world.model import WorldConfig, WorldModel
 from kinema.model.world.presets import told
 from kinema.schema import KinemaError
 from kinema.space.clip_shape import ClipShape
-from kinema.train.device import AskedPrecision, Precision, autocast
 from kinema.train.latents import (
     Latents,
     Task,
