@@ -16,6 +16,7 @@ from kinema.data.clips import apart, side_by_side
 from kinema.model.policy import artifact
 from kinema.model.world import artifact as world_artifact
 from kinema.model.world import presets as world_presets
+from kinema.model.world.artifact import load_code
 from kinema.model.world.change_code import ChangeCode
 from kinema.model.world.model import WorldConfig
 from kinema.model.world.understanding import WORDS, Understood
@@ -28,7 +29,7 @@ from kinema.train.parallel import Group
 from kinema.train.recipe import Options, Recipe
 from kinema.train.run import Run, run
 from kinema.train.stage import Feed, Setting
-from kinema.train.stages.video_code import VideoCodeStage, load_code, psnr_db, psnr_of
+from kinema.train.stages.video_code import VideoCodeStage, psnr_db, psnr_of
 from kinema.train.stages.world import Material, Phase, WorldStage
 
 BOTH = Phase(name="both", steps=1, tasks={"image_to_video": 1.0}, views={"all": 1.0})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,9 +37,6 @@ class TrainingSpeed:
     processes: int
     threads: int
     batch_size: int
-
-    def to_json(self) -> dict[str, object]:
-        return asdict(self)
 
 
 def measure_training(

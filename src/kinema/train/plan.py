@@ -7,19 +7,16 @@ and kernels' workspace, for which a tenth of the memory is left free.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch import nn
 
 from kinema.model.device import Precision
+from kinema.model.footprint import Footprint, footprint, parts_of, size_of
 from kinema.schema import KinemaError
 from kinema.train.optim import Optimizer, freeze
 from kinema.train.recipe import Options, Recipe
@@ -153,10 +150,10 @@ def plan(
     few, many = (_looked_at(stage, rows, precision) for rows in _ROWS)
     return Plan(
         recipe=recipe.name,
-        parts=dict(_parts(model)),
-        trained=_size(p for p in model.parameters() if p.requires_grad),
+        parts=dict(parts_of(model)),
+        trained=size_of(p for p in model.parameters() if p.requires_grad),
         state=_state(model, optimizer, asked.loop.optim.ema_decay is not None, ranks, precision),
-        whole=_whole(model, precision),
+        whole=_whole(model, stage.layers(), precision),
         kept=_kept(few.kept, many.kept),
         recomputed=_kept(few.recomputed, many.recomputed),
         flops=3
@@ -170,47 +167,29 @@ def plan(
     )
 
 
-def _parts(model: nn.Module) -> Iterator[tuple[str, int]]:
-    """The parameters of modules, those that hold more than half of all by what they consist of."""
-    total, counted = _size(model.parameters()), set[int]()
-
-    def of(module: nn.Module, name: str) -> Iterator[tuple[str, int]]:
-        own = {id(p): p for p in module.parameters() if id(p) not in counted}
-        inner = list(module.named_children())
-        if inner and not isinstance(module, nn.ModuleList) and _size(own.values()) > total / 2:
-            for part, child in inner:
-                yield from of(child, f"{name}.{part}" if name else part)
-            own = {key: p for key, p in own.items() if key not in counted}
-        counted.update(own)
-        if own:
-            yield name or "its own", _size(own.values())
-
-    yield from of(model, "")
-
-
 def _state(
     model: nn.Module, optimizer: Optimizer, averaged: bool, ranks: int, precision: Precision
 ) -> dict[str, float]:
-    trained = _size(p for p in model.parameters() if p.requires_grad)
+    trained = size_of(p for p in model.parameters() if p.requires_grad)
     moments = sum(
-        _MOMENTS.get(type(part).__name__, _FP32) * _size(p for g in part.param_groups for p in g["params"])
+        _MOMENTS.get(type(part).__name__, _FP32) * size_of(p for g in part.param_groups for p in g["params"])
         for part in optimizer.parts
     )
     found = {
-        "weights": _FP32 * _size(model.parameters()) / ranks,
+        "weights": _FP32 * size_of(model.parameters()) / ranks,
         "gradients": _FP32 * trained / ranks,
         "moments": moments / ranks,
         "average": _FP32 * trained * averaged / ranks,
     }
     if ranks == 1 and precision == "bf16":
-        found["weights in bf16"] = _BF16 * _size(model.parameters())
+        found["weights in bf16"] = _BF16 * size_of(model.parameters())
     return found
 
 
-def _whole(model: nn.Module, precision: Precision) -> float:
+def _whole(model: nn.Module, layers: Sequence[nn.Module], precision: Precision) -> float:
     """A layer is whole while it computes and the next one comes; what is in no layer stays whole."""
-    layers = [_size(layer.parameters()) for layer in layers_of(model)]
-    at_once = _size(model.parameters()) - sum(layers) + 2 * max(layers, default=0)
+    sizes = [size_of(layer.parameters()) for layer in layers]
+    at_once = size_of(model.parameters()) - sum(sizes) + 2 * max(sizes, default=0)
     return 2 * (_BF16 if precision == "bf16" else _FP32) * at_once  # weights and their gradients
 
 
@@ -219,101 +198,9 @@ def _kept(few: int, many: int) -> Kept:
     return Kept(each=each, fixed=max(0.0, few - _ROWS[0] * each))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _LookedAt:
-    """What the forward pass of a batch takes. recomputed: bytes kept where layers are computed again."""
-
-    kept: int
-    recomputed: int
-    flops: int
-
-
-def _looked_at(stage: Stage[Any, Any], rows: int, precision: Precision) -> _LookedAt:
-    layers = list(layers_of(stage.model))
-    own = {id(tensor) for tensor in stage.model.parameters()}
-    autocast = _Autocast(precision, own)
-    kept: dict[int, tuple[nn.Module | None, Tensor]] = {}
-    given: dict[int, Tensor] = {}
-    inside: list[nn.Module] = []
-
-    def keep(tensor: Tensor) -> Tensor:
-        base = tensor if tensor._base is None else tensor._base
-        if id(base) not in own:  # held, so that no other tensor gets its number
-            kept.setdefault(id(base), (inside[-1] if inside else None, base))
-        return tensor
-
-    def enter(layer: nn.Module, told: tuple[Any, ...], named: dict[str, Any]) -> None:
-        inside.append(layer)
-        given.update({id(t): t for t in (*told, *named.values()) if isinstance(t, Tensor)})
-
-    def leave(*_: Any) -> None:
-        inside.pop()
-
-    hooks = [layer.register_forward_pre_hook(enter, with_kwargs=True) for layer in layers]
-    hooks += [layer.register_forward_hook(leave) for layer in layers]
-    counter = FlopCounterMode(display=False)
-    batch = stage.stream(Feed(batch_size=rows)).draw()
-    try:
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), autocast, counter:
-            stage(batch, torch.Generator().manual_seed(0))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    by_layer: dict[nn.Module | None, int] = defaultdict(int)
-    for layer, tensor in kept.values():
-        by_layer[layer] += _bytes(tensor)
-    outside = by_layer.pop(None, 0)
-    again = outside + max(by_layer.values(), default=0)
-    again += sum(_bytes(t) for key, t in given.items() if kept.get(key, (layers, t))[0] is not None)
-    whole = outside + sum(by_layer.values())
-    return _LookedAt(kept=whole, recomputed=min(again, whole), flops=counter.get_total_flops())
-
-
-def layers_of(module: nn.Module) -> Iterator[nn.Module]:
-    """The outermost modules in lists, which is how a network holds what it repeats."""
-    for child in module.children():
-        yield from child if isinstance(child, nn.ModuleList) else layers_of(child)
-
-
-class _Autocast(TorchFunctionMode):
-    """What autocast does to matrix products and convolutions; torch has none for the meta device.
-
-    own: numbers of the network's tensors, to which those of its weights' copies are added
-    """
-
-    _LOWER = (
-        functional.linear, functional.conv1d, functional.conv2d, functional.conv3d, torch.matmul, torch.bmm,
-        torch.einsum, torch.baddbmm, torch.addmm, Tensor.matmul, Tensor.__matmul__,
-        functional.scaled_dot_product_attention,
-    )  # fmt: skip
-
-    def __init__(self, precision: Precision, own: set[int]) -> None:
-        super().__init__()
-        self._casts, self._own = precision == "bf16", own
-        self._copies: list[Tensor] = []  # held, so that no other tensor gets their numbers
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if self._casts and func in self._LOWER:
-            args = tuple(map(self._lower, args))
-            kwargs = {name: self._lower(value) for name, value in (kwargs or {}).items()}
-        return func(*args, **(kwargs or {}))
-
-    def _lower(self, value: Any) -> Any:
-        if not isinstance(value, Tensor) or value.dtype != torch.float32 or value.device.type != "meta":
-            return value
-        lowered = value.bfloat16()
-        if isinstance(value if value._base is None else value._base, nn.Parameter):
-            self._copies.append(lowered)
-            self._own.add(id(lowered))
-        return lowered
-
-
-def _size(parameters: Iterable[Tensor]) -> int:
-    return sum(p.numel() for p in parameters)
-
-
-def _bytes(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
+def _looked_at(stage: Stage[Any, Any], rows: int, precision: Precision) -> Footprint:
+    batch, generator = stage.stream(Feed(batch_size=rows)).draw(), torch.Generator().manual_seed(0)
+    return footprint(stage.model, stage.layers(), lambda: stage(batch, generator), precision)
 
 
 def _count(number: int) -> str:

@@ -218,6 +218,16 @@ def load_network(folder: Path, config: WorldConfig, *, check: bool) -> tuple[Wor
     return model, pipeline.vae.eval()
 
 
+def load_code(folder: Path) -> ChangeCode:
+    """A video code by itself: `vae` below the folder. Raises KinemaError when it is not there."""
+    if not (folder / "vae" / "config.json").is_file():
+        raise KinemaError(f"no video code in {folder}; a folder that `kinema train nano_vae` wrote is needed")
+    with meaning_of(folder / "vae"):
+        return ChangeCode.from_pretrained(
+            folder / "vae", low_cpu_mem_usage=False, use_safetensors=True, local_files_only=True
+        ).eval()
+
+
 def check_example(folder: Path, model: WorldModel) -> None:
     """Imagine the stored example; raises KinemaError if the latents differ by more than the tolerance."""
     tensors = read_tensors(folder / "example.safetensors", "world model")

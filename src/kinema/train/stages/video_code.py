@@ -16,7 +16,7 @@ from torch import Tensor
 
 from kinema.data.clips import Films, Part, check_clips
 from kinema.data.frames import Way
-from kinema.model.stored import meaning_of
+from kinema.model.world.artifact import load_code
 from kinema.model.world.change_code import ChangeCode
 from kinema.model.world.video_vae import FRAMES_PER_LATENT, to_unit, view_by_view
 from kinema.schema import KinemaError
@@ -94,16 +94,6 @@ class VideoCodeStage(RowStage[ChangeCode, Tensor]):
         """The code in diffusers' format, `vae` below the folder; its details are found now."""
         model.fit_details(to_unit(clip) for clip in _some(self.sources, self._fitted_on, seed=1))
         model.save_pretrained(folder / "vae")
-
-
-def load_code(folder: Path) -> ChangeCode:
-    """What a run of this stage exported. Raises KinemaError when it is not there."""
-    if not (folder / "vae" / "config.json").is_file():
-        raise KinemaError(f"no video code in {folder}; a folder that `kinema train nano_vae` wrote is needed")
-    with meaning_of(folder / "vae"):
-        return ChangeCode.from_pretrained(
-            folder / "vae", low_cpu_mem_usage=False, use_safetensors=True, local_files_only=True
-        ).eval()
 
 
 def finished_code(recipe: str, out: Path) -> ChangeCode:
