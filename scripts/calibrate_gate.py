@@ -3,7 +3,7 @@
 python scripts/calibrate_gate.py src/kinema/artifacts/gate data/hazards out/gate
 
 The chunks are those of `kinema data make hazards` in `calibration` below the data folder; what the gate
-promises stays as it was (`recipes/gate.py`), and its provenance says which chunks the limits rest on.
+promises stays as it was (`recipes/perception.py`), and its provenance says which chunks the limits rest on.
 """
 
 from __future__ import annotations

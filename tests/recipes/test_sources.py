@@ -9,7 +9,7 @@ from kinema import recipes
 from kinema.card.load import load_card
 from kinema.commands.data.annotate import annotate
 from kinema.data.lerobot_write import Writer
-from kinema.recipes.inverse import nano_inverse
+from kinema.recipes.perception import nano_inverse
 from kinema.recipes.sources import metaworld_sources, tabletop_sources
 from kinema.schema import KinemaError
 from kinema.train.stage import Setting

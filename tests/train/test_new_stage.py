@@ -32,7 +32,7 @@ class Line(RowStage[nn.Linear, Tensor]):
     def __init__(self, setting: Setting, *, size: int) -> None:
         self.table = torch.linspace(-1, 1, size)
         self.model = nn.Linear(1, 1)
-        if setting.init is not None and setting.stored is None:
+        if setting.init is not None:
             start = nn.Linear(1, 1)
             start.load_state_dict(load_file(setting.init / "line.safetensors"))
             start_from(self.model, start)

@@ -13,9 +13,7 @@ _MODULES = {
     "debug": ("debug", "base"),
     "finetune": ("finetune",),
     "nano": ("nano_tabletop", "nano_metaworld", "nano_mixed"),
-    "gate": ("nano_gate",),
-    "inverse": ("nano_inverse",),
-    "detector": ("nano_detector",),
+    "perception": ("nano_gate", "nano_inverse", "nano_detector"),
     "world": ("nano_vae", "nano_world", "nano_world_text"),
     "scene2robot": ("nano_scene2robot_vae", "nano_scene2robot"),
     "study": (

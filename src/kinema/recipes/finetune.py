@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
+from kinema.commands.terminal import choose
 from kinema.data.frames import Way
 from kinema.data.source import Source
 from kinema.model.policy import artifact, presets, released
@@ -48,8 +48,8 @@ def _stage(setting: Setting) -> PolicyStage:
         raise KinemaError(f"the decoder is that of --init; leave out --preset {told.preset}")
     elif told.backbone is not None:
         backbone = released.read(told.backbone, told.revision)
-        like = artifact.config_of(setting.init) if setting.init else _preset(told.preset or "base")
-        network = backbone.policy(like)
+        preset = presets.PRESETS[choose("preset", told.preset or "base", list(presets.PRESETS))]
+        network = backbone.policy(artifact.config_of(setting.init) if setting.init else preset())
     elif setting.init is not None:
         network = artifact.config_of(setting.init)
     else:
@@ -59,10 +59,3 @@ def _stage(setting: Setting) -> PolicyStage:
         return named_sources(told.sets, pictures, card=told.card, image_size=network.image_size)
 
     return PolicyStage(setting, policy=lambda _: network, sources=sources, backbone=backbone)
-
-
-def _preset(name: str) -> PolicyConfig:
-    if name not in presets.PRESETS:
-        near = get_close_matches(name, presets.PRESETS, n=1, cutoff=0.3) or list(presets.PRESETS)
-        raise KinemaError(f"unknown preset {name!r}; did you mean {near[0]!r}? All: {list(presets.PRESETS)}")
-    return presets.PRESETS[name]()

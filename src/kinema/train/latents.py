@@ -83,14 +83,16 @@ def batch_of(latents: Latents, rows: Tensor, task: Task, views: Views) -> WorldB
     return WorldBatch(scene=scene, wanted=wanted)
 
 
-def latent_parts(latents: Latents) -> list[DataPart]:
-    """The clips of each body by their numbers."""
-    rows = {str(name): np.flatnonzero(latents.card == name) for name in np.unique(latents.card)}
+def by_body(card: np.ndarray) -> dict[str, np.ndarray]:
+    """The clips (M,) of each body, by their numbers."""
+    return {str(name): np.flatnonzero(card == name) for name in np.unique(card)}
+
+
+def body_parts(what: str, card: np.ndarray, *tensors: Tensor) -> list[DataPart]:
+    """What there is of each body, in a run's record."""
     return [
-        DataPart(
-            name=f"clips of {name}", rows=len(own), digest=digest(latents.films[own], latents.still[own])
-        )
-        for name, own in rows.items()
+        DataPart(name=f"{what} of {name}", rows=len(own), digest=digest(*(tensor[own] for tensor in tensors)))
+        for name, own in by_body(card).items()
     ]
 
 

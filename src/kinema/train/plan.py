@@ -18,7 +18,7 @@ from torch import nn
 from kinema.model.device import Precision
 from kinema.model.footprint import Footprint, footprint, parts_of, size_of
 from kinema.schema import KinemaError
-from kinema.train.optim import Optimizer, freeze
+from kinema.train.optim import Optimizer
 from kinema.train.recipe import Options, Recipe
 from kinema.train.stage import Feed, Setting, Stage
 
@@ -132,20 +132,13 @@ def plan(
     asked = options.of(recipe)
     if asked.batch_size % (ranks * options.accumulate):
         raise KinemaError(f"a batch of {asked.batch_size} cannot be shared by {ranks} x {options.accumulate}")
-    stage = asked.stage(
+    stage = asked.build(
         Setting(
-            data=data,
-            out=out,
-            seed=asked.loop.seed,
-            pictures="decode",
-            most_clipped=1.0,
-            named=options.named,
-            init=options.init,
-            is_planned=True,
+            data=data, out=out, seed=asked.loop.seed, init=options.init, named=options.named,
+            most_clipped=1.0, pictures="decode", is_planned=True,
         )
-    )
+    )  # fmt: skip
     model = stage.model.to("meta")
-    freeze(model, asked.loop.optim.rules)
     optimizer = Optimizer(model, asked.loop.optim, "bf16")
     few, many = (_looked_at(stage, rows, precision) for rows in _ROWS)
     return Plan(

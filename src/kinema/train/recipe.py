@@ -7,13 +7,15 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
+import torch
+
 from kinema.data.clipping import MOST_CLIPPED
 from kinema.data.frames import Way
 from kinema.model.device import AskedPrecision
 from kinema.schema import KinemaError
 from kinema.train import trackers
 from kinema.train.loop import LoopConfig
-from kinema.train.optim import Rule
+from kinema.train.optim import Rule, freeze
 from kinema.train.parallel import launched
 from kinema.train.stage import Named, Setting, Stage
 
@@ -34,6 +36,13 @@ class Recipe:
     loop: LoopConfig
     pictures: Way | None = "cache"
     is_told: bool = False
+
+    def build(self, setting: Setting) -> Stage[Any, Any]:
+        """The stage, with what is frozen marked; its first weights follow from the seed."""
+        torch.manual_seed(setting.seed)
+        stage = self.stage(setting)
+        freeze(stage.model, self.loop.optim.rules)
+        return stage
 
 
 @dataclass(frozen=True, kw_only=True)

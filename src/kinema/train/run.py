@@ -20,7 +20,6 @@ from kinema.model.stored import replacing
 from kinema.train import checkpoint
 from kinema.train.cpu import keep_freed_memory
 from kinema.train.loop import Loop
-from kinema.train.optim import freeze
 from kinema.train.parallel import Group, SharedError, in_processes, joined
 from kinema.train.recipe import Options, Recipe
 from kinema.train.record import RunRecord, digest, machine
@@ -47,16 +46,13 @@ class Run:
         stored = None
         if self.options.resume:
             stored = RunRecord.read(checkpoint.newest(out / "checkpoint")).assets
-        torch.manual_seed(loop.seed)
-        self.stage = self.recipe.stage(
+        self.stage = self.recipe.build(
             Setting(
-                data=data, out=out, seed=loop.seed, precision=loop.computes_in, init=self.options.init,
-                stored=stored, most_clipped=self.options.most_clipped,
-                pictures=self.recipe.pictures or "cache",
-                named=self.options.named,
+                data=data, out=out, seed=loop.seed, precision=loop.computes_in, stored=stored,
+                init=None if self.options.resume else self.options.init, named=self.options.named,
+                most_clipped=self.options.most_clipped, pictures=self.recipe.pictures or "cache",
             )
         )  # fmt: skip
-        freeze(self.stage.model, loop.optim.rules)
         self._plain = blueprint(self.stage.model)
         self.found: dict[str, Mapping[str, Any]] = {}  # what was judged, by the phase before it
 

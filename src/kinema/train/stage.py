@@ -62,7 +62,7 @@ class Setting:
     """Where a stage is built. precision: of what is computed once, before the first step.
 
     init: an artifact whose weights (words, statistics) are where the run begins
-    stored: the assets of the checkpoint that is gone on from; then `init` is not looked at
+    stored: the assets of the checkpoint that is gone on from; then `init` is None
     most_clipped: most of a channel's targets that statistics from elsewhere may clip
     pictures: how those of data sets are read (`data/frames.py`)
     is_planned: only looked at (`plan.py`): a large network is built without memory, little data is read
@@ -123,6 +123,11 @@ class Stage(ABC, Generic[M, B]):
     weights: Mapping[str, float]
     made_of: MadeOf
     phases: Sequence[tuple[str, int]] = ()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.model.parameters()).device
 
     @abstractmethod
     def __call__(self, batch: B, generator: torch.Generator) -> Mapping[str, Tensor]:

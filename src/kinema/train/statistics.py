@@ -1,14 +1,47 @@
-"""Statistics of several bodies as one file: a checkpoint holds what its weights were taught with."""
+"""Statistics of several bodies: measured when a run begins, then part of what its weights mean."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from kinema.card.card import EmbodimentCard
+from kinema.schema import KinemaError
 from kinema.space.codec import Codec
 from kinema.space.stats import ChannelStats
+
+FILE = "statistics.json"  # in a checkpoint
+
+
+class OfBody(Protocol):
+    @property
+    def card(self) -> EmbodimentCard: ...
+
+
+S = TypeVar("S", bound=OfBody)
+
+
+def codecs_for(
+    sources: Sequence[S], measure: Callable[[Sequence[S]], Codec], stored: Mapping[str, bytes] | None,
+    known: Mapping[str, Codec],
+) -> dict[str, Codec]:  # fmt: skip
+    """Codecs by body: those of the checkpoint gone on from, else those known, and new bodies' as measured.
+
+    Raises KinemaError where there is data of a body that the checkpoint has no statistics of.
+    """
+    by_body: dict[str, list[S]] = {}
+    for source in sources:
+        by_body.setdefault(source.card.name, []).append(source)
+    if stored is None:
+        return dict(known) | {name: measure(of) for name, of in by_body.items() if name not in known}
+    codecs = from_bytes(stored[FILE])
+    if new := sorted(set(by_body) - set(codecs)):
+        raise KinemaError(
+            f"the data holds {', '.join(new)}, which this run began without (it knows {', '.join(codecs)}); "
+            f"start a new run from its artifact with --init"
+        )
+    return codecs
 
 
 def to_bytes(codecs: Mapping[str, Codec]) -> bytes:

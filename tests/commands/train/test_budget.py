@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kinema import cli, recipes
-from kinema.recipes.gate import nano_gate
+from kinema.recipes.perception import nano_gate
 from kinema.schema import KinemaError
 from kinema.train.recipe import Options
 

@@ -46,7 +46,7 @@ class DetectorStage(RowStage[FilmDetector, LookBatch]):
         self.views = views or self._read("train")
         config = network(things=self.views.things, image_size=self.views.images.shape[1])
         self.model = FilmDetector(config)
-        if setting.init is not None and setting.stored is None:
+        if setting.init is not None:
             start_from(self.model, FilmEyes.load(setting.init).model)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         seen = (self.views.points[..., 2] == 1).astype(np.float64)  # (N, K)
@@ -71,7 +71,7 @@ class DetectorStage(RowStage[FilmDetector, LookBatch]):
 
     def __call__(self, batch: LookBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """The losses of a batch seen as a film would show it, not as a renderer does."""
-        device = next(self.model.parameters()).device
+        device = self.device
         images = worsen(batch.images, generator)
         return detector_losses(self.model(images.to(device)), batch.points.to(device))
 

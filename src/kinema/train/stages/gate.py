@@ -63,7 +63,7 @@ class GateStage(RowStage[LatentDynamics, DynamicsBatch]):
         self.bodies, self.scenes = bodies, scenes
         self.model = LatentDynamics(config)
         stored = setting.stored
-        start = gate_artifact.load(setting.init) if setting.init and stored is None else None
+        start = gate_artifact.load(setting.init) if setting.init else None
         if start:
             start_from(self.model, start.model)
         self._parent = json.loads(stored[_PARENT]) if stored else dict(start.provenance) if start else None
@@ -105,7 +105,7 @@ class GateStage(RowStage[LatentDynamics, DynamicsBatch]):
 
     def __call__(self, batch: DynamicsBatch, generator: torch.Generator) -> dict[str, Tensor]:
         # randomness is drawn on the CPU, so that it is the same on every device
-        device = next(self.model.parameters()).device
+        device = self.device
         light = _other_light(batch.scenes, generator)
         M, B = self.model.config.members, len(batch)
         # some states are told the true heights: what paths over them lead to is then learnt from the start

@@ -19,12 +19,10 @@ from kinema.model.film import inverse_artifact
 from kinema.model.film.errors import reading_errors
 from kinema.model.film.inverse_artifact import FilmReader
 from kinema.model.film.inverse_dynamics import InverseConfig, InverseDynamics, body_vector, losses
-from kinema.schema import KinemaError
 from kinema.train import statistics
 from kinema.train.record import DataPart, digest
 from kinema.train.stage import MadeOf, RowStage, Setting, start_from
 
-_STATISTICS = "statistics.json"  # in a checkpoint
 _JUDGED_PICTURES, _JUDGED_FILMS = 13, 40  # the length of a clip; of each set
 
 
@@ -43,18 +41,9 @@ class InverseStage(RowStage[InverseDynamics, FilmBatch]):
         self._roots = [] if sources else list(roots(setting.data))
         self._seed, self._way = setting.seed, setting.pictures
         self.sources = sources or self._footage(held_out=False)
-        names = dict.fromkeys(source.card.name for source in self.sources)
-        start = None
-        if setting.stored is not None:
-            self.codecs = statistics.from_bytes(setting.stored[_STATISTICS])
-            if new := sorted(set(names) - set(self.codecs)):
-                raise KinemaError(f"the data holds {', '.join(new)}, which this run began without")
-        else:  # a body the artifact knows keeps the statistics its weights were trained with
-            start = inverse_artifact.load(setting.init) if setting.init else None
-            self.codecs = dict(start.codecs) if start else {}
-            for name in names:
-                if name not in self.codecs:
-                    self.codecs[name] = codec_of([s for s in self.sources if s.card.name == name])
+        start = inverse_artifact.load(setting.init) if setting.init else None
+        known = start.codecs if start else {}
+        self.codecs = statistics.codecs_for(self.sources, codec_of, setting.stored, known)
         self.model = InverseDynamics(self.config)
         if start is not None:
             start_from(self.model, start.model)
@@ -65,7 +54,7 @@ class InverseStage(RowStage[InverseDynamics, FilmBatch]):
             network=self.config.to_json(),
             data=[_part(name, source) for name, source in zip(sets, self.sources)],
             cards=[codec.card for codec in self.codecs.values()],
-            assets={_STATISTICS: statistics.to_bytes(self.codecs)},
+            assets={statistics.FILE: statistics.to_bytes(self.codecs)},
             fixed={"pictures": pictures},
         )
 
@@ -89,7 +78,7 @@ class InverseStage(RowStage[InverseDynamics, FilmBatch]):
 
     def __call__(self, batch: FilmBatch, generator: torch.Generator) -> dict[str, Tensor]:
         batch = replace(batch, frames=spoil(batch.frames, generator))
-        batch = batch.to(next(self.model.parameters()).device)
+        batch = batch.to(self.device)
         reading = self.model(batch.frames, batch.body)
         return losses(reading, batch.state, batch.actions, (batch.state_mask, batch.action_mask))
 

@@ -29,8 +29,7 @@ from kinema.train.augment import AugmentConfig, augment
 from kinema.train.record import DataPart, digest
 from kinema.train.stage import Feed, MadeOf, Setting, Stage, start_from
 
-_WORDS, _STATISTICS, _PARENT = "tokenizer.json", "statistics.json", "started_from.json"  # in a checkpoint
-NETWORK = "network.json"
+_WORDS, _PARENT, NETWORK = "tokenizer.json", "started_from.json", "network.json"  # in a checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +64,7 @@ class PolicyStage(Stage[Policy, Batch]):
         """
         self.config, self.sources = config or SftConfig(), sources(setting.data, setting.pictures)
         stored = setting.stored
-        start = artifact.load(setting.init, check=False) if setting.init and stored is None else None
+        start = artifact.load(setting.init, check=False) if setting.init else None
         if stored is not None:
             self.tokenizer = TextTokenizer.from_json(stored[_WORDS].decode())
         else:
@@ -73,11 +72,11 @@ class PolicyStage(Stage[Policy, Batch]):
             self.tokenizer = words.tokenizer if words else _tokenizer(self.sources, vocab_size)
         network = policy(self.tokenizer.vocab_size)
         horizon = network.decoder.horizon
-        if stored is not None:
-            self.codecs = statistics.from_bytes(stored[_STATISTICS])
-            _check_bodies(self.sources, self.codecs)
-        else:
-            self.codecs = _codecs(self.sources, horizon, dict(start.codecs) if start else {})
+
+        def measured(group: Sequence[Source]) -> Codec:
+            return Codec(group[0].card, *measure_stats(group, horizon))
+
+        self.codecs = statistics.codecs_for(self.sources, measured, stored, start.codecs if start else {})
         elsewhere = stored is not None or start is not None
         self.clipped = check_clipping(
             self.sources, self.codecs, horizon, setting.most_clipped if elsewhere else 1.0
@@ -113,7 +112,7 @@ class PolicyStage(Stage[Policy, Batch]):
             cards=cards,
             assets={
                 _WORDS: self.tokenizer.to_json().encode(),
-                _STATISTICS: statistics.to_bytes(self.codecs),
+                statistics.FILE: statistics.to_bytes(self.codecs),
                 _PARENT: json.dumps(self._parent).encode(),
                 NETWORK: json.dumps(network.to_json()).encode(),
             },
@@ -135,8 +134,7 @@ class PolicyStage(Stage[Policy, Batch]):
         batch = augment(batch, self.config.augment, generator)
         hidden = torch.rand(len(batch), generator=generator) < self.config.state_dropout
         batch.inputs.state_mask[hidden] = False
-        device = next(self.model.parameters()).device
-        batch = batch.to(device)
+        batch = batch.to(self.device)
         return {**self.model(batch, generator), "clipped": batch.clipped.mean()}
 
     def provenance(self) -> Mapping[str, Any]:
@@ -171,23 +169,6 @@ def start_decoder_from(model: Policy, start: Policy) -> None:
 def _tokenizer(sources: Sequence[Source], vocab_size: int) -> TextTokenizer:
     texts = [prompt(source.card, task, source.card.chunk) for source in sources for task in source.tasks]
     return TextTokenizer.train(texts, vocab_size)
-
-
-def _codecs(sources: Sequence[Source], horizon: int, known: dict[str, Codec]) -> dict[str, Codec]:
-    by_card: dict[str, list[Source]] = {}
-    for source in sources:
-        by_card.setdefault(source.card.name, []).append(source)
-    new = {name: group for name, group in by_card.items() if name not in known}
-    return known | {n: Codec(group[0].card, *measure_stats(group, horizon)) for n, group in new.items()}
-
-
-def _check_bodies(sources: Sequence[Source], codecs: Mapping[str, Codec]) -> None:
-    """Raise KinemaError where there is data of a body that the run has no statistics of."""
-    if new := sorted({source.card.name for source in sources} - set(codecs)):
-        raise KinemaError(
-            f"the data holds {', '.join(new)}, which this run began without (it knows {', '.join(codecs)}); "
-            f"start a new run from its artifact with --init"
-        )
 
 
 def _part(source: Source) -> DataPart:

@@ -29,11 +29,11 @@ from kinema.model.world.model import WorldConfig, WorldModel
 from kinema.model.world.scene2robot import Scene2Robot, segments
 from kinema.schema import KinemaError
 from kinema.space.clip_shape import ClipShape
-from kinema.train.latents import WorldBatch
-from kinema.train.record import DataPart, digest, weights_digest
-from kinema.train.stage import MadeOf, RowStage, Setting, start_from
+from kinema.train.latents import WorldBatch, body_parts, by_body
+from kinema.train.record import weights_digest
+from kinema.train.stage import MadeOf, Setting, start_from
 from kinema.train.stages.video_code import finished_code
-from kinema.train.stages.world import counted, unexplained_of
+from kinema.train.stages.world import FilmStage, unexplained_of
 
 _AT_ONCE = 8  # clips that go through the code together
 _HELD_OUT = 64  # clips of each kind that the result is judged on
@@ -95,24 +95,23 @@ def read_material(
     )
 
 
-class Scene2RobotStage(RowStage[WorldModel, WorldBatch]):
+class Scene2RobotStage(FilmStage):
     """Learns from pairs; the code stays as it is."""
-
-    weights: Mapping[str, float] = {"flow": 1.0}
 
     def __init__(
         self, setting: Setting, *, config: WorldConfig, material: Callable[[Setting], Material],
         clips: ClipShape | None = None,
     ) -> None:  # fmt: skip
-        start = scene2robot.load(setting.init).model if setting.init and setting.stored is None else None
+        start = scene2robot.load(setting.init).model if setting.init else None
         self.material, self.clips = material(setting), clips or ClipShape()
+        pairs = self.material.pairs
         self._precision: Precision = setting.precision
         self.model = WorldModel(config)
         if start is not None:
             start_from(self.model, start)
         self.made_of = MadeOf(
             network=config.to_json(),
-            data=_parts(self.material.pairs),
+            data=body_parts("pairs", pairs.card, pairs.scene, pairs.alone, pairs.robot),
             fixed={"clips": asdict(self.clips), "code": weights_digest(self.material.code)},
         )
 
@@ -125,10 +124,6 @@ class Scene2RobotStage(RowStage[WorldModel, WorldBatch]):
     def origin(self, rows: np.ndarray) -> list[str]:
         return [f"{self.material.pairs.card[row]}, pair {row}" for row in rows]
 
-    def __call__(self, batch: WorldBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        batch = batch.to(next(self.model.parameters()).device)
-        return {"flow": self.model(batch.scene, batch.wanted, generator)}
-
     def judge(self, model: WorldModel) -> Mapping[str, Any]:
         """By kind of pairs, what one look from pure noise leaves unexplained of the robot."""
         return {
@@ -138,7 +133,7 @@ class Scene2RobotStage(RowStage[WorldModel, WorldBatch]):
 
     def provenance(self) -> Mapping[str, Any]:
         """clips: of the bodies in pairs, no others."""
-        return {"clips": counted(self.material.pairs.card)}
+        return {"clips": {name: len(own) for name, own in by_body(self.material.pairs.card).items()}}
 
     def export(
         self, model: WorldModel, folder: Path, provenance: Mapping[str, Any], judged: Mapping[str, Any]
@@ -175,15 +170,3 @@ def make_pairs(
 def _latents(code: ChangeCode, segment: SegmentClips, rows: np.ndarray, precision: AskedPrecision) -> Tensor:
     with autocast(code.device, precision):  # stored in half precision anyway
         return encode_views(code, segment.frames(rows)).half()
-
-
-def _parts(pairs: Pairs) -> list[DataPart]:
-    """The pairs of each body by their numbers."""
-    rows = {str(name): np.flatnonzero(pairs.card == name) for name in np.unique(pairs.card)}
-    return [
-        DataPart(
-            name=f"pairs of {name}", rows=len(own),
-            digest=digest(pairs.scene[own], pairs.alone[own], pairs.robot[own]),
-        )
-        for name, own in rows.items()
-    ]  # fmt: skip

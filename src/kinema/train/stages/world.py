@@ -29,9 +29,10 @@ from kinema.train.latents import (
     Views,
     WorldBatch,
     batch_of,
-    latent_parts,
+    body_parts,
+    by_body,
     make_latents,
-)
+)  # fmt: skip
 from kinema.train.record import weights_digest
 from kinema.train.stage import MadeOf, RowStage, Setting, start_from
 from kinema.train.stages.video_code import finished_code
@@ -54,15 +55,11 @@ class Phase:
     bodies: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for what, shares, known in (
-            ("tasks", self.tasks, get_args(Task)),
-            ("views", self.views, get_args(Views)),
-        ):
-            if set(shares) - set(known):
-                raise ValueError(
-                    f"phase {self.name!r}: unknown {what} {set(shares) - set(known)}; choices {known}"
-                )
-        for what, given in (("tasks", self.tasks), ("views", self.views), ("bodies", self.bodies)):
+        for what, known in (("tasks", _TASKS), ("views", _VIEWS)):
+            if unknown := set(getattr(self, what)) - set(known):
+                raise ValueError(f"phase {self.name!r}: unknown {what} {unknown}; choices {known}")
+        for what in ("tasks", "views", "bodies"):
+            given = getattr(self, what)
             if given and abs(sum(given.values()) - 1) > 1e-6:
                 raise ValueError(f"phase {self.name!r}: shares of {what} add up to {sum(given.values())}")
 
@@ -96,17 +93,24 @@ def read_material(
     return Material(latents=made("train", count), held_out=made("validation", few), vae=vae, policy=policy)
 
 
-class WorldStage(RowStage[WorldModel, WorldBatch]):
-    """Learns from latents; code and reader stay as they are. A batch is of one task and one choice of
-    views."""
+class FilmStage(RowStage[WorldModel, WorldBatch]):
+    """Learns from latents; what made them stays as it is. The loss is the world model's own."""
 
     weights: Mapping[str, float] = {"flow": 1.0}
+
+    def __call__(self, batch: WorldBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        batch = batch.to(self.device)
+        return {"flow": self.model(batch.scene, batch.wanted, generator)}
+
+
+class WorldStage(FilmStage):
+    """Code and reader stay as they are. A batch is of one task and one choice of views."""
 
     def __init__(
         self, setting: Setting, *, config: WorldConfig, phases: Sequence[Phase],
         material: Callable[[Setting], Material], clips: ClipShape | None = None,
     ) -> None:  # fmt: skip
-        start = world_artifact.load(setting.init).model if setting.init and setting.stored is None else None
+        start = world_artifact.load(setting.init).model if setting.init else None
         self.material, self._curriculum, self.clips = material(setting), phases, clips or ClipShape()
         latents = self.material.latents
         if not len(latents) or not phases:
@@ -124,7 +128,7 @@ class WorldStage(RowStage[WorldModel, WorldBatch]):
         self.phases = [(phase.name, end) for phase, end in zip(phases, ends)]
         self.made_of = MadeOf(
             network=config.to_json(),
-            data=latent_parts(latents),
+            data=body_parts("clips", latents.card, latents.films, latents.still),
             fixed={
                 "clips": asdict(self.clips),
                 "code": weights_digest(self.material.vae),
@@ -153,17 +157,13 @@ class WorldStage(RowStage[WorldModel, WorldBatch]):
     def origin(self, rows: np.ndarray) -> list[str]:
         return [f"{self.material.latents.card[row]}, clip {row} of the latents" for row in rows[:, 0]]
 
-    def __call__(self, batch: WorldBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        batch = batch.to(next(self.model.parameters()).device)
-        return {"flow": self.model(batch.scene, batch.wanted, generator)}
-
     def judge(self, model: WorldModel) -> Mapping[str, Any]:
         """By body, what is then `unexplained` of the held-out films."""
         return unexplained(model, self.material.held_out, self._precision)
 
     def provenance(self) -> Mapping[str, Any]:
         return {
-            "clips": counted(self.material.latents.card),
+            "clips": {name: len(own) for name, own in by_body(self.material.latents.card).items()},
             "policy": dict(self.material.policy.provenance),
         }
 
@@ -190,13 +190,11 @@ def _shares(phase: Phase, card: np.ndarray) -> np.ndarray:
 def unexplained(model: WorldModel, held_out: Latents, precision: AskedPrecision = "auto") -> dict[str, float]:
     """By body, the share of what moves in held-out films (squared, all views, image to video) that one look
     does not foretell: 0 is the truth, 1 is as if nothing moved."""
-    rows = {
-        str(name): torch.from_numpy(held_out.card == name).nonzero()[:, 0]
-        for name in np.unique(held_out.card)
-    }
     return {
-        name: unexplained_of(model, batch_of(held_out, own, "image_to_video", "all"), precision)
-        for name, own in rows.items()
+        name: unexplained_of(
+            model, batch_of(held_out, torch.from_numpy(own), "image_to_video", "all"), precision
+        )
+        for name, own in by_body(held_out.card).items()
     }
 
 
@@ -208,9 +206,3 @@ def unexplained_of(model: WorldModel, batch: WorldBatch, precision: AskedPrecisi
         made = model.sample(batch.scene, noise, steps=1)
     moving = (batch.wanted - batch.scene.still).square().sum()
     return float((made - batch.wanted).square().sum() / moving)
-
-
-def counted(cards: np.ndarray) -> dict[str, int]:
-    """How many clips (M,) there are of each body."""
-    names, counts = np.unique(cards, return_counts=True)
-    return {str(name): int(count) for name, count in zip(names, counts)}
