@@ -62,6 +62,7 @@ def tiny(folder: Path, seed: int) -> None:
     from kinema.data.fake import fake_source
     from kinema.data.mixture import Mixture
     from kinema.data.source import measure_stats
+    from kinema.data.stream import Feed
     from kinema.data.text import TextTokenizer
     from kinema.model.policy import artifact as artifacts
     from kinema.model.policy import presets
@@ -71,7 +72,7 @@ def tiny(folder: Path, seed: int) -> None:
     source = fake_source(load_card("panda"), image_size=64)
     tokenizer = TextTokenizer.train(source.tasks, 400)
     codecs = {"panda": Codec(source.card, *measure_stats([source], 16))}
-    batch = Mixture([source], codecs, tokenizer, batch_size=1, horizon=16, seed=0).draw()
+    batch = Mixture([source], codecs, tokenizer, Feed(batch_size=1, seed=0), horizon=16).draw()
     torch.manual_seed(seed)
     policy = Policy(presets.tiny(tokenizer.vocab_size))
     artifacts.save(folder, policy, tokenizer, codecs, batch.inputs, {"by": "a test"})

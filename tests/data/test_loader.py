@@ -19,6 +19,7 @@ from kinema.data.loader import Loader
 from kinema.data.mixture import Mixture
 from kinema.data.set_map import SetMap
 from kinema.data.source import from_dataset, measure_stats
+from kinema.data.stream import Feed
 from kinema.data.text import TextTokenizer
 from kinema.schema import KinemaError
 from kinema.space.codec import Codec
@@ -61,9 +62,8 @@ class _FirstView:
 def _mixture(sources, size=12, **options):
     tokenizer = TextTokenizer.train([t for s in sources for t in s.tasks], 400)
     codecs = {s.card.name: Codec(s.card, *measure_stats([s], 16)) for s in sources}
-    return Mixture(
-        sources, codecs, tokenizer, batch_size=size, horizon=16, seed=3, misnamed=0.2, late_steps=3, **options
-    )
+    feed = Feed(batch_size=size, seed=3, **options)
+    return Mixture(sources, codecs, tokenizer, feed, horizon=16, misnamed=0.2, late_steps=3)
 
 
 def _drawn(mixture, batches):
@@ -119,8 +119,7 @@ def test_ranks_share_the_very_samples_of_one(root, streams, workers):
     sources = _sources(root)
     one = _mixture(sources)
     parts = [
-        _mixture(sources, 12 // streams, stream=rank, streams=streams, workers=workers)
-        for rank in range(streams)
+        _mixture(sources, 12 // streams, rank=rank, ranks=streams, workers=workers) for rank in range(streams)
     ]
     for _ in range(3):
         whole, shared = one.draw(), [part.draw() for part in parts]

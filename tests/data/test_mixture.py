@@ -11,6 +11,7 @@ from kinema.data import sample
 from kinema.data.fake import fake_source
 from kinema.data.mixture import Mixture
 from kinema.data.source import measure_stats
+from kinema.data.stream import Feed
 from kinema.data.text import TextTokenizer
 from kinema.schema import KinemaError, Observation
 from kinema.space.codec import Codec
@@ -26,7 +27,7 @@ def _mixture(sources, seed=0, batch_size=12, late_steps=0):
     tokenizer = TextTokenizer.train([t for s in sources for t in s.tasks], 400)
     codecs = {s.card.name: Codec(s.card, *measure_stats([s], 16)) for s in sources}
     return Mixture(
-        sources, codecs, tokenizer, batch_size=batch_size, horizon=16, seed=seed, late_steps=late_steps
+        sources, codecs, tokenizer, Feed(batch_size=batch_size, seed=seed), horizon=16, late_steps=late_steps
     )
 
 
@@ -198,7 +199,7 @@ def test_training_input_equals_serving_input_whatever_the_horizon(name, chunk, h
     source = fake_source(card, image_size=32, episodes=3)
     tokenizer = TextTokenizer.train(source.tasks, 400)
     codec = Codec(card, *measure_stats([source], horizon))
-    mixture = Mixture([source], {name: codec}, tokenizer, batch_size=4, horizon=horizon, seed=0)
+    mixture = Mixture([source], {name: codec}, tokenizer, Feed(batch_size=4, seed=0), horizon=horizon)
     steps = source.starts[[0, 7, 30]]
     part = mixture._rows(0, steps, np.arange(3))
     trained = sample.inputs(part.rows, tokenizer)

@@ -9,6 +9,7 @@ from kinema.card.load import load_card
 from kinema.data.fake import fake_source
 from kinema.data.mixture import Mixture
 from kinema.data.source import measure_stats
+from kinema.data.stream import Feed
 from kinema.data.text import TextTokenizer
 from kinema.model.policy import presets
 from kinema.model.policy.policy import Policy
@@ -22,7 +23,7 @@ def made(request):
     source = fake_source(load_card("panda"), image_size=64)
     tokenizer = TextTokenizer.train(source.tasks, 400)
     codecs = {"panda": Codec(source.card, *measure_stats([source], 16))}
-    batch = Mixture([source], codecs, tokenizer, batch_size=6, horizon=16, seed=0).draw()
+    batch = Mixture([source], codecs, tokenizer, Feed(batch_size=6, seed=0), horizon=16).draw()
     config = presets.tiny(tokenizer.vocab_size)
     policy = Policy(replace(config, decoder=replace(config.decoder, mask=request.param))).eval()
     for parameter in policy.parameters():  # the modulation starts at zero: give every path something to do

@@ -17,6 +17,7 @@ from kinema.card.harm import SEVERITIES
 from kinema.card.load import load_card
 from kinema.data.footage import Footage
 from kinema.data.looks import LabelledViews
+from kinema.data.stream import Feed
 from kinema.model.film.detector import DetectorConfig
 from kinema.model.film.inverse_dynamics import InverseConfig
 from kinema.model.gate.inputs import SceneReader
@@ -33,7 +34,7 @@ from kinema.train.loop import Loop, LoopConfig
 from kinema.train.optim import OptimConfig
 from kinema.train.parallel import Group
 from kinema.train.shard import prepare
-from kinema.train.stage import Feed, Setting, Stage
+from kinema.train.stage import Setting, Stage
 from kinema.train.stages import scene2robot, world
 from kinema.train.stages.detector import DetectorStage
 from kinema.train.stages.gate import GateStage
@@ -200,5 +201,7 @@ def stage_loop(
     prepare(
         stage.model, stage.layers(), group, torch.device(device), config.computes_in, units_from=0, **outside
     )
-    stream = stage.stream(Feed(batch_size=batch_size // (group.size * parts), group=group, parts=parts))
+    stream = stage.stream(
+        Feed(batch_size=batch_size // (group.size * parts), rank=group.rank, ranks=group.size, parts=parts)
+    )
     return Loop(stage.model, stage, stage.weights, stream, config, out, group)

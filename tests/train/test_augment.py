@@ -7,6 +7,7 @@ from kinema.card.load import load_card
 from kinema.data.fake import fake_source
 from kinema.data.mixture import Mixture
 from kinema.data.source import measure_stats
+from kinema.data.stream import Feed
 from kinema.data.text import TextTokenizer
 from kinema.space.codec import Codec
 from kinema.train.augment import AugmentConfig, augment
@@ -17,7 +18,7 @@ def batch():
     source = fake_source(load_card("panda"), image_size=64)
     codecs = {"panda": Codec(source.card, *measure_stats([source], 16))}
     tokenizer = TextTokenizer.train(source.tasks, 400)
-    return Mixture([source], codecs, tokenizer, batch_size=8, horizon=16, seed=0).draw()
+    return Mixture([source], codecs, tokenizer, Feed(batch_size=8, seed=0), horizon=16).draw()
 
 
 def test_points_move_with_the_picture(batch):

@@ -13,6 +13,7 @@ import torch
 from kinema.card.harm import SEVERITIES
 from kinema.card.load import load_card
 from kinema.data.hazards import FIELDS, SCENE_FIELDS, read_shards, write_shard
+from kinema.data.stream import Feed
 from kinema.model.gate import artifact as gate_artifact
 from kinema.model.gate.inputs import SceneReader
 from kinema.model.gate.latent_dynamics import DynamicsConfig, LatentDynamics
@@ -23,7 +24,7 @@ from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig
 from kinema.train.recipe import Options, Recipe
 from kinema.train.run import Run, run
-from kinema.train.stage import Feed, Setting
+from kinema.train.stage import Setting
 from kinema.train.stages.gate import GateStage
 
 CONFIG = DynamicsConfig(

@@ -15,13 +15,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from kinema.data.stream import Feed
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig
-from kinema.train.parallel import Group
 from kinema.train.recipe import Options, Recipe
 from kinema.train.record import DataPart
 from kinema.train.run import Run, run
-from kinema.train.stage import Feed, MadeOf, RowStage, Setting, start_from
+from kinema.train.stage import MadeOf, RowStage, Setting, start_from
 
 
 class Line(RowStage[nn.Linear, Tensor]):
@@ -131,7 +131,7 @@ def test_halves_equal_a_whole_and_every_option_is_heeded(tmp_path: Path) -> None
 def test_a_step_on_two_processes_sees_the_rows_of_one(tmp_path: Path) -> None:
     stage = LINE.stage(Setting(data=tmp_path, out=tmp_path))
     whole = stage.stream(Feed(batch_size=8, seed=5))
-    shares = [stage.stream(Feed(batch_size=4, seed=5, group=Group(rank=i, size=2))) for i in (0, 1)]
+    shares = [stage.stream(Feed(batch_size=4, seed=5, rank=i, ranks=2)) for i in (0, 1)]
     for _ in range(3):
         parts = torch.stack([share.draw() for share in shares], 1).flatten(0, 1)
         assert torch.equal(parts, whole.draw())

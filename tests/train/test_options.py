@@ -16,13 +16,13 @@ from toy_stage import Net, toy_loop, weights
 
 from kinema import recipes
 from kinema.data.frames import Way
+from kinema.data.stream import Feed
 from kinema.schema import KinemaError
 from kinema.train.loop import Loop
 from kinema.train.optim import OptimConfig, Optimizer, Rule, freeze
 from kinema.train.parallel import Group
 from kinema.train.recipe import Options
 from kinema.train.run import Run
-from kinema.train.stage import Feed
 
 FIRST = "inner.blocks.0.*"
 

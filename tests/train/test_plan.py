@@ -12,6 +12,7 @@ from test_new_stage import LINE
 from torch import Tensor
 
 from kinema import recipes
+from kinema.data.stream import Feed
 from kinema.model.policy import presets
 from kinema.model.policy.policy import Policy
 from kinema.schema import KinemaError
@@ -19,7 +20,6 @@ from kinema.train.optim import Rule
 from kinema.train.plan import Kept, Plan, _looked_at, plan
 from kinema.train.recipe import Options
 from kinema.train.run import Run
-from kinema.train.stage import Feed
 
 
 def _planned(out: Path, ranks: int = 1, **options: object) -> Plan:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from kinema.data.aligned import AlignedClips
+from kinema.data.stream import Feed
 from kinema.model.world import presets as world_presets
 from kinema.model.world import scene2robot
 from kinema.model.world.change_code import ChangeCode
@@ -19,10 +20,9 @@ from kinema.space.clip_shape import ClipShape
 from kinema.train.checkpoint import stored
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig
-from kinema.train.parallel import Group
 from kinema.train.recipe import Options, Recipe
 from kinema.train.run import Run, run
-from kinema.train.stage import Feed, Setting
+from kinema.train.stage import Setting
 from kinema.train.stages.scene2robot import Material, Pairs, Scene2RobotStage, make_pairs, pair_batch
 
 BODIES = ("iiwa14", "panda", "ur5e", "viperx")
@@ -111,7 +111,7 @@ def test_a_batch_gives_two_films_and_asks_for_the_third() -> None:
 def test_processes_share_a_batch_and_the_stream_goes_on_where_it_stood() -> None:
     stage = _recipe().stage(Setting(data=Path(), out=Path()))
     whole = stage.stream(Feed(batch_size=6, seed=3))
-    shares = [stage.stream(Feed(batch_size=3, seed=3, group=Group(rank=i, size=2))) for i in (0, 1)]
+    shares = [stage.stream(Feed(batch_size=3, seed=3, rank=i, ranks=2)) for i in (0, 1)]
     for _ in range(3):
         parts = torch.stack([share.draw().wanted for share in shares], 1).flatten(0, 1)
         assert torch.equal(parts, whole.draw().wanted)

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from kinema.data.clips import apart, side_by_side
+from kinema.data.stream import Feed
 from kinema.model.policy import artifact
 from kinema.model.world import artifact as world_artifact
 from kinema.model.world import presets as world_presets
@@ -25,10 +26,9 @@ from kinema.train.checkpoint import stored
 from kinema.train.latents import Latents, batch_of
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig, Optimizer
-from kinema.train.parallel import Group
 from kinema.train.recipe import Options, Recipe
 from kinema.train.run import Run, run
-from kinema.train.stage import Feed, Setting
+from kinema.train.stage import Setting
 from kinema.train.stages.video_code import VideoCodeStage, psnr_db, psnr_of
 from kinema.train.stages.world import Material, Phase, WorldStage
 
@@ -96,7 +96,7 @@ def test_phases_follow_each_other_and_the_stream_goes_on_where_it_stood() -> Non
 def test_processes_share_a_batch_and_all_draw_the_same_task() -> None:
     mixed = Phase(name="mixed", steps=1, tasks={"video": 0.5, "image_to_video": 0.5}, views={"all": 1.0})
     whole = _stage(mixed).stream(Feed(batch_size=6, seed=3))
-    shares = [_stage(mixed).stream(Feed(batch_size=3, seed=3, group=Group(rank=i, size=2))) for i in (0, 1)]
+    shares = [_stage(mixed).stream(Feed(batch_size=3, seed=3, rank=i, ranks=2)) for i in (0, 1)]
     for _ in range(6):
         parts = torch.stack([share.draw().wanted for share in shares], 1).flatten(0, 1)
         assert torch.equal(parts, whole.draw().wanted)

@@ -14,7 +14,7 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 
-from kinema.data.mixture import MixtureState
+from kinema.data.stream import StreamState
 from kinema.train import checkpoint, shard
 from kinema.train.loop import Loop, LoopConfig
 from kinema.train.optim import OptimConfig
@@ -37,7 +37,7 @@ class NumberStream:
 
     def __init__(self, table: Tensor, group: Group, parts: int = 1) -> None:
         self.table, self.group, self.parts = table, group, parts
-        self.state = MixtureState(seed=0, drawn=0)
+        self.state = StreamState(seed=0, drawn=0)
 
     def draw(self, part: int = 0) -> Numbers:
         rows = self._rows(self.state.drawn, part)

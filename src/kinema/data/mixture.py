@@ -2,8 +2,7 @@
 
 Batch `number` of all processes together holds the samples from `number * size` on; each process makes its
 share of them. A sample is a function of the seed and its own number alone (`data/order.py`), chance included:
-it is the same whatever the number of processes, of workers and of rows that share its batch. So the whole
-state is two integers, and a resumed run continues with the very batch the stopped one would have drawn.
+it is the same whatever the number of processes, of workers and of rows that share its batch.
 
 Where asked, half of the rows see pictures from some steps before and the pose that the actions carried out
 since have led to, as a policy does whose answers come late.
@@ -27,9 +26,9 @@ from kinema.card.card import EmbodimentCard
 from kinema.card.prompt import asked_steps
 from kinema.data import sample
 from kinema.data.batch import Batch
-from kinema.data.loader import Loader
 from kinema.data.order import Order, uniform
 from kinema.data.source import Source
+from kinema.data.stream import Feed, Stream
 from kinema.data.text import TextTokenizer
 from kinema.schema import KinemaError
 from kinema.space.codec import Codec
@@ -39,48 +38,24 @@ _POINTS = 2
 _LATE, _IS_LATE, _MISNAMED, _IS_MISNAMED = range(10, 14)  # chances of a sample, each of its own
 
 
-@dataclass(frozen=True, kw_only=True)
-class MixtureState:
-    seed: int
-    drawn: int
-
-
-class Mixture:
+class Mixture(Stream[Batch]):
     """Draws batches; `codecs` holds one codec per card name."""
 
     def __init__(
-        self,
-        sources: Sequence[Source],
-        codecs: Mapping[str, Codec],
-        tokenizer: TextTokenizer,
-        *,
-        batch_size: int,
-        horizon: int,
-        seed: int,
-        misnamed: float = 0.0,
-        late_steps: int = 0,
-        stream: int = 0,
-        streams: int = 1,
-        parts: int = 1,
-        workers: int = 0,
-        pin: bool = False,
-    ) -> None:
-        """batch_size: of a part of this process's share
+        self, sources: Sequence[Source], codecs: Mapping[str, Codec], tokenizer: TextTokenizer, feed: Feed, *,
+        horizon: int, misnamed: float = 0.0, late_steps: int = 0,
+    ) -> None:  # fmt: skip
+        """misnamed: share of rows told another body's name, if there are more
 
-        misnamed: share of rows told another body's name, if there are more
         late_steps: most steps that the pictures of a row may be older than its pose
-        stream: which of `streams` processes draws; each makes its share of every batch, in `parts`
-        workers: processes that make batches ahead; pin: for a GPU (see `data/loader.py`)
         """
+        super().__init__(feed)
         self.misnamed, self.late_steps = misnamed, late_steps
-        self.stream, self.streams, self.parts = stream, streams, parts
         self.sources, self.codecs, self.tokenizer = sources, codecs, tokenizer
-        self.batch_size, self.horizon = batch_size, horizon
+        self.horizon = horizon
         weights = np.array([source.weight for source in sources], np.float64)
         windows = np.array([len(source.starts) for source in sources], np.int64)
-        self.state = MixtureState(seed=seed, drawn=0)
-        self._order, self._seed = Order(weights, windows, seed), seed
-        self._loader = Loader(self.batch, workers=workers, pin=pin)
+        self._order, self._seed = Order(weights, windows, feed.seed), feed.seed
         self._cards = {source.card.name: source.card for source in sources}
         self._foreseen = {name: Foreseen(card) for name, card in self._cards.items()}
         # token ids by source, then by the card that is named, then by task
@@ -92,23 +67,8 @@ class Mixture:
             for source in sources
         ]
 
-    def draw(self, part: int = 0) -> Batch:
-        """A part of the next batch; the last one ends it.
-
-        Raises KinemaError where it cannot be read, or the state is of another seed.
-        """
-        if self.state.seed != self._seed:
-            raise KinemaError(
-                f"this stream draws with seed {self._seed}; it cannot go on with {self.state.seed}"
-            )
-        batch = self._loader.take(self.state.drawn * self.parts + part)
-        if part == self.parts - 1:
-            self.state = MixtureState(seed=self.state.seed, drawn=self.state.drawn + 1)
-        return batch
-
     def batch(self, number: int) -> Batch:
-        """A part of this process's share of a batch, whatever has been drawn; rows in the order of their
-        samples. number: of the batch, times `parts`, and of the part"""
+        """The part of this number, whatever has been drawn; rows in the order of their samples."""
         samples = self._samples(number)
         of, window = self._order[samples]
         parts, order = [], []
@@ -118,9 +78,9 @@ class Mixture:
             parts.append(self._rows(i, self.sources[i].starts[window[rows]], samples[rows]))
         return _joined(parts, np.argsort(np.concatenate(order)), self.tokenizer)
 
-    def origin(self, part: int = 0) -> list[str]:
-        """Where each row of this part of the batch drawn last comes from: data set, episode and frame."""
-        of, window = self._order[self._samples((self.state.drawn - 1) * self.parts + part)]
+    def origins(self, number: int) -> list[str]:
+        """Where each of its rows comes from: data set, episode and frame."""
+        of, window = self._order[self._samples(number)]
         return [
             self.sources[i].place(int(self.sources[i].starts[np.array([w])][0]), self.horizon)
             for i, w in zip(of.tolist(), window.tolist())
@@ -128,8 +88,9 @@ class Mixture:
 
     def _samples(self, number: int) -> np.ndarray:
         """int64 (B,): the numbers of this process's samples of a part of a batch."""
-        batch, part = divmod(number, self.parts)
-        share = (batch * self.streams + self.stream) * self.parts + part
+        feed = self.feed
+        batch, part = divmod(number, feed.parts)
+        share = (batch * feed.ranks + feed.rank) * feed.parts + part
         return share * self.batch_size + np.arange(self.batch_size)
 
     def _rows(self, source_index: int, starts: np.ndarray, samples: np.ndarray) -> _Part:

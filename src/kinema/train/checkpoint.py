@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 
-from kinema.data.mixture import MixtureState
+from kinema.data.stream import StreamState
 from kinema.model.stored import flush, flush_one, read_header, read_json
 from kinema.schema import KinemaError
 from kinema.train.optim import Ema, Optimizer
@@ -47,7 +47,7 @@ class Position:
 
     step: int
     elapsed_s: float
-    mixture: MixtureState
+    mixture: StreamState
     skipped: int = 0
 
 
@@ -120,7 +120,7 @@ def load(folder: Path, model: nn.Module, ema: Ema, optimizer: Optimizer, group: 
         dcp.load(state, storage_reader=reader, no_dist=group.size == 1)
     for name in younger:
         ema.weights[name].copy_(state[_WEIGHTS + name])
-    return Position(**{**data, "mixture": MixtureState(**data["mixture"])})
+    return Position(**{**data, "mixture": StreamState(**data["mixture"])})
 
 
 def state_of(model: nn.Module, ema: Ema, optimizer: Optimizer) -> dict[str, Tensor]:

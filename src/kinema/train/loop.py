@@ -15,13 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kinema.data.mixture import MixtureState
+from kinema.data.stream import Stream
 from kinema.model.device import AskedPrecision, Precision, autocast, device_of, precision_on
 from kinema.schema import KinemaError
 from kinema.train import checkpoint
@@ -36,22 +36,6 @@ from kinema.train.trackers import Tracker
 
 _TOTAL = "total"
 B = TypeVar("B")
-Drawn = TypeVar("Drawn", covariant=True)
-
-
-class Stream(Protocol[Drawn]):
-    """An endless supply of batches whose whole state is a small value."""
-
-    batch_size: int
-    state: MixtureState
-
-    def draw(self, part: int = 0) -> Drawn:
-        """A part of the next batch; the last one ends it. batch_size: rows of a part."""
-        ...
-
-    def origin(self, part: int = 0) -> Sequence[str]:
-        """Where each row of this part of the batch drawn last comes from: "set, episode, frame"."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

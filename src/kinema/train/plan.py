@@ -15,12 +15,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from kinema.data.stream import Feed
 from kinema.model.device import Precision
 from kinema.model.footprint import Footprint, footprint, parts_of, size_of
 from kinema.schema import KinemaError
 from kinema.train.optim import Optimizer
 from kinema.train.recipe import Options, Recipe
-from kinema.train.stage import Feed, Setting, Stage
+from kinema.train.stage import Setting, Stage
 
 _USED = 0.9  # of the memory
 _ROWS = (2, 4)  # of the batches that are looked at

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 import kinema
+from kinema.data.stream import Feed
 from kinema.model.device import device_of
 from kinema.model.stored import replacing
 from kinema.train import checkpoint
@@ -24,7 +25,7 @@ from kinema.train.parallel import Group, SharedError, in_processes, joined
 from kinema.train.recipe import Options, Recipe
 from kinema.train.record import RunRecord, digest, machine
 from kinema.train.shard import blueprint, built, gathered, prepare
-from kinema.train.stage import Feed, Setting
+from kinema.train.stage import Setting
 from kinema.train.trackers import open_trackers
 
 
@@ -63,7 +64,7 @@ class Run:
         rows = self.recipe.batch_size // (group.size * config.accumulate)
         stream = stage.stream(
             Feed(
-                batch_size=rows, seed=config.seed, group=group, parts=config.accumulate,
+                batch_size=rows, seed=config.seed, rank=group.rank, ranks=group.size, parts=config.accumulate,
                 workers=self.options.workers, pin=torch.device(config.device).type == "cuda",
             )
         )  # fmt: skip

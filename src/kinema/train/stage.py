@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -21,12 +21,9 @@ from torch import Tensor, nn
 from kinema.card.card import EmbodimentCard
 from kinema.data.clipping import MOST_CLIPPED
 from kinema.data.frames import Way
-from kinema.data.loader import Loader
-from kinema.data.mixture import MixtureState
+from kinema.data.stream import Feed, Stream
 from kinema.model.device import Precision
 from kinema.schema import KinemaError
-from kinema.train.loop import Stream
-from kinema.train.parallel import Group
 from kinema.train.record import DataPart
 from kinema.train.shard import layers_of
 
@@ -82,21 +79,6 @@ class Setting:
     def empty(self) -> AbstractContextManager[object]:
         """Within, a network is built without memory, if this is only a plan."""
         return torch.device("meta") if self.is_planned else nullcontext()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Feed:
-    """How batches are made. batch_size: rows of a part; parts: that a process takes its share of a batch in.
-
-    workers, pin: processes that make them ahead, and whether into memory that a GPU copies from
-    """
-
-    batch_size: int
-    seed: int = 0
-    group: Group = field(default_factory=Group)
-    parts: int = 1
-    workers: int = 0
-    pin: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,38 +160,27 @@ class RowStage(Stage[M, B]):
         return Rows(self, feed)
 
 
-class Rows(Generic[B]):
-    """An endless stream: a batch is decided by seed and number; every process and part has a share of it."""
+class Rows(Stream[B]):
+    """The batches of a stage of rows: every process and part has a share of what is chosen for all."""
 
     def __init__(self, stage: RowStage[Any, B], feed: Feed) -> None:
-        self.stage, self.feed, self.batch_size = stage, feed, feed.batch_size
-        self.state = MixtureState(seed=feed.seed, drawn=0)
-        self._loader = Loader(self._made, workers=feed.workers)
+        super().__init__(feed)
+        self.stage = stage
 
-    def draw(self, part: int = 0) -> B:
-        """A part of the next batch; the last one ends it."""
-        batch = self._loader.take(self.state.drawn * self.feed.parts + part)
-        if part == self.feed.parts - 1:
-            self.state = replace(self.state, drawn=self.state.drawn + 1)
-        return batch
-
-    def origin(self, part: int = 0) -> list[str]:
-        """Where each row of this part of the batch drawn last comes from."""
-        return self.stage.origin(self._rows((self.state.drawn - 1) * self.feed.parts + part))
-
-    def _made(self, number: int) -> B:
+    def batch(self, number: int) -> B:
         return self.stage.gather(self._rows(number))
 
+    def origins(self, number: int) -> list[str]:
+        return self.stage.origin(self._rows(number))
+
     def _rows(self, number: int) -> np.ndarray:
-        """Rows of a part: its number is the batch's, times `parts`, and its own."""
-        batch, part = divmod(number, self.feed.parts)
-        shares = self.feed.group.size * self.feed.parts
-        rows = self.stage.choose(
-            np.random.default_rng([self.state.seed, batch]), self.batch_size * shares, batch
-        )
+        feed, shares = self.feed, self.feed.ranks * self.feed.parts
+        batch, part = divmod(number, feed.parts)
+        rng = np.random.default_rng([feed.seed, batch])
+        rows = self.stage.choose(rng, feed.batch_size * shares, batch)
         if len(rows) < shares:
             raise KinemaError(f"a batch of {len(rows)} rows cannot be shared by {shares} processes and parts")
-        return rows[self.feed.group.rank * self.feed.parts + part :: shares]
+        return rows[feed.rank * feed.parts + part :: shares]
 
 
 def start_from(model: nn.Module, start: nn.Module, *, may_lack: bool = False) -> None:

@@ -11,6 +11,7 @@ from kinema.card.load import load_card
 from kinema.data.fake import fake_source
 from kinema.data.mixture import Mixture
 from kinema.data.source import measure_stats
+from kinema.data.stream import Feed
 from kinema.data.text import TextTokenizer
 from kinema.model.policy import artifact, presets
 from kinema.model.policy.policy import Policy
@@ -37,7 +38,7 @@ def _saved(folder, **text):
     source = fake_source(load_card("panda"), image_size=64)
     tokenizer = TextTokenizer.train(source.tasks, 400)
     codecs = {"panda": Codec(source.card, *measure_stats([source], 16))}
-    batch = Mixture([source], codecs, tokenizer, batch_size=1, horizon=16, seed=0).draw()
+    batch = Mixture([source], codecs, tokenizer, Feed(batch_size=1, seed=0), horizon=16).draw()
     tiny = presets.tiny(tokenizer.vocab_size)
     config = {**tiny.text, **text}
     vision = {**tiny.vision, "out_hidden_size": config["hidden_size"]}

@@ -18,6 +18,7 @@ from kinema.data.clipping import check_clipping
 from kinema.data.frames import Way
 from kinema.data.mixture import Mixture
 from kinema.data.source import Source, measure_stats
+from kinema.data.stream import Feed
 from kinema.data.text import TextTokenizer
 from kinema.model.policy import artifact, lora
 from kinema.model.policy.policy import Policy, PolicyConfig
@@ -27,7 +28,7 @@ from kinema.space.codec import Codec
 from kinema.train import statistics
 from kinema.train.augment import AugmentConfig, augment
 from kinema.train.record import DataPart, digest
-from kinema.train.stage import Feed, MadeOf, Setting, Stage, start_from
+from kinema.train.stage import MadeOf, Setting, Stage, start_from
 
 _WORDS, _PARENT, NETWORK = "tokenizer.json", "started_from.json", "network.json"  # in a checkpoint
 
@@ -123,11 +124,8 @@ class PolicyStage(Stage[Policy, Batch]):
     def stream(self, feed: Feed) -> Mixture:
         network = self.model.config
         return Mixture(
-            self.sources, self.codecs, self.tokenizer,
-            batch_size=feed.batch_size, horizon=network.decoder.horizon, seed=feed.seed,
+            self.sources, self.codecs, self.tokenizer, feed, horizon=network.decoder.horizon,
             misnamed=self.config.misnamed, late_steps=network.late_steps,
-            stream=feed.group.rank, streams=feed.group.size, parts=feed.parts,
-            workers=feed.workers, pin=feed.pin,
         )  # fmt: skip
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
