@@ -5,14 +5,63 @@ Axes: B batch, V views, P points, H steps, K unified slots, L text tokens, S ima
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 
+class Tensors:
+    """A frozen dataclass of tensors, of others like it, of tuples of these, and of what may be absent."""
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """The same with every tensor changed."""
+        return _with(self, {f.name: _each(getattr(self, f.name), change) for f in _fields(self)})
+
+    def to(self, device: torch.device | str) -> Self:
+        """Elsewhere; what is pinned is copied to a GPU while the caller goes on."""
+        ahead = torch.device(device).type != "cpu"
+        return self.each(lambda tensor: tensor.to(device, non_blocking=ahead))
+
+    def pin_memory(self) -> Self:
+        """In memory that a GPU copies from while it computes."""
+        return self.each(lambda tensor: tensor.pin_memory())
+
+
+T = TypeVar("T", bound=Tensors)
+
+
+def joined(parts: Sequence[T]) -> T:
+    """Rows of several of one kind, one after the other."""
+    return _with(parts[0], {f.name: _join([getattr(p, f.name) for p in parts]) for f in _fields(parts[0])})
+
+
+def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, Tensors):
+        return value.each(change)
+    return tuple(_each(inner, change) for inner in value) if isinstance(value, tuple) else value
+
+
+def _join(values: Sequence[Any]) -> Any:
+    if isinstance(values[0], Tensors):
+        return joined(values)
+    return torch.cat(list(values)) if isinstance(values[0], Tensor) else values[0]
+
+
+def _fields(value: Any) -> Any:
+    return fields(value)
+
+
+def _with(value: T, changed: dict[str, Any]) -> T:
+    return replace(value, **changed)  # type: ignore[type-var]
+
+
 @dataclass(frozen=True, kw_only=True)
-class Inputs:
+class Inputs(Tensors):
     """What the policy sees. Identical in training and serving."""
 
     images: Tensor  # uint8 (B, V, 3, S, S)
@@ -25,24 +74,16 @@ class Inputs:
     state_mask: Tensor  # bool (B, K)
     slot_mask: Tensor  # bool (B, K): the body's action channels
 
-    def to(self, device: torch.device | str) -> Inputs:
-        """Elsewhere; what is pinned is copied while the caller goes on."""
-        return Inputs(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
-
-    def pin_memory(self) -> Inputs:
-        """In memory that a GPU copies from while it computes."""
-        return Inputs(**{f.name: getattr(self, f.name).pin_memory() for f in fields(self)})
-
     def first(self) -> Inputs:
         """The first row alone (B = 1), in memory of its own."""
-        return Inputs(**{f.name: getattr(self, f.name)[:1].clone() for f in fields(self)})
+        return self.each(lambda tensor: tensor[:1].clone())
 
     def __len__(self) -> int:
         return len(self.images)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class Batch(Tensors):
     """Inputs and what is to be learnt from them."""
 
     inputs: Inputs
@@ -53,16 +94,6 @@ class Batch:
     point_mask: Tensor  # bool (B, V, P): a label exists (visible or known to be hidden)
     point_visible: Tensor  # bool (B, V, P)
     clipped: Tensor  # float32 (B,): share of the targets that statistics clip
-
-    def to(self, device: torch.device | str) -> Batch:
-        """Elsewhere; what is pinned is copied while the caller goes on."""
-        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "inputs"}
-        moved = {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
-        return Batch(inputs=self.inputs.to(device), **moved)
-
-    def pin_memory(self) -> Batch:
-        """In memory that a GPU copies from while it computes."""
-        return Batch(**{f.name: getattr(self, f.name).pin_memory() for f in fields(self)})
 
     def __len__(self) -> int:
         return len(self.actions)

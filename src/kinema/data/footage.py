@@ -6,13 +6,14 @@ Axes: B films, F pictures, V views, S image side, N control steps between two pi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from kinema.card.card import EmbodimentCard
+from kinema.data.batch import Tensors
 from kinema.data.fits import fit
 from kinema.data.frames import Way, images_of
 from kinema.data.lerobot import Dataset
@@ -111,7 +112,7 @@ def codec_of(group: Sequence[Footage]) -> Codec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FilmBatch:
+class FilmBatch(Tensors):
     """frames uint8 (B, F, V, 3, S, S), body (B, size), state (B, F, K), actions (B, F - 1, N, K)."""
 
     frames: Tensor
@@ -123,9 +124,6 @@ class FilmBatch:
 
     def __len__(self) -> int:
         return len(self.frames)
-
-    def to(self, device: torch.device) -> FilmBatch:
-        return FilmBatch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
 
 def films(

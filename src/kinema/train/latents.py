@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from kinema.data.batch import Tensors
 from kinema.data.clips import ClipSource, check_clips
 from kinema.model.device import AskedPrecision, autocast
 from kinema.model.policy.artifact import Artifact
@@ -48,7 +49,7 @@ class Latents:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorldBatch:
+class WorldBatch(Tensors):
     """A scene and the latents (B, C, T, h, w) that belong to it."""
 
     scene: Scene
@@ -56,14 +57,6 @@ class WorldBatch:
 
     def __len__(self) -> int:
         return len(self.wanted)
-
-    def to(self, device: torch.device) -> WorldBatch:
-        scene = Scene(
-            given=tuple(segment.to(device) for segment in self.scene.given),
-            still=self.scene.still.to(device),
-            understood=self.scene.understood.to(device),
-        )
-        return WorldBatch(scene=scene, wanted=self.wanted.to(device))
 
 
 def batch_of(latents: Latents, rows: Tensor, task: Task, views: Views) -> WorldBatch:

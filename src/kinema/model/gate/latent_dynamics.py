@@ -15,7 +15,7 @@ G map cells a side, Z heights of lifting, M members, E events.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kinema.card.harm import EVENTS
+from kinema.data.batch import Tensors
 from kinema.model.gate.commanded_path import FEATURES, POINTS
 
 ARMS = 2
@@ -57,7 +58,7 @@ class DynamicsConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scenes:
+class Scenes(Tensors):
     """B states. images: uint8 (B, V, 3, S, S); earlier: uint8 (B, 3, S, S), the first view a moment before.
 
     pose (B, V, 3, 4) and focal (B, V) of the cameras; area (B, 2, 2) low and high corners of the table's part
@@ -73,9 +74,6 @@ class Scenes:
     arm_mask: Tensor
     points: Tensor
     words: Tensor
-
-    def to(self, device: str | torch.device) -> Scenes:
-        return Scenes(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,12 +12,13 @@ from torch import Tensor
 from kinema.card.card import EmbodimentCard
 from kinema.card.harm import events
 from kinema.card.load import load_card
+from kinema.data.batch import Tensors
 from kinema.model.gate.inputs import SceneReader
 from kinema.model.gate.latent_dynamics import DynamicsConfig, Scenes
 
 
 @dataclass(frozen=True, kw_only=True)
-class DynamicsBatch:
+class DynamicsBatch(Tensors):
     """B states with K chunks each, and what the simulator says of them.
 
     path (B, K, T, A, F); events (B, K, T, E) in [0, 1]; heights (B, 2, G, G) [m]; tool_m (B, K, T, A, 3);
@@ -35,11 +36,6 @@ class DynamicsBatch:
 
     def __len__(self) -> int:
         return len(self.path)
-
-    def to(self, device: torch.device) -> DynamicsBatch:
-        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "more"}
-        more = None if self.more is None else (self.more[0].to(device), self.more[1].to(device))
-        return DynamicsBatch(**moved, more=more)
 
 
 class BodySamples:
@@ -91,17 +87,6 @@ class BodyScenes:
             a["images"][rows], a["earlier"][rows], a["state"][rows], list(a["instruction"][rows])
         )
         return scenes, torch.from_numpy(a["heights"][rows].astype(np.float32))
-
-
-def join(parts: list[DynamicsBatch]) -> DynamicsBatch:
-    """Batches of several bodies as one."""
-    scenes = Scenes(**{f.name: torch.cat([getattr(p.scenes, f.name) for p in parts]) for f in fields(Scenes)})
-    rest = {
-        f.name: torch.cat([getattr(p, f.name) for p in parts])
-        for f in fields(DynamicsBatch)
-        if f.name not in ("scenes", "more")
-    }
-    return DynamicsBatch(scenes=scenes, **rest)  # type: ignore[arg-type]
 
 
 def _by_side(card: EmbodimentCard, tool_m: np.ndarray) -> np.ndarray:

@@ -25,6 +25,7 @@ import torch
 from diffusers import QwenImageTransformer2DModel
 from torch import Tensor, nn
 
+from kinema.data.batch import Tensors
 from kinema.model.policy.flow import MIN_TAU
 from kinema.model.world import mmdit
 from kinema.model.world.connector import Connector
@@ -66,7 +67,7 @@ def _with_tuples(value: Any) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scene:
+class Scene(Tensors):
     """What is known before anything is imagined.
 
     given: segments (B, C, T_k, h, w) at flow time 0; still: latents (B, C, T, h, w) of the film to be made if

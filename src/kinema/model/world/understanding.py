@@ -10,7 +10,7 @@ Axes: B batch, L words, V views, N = g * g cells of a picture, P points, C width
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kinema.card.card import EmbodimentCard
+from kinema.data.batch import Tensors, joined
 from kinema.data.sample import prompt_tokens
 from kinema.model.policy.artifact import Artifact
 from kinema.schema import KinemaError
@@ -28,7 +29,7 @@ WORDS, MOST_WORDS = 32, 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Understood:
+class Understood(Tensors):
     """words (B, L, C) and their mask (B, L); pictures (B, V, N, C); where (B, V, P, N + 3).
 
     `where` holds, for each point, its probability in every cell, and then u, v and whether it is visible.
@@ -46,7 +47,7 @@ class Understood:
 
     def rows(self, index: Tensor) -> Understood:
         """Of these clips only, with no more tokens than they need."""
-        chosen = Understood(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+        chosen = self.each(lambda tensor: tensor[index])
         return chosen.padded(max(WORDS, 1 + int(chosen.word_mask.any(0).nonzero().max())))
 
     def padded(self, length: int) -> Understood:
@@ -57,32 +58,21 @@ class Understood:
 
     def views(self, first: int, end: int) -> Understood:
         """Of these views only."""
-        return Understood(
-            words=self.words,
-            word_mask=self.word_mask,
-            pictures=self.pictures[:, first:end],
-            where=self.where[:, first:end],
-            seen=self.seen,
-        )
+        return replace(self, pictures=self.pictures[:, first:end], where=self.where[:, first:end])
 
     def unseen(self) -> Understood:
         """The words alone, for tasks without a first picture."""
         return replace(self, seen=torch.zeros_like(self.seen))
 
-    def to(self, device: torch.device) -> Understood:
-        return Understood(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
-
     def half(self) -> Understood:
         """In half precision, to be kept in memory."""
-        parts = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Understood(**{k: v.half() if v.is_floating_point() else v for k, v in parts.items()})
+        return self.each(lambda tensor: tensor.half() if tensor.is_floating_point() else tensor)
 
 
 def join(parts: Sequence[Understood]) -> Understood:
     """All clips, padded to the most tokens among them."""
     length = max(part.words.shape[1] for part in parts)
-    parts = [part.padded(length) for part in parts]
-    return Understood(**{f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Understood)})
+    return joined([part.padded(length) for part in parts])
 
 
 @torch.no_grad()

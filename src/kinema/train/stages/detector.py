@@ -6,7 +6,7 @@ Axes: B pictures, S image side, K things.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kinema.data.batch import Tensors
 from kinema.data.looks import LabelledViews, read_views
 from kinema.model.film.detector import DetectorConfig, FilmDetector, detector_losses
 from kinema.model.film.errors import looking_errors
@@ -27,8 +28,8 @@ DATA_COMMAND = "kinema data make looks --episodes 60 --out data/looks"
 
 
 @dataclass(frozen=True, kw_only=True)
-class LookBatch:
-    images: Tensor  # uint8 (B, 3, S, S)
+class LookBatch(Tensors):
+    images: Tensor  # uint8 (B, 3, S, S), then float32
     points: Tensor  # float32 (B, K, 3)
 
 
@@ -71,9 +72,8 @@ class DetectorStage(RowStage[FilmDetector, LookBatch]):
 
     def __call__(self, batch: LookBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """The losses of a batch seen as a film would show it, not as a renderer does."""
-        device = self.device
-        images = worsen(batch.images, generator)
-        return detector_losses(self.model(images.to(device)), batch.points.to(device))
+        batch = replace(batch, images=worsen(batch.images, generator)).to(self.device)
+        return detector_losses(self.model(batch.images), batch.points)
 
     def judge(self, model: FilmDetector) -> Mapping[str, Any]:
         kept, eyes = self._read("test"), fresh_eyes(model, error={}, provenance={})

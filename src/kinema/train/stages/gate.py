@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kinema.data import hazards
+from kinema.data.batch import joined
 from kinema.model.gate import artifact as gate_artifact
 from kinema.model.gate.latent_dynamics import (
     HEIGHT_SCALE_M,
@@ -22,7 +23,7 @@ from kinema.model.gate.latent_dynamics import (
     LatentDynamics,
     Scenes,
 )
-from kinema.model.gate.samples import BodySamples, BodyScenes, DynamicsBatch, join, samples_of, scenes_of
+from kinema.model.gate.samples import BodySamples, BodyScenes, DynamicsBatch, samples_of, scenes_of
 from kinema.model.gate.scores import Promise, calibrated
 from kinema.schema import KinemaError
 from kinema.train.record import DataPart, digest
@@ -88,7 +89,7 @@ class GateStage(RowStage[LatentDynamics, DynamicsBatch]):
 
     def gather(self, rows: np.ndarray) -> DynamicsBatch:
         parts = [self.bodies[i].batch(rows[rows[:, 0] == i, 1]) for i in np.unique(rows[:, 0])]
-        batch = join(parts)
+        batch = joined(parts)
         if not self.scenes:
             return batch
         return replace(batch, more=self.scenes[rows[0, 2]].draw(rows[:, 3]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kinema.data.batch import joined
 from kinema.data.fits import card_of, open_set
 from kinema.data.footage import FilmBatch, Footage, codec_of, films, footage
 from kinema.model.film import inverse_artifact
@@ -64,14 +65,8 @@ class InverseStage(RowStage[InverseDynamics, FilmBatch]):
         return np.stack([source, rng.integers(0, np.array([len(s) for s in self.sources])[source])], 1)
 
     def gather(self, rows: np.ndarray) -> FilmBatch:
-        parts = []
-        for i in np.unique(rows[:, 0]):
-            source = self.sources[i]
-            starts = rows[rows[:, 0] == i, 1]
-            parts.append(self._films(source, starts, self.pictures))
-        return FilmBatch(
-            **{f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(FilmBatch)}
-        )
+        starts = {i: rows[rows[:, 0] == i, 1] for i in np.unique(rows[:, 0])}
+        return joined([self._films(self.sources[i], start, self.pictures) for i, start in starts.items()])
 
     def origin(self, rows: np.ndarray) -> list[str]:
         return [f"{self.sources[i].card.name}, picture {start} of its footage" for i, start in rows]
