@@ -27,9 +27,9 @@ from kinema.model.policy import artifact, presets
 from kinema.model.policy.policy import PolicyConfig
 from kinema.model.world import presets as world_presets
 from kinema.model.world.change_code import ChangeCode
+from kinema.model.world.latents import Latents, Pairs
 from kinema.model.world.understanding import WORDS, Understood
 from kinema.recipes.debug import made_up
-from kinema.train.latents import Latents
 from kinema.train.loop import Loop, LoopConfig
 from kinema.train.optim import OptimConfig
 from kinema.train.parallel import Group
@@ -166,7 +166,7 @@ def _tiny_code() -> ChangeCode:
 
 def _scene2robot() -> Made:
     scene, alone, robot = torch.randn(3, 6, 40, 3, 2, 4, generator=torch.Generator().manual_seed(0)).half()
-    pairs = scene2robot.Pairs(scene=scene, alone=alone, robot=robot, card=np.array(["ur5e"] * 6), views=2)
+    pairs = Pairs(scene=scene, alone=alone, robot=robot, card=np.array(["ur5e"] * 6), views=2)
     material = scene2robot.Material(pairs=pairs, code=_tiny_code())
     return scene2robot.Scene2RobotStage(
         SETTING, config=world_presets.tiny_scene2robot(), material=lambda _: material

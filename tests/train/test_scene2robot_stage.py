@@ -14,6 +14,7 @@ from kinema.data.stream import Feed
 from kinema.model.world import presets as world_presets
 from kinema.model.world import scene2robot
 from kinema.model.world.change_code import ChangeCode
+from kinema.model.world.latents import Pairs, pair_batch
 from kinema.recipes import scene2robot as recipe
 from kinema.schema import KinemaError
 from kinema.space.clip_shape import ClipShape
@@ -23,7 +24,7 @@ from kinema.train.optim import OptimConfig
 from kinema.train.recipe import Options, Recipe
 from kinema.train.run import Run, run
 from kinema.train.stage import Setting
-from kinema.train.stages.scene2robot import Material, Pairs, Scene2RobotStage, make_pairs, pair_batch
+from kinema.train.stages.scene2robot import Material, Scene2RobotStage, make_pairs
 
 BODIES = ("iiwa14", "panda", "ur5e", "viperx")
 

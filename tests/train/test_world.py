@@ -19,17 +19,18 @@ from kinema.model.world import artifact as world_artifact
 from kinema.model.world import presets as world_presets
 from kinema.model.world.artifact import load_code
 from kinema.model.world.change_code import ChangeCode
+from kinema.model.world.errors import psnr_db
+from kinema.model.world.latents import Latents, batch_of
 from kinema.model.world.model import WorldConfig
 from kinema.model.world.understanding import WORDS, Understood
 from kinema.schema import KinemaError
 from kinema.train.checkpoint import stored
-from kinema.train.latents import Latents, batch_of
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig, Optimizer
 from kinema.train.recipe import Options, Recipe
 from kinema.train.run import Run, run
 from kinema.train.stage import Setting
-from kinema.train.stages.video_code import VideoCodeStage, psnr_db, psnr_of
+from kinema.train.stages.video_code import VideoCodeStage, psnr_of
 from kinema.train.stages.world import Material, Phase, WorldStage
 
 BOTH = Phase(name="both", steps=1, tasks={"image_to_video": 1.0}, views={"all": 1.0})

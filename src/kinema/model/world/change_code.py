@@ -35,6 +35,9 @@ CELL_PX = 16
 _MASK_BIAS = 2.0  # before training the mask shows mostly the first picture
 _GROUPS = 8  # of the norms
 
+_MOVED = 0.1  # of a pixel's range [-1, 1]: below is the video file's own noise
+_MOVING_WEIGHT = 6.0
+
 
 class ChangeCode(ModelMixin, ConfigMixin):
     """Pictures to latents and back; the interface of `VideoVae`. `noise`: what training adds to the code."""
@@ -246,3 +249,18 @@ def _folded(code: Tensor) -> Tensor:
 def _unfolded(latents: Tensor, per_picture: int) -> Tensor:
     """(B, 4 c, t, h, w) to (B, n, c, h, w)."""
     return latents.transpose(1, 2).unflatten(2, (FRAMES_PER_LATENT, per_picture)).flatten(1, 2)
+
+
+def losses(code: ChangeCode, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    """Of a batch uint8 (B, 3, 1 + F, S, S): absolute and squared error of the later pictures.
+
+    More of it where a pixel differs from the first picture: what moves is a few pixels, and it is what
+    everything after this looks at.
+    """
+    pictures = to_unit(batch).transpose(1, 2)  # (B, F, 3, S, S)
+    first, later = pictures[:, 0], pictures[:, 1:]
+    moving = ((later - first[:, None]).abs().amax(2, keepdim=True) > _MOVED).float()
+    weight = 1 + (_MOVING_WEIGHT - 1) * moving
+    weight = weight / weight.mean()
+    wrong = (code(first, later, generator) - later).abs()
+    return {"absolute": (wrong * weight).mean(), "squared": (wrong**2 * weight).mean()}

@@ -17,12 +17,11 @@ from kinema.data import hazards
 from kinema.data.batch import joined
 from kinema.model.gate import artifact as gate_artifact
 from kinema.model.gate.latent_dynamics import (
-    HEIGHT_SCALE_M,
-    PRESENT_M,
     DynamicsConfig,
     LatentDynamics,
     Scenes,
 )
+from kinema.model.gate.losses import losses
 from kinema.model.gate.samples import BodySamples, BodyScenes, DynamicsBatch, samples_of, scenes_of
 from kinema.model.gate.scores import Promise, calibrated
 from kinema.schema import KinemaError
@@ -115,36 +114,7 @@ class GateStage(RowStage[LatentDynamics, DynamicsBatch]):
         use = (use / use.sum().clamp_min(1.0)).to(device)
         more = None if batch.more is None else (_other_light(batch.more[0], generator), batch.more[1])
         batch = replace(batch, scenes=light, more=more).to(device)
-        seen, foreseen = self.model(batch.scenes, batch.path, (batch.heights, told.to(device)))
-
-        def over_members(loss: Tensor) -> Tensor:
-            """loss (M, B, ...), averaged over what each member learns from."""
-            return (loss.flatten(2).mean(2) * use).sum()
-
-        wanted = batch.events.expand(M, *batch.events.shape)
-        event = functional.binary_cross_entropy_with_logits(foreseen.events, wanted, reduction="none")
-        arms = batch.scenes.arm_mask[None, :, None, None, :, None]
-        tool = (10 * (foreseen.tool_m - batch.tool_m)).abs() * arms
-        thing = 10 * (foreseen.thing_m - batch.shift_m).abs()
-        progress = functional.smooth_l1_loss(
-            10 * foreseen.progress, 10 * batch.progress.expand(M, -1, -1), reduction="none"
-        )
-        layers, true = seen.layers, batch.heights
-        if batch.more is not None:
-            layers = torch.cat([layers, self.model.see(batch.more[0]).layers])
-            true = torch.cat([true, batch.more[1]])
-        there = (true > PRESENT_M).float()
-        logits, heights = layers.split(2, 1)
-        wrong = (heights - true / HEIGHT_SCALE_M).abs() * there
-        return {
-            "events": over_members(event),
-            "there": functional.binary_cross_entropy_with_logits(
-                logits, there, pos_weight=torch.tensor(3.0, device=logits.device)
-            ),
-            "heights": wrong.sum() / there.sum().clamp_min(1.0),
-            "points": over_members(tool.mean((-1, -2))) + over_members(thing.mean(-1)),
-            "progress": over_members(progress),
-        }
+        return losses(self.model, batch, told.to(device), use)
 
     def judge(self, model: LatentDynamics) -> Mapping[str, Any]:
         """By body, how well events are foretold on the calibration's states (cross-entropy)."""

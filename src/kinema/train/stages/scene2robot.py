@@ -25,42 +25,19 @@ from kinema.model.device import AskedPrecision, Precision, autocast
 from kinema.model.world import scene2robot
 from kinema.model.world.artifact import encode_views
 from kinema.model.world.change_code import ChangeCode
+from kinema.model.world.errors import unexplained_of
+from kinema.model.world.latents import Pairs, WorldBatch, by_body, pair_batch
 from kinema.model.world.model import WorldConfig, WorldModel
-from kinema.model.world.scene2robot import Scene2Robot, segments
-from kinema.schema import KinemaError
+from kinema.model.world.scene2robot import Scene2Robot
 from kinema.space.clip_shape import ClipShape
-from kinema.train.latents import WorldBatch, body_parts, by_body
+from kinema.train.latents import body_parts
 from kinema.train.record import weights_digest
 from kinema.train.stage import MadeOf, Setting, start_from
 from kinema.train.stages.video_code import finished_code
-from kinema.train.stages.world import FilmStage, unexplained_of
+from kinema.train.stages.world import FilmStage
 
 _AT_ONCE = 8  # clips that go through the code together
 _HELD_OUT = 64  # clips of each kind that the result is judged on
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pairs:
-    """Clips in half precision: scene, alone, robot (M, C, 1 + T, h, V * w) and card (M,).
-
-    The first latent of each is of the picture that its code is read beside (`model/world/scene2robot.py`).
-    """
-
-    scene: Tensor
-    alone: Tensor
-    robot: Tensor
-    card: np.ndarray
-    views: int
-
-    def __post_init__(self) -> None:
-        if not self.scene.shape == self.alone.shape == self.robot.shape or len(self.card) != len(self.scene):
-            raise KinemaError(
-                f"pairs need latents of one shape; got scene {tuple(self.scene.shape)}, alone "
-                f"{tuple(self.alone.shape)}, robot {tuple(self.robot.shape)}, {len(self.card)} bodies"
-            )
-
-    def __len__(self) -> int:
-        return len(self.scene)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,12 +117,6 @@ class Scene2RobotStage(FilmStage):
     ) -> None:
         made = Scene2Robot(model=model, vae=self.material.code, clips=self.clips, provenance=provenance)
         scene2robot.save(folder, made, pair_batch(self.material.pairs, torch.arange(1)).scene)
-
-
-def pair_batch(pairs: Pairs, rows: Tensor) -> WorldBatch:
-    """The clips with these numbers: what is shown, and what is to be made."""
-    scene, alone, robot = (part[rows].float() for part in (pairs.scene, pairs.alone, pairs.robot))
-    return WorldBatch(scene=segments(scene, alone, pairs.views), wanted=robot[:, :, 1:])
 
 
 def make_pairs(

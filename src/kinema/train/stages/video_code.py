@@ -1,12 +1,8 @@
-"""The stage that teaches the small video code: a first picture, and four later ones back as they were.
-
-Absolute and squared error, more of it where a pixel differs from the first picture: what moves is a few
-pixels, and it is what everything after this looks at.
-"""
+"""The stage that teaches the small video code: a first picture, and four later ones back as they were."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +13,13 @@ from torch import Tensor
 from kinema.data.clips import Films, Part, check_clips
 from kinema.data.frames import Way
 from kinema.model.world.artifact import load_code
-from kinema.model.world.change_code import ChangeCode
+from kinema.model.world.change_code import ChangeCode, losses
+from kinema.model.world.errors import psnr_db
 from kinema.model.world.video_vae import FRAMES_PER_LATENT, to_unit, view_by_view
 from kinema.schema import KinemaError
 from kinema.train.record import DataPart, digest
 from kinema.train.stage import MadeOf, RowStage, Setting, start_from
 
-_MOVED = 0.1  # of a pixel's range [-1, 1]: below is the video file's own noise
-_MOVING_WEIGHT = 6.0
 _AT_ONCE = 8  # whole clips that go through the code together
 _JUDGED = 48  # clips
 
@@ -72,13 +67,7 @@ class VideoCodeStage(RowStage[ChangeCode, Tensor]):
         return [f"{source.name}, clip {row}, view {v}" for row in rows[:, 1] for v in range(source.views)]
 
     def __call__(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        pictures = to_unit(batch.to(self.model.device)).transpose(1, 2)  # (B, F, 3, S, S)
-        first, later = pictures[:, 0], pictures[:, 1:]
-        moving = ((later - first[:, None]).abs().amax(2, keepdim=True) > _MOVED).float()
-        weight = 1 + (_MOVING_WEIGHT - 1) * moving
-        weight = weight / weight.mean()
-        wrong = (self.model(first, later, generator) - later).abs()
-        return {"absolute": (wrong * weight).mean(), "squared": (wrong**2 * weight).mean()}
+        return losses(self.model, batch.to(self.device), generator)
 
     def judge(self, model: ChangeCode) -> Mapping[str, Any]:
         """PSNR of clips kept back, beside the first picture and from its code alone."""
@@ -133,17 +122,3 @@ def _some(sources: Sequence[Films], clips: int, seed: int) -> Iterator[Tensor]:
         rows = rng.choice(len(source), min(each, len(source)), replace=False)
         for at in range(0, len(rows), _AT_ONCE):
             yield view_by_view(source.frames(rows[at : at + _AT_ONCE]))
-
-
-@torch.inference_mode()
-def psnr_db(code: ChangeCode, batches: Iterable[Tensor], *, first_known: bool = True) -> float:
-    """Peak signal-to-noise ratio of later pictures after a round trip: the mean over clips.
-
-    first_known: whether the decoder has the first picture, or only its code
-    """
-    found = []
-    for batch in batches:
-        back = code.decode(code.encode(batch), batch[:, :, 0] if first_known else None)
-        error = (back[:, :, 1:].float() - batch[:, :, 1:].float()).square().flatten(1).mean(1)
-        found.append(10 * torch.log10(255.0**2 / error.clamp_min(1e-6)))
-    return float(torch.cat(found).mean())

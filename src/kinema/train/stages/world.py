@@ -14,25 +14,18 @@ from torch import Tensor
 
 from kinema.data.clips import ClipSource, Part
 from kinema.data.frames import Way
-from kinema.model.device import AskedPrecision, Precision, autocast
+from kinema.model.device import Precision
 from kinema.model.policy.artifact import Artifact
 from kinema.model.world import artifact as world_artifact
 from kinema.model.world.artifact import World
 from kinema.model.world.change_code import ChangeCode
+from kinema.model.world.errors import unexplained
+from kinema.model.world.latents import Latents, Task, Views, WorldBatch, batch_of, by_body
 from kinema.model.world.model import WorldConfig, WorldModel
 from kinema.model.world.presets import told
 from kinema.schema import KinemaError
 from kinema.space.clip_shape import ClipShape
-from kinema.train.latents import (
-    Latents,
-    Task,
-    Views,
-    WorldBatch,
-    batch_of,
-    body_parts,
-    by_body,
-    make_latents,
-)  # fmt: skip
+from kinema.train.latents import body_parts, make_latents
 from kinema.train.record import weights_digest
 from kinema.train.stage import MadeOf, RowStage, Setting, start_from
 from kinema.train.stages.video_code import finished_code
@@ -185,24 +178,3 @@ def _shares(phase: Phase, card: np.ndarray) -> np.ndarray:
         )
     each = {name: phase.bodies.get(name, 0.0) / count for name, count in zip(names, counts)}
     return np.array([each[name] if phase.bodies else 1 / len(card) for name in card])
-
-
-def unexplained(model: WorldModel, held_out: Latents, precision: AskedPrecision = "auto") -> dict[str, float]:
-    """By body, the share of what moves in held-out films (squared, all views, image to video) that one look
-    does not foretell: 0 is the truth, 1 is as if nothing moved."""
-    return {
-        name: unexplained_of(
-            model, batch_of(held_out, torch.from_numpy(own), "image_to_video", "all"), precision
-        )
-        for name, own in by_body(held_out.card).items()
-    }
-
-
-@torch.inference_mode()
-def unexplained_of(model: WorldModel, batch: WorldBatch, precision: AskedPrecision = "auto") -> float:
-    """The same of any scenes whose films are known."""
-    noise = torch.randn(batch.wanted.shape, generator=torch.Generator().manual_seed(0))
-    with autocast(noise.device, precision):
-        made = model.sample(batch.scene, noise, steps=1)
-    moving = (batch.wanted - batch.scene.still).square().sum()
-    return float((made - batch.wanted).square().sum() / moving)
