@@ -127,7 +127,7 @@ def test_what_does_not_fit_is_refused_with_what_would_help(memory: float, says: 
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(KinemaError, match="a batch of 16 cannot be shared by 3 x 2"):
+    with pytest.raises(KinemaError, match="a batch of 16 cannot be shared by 3 processes in 2 parts each"):
         plan(recipes.get("debug"), tmp_path, tmp_path, Options(accumulate=2), ranks=3, precision="fp32")
 
 

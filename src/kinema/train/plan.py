@@ -131,8 +131,7 @@ def plan(
     Raises KinemaError where the batch cannot be shared so, and whatever the stage raises of its data.
     """
     asked = options.of(recipe)
-    if asked.batch_size % (ranks * options.accumulate):
-        raise KinemaError(f"a batch of {asked.batch_size} cannot be shared by {ranks} x {options.accumulate}")
+    asked.rows(ranks)
     stage = asked.build(
         Setting(
             data=data, out=out, seed=asked.loop.seed, init=options.init, named=options.named,

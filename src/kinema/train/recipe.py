@@ -44,6 +44,14 @@ class Recipe:
         freeze(stage.model, self.loop.optim.rules)
         return stage
 
+    def rows(self, processes: int) -> int:
+        """Of a part of a batch that so many share. Raises KinemaError where it cannot be shared so."""
+        parts = self.loop.accumulate
+        if self.batch_size % (processes * parts):
+            each = f" in {parts} parts each" if parts > 1 else ""
+            raise KinemaError(f"a batch of {self.batch_size} cannot be shared by {processes} processes{each}")
+        return self.batch_size // (processes * parts)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -123,11 +131,8 @@ class Options:
         if self.seed is not None:
             loop = replace(loop, seed=self.seed)
         batch_size = recipe.batch_size if self.batch_size is None else self.batch_size
-        if batch_size % (self.processes * self.accumulate):
-            parts = f" in {self.accumulate} parts each" if self.accumulate > 1 else ""
-            raise KinemaError(
-                f"a batch of {batch_size} cannot be shared by {self.processes} processes{parts}"
-            )
         if self.pictures is not None and recipe.pictures is None:
             raise KinemaError(f"--pictures {self.pictures}: {recipe.name} reads no pictures of data sets")
-        return replace(recipe, loop=loop, batch_size=batch_size, pictures=self.pictures or recipe.pictures)
+        asked = replace(recipe, loop=loop, batch_size=batch_size, pictures=self.pictures or recipe.pictures)
+        asked.rows(self.processes)
+        return asked

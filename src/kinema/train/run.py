@@ -61,11 +61,11 @@ class Run:
         """The loop of one of the processes that train together (default: of the only one)."""
         group, stage, config = group or Group(), self.stage, self.recipe.loop
         self._check_alike(group)
-        rows = self.recipe.batch_size // (group.size * config.accumulate)
         stream = stage.stream(
             Feed(
-                batch_size=rows, seed=config.seed, rank=group.rank, ranks=group.size, parts=config.accumulate,
-                workers=self.options.workers, pin=torch.device(config.device).type == "cuda",
+                batch_size=self.recipe.rows(group.size), seed=config.seed, rank=group.rank,
+                ranks=group.size, parts=config.accumulate, workers=self.options.workers,
+                pin=torch.device(config.device).type == "cuda",
             )
         )  # fmt: skip
         prepare(

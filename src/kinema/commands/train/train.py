@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -225,14 +224,10 @@ def _say_plan(
 def _rules(freeze: Sequence[str], lr: Sequence[str], weight_decay: Sequence[str]) -> tuple[Rule, ...]:
     from kinema.train.optim import Rule
 
-    return (
-        *(Rule(pattern=pattern, frozen=True) for pattern in freeze),
-        *(Rule(pattern=pattern, lr=rate) for pattern, rate in map(partial(_set, "lr"), lr)),
-        *(
-            Rule(pattern=pattern, weight_decay=rate)
-            for pattern, rate in map(partial(_set, "weight-decay"), weight_decay)
-        ),
-    )
+    rules = [Rule(pattern=pattern, frozen=True) for pattern in freeze]
+    rules += [Rule(pattern=pattern, lr=rate) for pattern, rate in (_set("lr", text) for text in lr)]
+    decays = (_set("weight-decay", text) for text in weight_decay)
+    return (*rules, *(Rule(pattern=pattern, weight_decay=rate) for pattern, rate in decays))
 
 
 def _set(option: str, text: str) -> tuple[str, float]:
