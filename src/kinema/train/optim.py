@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kinema.model.device import Precision
 from kinema.schema import KinemaError
-from kinema.train.shard import shard, share_of, whole_of
+from kinema.train.shard import shard, shared_as, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,14 +191,13 @@ class Muon(torch.optim.Muon):
                 state = self.state[parameter]
                 if "momentum_buffer" not in state:
                     state["momentum_buffer"] = torch.zeros_like(parameter.grad)
-                gradient, mean = shard(parameter.grad), shard(state["momentum_buffer"])
-                mean.lerp_(gradient, 1 - momentum)
-                wanted = gradient.lerp(mean, momentum) if group["nesterov"] else mean
-                full = whole_of(wanted, parameter).to(self.dtype)
+                mean = state["momentum_buffer"].lerp_(parameter.grad, 1 - momentum)
+                wanted = parameter.grad.lerp(mean, momentum) if group["nesterov"] else mean
+                full = whole(wanted).to(self.dtype)
                 update = orthogonal(full, group["ns_coefficients"], group["ns_steps"], group["eps"])
+                update = shared_as(update.to(parameter.dtype), parameter)
                 size = 0.2 * math.sqrt(max(parameter.shape))  # "match_rms_adamw"
-                own = share_of(update, parameter).to(parameter.dtype)
-                shard(parameter).mul_(1 - lr * group["weight_decay"]).add_(own, alpha=-lr * size)
+                parameter.mul_(1 - lr * group["weight_decay"]).add_(update, alpha=-lr * size)
 
 
 def orthogonal(matrix: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:

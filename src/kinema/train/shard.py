@@ -16,7 +16,7 @@ from itertools import count
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, Replicate
 from torch.utils.checkpoint import checkpoint
 
 from kinema.model.device import Precision
@@ -85,20 +85,12 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def whole_of(share: Tensor, tensor: Tensor) -> Tensor:
-    """The whole of which this is a process's share, sharded as another one is. Every process must ask."""
-    if not isinstance(tensor, DTensor):
-        return share
-    mesh, places, shape = tensor.device_mesh, tensor.placements, tensor.shape
-    return DTensor.from_local(share, mesh, places, shape=shape, stride=tensor.stride()).full_tensor()
-
-
-def share_of(full: Tensor, tensor: Tensor) -> Tensor:
-    """This process's share of a whole tensor that is sharded as another one is; a view."""
+def shared_as(full: Tensor, tensor: Tensor) -> Tensor:
+    """A tensor that every process has whole, sharded as another one is."""
     if not isinstance(tensor, DTensor):
         return full
-    shares, own = full.chunk(tensor.device_mesh.size()), tensor.device_mesh.get_local_rank()
-    return shares[own] if own < len(shares) else full[:0]
+    everywhere = DTensor.from_local(full, tensor.device_mesh, [Replicate()], run_check=False)
+    return everywhere.redistribute(placements=tensor.placements)
 
 
 def blueprint(model: nn.Module) -> nn.Module:
