@@ -38,39 +38,8 @@ class DynamicsBatch(Tensors):
         return len(self.path)
 
 
-class BodySamples:
-    """All samples of one body in memory, as `data.hazards.read_shards` gives them."""
-
-    def __init__(self, reader: SceneReader, arrays: Mapping[str, np.ndarray]) -> None:
-        self.reader, self._arrays = reader, arrays
-        self.path = reader.paths.path(arrays["actions"], arrays["state"][:, None])
-        self.events = events(arrays["severity"])
-        self._tool = _by_side(reader.card, arrays["tool_m"].astype(np.float32))
-
-    def __len__(self) -> int:
-        return len(self._arrays["seed"])
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self._arrays[name]
-
-    def batch(self, rows: np.ndarray) -> DynamicsBatch:
-        a = self._arrays
-        thing = a["thing_m"][rows].astype(np.float32)
-        return DynamicsBatch(
-            scenes=self.reader.scenes(
-                a["images"][rows], a["earlier"][rows], a["state"][rows], list(a["instruction"][rows])
-            ),
-            path=torch.from_numpy(self.path[rows]),
-            events=torch.from_numpy(self.events[rows]),
-            heights=torch.from_numpy(a["heights"][rows].astype(np.float32)),
-            tool_m=torch.from_numpy(self._tool[rows]),
-            shift_m=torch.from_numpy(thing - a["thing_now_m"][rows][:, None, None]),
-            progress=torch.from_numpy(a["progress"][rows].astype(np.float32)),
-        )
-
-
 class BodyScenes:
-    """Scenes of one body that nothing was tried in: pictures, and what stands where."""
+    """Scenes of one body, as `data.hazards.read_shards` gives them: pictures, and what stands where."""
 
     def __init__(self, reader: SceneReader, arrays: Mapping[str, np.ndarray]) -> None:
         self.reader, self._arrays = reader, arrays
@@ -87,6 +56,30 @@ class BodyScenes:
             a["images"][rows], a["earlier"][rows], a["state"][rows], list(a["instruction"][rows])
         )
         return scenes, torch.from_numpy(a["heights"][rows].astype(np.float32))
+
+
+class BodySamples(BodyScenes):
+    """Scenes of one body, and what was tried in each."""
+
+    def __init__(self, reader: SceneReader, arrays: Mapping[str, np.ndarray]) -> None:
+        super().__init__(reader, arrays)
+        self.path = reader.paths.path(arrays["actions"], arrays["state"][:, None])
+        self.events = events(arrays["severity"])
+        self._tool = _by_side(reader.card, arrays["tool_m"].astype(np.float32))
+
+    def batch(self, rows: np.ndarray) -> DynamicsBatch:
+        a = self._arrays
+        scenes, heights = self.draw(rows)
+        thing = a["thing_m"][rows].astype(np.float32)
+        return DynamicsBatch(
+            scenes=scenes,
+            path=torch.from_numpy(self.path[rows]),
+            events=torch.from_numpy(self.events[rows]),
+            heights=heights,
+            tool_m=torch.from_numpy(self._tool[rows]),
+            shift_m=torch.from_numpy(thing - a["thing_now_m"][rows][:, None, None]),
+            progress=torch.from_numpy(a["progress"][rows].astype(np.float32)),
+        )
 
 
 def _by_side(card: EmbodimentCard, tool_m: np.ndarray) -> np.ndarray:

@@ -16,11 +16,7 @@ from torch.nn import functional
 from kinema.data import hazards
 from kinema.data.batch import joined
 from kinema.model.gate import artifact as gate_artifact
-from kinema.model.gate.latent_dynamics import (
-    DynamicsConfig,
-    LatentDynamics,
-    Scenes,
-)
+from kinema.model.gate.latent_dynamics import DynamicsConfig, LatentDynamics, Scenes
 from kinema.model.gate.losses import losses
 from kinema.model.gate.samples import BodySamples, BodyScenes, DynamicsBatch, samples_of, scenes_of
 from kinema.model.gate.scores import Promise, calibrated
@@ -147,7 +143,7 @@ class GateStage(RowStage[LatentDynamics, DynamicsBatch]):
         return samples_of(hazards.read_bodies(self._data / "calibration"), self.model.config)
 
 
-def _part(what: str, body: BodySamples | BodyScenes, told: Sequence[str]) -> DataPart:
+def _part(what: str, body: BodyScenes, told: Sequence[str]) -> DataPart:
     name = f"{what} of {body.reader.card.name}"
     return DataPart(name=name, rows=len(body), digest=digest(*(body[one] for one in told)))
 
