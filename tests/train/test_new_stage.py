@@ -136,3 +136,9 @@ def test_a_step_on_two_processes_sees_the_rows_of_one(tmp_path: Path) -> None:
         parts = torch.stack([share.draw() for share in shares], 1).flatten(0, 1)
         assert torch.equal(parts, whole.draw())
         assert len(shares[0].origin()) == 4
+
+
+def test_batches_of_any_kind_are_drawn_for_a_device_that_wants_them_pinned(tmp_path: Path) -> None:
+    stage = LINE.stage(Setting(data=tmp_path, out=tmp_path))
+    wanted, drawn = (stage.stream(Feed(batch_size=8, pin=pin)).draw() for pin in (False, True))
+    assert torch.equal(drawn, wanted)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -164,7 +164,7 @@ class Rows(Stream[B]):
     """The batches of a stage of rows: every process and part has a share of what is chosen for all."""
 
     def __init__(self, stage: RowStage[Any, B], feed: Feed) -> None:
-        super().__init__(feed)
+        super().__init__(replace(feed, pin=False))  # a stage's own batch may be of any kind
         self.stage = stage
 
     def batch(self, number: int) -> B:
@@ -183,13 +183,16 @@ class Rows(Stream[B]):
         return rows[feed.rank * feed.parts + part :: shares]
 
 
-def start_from(model: nn.Module, start: nn.Module, *, may_lack: bool = False) -> None:
+def start_from(
+    model: nn.Module, start: nn.Module, *, may_lack: bool = False, parts: tuple[str, ...] = ("",)
+) -> None:
     """Begin with another network's weights. Raises KinemaError when the two differ.
 
-    may_lack: what only the new one has keeps its own beginning
+    may_lack: what only the new one has keeps its own beginning; parts: only weights whose names begin so
     """
+    weights = {name: value for name, value in start.state_dict().items() if name.startswith(parts)}
     try:
-        left = model.load_state_dict(start.state_dict(), strict=not may_lack).unexpected_keys
+        left = model.load_state_dict(weights, strict=not may_lack).unexpected_keys
     except RuntimeError as error:
         raise KinemaError(f"cannot start from it: {str(error).splitlines()[1].strip()}") from None
     if left:

@@ -32,6 +32,8 @@ from kinema.train.stage import MadeOf, Setting, Stage, start_from
 
 _WORDS, _PARENT, NETWORK = "tokenizer.json", "started_from.json", "network.json"  # in a checkpoint
 
+_WITHOUT_BACKBONE = ("decoder.", "state_in.", "moved_in.")  # the decoder, and how it reads the body's state
+
 
 @dataclass(frozen=True, kw_only=True)
 class SftConfig:
@@ -89,10 +91,13 @@ class PolicyStage(Stage[Policy, Batch]):
         with setting.empty():
             is_read = backbone is not None and stored is None and not setting.is_planned
             self.model = Policy(network, backbone.load() if backbone and is_read else None)
-        if start and backbone:
-            start_decoder_from(self.model, start.policy)
-        elif start:
-            start_from(self.model, start.policy, may_lack=True)
+        if start and backbone and start.policy.config.decoder != network.decoder:
+            raise KinemaError(
+                f"the decoder to start from is {start.policy.config.decoder}, this one {network.decoder}"
+            )
+        if start:
+            parts = _WITHOUT_BACKBONE if backbone else ("",)
+            start_from(self.model, start.policy, may_lack=True, parts=parts)
         told = setting.named
         if "decoder" in told.lora_on and not start and stored is None:
             raise KinemaError(
@@ -151,17 +156,6 @@ class PolicyStage(Stage[Policy, Batch]):
         lora.merge(model)
         example = self.stream(Feed(batch_size=1)).batch(0).inputs.first()
         artifact.save(folder, model, self.tokenizer, self.codecs, example, dict(provenance))
-
-
-def start_decoder_from(model: Policy, start: Policy) -> None:
-    """Begin with the decoder of a policy on another backbone, and with how it reads the body's state."""
-    of_decoder = ("decoder.", "state_in.", "moved_in.")
-    weights = {name: value for name, value in start.state_dict().items() if name.startswith(of_decoder)}
-    if model.config.decoder != start.config.decoder:
-        raise KinemaError(
-            f"the decoder to start from is {start.config.decoder}, this one {model.config.decoder}"
-        )
-    model.load_state_dict(weights, strict=False)
 
 
 def _tokenizer(sources: Sequence[Source], vocab_size: int) -> TextTokenizer:
