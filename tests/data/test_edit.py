@@ -19,6 +19,7 @@ from kinema import cli
 from kinema.data import new_folder as folder_module
 from kinema.data.captions import FILE, as_lines, read_captions
 from kinema.data.edit import operations as edit
+from kinema.data.index import Index
 from kinema.data.lerobot import Dataset
 from kinema.data.verify import examine, verify
 from kinema.data.video import LEROBOT, Encoding, encode, probe
@@ -274,3 +275,28 @@ def test_the_commands_edit(recorded_once, tmp_path, capsys):
     encode_line = ["data", "edit", "encode", out[0], "--crf", "20", "--pixels", "yuv420p", "--out", out[2]]
     assert cli.exit_code(encode_line) == 0
     assert probe(next(Path(out[2]).glob("videos/*/*/*.mp4"))).pixel_format == "yuv420p"
+
+
+def test_a_foreign_set_that_lacks_videos_says_how_to_go_on_without_them(tmp_path, capsys):
+    """As mirrors leave them: v2.1, channels named [[...]], a video of some episode not there."""
+    whole = Dataset.open(SETS[1])
+    root = shutil.copytree(SETS[1], tmp_path / "theirs")
+
+    def nested(info):
+        for name in ("observation.state", "action"):
+            info["features"][name]["names"] = [info["features"][name]["names"]]
+
+    edit_info(root, nested)
+    next(root.glob("videos/*/*/episode_000001.mp4")).unlink()
+    with pytest.raises(KinemaError, match=r"episode_000001.mp4 is missing; episodes 1 lack files") as caught:
+        Index.open(root)
+    command = str(caught.value).rsplit(": kinema ", 1)[1].replace("NEW", str(tmp_path / "out"))
+    assert any("episode_000001.mp4" in fault.where for fault in verify(root))
+    wrong = ["data", "edit", "delete", str(root), "--episodes", "0", "--out", str(tmp_path / "out")]
+    assert cli.exit_code(wrong) == 2
+    assert "episodes 1 lack files" in capsys.readouterr().err
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    assert cli.exit_code(command.split()) == 0
+    assert before == {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    assert examine(tmp_path / "out") == []
+    same_episodes(Dataset.open(tmp_path / "out"), whole, [0, 2])

@@ -60,17 +60,44 @@ class Index:
 
         Every file that an episode names must be there. What is wrong inside one is met when it is read.
         """
+        index = cls.open_with_gaps(root, columns=columns)
+        index.refuse_lacking(np.arange(index.num_episodes))
+        return index
+
+    @classmethod
+    def open_with_gaps(cls, root: Path | str, *, columns: Columns | None = None) -> Self:
+        """The same of a set that may lack files (see `lacking`)."""
         root = Path(root)
 
         def read() -> Any:
             found = scan(root, with_numbers=False)
             if (fault := first_fault(found)) is not None:
                 raise KinemaError(f"{root}: {fault}; `kinema data verify {root}` names every fault")
-            if (path := _first_missing(found)) is not None:
-                raise KinemaError(f"{root / path} is missing; `kinema data verify {root}` names every fault")
             return cls(found, columns)
 
         return read_quietly(root, read)
+
+    def lacking(self) -> dict[int, str]:
+        """By the position of an episode that names a file which is not there, the first such file."""
+        places = [self.episodes.data, *(clips.files for clips in self.episodes.clips.values())]
+        found: dict[int, str] = {}
+        for files in places:
+            paths = list(files.paths())
+            absent = np.array([path not in self._found.listed for path in paths], bool)
+            for episode in np.flatnonzero(absent[files.of]).tolist():
+                found.setdefault(episode, paths[files.of[episode]])
+        return dict(sorted(found.items()))
+
+    def refuse_lacking(self, episodes: np.ndarray) -> None:
+        """Raise KinemaError where one of these episodes lacks a file, saying how to go on without those."""
+        if not (lacking := self.lacking()) or not np.isin(list(lacking), episodes).any():
+            return
+        first = next(path for episode, path in lacking.items() if episode in episodes)
+        which = ",".join(map(str, lacking))
+        raise KinemaError(
+            f"{self.root / first} is missing; episodes {which} lack files. Without them: "
+            f"kinema data edit delete {self.root} --episodes {which} --out NEW"
+        )
 
     @property
     def episodes(self) -> Episodes:
@@ -133,12 +160,6 @@ class Index:
 
     def _names(self) -> list[str]:
         return sorted({*self.own_columns(), *self._map})
-
-
-def _first_missing(found: Scan) -> str | None:
-    """A file that an episode names and that is not there."""
-    places = [found.records.data, *(clips.files for clips in found.records.clips.values())]
-    return next((path for files in places for path in files.paths() if path not in found.listed), None)
 
 
 def _checked_map(found: Scan, columns: Columns) -> dict[str, tuple[str, ...]]:

@@ -46,9 +46,10 @@ def split(root: Path, parts: Mapping[str, str], out: Path) -> None:
 
 
 def delete(root: Path, episodes: str, out: Path) -> None:
-    """All episodes but these; the ones behind move up."""
-    index = Index.open(root)
+    """All episodes but these; the ones behind move up. Files that only these would need may be missing."""
+    index = Index.open_with_gaps(root)
     left = np.setdiff1d(np.arange(index.num_episodes), chosen_episodes(episodes, index))
+    index.refuse_lacking(left)
     _make([Part(index=index, episodes=left)], out)
 
 
