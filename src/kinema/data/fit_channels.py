@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -96,6 +97,9 @@ def _missing(what: str, channel: Channel, line: ChannelMap, names: list[str], th
     key = line.key or "..."
     unnamed = names == [str(i) for i in range(len(names))]
     found = f"{len(names)} channels without names" if unnamed else f"the channels {names}"
+    if not unnamed and len(names) > _NAMED:
+        near = get_close_matches(channel.name, names, n=3, cutoff=0.0)
+        found = f"{len(names)} channels, the most alike {near}"
     key = '"0"' if unnamed and line.key is None else key
     return Finding(
         what=f"{what} channel {channel.name!r}", found=found, wanted=f"{channel.name!r} ({channel.unit})",
@@ -261,6 +265,7 @@ def _units(feature: Mapping[str, Any]) -> dict[int | str, str]:
     return {}
 
 
+_NAMED = 16  # channels of a set that are all told where one is missed
 _ALIASES = {
     "degree": "deg", "degrees": "deg", "°": "deg", "radian": "rad", "radians": "rad",
     "meter": "m", "meters": "m", "metre": "m", "metres": "m", "millimeter": "mm", "millimeters": "mm",
