@@ -16,7 +16,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from kinema.card.kinematics import arm_of, home_joints
+from kinema.card.kinematics import home_joints
 from kinema.card.load import load_card
 
 REFERENCE = Path(__file__).parent.parent / "tests" / "card" / "inertia_reference.json"
@@ -26,6 +26,13 @@ _MODELS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "panda": (
         "panda.urdf", "panda_description of example-robot-data 6.0.0",
         tuple(f"panda_link{i}" for i in range(1, 8)),
+    ),
+    "g1": (
+        "g1_29dof_rev_1_0_with_inspire_hand_DFQ.urdf", "unitreerobotics/unitree_ros d6f13aa (left arm)",
+        tuple(f"left_{name}_link" for name in (
+            "shoulder_pitch", "shoulder_roll", "shoulder_yaw", "elbow",
+            "wrist_roll", "wrist_pitch", "wrist_yaw",
+        )),
     ),
     "so101": (
         "so101.urdf", "TheRobotStudio/SO-ARM100, Simulation/SO101/so101_new_calib.urdf",
@@ -62,6 +69,7 @@ def _compiled(path: Path) -> mujoco.MjModel:
     text = re.sub(r"<(geom|camera|site|mesh|texture|material)\b[^>]*/>", "", text)
     text = re.sub(r"<(actuator|asset|sensor|contact)\b[^>]*>.*?</\1>", "", text, flags=re.S)
     if "<robot" in text:
+        text = re.sub(r"<mujoco>.*?</mujoco>", "", text, flags=re.S)
         text = re.sub(
             r"(<robot\b[^>]*>)", r'\1<mujoco><compiler fusestatic="false"/></mujoco>', text, count=1
         )
@@ -94,7 +102,7 @@ def main() -> None:
     for card, (file, made_from, links) in _MODELS.items():
         if not (folder / file).is_file():
             continue
-        home = home_joints(arm_of(load_card(card), "right"))
+        home = home_joints(load_card(card).arms[0])
         found[card] = {
             "made_from": made_from,
             "diagonal": diagonal(_compiled(folder / file), links, home[: len(links)]),

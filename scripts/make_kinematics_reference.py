@@ -21,7 +21,6 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from kinema.card.kinematics import arm_of
 from kinema.card.load import load_card
 
 REFERENCE = Path(__file__).parent.parent / "tests" / "card" / "kinematics_reference.json"
@@ -29,7 +28,7 @@ SAMPLES = 24
 
 _NOT_KINEMATIC = (
     *("geom", "camera", "site", "asset", "actuator", "visual", "collision", "default", "sensor"),
-    *("transmission", "material", "equality", "inertial", "keyframe", "gazebo", "ros2_control"),
+    *("transmission", "material", "equality", "inertial", "keyframe", "gazebo", "ros2_control", "mujoco"),
 )
 
 Quat = tuple[float, float, float, float]
@@ -40,6 +39,7 @@ _QUARTER_ABOUT_Z: Quat = (_HALF, 0.0, 0.0, _HALF)
 _RANGE = ("range",)
 _ALL = ("range", "velocity", "effort")
 _INTERBOTIX = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate")
+_G1 = ("shoulder_pitch", "shoulder_roll", "shoulder_yaw", "elbow", "wrist_roll", "wrist_pitch", "wrist_yaw")
 _UNIVERSAL = tuple(
     f"{name}_joint" for name in ("shoulder_pan", "shoulder_lift", "elbow", "wrist_1", "wrist_2", "wrist_3")
 )
@@ -99,7 +99,20 @@ def _interbotix(file: str, name: str, *, tool: bool) -> _Model:
     )
 
 
-_MODELS = {
+def _unitree(side: str) -> _Model:
+    return _Model(
+        file="g1_29dof_rev_1_0_with_inspire_hand_DFQ.urdf",
+        made_from="unitreerobotics/unitree_ros d6f13aa, g1_29dof_rev_1_0_with_inspire_hand_DFQ.urdf",
+        base="torso_link",
+        joints=tuple(f"{side}_{name}_joint" for name in _G1),
+        frames={f"{side}_{name}_link": f"{side}_{name}_link" for name in ("elbow", "wrist_yaw")},
+        limits=_ALL,
+    )
+
+
+_MODELS = {  # by card, or by card and side where its arms are no copies of each other
+    "g1 left": _unitree("left"),
+    "g1 right": _unitree("right"),
     "panda": _franka("fer.urdf", "fer"),
     "fr3": _franka("fr3.urdf", "fr3"),
     "ur5e": _universal("ur5e.urdf", "ur5e"),
@@ -319,8 +332,9 @@ def _turn(quat_wxyz: Quat) -> np.ndarray:
 
 
 def _samples(card_name: str, read: Callable[[np.ndarray], Poses]) -> list[dict[str, object]]:
-    card = load_card(card_name)
-    arm = arm_of(card, card.arms[0].side)
+    name, _, side = card_name.partition(" ")
+    arms = load_card(name).arms
+    arm = next((arm for arm in arms if arm.side == side), arms[0])
     low, high = np.array([joint.range for joint in arm.joints]).T
     rng = np.random.default_rng(7)
     samples = []

@@ -27,7 +27,7 @@ def test_every_shipped_card_passes(name: str) -> None:
 @pytest.mark.parametrize("name", card_names())
 def test_every_section_of_a_shipped_card_names_its_source(name: str) -> None:
     card = load_card(name)
-    arms = [part.source for arm in card.arms for part in (arm, arm.tool, arm.gripper)]
+    arms = [part.source for arm in card.arms for part in (arm, arm.tool, arm.gripper or arm.hand)]
     assert all(len(source) > 20 for source in [card.source, card.hold.source, *arms])
 
 

@@ -39,10 +39,10 @@ def at(tree: Any, path: str) -> Any:
 
 
 def test_the_bodies_are_shipped() -> None:
-    """Sixteen different bodies: `sawyer_metaworld` is the arm of `sawyer`, driven in another world."""
+    """Seventeen different bodies: `sawyer_metaworld` is the arm of `sawyer`, driven in another world."""
     small = ("aloha", "arx_l5", "piper", "so101", "viperx", "widowx", "yam")
     large = ("fr3", "iiwa14", "jaco", "kinova_gen3", "panda", "sawyer", "ur10e", "ur5e", "xarm7")
-    assert card_names() == tuple(sorted((*small, *large, "sawyer_metaworld")))
+    assert card_names() == tuple(sorted((*small, *large, "g1", "sawyer_metaworld")))
 
 
 @pytest.mark.parametrize("name", card_names())

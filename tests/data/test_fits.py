@@ -210,7 +210,7 @@ def test_another_rate_is_converted_where_that_means_something(name, fps):
     card = load_card(name)
     result = compare(declared(card, fps=fps), card, AS_IT_IS)
     (rate,) = [f for f in result.findings if f.what == "rate"]
-    if fps == card.control_hz:
+    if abs(fps / card.control_hz - 1) < 2e-3:  # as 29.97 and 30 are
         assert rate.verdict == "same"
     elif any(c.unit == "normalised" for c in card.actions):
         assert rate.verdict == "refused"

@@ -101,7 +101,7 @@ def test_a_loop_whose_camera_freezes_holds_and_stops_and_forgets_its_plan(body: 
         return reading | frozen
 
     rig.robot.get_observation = freezing  # type: ignore[method-assign]
-    for k in range(40):
+    for k in range(round(4 * card.control_hz)):
         if k == 5:
             frozen = {card.camera_names[0]: np.zeros((8, 8, 3), np.uint8)}
         step = rig.loop.step()

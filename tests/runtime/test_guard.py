@@ -37,6 +37,7 @@ def home_state(card: EmbodimentCard) -> np.ndarray:
         values |= {f"{arm.side}.joint.{i}": q for i, q in enumerate(home)}
         values |= {f"{arm.side}.ee.{axis}": pose[i, 3] for i, axis in enumerate("xyz")}
         values |= {f"{arm.side}.rot.{i}": 0.0 for i in range(3)} | {f"{arm.side}.gripper": 1.0}
+        values |= {f"{arm.side}.hand.{i}": 0.5 for i in range(12)}
     return np.array([values[channel.slot] for channel in card.states])
 
 
@@ -58,7 +59,7 @@ def tools_outside_m(card: EmbodimentCard, action: np.ndarray) -> float:
     for arm in card.arms:
         tool_m = tool_pose(arm, action[at : at + len(arm.joints)])[:3, 3]
         worst = max(worst, float(np.maximum(box[:, 0] - tool_m, tool_m - box[:, 1]).max()))
-        at += len(arm.joints) + 1
+        at += len(arm.joints) + (len(arm.hand.values) if arm.hand else 1)
     return worst
 
 

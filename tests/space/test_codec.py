@@ -24,7 +24,7 @@ def _codec(name, rng):
     card = load_card(name)
     low, high = np.array([c.range for c in card.actions]).T
     relative = np.array([c.reference == "first_frame" for c in card.actions])
-    width = (high - low) * np.where(relative, 1.5, 1.0)
+    width = (high - low) * np.where(relative, 2.0, 1.0)  # anywhere from anywhere
     center = np.where(relative, 0.0, (low + high) / 2)
     actions = ChannelStats(
         names=tuple(c.name for c in card.actions), q01=center - width / 2, q99=center + width / 2

@@ -134,6 +134,24 @@ class Gripper(_Strict):
     effort: float = Field(gt=0)  # N (slide) or N m (hinge)
     source: str
 
+    @model_validator(mode="after")
+    def _has_two_ends_for_each_finger(self) -> Self:
+        if not len(self.fingers) == len(self.closed) == len(self.open):
+            raise ValueError("fingers, closed and open must have the same length")
+        return self
+
+
+class Hand(_Strict):
+    """A hand of several values, each the set point of a drive of its own: 0 closed, 1 open.
+
+    The values fill the arm's hand slots in this order. Their fingers are not links of the card: to the
+    kinematics the hand is one rigid link, and no world plays it.
+    """
+
+    values: tuple[str, ...] = Field(min_length=1, max_length=12)
+    speed: float = Field(gt=0)  # 1/s: how fast a command may change a value
+    source: str
+
 
 class Tool(_Strict):
     """The tool centre point: z points out of the gripper, y along the closing direction.
@@ -152,19 +170,33 @@ class Tool(_Strict):
 
 
 class Arm(_Strict):
+    """An arm ends in a gripper or in a hand."""
+
     side: Side
     base_pos_m: Vec3 = (0.0, 0.0, 0.0)  # of the arm's "base" in the robot's frame
     base_quat_wxyz: QuatWxyz = (1.0, 0.0, 0.0, 0.0)
     links: tuple[Link, ...]
     tool: Tool
-    gripper: Gripper
+    gripper: Gripper | None = None
+    hand: Hand | None = None
     source: str
+
+    @property
+    def fingers(self) -> tuple[str, ...]:
+        """The names of the gripper's finger joints."""
+        return self.gripper.fingers if self.gripper else ()
 
     @property
     def joints(self) -> tuple[Joint, ...]:
         """The arm's own joints in kinematic order, fingers excluded."""
-        fingers = set(self.gripper.fingers)
+        fingers = set(self.fingers)
         return tuple(link.joint for link in self.links if link.joint and link.joint.name not in fingers)
+
+    @model_validator(mode="after")
+    def _ends_in_one(self) -> Self:
+        if (self.gripper is None) == (self.hand is None):
+            raise ValueError(f"the {self.side} arm ends in a gripper or in a hand; give one of the two")
+        return self
 
     @model_validator(mode="after")
     def _tree_is_whole(self) -> Self:
@@ -178,13 +210,11 @@ class Arm(_Strict):
         joints = [link.joint.name for link in self.links if link.joint]
         if twice := sorted({name for name in joints if joints.count(name) > 1}):
             raise ValueError(f"joint names must be unique in an arm; twice: {twice}")
-        missing = [f for f in self.gripper.fingers if f not in joints]
+        missing = [f for f in self.fingers if f not in joints]
         if missing:
             raise ValueError(f"gripper fingers {missing} are not joints of this arm; joints: {joints}")
         if self.tool.link not in known:
             raise ValueError(f"tool link {self.tool.link!r} must be one of {known}")
-        if not len(self.gripper.fingers) == len(self.gripper.closed) == len(self.gripper.open):
-            raise ValueError("gripper: fingers, closed and open must have the same length")
         return self
 
 

@@ -78,12 +78,12 @@ def check_limits(card: EmbodimentCard) -> str:
         ranges = {link.joint.name: link.joint.range for link in arm.links if link.joint}
         homes = [(joint.name, joint.home, "home") for joint in arm.joints]
         gripper = arm.gripper
-        ends = [*zip(gripper.fingers, gripper.closed), *zip(gripper.fingers, gripper.open)]
+        ends = [] if gripper is None else [*zip(arm.fingers, gripper.closed), *zip(arm.fingers, gripper.open)]
         for name, value, what in [*homes, *((finger, value, "gripper end") for finger, value in ends)]:
             low, high = ranges[name]
             if not low - 1e-6 <= value <= high + 1e-6:
                 raise ValueError(f"{arm.side} joint {name}: {what} {value} is outside [{low}, {high}]")
-        if gripper.closed == gripper.open:
+        if gripper is not None and gripper.closed == gripper.open:
             raise ValueError(f"{arm.side} gripper: closed and open are the same: {gripper.open}")
         count += len(ranges)
     return f"home and gripper ends of {count} joints are within their ranges"
@@ -117,7 +117,10 @@ def check_cameras(card: EmbodimentCard) -> str:
 
 
 def check_channels(card: EmbodimentCard) -> str:
-    """The channels are those, and in the order, that the card's kind of control stands for."""
+    """The channels are those, and in the order, that the card's kind of control stands for.
+
+    A hand's values take the gripper's place; joint targets are absolute or count from where the joints are.
+    """
     moved = expected_slots(card)
     placed = [f"base.waypoint.{axis}" for axis in ("x", "y", "theta")] if card.control == "drive" else []
     rows = (("actions", card.actions, moved), ("states", card.states, placed + moved))
@@ -134,23 +137,26 @@ def check_channels(card: EmbodimentCard) -> str:
 
 def expected_slots(card: EmbodimentCard) -> list[str]:
     """The slots that this body's kind of control fills, in the order of its native vector."""
-    pose = ["ee.x", "ee.y", "ee.z", "rot.0", "rot.1", "rot.2", "gripper"]
+    pose = ["ee.x", "ee.y", "ee.z", "rot.0", "rot.1", "rot.2"]
     armless = {
         "drive": ["base.velocity.x", "base.velocity.theta"],
         "hand": ["right.ee.x", "right.ee.y", "right.ee.z", "right.gripper"],
     }
     slots = armless.get(card.control, [])
     for arm in card.arms:
-        joints = [f"joint.{i}" for i in range(len(arm.joints))] + ["gripper"]
-        names = {"ee_pose": pose, "joint_position": joints, "metaworld": ["ee.x", "ee.y", "ee.z", "gripper"]}
-        slots += [f"{arm.side}.{name}" for name in names[card.control]]
+        joints = [f"joint.{i}" for i in range(len(arm.joints))]
+        moving = {"ee_pose": pose, "joint_position": joints, "metaworld": ["ee.x", "ee.y", "ee.z"]}
+        end = [f"hand.{i}" for i in range(len(arm.hand.values))] if arm.hand else ["gripper"]
+        slots += [f"{arm.side}.{name}" for name in (*moving[card.control], *end)]
     return slots
 
 
 def _check_joint_ranges(card: EmbodimentCard) -> None:
-    joints = [joint for arm in card.arms for joint in (*arm.joints, None)]  # None: the gripper's fraction
-    for channel, joint in zip(card.actions, joints):
-        low, high = joint.range if joint else (0.0, 1.0)
+    ranges: list[tuple[float, float]] = []
+    for arm in card.arms:
+        openings = len(arm.hand.values) if arm.hand else 1
+        ranges += [*(joint.range for joint in arm.joints), *[(0.0, 1.0)] * openings]
+    for channel, (low, high) in zip(card.actions, ranges):
         if channel.range[0] < low - 1e-4 or channel.range[1] > high + 1e-4:
             raise ValueError(
                 f"action {channel.name}: {list(channel.range)} exceeds the joint's [{low}, {high}]"
@@ -159,6 +165,8 @@ def _check_joint_ranges(card: EmbodimentCard) -> None:
 
 def _check_references(channels: Sequence[Channel]) -> None:
     for channel in channels:
+        if ".hand." in channel.slot:
+            continue
         wanted = "absolute" if channel.slot.endswith(".gripper") else "first_frame"
         if channel.reference != wanted:
             raise ValueError(f"action {channel.name}: reference {channel.reference!r} must be {wanted!r}")

@@ -18,6 +18,13 @@ def arm_of(card: EmbodimentCard, side: Side) -> Arm:
     raise ValueError(f"card {card.name!r} has no {side!r} arm; sides: {[arm.side for arm in card.arms]}")
 
 
+def gripper_of(arm: Arm) -> Gripper:
+    """The arm's gripper. Raises ValueError for an arm that ends in a hand."""
+    if arm.gripper is None:
+        raise ValueError(f"the {arm.side} arm ends in a hand, not in a gripper")
+    return arm.gripper
+
+
 def home_joints(arm: Arm) -> np.ndarray:
     """The arm's home pose (N,) [rad or m], in the order of `arm.joints`."""
     return np.array([joint.home for joint in arm.joints], np.float64)
@@ -84,7 +91,8 @@ def _places(
             f"{arm.side} arm has {len(own)} joints {[j.name for j in own]}; got {len(joints)} values"
         )
     value = {joint.name: float(q) for joint, q in zip(own, joints)}
-    value.update(zip(arm.gripper.fingers, finger_positions(arm.gripper, opening).tolist()))
+    if arm.gripper is not None:
+        value.update(zip(arm.fingers, finger_positions(arm.gripper, opening).tolist()))
     places = {"base": (arm.base_pos_m, arm.base_quat_wxyz)}
     for link in arm.links:
         place = _moved(places[link.parent], link.pos_m, link.quat_wxyz)

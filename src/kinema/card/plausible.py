@@ -10,7 +10,8 @@ import numpy as np
 from kinema.card.card import Arm, Camera, EmbodimentCard
 from kinema.card.kinematics import home_joints, link_poses, tool_pose
 
-_RANGE_RAD, _SPEED_RAD_S, _EFFORT_NM = 4 * np.pi, 10.0, 1000.0
+# Unitree's arm motors reach 37 rad/s without load; what is meant in degrees/s is mostly above 40
+_RANGE_RAD, _SPEED_RAD_S, _EFFORT_NM = 4 * np.pi, 40.0, 1000.0
 _TRAVEL_M, _SPEED_M_S, _EFFORT_N = 2.0, 3.0, 5000.0
 _FINGER_M = 0.2
 _MASS_KG = (0.001, 100.0)
@@ -28,7 +29,7 @@ def check_numbers(card: EmbodimentCard) -> str:
             if joint is None:
                 continue
             hinge, where = joint.type == "hinge", f"{arm.side} joint {joint.name}"
-            finger = joint.name in arm.gripper.fingers
+            finger = joint.name in arm.fingers
             most = _RANGE_RAD if hinge else (_FINGER_M if finger else _TRAVEL_M)
             unit = "rad; in degrees?" if hinge else "m; in millimetres?"
             for end in joint.range:
@@ -45,6 +46,8 @@ def check_gripper(card: EmbodimentCard) -> str:
     told = []
     for arm in card.arms:
         gripper = arm.gripper
+        if gripper is None:
+            continue
         shut, opened = (_finger_places(arm, value) for value in (0.0, 1.0))
         moves = opened - shut
         for finger, move in zip(gripper.fingers, moves):
@@ -105,7 +108,7 @@ def _within(what: str, value: float, low: float, high: float, unit: str) -> None
 
 
 def _is_finger(arm: Arm, link) -> bool:  # type: ignore[no-untyped-def]
-    return link.joint is not None and link.joint.name in arm.gripper.fingers
+    return link.joint is not None and link.joint.name in arm.fingers
 
 
 def _finger_places(arm: Arm, opening: float) -> np.ndarray:
@@ -117,7 +120,7 @@ def _finger_places(arm: Arm, opening: float) -> np.ndarray:
         if _is_finger(arm, link):
             middle = link.geoms[0].pos_m if link.geoms else (0.0, 0.0, 0.0)
             found[link.joint.name] = (T_tool_robot @ poses[link.name] @ [*middle, 1.0])[:3]  # type: ignore[union-attr]
-    return np.stack([found[name] for name in arm.gripper.fingers])
+    return np.stack([found[name] for name in arm.fingers])
 
 
 def _spread(places: np.ndarray) -> float:

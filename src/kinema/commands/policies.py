@@ -88,7 +88,9 @@ def bodies_in(text: str) -> tuple[str, ...]:
 
 def tabletop_bodies(names: Collection[str] = ()) -> tuple[str, ...]:
     """Those of the names (default: of all cards) that stand at the tabletop."""
-    return tuple(name for name in names or card_names() if load_card(name).control != "metaworld")
+    from kinema.worlds.tabletop.env import families_for
+
+    return tuple(name for name in names or card_names() if families_for(name))
 
 
 def trained_bodies(policy: str, bodies: Collection[str] = ()) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ In this order:
 2. ranges of the channels, which for tool poses are the workspace too;
 3. joint speed, acceleration and the distance from the measured position, tool poses by the joint motion
    they stand for, and the workspace box, for joints by the card's kinematics (`runtime/arm_limiter.py`);
+   the speed of a hand's values;
 4. commands that come faster than the card's rate may move less each, in proportion.
 
 Holding keeps these limits too. Where the card limits braking, an arm that holds at speed comes to a stand
@@ -227,6 +228,8 @@ class Guard:
         if (outside := np.abs(sent - target) > _ROUNDING).any():
             names = [c.name for c, out in zip(self.card.actions, outside) if out]
             changes.append(f"{', '.join(names)} beyond the range")
+        if name := self._slowed(sent, time_s):
+            changes.append(f"{name} beyond its speed")
         at = measured if np.isfinite(measured).all() else None
         for arm, velocity in zip(self._arms, self._rates):
             step = arm.limited(self._last, sent, velocity=velocity, time_s=time_s, measured=at)
@@ -236,6 +239,14 @@ class Guard:
             if step.why:
                 changes.append(step.why + (" at this rate of commands" if 0 < time_s < self.period_s else ""))
         return sent, rates, tuple(changes)
+
+    def _slowed(self, sent: np.ndarray, time_s: float) -> str:
+        """Keep the hands' values to their speed, in place; the names of those that were faster."""
+        assert self._last is not None
+        hands = np.flatnonzero(np.isfinite(self.limits.speed))
+        reach, step = self.limits.speed[hands] * time_s, sent[hands] - self._last[hands]
+        sent[hands] = self._last[hands] + np.clip(step, -reach, reach)
+        return ", ".join(self.card.actions[i].name for i in hands[np.abs(step) > reach + _ROUNDING])
 
 
 def _refuse_unless_sound(card: EmbodimentCard, limits: Limits, state: np.ndarray) -> None:

@@ -3,8 +3,9 @@
 A body driven by tool poses keeps to its joints' limits: a step of the tool is worth the least joint motion
 that brings it about at the home pose. So the tool is slow in the directions in which the arm is.
 
-Grippers have a range and no speed: a new opening is a set point of a drive that keeps its own speed. A body
-whose actions are velocities or displacements has ranges alone.
+Grippers have a range and no speed: a new opening is a set point of a drive that keeps its own speed. The
+values of a hand have the speed that its card gives. A body whose actions are velocities or displacements has
+ranges alone.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ class Limits:
     low: np.ndarray  # (D,)
     high: np.ndarray  # (D,)
     motions: tuple[Motion, ...]  # one an arm; none for a body whose actions are not poses
+    speed: np.ndarray  # (D,) 1/s: of a hand's values; inf for what is limited otherwise, or not
     effort: np.ndarray  # (J,) N m or N
     workspace_m: np.ndarray  # (3, 2)
 
@@ -92,8 +94,14 @@ def limits_of(card: EmbodimentCard) -> Limits:
             inner = []
         for column, (least, most) in inner:
             low[column], high[column] = max(low[column], least), min(high[column], most)
+    speed = np.full(len(card.actions), np.inf)
+    for arm in card.arms:
+        if arm.hand is not None:
+            speed[[columns[f"{arm.side}.hand.{i}"] for i in range(len(arm.hand.values))]] = arm.hand.speed
     effort = np.array([joint.effort for arm in card.arms for joint in arm.joints])
-    return Limits(low=low, high=high, motions=tuple(motions), effort=effort, workspace_m=workspace_m)
+    return Limits(
+        low=low, high=high, motions=tuple(motions), speed=speed, effort=effort, workspace_m=workspace_m
+    )
 
 
 def acceleration_of(joint: Joint) -> float:

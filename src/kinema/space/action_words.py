@@ -82,7 +82,9 @@ def _arm_phrases() -> dict[str, tuple[_Phrase, ...]]:
         slot: (_Phrase(words=verb + " {amount} {way}", ways=(plus, minus), scale="degrees"),)
         for slot, (verb, plus, minus) in turns.items()
     }
-    return {**moves, **rotations, "hand": _joint_phrases("hand "), "joint": _joint_phrases("")}
+    drive = "shifts hand {joint} by {amount} {way}"  # of a hand whose values count from closed to open
+    value = _Phrase(words=drive, ways=("open", "closed"), scale="percent", unit="fraction")
+    return {**moves, **rotations, "hand": (*_joint_phrases("hand "), value), "joint": _joint_phrases("")}
 
 
 def _joint_phrases(kind: str) -> tuple[_Phrase, ...]:

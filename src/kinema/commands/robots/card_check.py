@@ -31,7 +31,7 @@ def compile_body(card: EmbodimentCard) -> str:
 
 def stand_at_the_table(card: EmbodimentCard) -> str:
     """What the tabletop world can play with this body, and at which rate. Raises ValueError."""
-    from kinema.card.kinematics import home_rotation
+    from kinema.card.kinematics import gripper_of, home_rotation
     from kinema.worlds.body.control import Kinematics
     from kinema.worlds.body.robots import GRIP_LIMIT_N, timestep_s
     from kinema.worlds.tabletop.env import FAMILIES, families_for
@@ -39,7 +39,8 @@ def stand_at_the_table(card: EmbodimentCard) -> str:
 
     families = families_for(card)
     if not families:
-        return f"not a body for the table (control {card.control!r})"
+        why = "hands" if any(arm.hand for arm in card.arms) else f"control {card.control!r}"
+        return f"not a body for the table ({why})"
     if unknown := [family for family in families if family not in FAMILIES]:
         raise ValueError(f"tabletop.families {unknown} are unknown; choices: {', '.join(FAMILIES)}")
     try:
@@ -57,7 +58,7 @@ def stand_at_the_table(card: EmbodimentCard) -> str:
                 f"the work area's {np.round(place, 3).tolist()} m is out of reach by {miss_m:.3f} m; mend "
                 "workspace_m, or state tabletop.center_m and half_m"
             )
-    gripper = handle.arm.gripper
+    gripper = gripper_of(handle.arm)
     told = f"{', '.join(families)}; {1 / (card.control_hz * step_s):.0f} steps of physics a period"
     if gripper.max_width_m < _BLOCK_M:
         block, jaws = (f"{1e3 * width_m:.0f} mm" for width_m in (_BLOCK_M, gripper.max_width_m))
@@ -68,7 +69,7 @@ def stand_at_the_table(card: EmbodimentCard) -> str:
 
 
 def _fingers(arm: Arm) -> list[Joint]:
-    return [link.joint for link in arm.links if link.joint and link.joint.name in arm.gripper.fingers]
+    return [link.joint for link in arm.links if link.joint and link.joint.name in arm.fingers]
 
 
 def round_trip(card: EmbodimentCard, seed: int = 0) -> str:

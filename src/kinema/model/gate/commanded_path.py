@@ -37,6 +37,8 @@ class PathReader:
     def __init__(self, card: EmbodimentCard) -> None:
         if card.control not in ("ee_pose", "joint_position"):
             raise KinemaError(f"the gate reads ee_pose and joint_position; {card.name!r} is {card.control!r}")
+        if any(arm.gripper is None for arm in card.arms):
+            raise KinemaError(f"the gate reads bodies with grippers; {card.name!r} has hands")
         self.card = card
         self.arm_mask = np.array([any(arm.side == side for arm in card.arms) for side in SIDES])
         self._arms: dict[str, _ArmReader] = {arm.side: _ArmReader(card, arm) for arm in card.arms}
@@ -239,7 +241,7 @@ def _corners(arm: Arm, T_tool_link: np.ndarray, opening: float) -> tuple[np.ndar
     T_tool_robot = T_tool_link @ np.linalg.inv(poses[arm.tool.link])
     fingers, palm = [np.zeros((0, 3))], [np.zeros((0, 3))]
     for link in arm.links:
-        finger = link.joint is not None and link.joint.name in arm.gripper.fingers
+        finger = link.joint is not None and link.joint.name in arm.fingers
         for geom in link.geoms if finger or link.name == arm.tool.link else ():
             if geom.collide:
                 (fingers if finger else palm).append(_box_corners(T_tool_robot @ poses[link.name], geom))

@@ -124,6 +124,8 @@ class Controller:
             raise KinemaError(
                 f"card {card.name!r} acts in Meta-World; the tabletop takes ee_pose, joint_position"
             )
+        if any(arm.gripper is None for arm in card.arms):
+            raise KinemaError(f"card {card.name!r} has hands; the tabletop takes bodies with grippers")
         self.card, self.robot, self.model, self.data = card, robot, model, data
         self.kinematics = Kinematics(card)
         self.home_rotation: dict[str, np.ndarray] = {arm.side: home_rotation(arm) for arm in card.arms}

@@ -20,6 +20,7 @@ import mujoco
 import numpy as np
 
 from kinema.card.card import Arm, EmbodimentCard, Geom, Link
+from kinema.card.kinematics import finger_positions
 from kinema.schema import KinemaError
 
 GEOM_TYPES = {
@@ -92,7 +93,7 @@ def _add_arm(spec: mujoco.MjSpec, arm: Arm, collides: dict[str, int]) -> None:
         name=f"{arm.side}/base", pos=arm.base_pos_m, quat=arm.base_quat_wxyz, gravcomp=1
     )
     bodies = {"base": base}
-    fingers = set(arm.gripper.fingers)
+    fingers = set(arm.fingers)
     for link in arm.links:
         body = bodies[link.parent].add_body(
             name=f"{arm.side}/{link.name}", pos=link.pos_m, quat=link.quat_wxyz, gravcomp=1
@@ -138,22 +139,20 @@ def _armature(link: Link) -> float:
 
 def _finger_armature(arm: Arm) -> float:
     """Reflected inertia of the gripper drive: kg for sliding fingers, kg m² for hinged jaws."""
-    types = {link.joint.type for link in arm.links if link.joint and link.joint.name in arm.gripper.fingers}
+    types = {link.joint.type for link in arm.links if link.joint and link.joint.name in arm.fingers}
     return FINGER_ARMATURE_KG if types == {"slide"} else 0.005
 
 
 def _is_finger(arm: Arm, link_name: str) -> bool:
     return any(
-        link.name == link_name and link.joint is not None and link.joint.name in arm.gripper.fingers
+        link.name == link_name and link.joint is not None and link.joint.name in arm.fingers
         for link in arm.links
     )
 
 
 def _hand_links(arm: Arm) -> set[str]:
     """The last moving link of the arm and everything after it."""
-    last = max(
-        i for i, link in enumerate(arm.links) if link.joint and link.joint.name not in arm.gripper.fingers
-    )
+    last = max(i for i, link in enumerate(arm.links) if link.joint and link.joint.name not in arm.fingers)
     names = {arm.links[last].name}
     for link in arm.links[last + 1 :]:
         if link.parent in names:
@@ -191,7 +190,8 @@ def _add_actuator(spec: mujoco.MjSpec, joint: str) -> None:
 
 def _couple_fingers(spec: mujoco.MjSpec, arm: Arm) -> None:
     """Parallel grippers move their fingers by one drive, so a held object stays centred."""
-    gripper = arm.gripper
+    if (gripper := arm.gripper) is None:
+        return
     for name, closed, opened in list(zip(gripper.fingers, gripper.closed, gripper.open))[1:]:
         ratio = (opened - closed) / (gripper.open[0] - gripper.closed[0])
         spec.add_equality(
@@ -255,7 +255,7 @@ class Robot:
 
     def gripper_fraction(self, data: mujoco.MjData, handle: ArmHandle) -> float:
         """Measured opening, 0 closed to 1 open."""
-        closed, opened = np.array(handle.arm.gripper.closed), np.array(handle.arm.gripper.open)
+        closed, opened = finger_targets(handle.arm, 0.0), finger_targets(handle.arm, 1.0)
         fraction = np.mean((data.qpos[handle.finger_qpos] - closed) / (opened - closed))
         return float(np.clip(fraction, 0.0, 1.0))
 
@@ -272,7 +272,8 @@ class Robot:
                 # The row's sum: light wrist joints must also withstand the inertia of the joints before them.
                 inertia = np.abs(mass_matrix[dof, handle.dof]).sum()
                 self._set_gain(actuator, inertia * BANDWIDTH_RAD_S**2, 2 * inertia * BANDWIDTH_RAD_S, effort)
-            gripper = handle.arm.gripper
+            if (gripper := handle.arm.gripper) is None:
+                continue
             for actuator, qpos, closed, opened in zip(
                 handle.finger_actuator, handle.finger_qpos, gripper.closed, gripper.open
             ):
@@ -289,18 +290,17 @@ class Robot:
 
 
 def finger_targets(arm: Arm, fraction: float) -> np.ndarray:
-    """Finger joint values (F,) for an opening fraction."""
-    closed, opened = np.array(arm.gripper.closed), np.array(arm.gripper.open)
-    return closed + fraction * (opened - closed)
+    """Finger joint values (F,) for an opening fraction; none without a gripper."""
+    return np.zeros(0) if arm.gripper is None else finger_positions(arm.gripper, fraction)
 
 
 def _handle(model: mujoco.MjModel, arm: Arm) -> ArmHandle:
     side = arm.side
     joints = [model.joint(f"{side}/{joint.name}") for joint in arm.joints]
-    fingers = [model.joint(f"{side}/{name}") for name in arm.gripper.fingers]
+    fingers = [model.joint(f"{side}/{name}") for name in arm.fingers]
     bodies = {link.name: model.body(f"{side}/{link.name}").id for link in arm.links}
     finger_bodies = frozenset(
-        bodies[link.name] for link in arm.links if link.joint and link.joint.name in arm.gripper.fingers
+        bodies[link.name] for link in arm.links if link.joint and link.joint.name in arm.fingers
     )
     speeds = {link.joint.name: link.joint.velocity for link in arm.links if link.joint}
     return ArmHandle(
@@ -308,8 +308,8 @@ def _handle(model: mujoco.MjModel, arm: Arm) -> ArmHandle:
         qpos=np.array([j.qposadr[0] for j in joints]),
         dof=np.array([j.dofadr[0] for j in joints]),
         actuator=np.array([model.actuator(f"{side}/{j.name}").id for j in arm.joints]),
-        finger_qpos=np.array([j.qposadr[0] for j in fingers]),
-        finger_actuator=np.array([model.actuator(f"{side}/{name}").id for name in arm.gripper.fingers]),
+        finger_qpos=np.array([j.qposadr[0] for j in fingers], int),
+        finger_actuator=np.array([model.actuator(f"{side}/{name}").id for name in arm.fingers], int),
         finger_bodies=finger_bodies,
         gripper_bodies=frozenset(bodies[name] for name in _hand_links(arm)),
         tool_site=model.site(f"{side}/tool").id,
@@ -317,6 +317,6 @@ def _handle(model: mujoco.MjModel, arm: Arm) -> ArmHandle:
         upper=np.array([j.range[1] for j in arm.joints]),
         velocity=np.array([j.velocity for j in arm.joints]),
         home=np.array([j.home for j in arm.joints]),
-        finger_velocity=np.array([speeds[name] for name in arm.gripper.fingers]),
-        finger_windup=FINGER_FULL_FORCE_AT * np.abs(np.subtract(arm.gripper.open, arm.gripper.closed)),
+        finger_velocity=np.array([speeds[name] for name in arm.fingers]),
+        finger_windup=FINGER_FULL_FORCE_AT * np.abs(finger_targets(arm, 1.0) - finger_targets(arm, 0.0)),
     )

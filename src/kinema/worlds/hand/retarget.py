@@ -9,6 +9,7 @@ import mujoco
 import numpy as np
 
 from kinema.card.card import EmbodimentCard
+from kinema.card.kinematics import gripper_of
 from kinema.schema import KinemaError
 from kinema.worlds.hand.hand import OPEN_M, TIP_BELOW_TOOL_M
 from kinema.worlds.hand.stage import StagedWorld
@@ -79,8 +80,10 @@ def fit(world: StagedWorld, path: GraspPath) -> JointPath:
         joints = np.clip(solved, joints - reach, joints + reach) if rows else solved
         rows.append(joints)
         tools.append(kinematics.tool_pose("right", joints)[0])
-    opening = np.clip(path.gap_m / handle.arm.gripper.max_width_m, 0.0, 1.0)
-    told = np.minimum(path.opening, np.clip(OPEN_M * path.opening / handle.arm.gripper.max_width_m, 0.0, 1.0))
+    opening = np.clip(path.gap_m / gripper_of(handle.arm).max_width_m, 0.0, 1.0)
+    told = np.minimum(
+        path.opening, np.clip(OPEN_M * path.opening / gripper_of(handle.arm).max_width_m, 0.0, 1.0)
+    )
     following = np.minimum(np.arange(len(rows)) + 1, len(rows) - 1)
     solved_rows, tool_m = np.stack(rows), np.stack(tools)
     return JointPath(

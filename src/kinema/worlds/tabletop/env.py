@@ -32,7 +32,8 @@ def families_for(card: EmbodimentCard | str) -> tuple[str, ...]:
     Raises CardError for an unknown name.
     """
     card = load_card(card) if isinstance(card, str) else card
-    if card.control not in ("ee_pose", "joint_position") or not card.arms:
+    has_grippers = bool(card.arms) and all(arm.gripper is not None for arm in card.arms)
+    if card.control not in ("ee_pose", "joint_position") or not has_grippers:
         return ()
     return _ONE_ARM if card.tabletop.families is None else card.tabletop.families
 

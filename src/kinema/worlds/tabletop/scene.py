@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 
 from kinema.card.card import EmbodimentCard
-from kinema.card.kinematics import home_joints, home_rotation, tool_pose
+from kinema.card.kinematics import gripper_of, home_joints, home_rotation, tool_pose
 from kinema.worlds.body.control import Controller
 from kinema.worlds.body.robots import (
     FIXED_COLLIDES,
@@ -123,7 +123,7 @@ class Scene:
         # Blocks lie with their y axis along the closing direction.
         self.grip_yaw_rad = float(np.arctan2(tool_x[1], tool_x[0]))
         # A jaw that swings onto a fixed one needs more room beside the block.
-        self.block_scale = 1.0 if len(right.gripper.fingers) > 1 else 0.8
+        self.block_scale = 1.0 if len(right.fingers) > 1 else 0.8
         # An arm of five joints cannot look straight down from high up: it stays low and comes down steeply.
         self.rise_m, self.funnel_m = (0.09, 0.05) if len(right.joints) > 5 else (0.065, 0.017)
         # What an expert moves in one control step, and which share of an error it makes good in it, against
@@ -163,7 +163,7 @@ class Scene:
 
     def gap_m(self, side: str = "right") -> float:
         """Distance between the jaws, taking it as linear in the opening."""
-        return self.opening(side) * self.robot.arm(side).arm.gripper.max_width_m
+        return self.opening(side) * gripper_of(self.robot.arm(side).arm).max_width_m
 
     def pinch_n(self, body: int, side: str = "right") -> float:
         """The force [N] with which a gripper squeezes a body: the smaller of its two jaws' normal forces."""
