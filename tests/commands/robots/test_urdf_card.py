@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -79,8 +80,8 @@ def test_what_a_card_cannot_hold_is_named(file: Path, old: str, new: str, messag
 
 def test_a_tip_can_be_chosen(file: Path) -> None:
     with pytest.raises(KinemaError, match="no link 'nose'; choices: foot"):
-        card_from_urdf(file, "six", "nose")
-    assert "j6" not in card_from_urdf(file, "six", "l5")
+        card_from_urdf(file, "six", ["nose"])
+    assert "j6" not in card_from_urdf(file, "six", ["l5"])
 
 
 @pytest.mark.parametrize(
@@ -102,3 +103,50 @@ def test_the_name_of_a_shipped_card_is_taken(file: Path, tmp_path: Path) -> None
     out = tmp_path / "panda.yaml"
     assert cli.exit_code(["robots", "from-urdf", str(file), "--name", "panda", "--out", str(out)]) == 2
     assert not out.exists()
+
+
+def two_arms_on_a_waist() -> str:
+    """Two copies of the arm, each with a hand of one finger, on a body that turns."""
+    one = urdf().replace('<robot name="six"><link name="foot"/>', "").replace("</robot>", "")
+    arms = ""
+    for side, y in (("left", 0.2), ("right", -0.2)):
+        mine = re.sub(r'"([lj]\d)"', rf'"{side}_\1"', one).replace('"foot"', f'"{side}_foot"')
+        finger = (
+            f'<link name="{side}_finger"><inertial><mass value="0.2"/></inertial></link>'
+            f'<joint name="{side}_bend" type="revolute"><parent link="{side}_l6"/>'
+            f'<child link="{side}_finger"/><axis xyz="0 1 0"/>'
+            '<limit lower="0" upper="1" velocity="1" effort="1"/></joint>'
+        )
+        fixed = (
+            f'<link name="{side}_foot"/><joint name="{side}_mount" type="fixed"><parent link="torso"/>'
+            f'<child link="{side}_foot"/><origin xyz="0 {y} 0.3" rpy="0 0 0"/></joint>'
+        )
+        arms += fixed + mine + finger
+    return (
+        '<robot name="two"><link name="pelvis"/><link name="torso"/><joint name="waist" type="revolute">'
+        '<parent link="pelvis"/><child link="torso"/><origin xyz="0 0 0.1"/><axis xyz="0 0 1"/>'
+        f'<limit lower="-1" upper="1" velocity="1" effort="1"/></joint>{arms}</robot>'
+    )
+
+
+def test_two_arms_with_hands_on_a_waist_that_stands_still(tmp_path: Path) -> None:
+    file, out = tmp_path / "two.urdf", tmp_path / "two.yaml"
+    file.write_text(two_arms_on_a_waist())
+    with pytest.raises(KinemaError, match="--base LINK"):
+        card_from_urdf(file, "two", ["left_l6"])  # the waist is an eighth joint
+    words = ["--tip", "left_l6", "--tip", "right_l6", "--hand", "thumb,fingers", "--out", str(out)]
+    assert cli.exit_code(["robots", "from-urdf", str(file), "--name", "two", *words]) == 0
+    report = check_card(out, MORE_CHECKS)
+    assert report.ok, [row for row in report.rows if not row.ok]
+    card = read_card(out)
+    assert [arm.side for arm in card.arms] == ["left", "right"]
+    assert [arm.base_pos_m for arm in card.arms] == [(0, 0, 0.1)] * 2
+    left, right = (tool_pose(arm, home_joints(arm))[:3, 3] for arm in card.arms)
+    np.testing.assert_allclose(left - right, [0, 0.4, 0], atol=1e-9)
+    assert [c.name for c in card.actions if ".hand." in c.slot] == [
+        f"{side}_{value}" for side in ("left", "right") for value in ("thumb", "fingers")
+    ]
+    hand = next(link for link in card.arms[0].links if link.name == "hand")
+    assert hand.mass_kg == pytest.approx(0.2)
+    one = card_from_urdf(file, "two", ["right_l6"], base="torso")
+    assert "hand.0" not in one

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kinema.commands.driver import DriverConfig, Settings
-from kinema.commands.terminal import examples, finite, table
+from kinema.commands.terminal import examples, finite, table, words
 from kinema.schema import KinemaError
 
 if TYPE_CHECKING:
@@ -77,7 +77,17 @@ def from_urdf(
     name: Annotated[str, typer.Option(help="What the body shall be called: small letters, digits, _.")],
     out: Annotated[Path, typer.Option(help="The card to write.")],
     tip: Annotated[
-        str, typer.Option(help="The link that carries the gripper. Default: the arm's last.")
+        list[str] | None,
+        typer.Option(
+            help="The link that carries the gripper or hand; twice for two arms, the left one's first. "
+            "Default: the arm's last."
+        ),
+    ] = None,
+    base: Annotated[
+        str, typer.Option(help="What the arms are fixed to; joints before it, as a waist, stand still at 0.")
+    ] = "",
+    hand: Annotated[
+        str, typer.Option(help="A hand's values in place of a gripper, with commas: thumb,index,middle.")
     ] = "",
 ) -> None:
     """Write a first card: what the URDF says, and TODO behind what it does not."""
@@ -85,7 +95,7 @@ def from_urdf(
 
     if out.exists():
         raise KinemaError(f"{out} exists already; give another --out")
-    text = card_from_urdf(urdf, name, tip)
+    text = card_from_urdf(urdf, name, tip or (), base=base, hand=words(hand))
     out.write_text(text)
     print(f"{out}: {text.count('TODO')} lines to look at (TODO); then: kinema robots check {out}")
 

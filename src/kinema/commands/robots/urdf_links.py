@@ -31,7 +31,7 @@ def link_rows(
         home = float(np.clip(0.0, limits["lower"], limits["upper"]))
         rows.append(
             f"        joint: {{name: {joint.name}, type: {joint.kind}, axis: {listed(joint.axis)}, range: "
-            f"[{number(limits['lower'])}, {number(limits['upper'])}], velocity: {number(limits['velocity'])}, "
+            f"{listed([limits['lower'], limits['upper']])}, velocity: {number(limits['velocity'])}, "
             f"effort: {number(limits['effort'])}, home: {number(home)}}}"
         )
     rows += _masses(link, links[link])
@@ -40,10 +40,14 @@ def link_rows(
     return "\n".join(rows)
 
 
+def mass_of(link: str, element: ET.Element) -> float:
+    """What a link weighs [kg]; 0 where the URDF does not say."""
+    stated = element.find("inertial/mass")
+    return 0.0 if stated is None else float(numbers(stated.get("value"), 1, f"link {link}: mass")[0])
+
+
 def _masses(link: str, element: ET.Element) -> list[str]:
-    inertial = element.find("inertial")
-    mass_of = None if inertial is None else inertial.find("mass")
-    mass = 0.0 if mass_of is None else float(numbers(mass_of.get("value"), 1, f"link {link}: mass")[0])
+    inertial, mass = element.find("inertial"), mass_of(link, element)
     if inertial is None or mass <= 0:
         return ["        mass_kg: 0.001  # TODO: the URDF gives no mass"]
     com, rotation = origin(inertial, f"link {link}: inertial")
@@ -86,8 +90,9 @@ def _shapes(link: str, element: ET.Element, chain: list[Joint]) -> list[str]:
         half = float(np.linalg.norm(following)) / 2
         quat = quat_of(_turn_z_to(following))
         found = [
-            f"{{type: capsule, size_m: [0.03, {number(max(half - 0.03, 0.005))}], pos_m: {listed(following / 2)}, "
-            f"quat_wxyz: {listed(quat)}, collide: false}}  # TODO: its true shape"
+            f"{{type: capsule, size_m: {listed([0.03, max(half - 0.03, 0.005)])}, "
+            f"pos_m: {listed(following / 2)}, quat_wxyz: {listed(quat)}, "
+            "collide: false}  # TODO: its true shape"
         ]
     return found
 
