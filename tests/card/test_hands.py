@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kinema.card.card import EmbodimentCard
@@ -21,6 +21,7 @@ from kinema.runtime.guard import Guard
 from kinema.schema import KinemaError
 from kinema.worlds.body.control import Controller, Kinematics
 from kinema.worlds.tabletop.env import families_for
+from laws import examples
 
 G1 = load_card("g1")
 HAND = {"values": ["thumb", "fingers"], "speed": 2.0, "source": "made for this test"}
@@ -60,7 +61,7 @@ def test_what_is_made_for_grippers_does_not_take_it() -> None:
 
 
 @given(st.lists(st.floats(-0.5, 1.5), min_size=26, max_size=26), st.floats(0.001, 0.1))
-@settings(max_examples=30, deadline=None)
+@examples(30)
 def test_the_guard_keeps_hands_to_their_range_and_speed(asked: list[float], elapsed_s: float) -> None:
     guard, hand = Guard(G1), np.array([".hand." in channel.slot for channel in G1.actions])
     state = np.where(hand, 0.5, [joint for arm in G1.arms for joint in (*_home(arm), *[0.0] * 6)])

@@ -82,7 +82,7 @@ def _arm_phrases() -> dict[str, tuple[_Phrase, ...]]:
         slot: (_Phrase(words=verb + " {amount} {way}", ways=(plus, minus), scale="degrees"),)
         for slot, (verb, plus, minus) in turns.items()
     }
-    drive = "shifts hand {joint} by {amount} {way}"  # of a hand whose values count from closed to open
+    drive = "moves hand {joint} by {amount} {way}"  # of a hand whose values count from closed to open
     value = _Phrase(words=drive, ways=("open", "closed"), scale="percent", unit="fraction")
     return {**moves, **rotations, "hand": (*_joint_phrases("hand "), value), "joint": _joint_phrases("")}
 
