@@ -99,6 +99,7 @@ class Source:
     executed: Rows | None = None  # float32 (N, D), what was done; None: what was right
     weight: float = 1.0
     sampled: np.ndarray | None = None  # int64 (m,): the episodes that stand for all; None: every one
+    held_out: tuple[int, ...] = ()  # positions of episodes in which no window begins
 
     def __post_init__(self) -> None:
         if not len(self.starts):
@@ -177,7 +178,7 @@ class Source:
 
 def from_dataset(
     index: Index, card: EmbodimentCard, *, image_size: int, stride: int = 1, told: SetMap | None = None,
-    pictures: Way = "cache", cache: Path | None = None,
+    pictures: Way = "cache", cache: Path | None = None, hold_out: int = 0,
 ) -> Source:  # fmt: skip
     """A data set of the card's body; windows begin every `stride` frames of each episode.
 
@@ -187,6 +188,7 @@ def from_dataset(
     told:   what the user says of the set (`data/set_map.py`); None reads `kinema.yaml` in its folder
     pictures: decoded as they are asked for, or once into the cache (see `data/frames.py`)
     cache:  where numbers and decoded pictures are kept; None: see `cache_folder`
+    hold_out: the last of every so many episodes is held out (`held_out`); 0: none
     """
     files = sample_files(index, _SAMPLED_FRAMES)
     fitting = fit(index if isinstance(index, Dataset) else read_part(index, files), card, told)
@@ -194,6 +196,8 @@ def from_dataset(
     numbers = Numbers(index, names, cache_folder(index.root, cache))
     images = images_of(index, pictures, size=image_size, cameras=fitting.cameras, directory=cache)
     views = tuple(index.camera_names.index(name) for name in fitting.cameras)
+    away = held_out(index.num_episodes, hold_out)
+    learnt = np.delete(index.episode_bounds, away, axis=0)
     pointed = _Pointed(views=views, of=len(index.camera_names))
     return Source(
         name=index.root.name,
@@ -206,10 +210,19 @@ def from_dataset(
         ends=index.episode_bounds[:, 1],
         task_index=_Made(numbers[TASK], _first),
         tasks=index.tasks,
-        starts=EvenStarts(index.episode_bounds, stride, fitting.ratio),  # at least one control step is left
+        starts=EvenStarts(learnt, stride, fitting.ratio),  # at least one control step is left
         ratio=fitting.ratio,
         sampled=None if len(files) == len(index.episodes.data) else index.episodes_in_data(files),
+        held_out=tuple(away.tolist()),
     )
+
+
+def held_out(episodes: int, every: int) -> np.ndarray:
+    """Positions (k,) of those among so many episodes that are not learnt from: the last of every `every`.
+
+    The rule looks at no data, and gives the same episodes whenever it is asked. 0: none.
+    """
+    return np.arange(every - 1, episodes, every) if every else np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,9 @@ def _stage(setting: Setting) -> PolicyStage:
         raise KinemaError("finetune needs what it begins with: --backbone PATH_OR_NAME or --init ARTIFACT")
 
     def sources(data: Path, pictures: Way) -> Sequence[Source]:
-        return named_sources(told.sets, pictures, card=told.card, image_size=network.image_size)
+        return named_sources(
+            told.sets, pictures, card=told.card, image_size=network.image_size,
+            hold_out=told.hold_out,
+        )  # fmt: skip
 
     return PolicyStage(setting, policy=lambda _: network, sources=sources, backbone=backbone)

@@ -10,18 +10,43 @@ from pathlib import Path
 from kinema.data.frames import Way
 from kinema.data.source import Source
 from kinema.model.policy import presets
-from kinema.recipes.sources import metaworld_sources, tabletop_sources
+from kinema.recipes.sources import metaworld_sources, named_sources, tabletop_sources
+from kinema.schema import KinemaError
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig
 from kinema.train.recipe import Recipe
+from kinema.train.stage import Setting
 from kinema.train.stages.policy import PolicyStage
+
+
+def nano() -> Recipe:
+    """One's own data sets, from random weights."""
+    recipe = _nano(
+        "nano", "data sets of one's own, from random weights, 96 px",
+        "--data SET, once for each, and --card where a set does not say whose it is", _told,
+    )  # fmt: skip
+    return replace(recipe, is_told=True)
+
+
+def _told(setting: Setting) -> PolicyStage:
+    told = setting.named
+    if not told.sets:
+        raise KinemaError("nano needs data sets: --data SET, once for each")
+    if told.backbone or told.revision or told.preset or told.lora:
+        raise KinemaError("nano has its own network; --backbone, --preset and --lora are told to `finetune`")
+    size = presets.nano().image_size
+
+    def sources(data: Path, pictures: Way) -> list[Source]:
+        return named_sources(told.sets, pictures, card=told.card, image_size=size, hold_out=told.hold_out)
+
+    return PolicyStage(setting, policy=presets.nano, sources=sources)
 
 
 def nano_tabletop() -> Recipe:
     """Three bodies, all tabletop families, two 96 px cameras."""
     return _nano(
         "nano_tabletop", "three bodies on the tabletop, all families, 96 px (about an hour on one core)",
-        "kinema data make tabletop --out data/tabletop", partial(tabletop_sources, image_size=96), 96,
+        "kinema data make tabletop --out data/tabletop", _on(partial(tabletop_sources, image_size=96), 96),
     )  # fmt: skip
 
 
@@ -29,7 +54,8 @@ def nano_metaworld() -> Recipe:
     """Meta-World MT50 from 50 demonstrations a task, one 128 px camera."""
     return _nano(
         "nano_metaworld", "Meta-World MT50, 50 demonstrations a task, 128 px (about an hour on one core)",
-        "kinema data make metaworld --raw --out data/metaworld_raw", metaworld_sources, 128, pictures=None,
+        "kinema data make metaworld --raw --out data/metaworld_raw", _on(metaworld_sources, 128),
+        pictures=None,
     )  # fmt: skip
 
 
@@ -37,7 +63,7 @@ def nano_mixed() -> Recipe:
     """Both in one set of weights, at Meta-World's picture size."""
     return _nano(
         "nano_mixed", "tabletop and Meta-World in one set of weights, 128 px (about three hours on one core)",
-        "the commands of nano_tabletop (with --image-size 128) and nano_metaworld", _both, 128,
+        "the commands of nano_tabletop (with --image-size 128) and nano_metaworld", _on(_both, 128),
     )  # fmt: skip
 
 
@@ -48,16 +74,19 @@ def _both(data: Path, pictures: Way) -> list[Source]:
     return [replace(source, weight=share) for source in tabletop] + metaworld
 
 
+def _on(sources: Callable[[Path, Way], list[Source]], image_size: int) -> Callable[[Setting], PolicyStage]:
+    return partial(PolicyStage, policy=partial(presets.nano, image_size=image_size), sources=sources)
+
+
 def _nano(
-    name: str, summary: str, data_command: str, sources: Callable[[Path, Way], list[Source]],
-    image_size: int, pictures: Way | None = "cache",
+    name: str, summary: str, data_command: str, stage: Callable[[Setting], PolicyStage],
+    pictures: Way | None = "cache",
 ) -> Recipe:  # fmt: skip
-    policy = partial(presets.nano, image_size=image_size)
     return Recipe(
         name=name,
         summary=summary,
         data_command=data_command,
-        stage=partial(PolicyStage, policy=policy, sources=sources),
+        stage=stage,
         batch_size=128,
         pictures=pictures,
         loop=LoopConfig(steps=8000, optim=OptimConfig(lr=1e-3, ema_decay=0.999)),

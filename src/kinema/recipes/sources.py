@@ -70,16 +70,19 @@ def _made_by(command: str, data: Path, which: str) -> list[Path]:
 
 
 def named_sources(
-    roots: Sequence[Path], pictures: Way = "cache", *, card: str | None, image_size: int
+    roots: Sequence[Path], pictures: Way = "cache", *, card: str | None, image_size: int, hold_out: int = 0
 ) -> list[Source]:
     """These data sets, of this body (a name or a path); None: of the one that each says."""
-    return [_open(root, image_size, pictures, card=card) for root in roots]
+    return [_open(root, image_size, pictures, card=card, hold_out=hold_out) for root in roots]
 
 
-def _open(root: Path, image_size: int, pictures: Way, stride: int = 1, card: str | None = None) -> Source:
+def _open(
+    root: Path, image_size: int, pictures: Way, stride: int = 1, card: str | None = None, hold_out: int = 0
+) -> Source:
     index, told = open_index(root), set_map_of(root)
     if card is not None:
         told = told.model_copy(update={"card": card})
     return from_dataset(
-        index, card_of(index, told), image_size=image_size, stride=stride, told=told, pictures=pictures
-    )
+        index, card_of(index, told), image_size=image_size, stride=stride, told=told, pictures=pictures,
+        hold_out=hold_out,
+    )  # fmt: skip

@@ -114,7 +114,8 @@ class Options:
         if self.named != Named() and not recipe.is_told:
             told = [f.name for f in fields(Named) if getattr(self.named, f.name) != f.default]
             raise KinemaError(
-                f"{recipe.name} has its own data and network; {', '.join(told)} can be told to `finetune`"
+                f"{recipe.name} has its own data and network; {', '.join(told)} can be told to `nano` or "
+                "`finetune`"
             )
         optim = recipe.loop.optim.scaled(self.lr_scale)
         optim = replace(

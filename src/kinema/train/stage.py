@@ -36,6 +36,7 @@ class Named:
     """What a recipe that brings no data or network of its own is told of them.
 
     sets: data sets; card: whose they are, a name or a path; None: as each says itself
+    hold_out: every so many episodes of each set are not learnt from (`data/source.py`); 0: none
     backbone: a released checkpoint, a path or a name, and its revision
     preset: whose decoder a policy on it gets (`model/policy/presets.py`)
     lora: the rank of adapters on these parts (`lora.py`); 0: none
@@ -43,6 +44,7 @@ class Named:
 
     sets: tuple[Path, ...] = ()
     card: str | None = None
+    hold_out: int = 0
     backbone: str | None = None
     revision: str | None = None
     preset: str | None = None

@@ -26,6 +26,7 @@ HEEDED = {  # of the options that not every benchmark heeds
     "world": ("tasks", "robots", "ray"),
     "planning": ("robots", "replan", "imagines", "baselines", "ray"),
     "scene2robot": ("tasks", "robots", "ray"),
+    "openloop": ("data", "robots"),
 }
 BENCHMARKS = tuple(HEEDED)
 REPLAN = {"metaworld": 8}  # at 80 Hz a chunk is 0.2 s in all
@@ -38,6 +39,7 @@ EXAMPLES = examples(
     "kinema eval world --episodes 20 --out out/world",
     "kinema eval scene2robot --robots iiwa14,ur5e --episodes 4 --out out/scene2robot",
     "kinema eval latency --episodes 20 --workers 2 --out out/latency",
+    "kinema eval openloop --policy runs/mine/artifact --data data/mine --out out/openloop",
     "kinema eval metaworld --policy expert --episodes 1 --tasks reach-v3,push-v3 --out out/mt",
 )
 
@@ -73,6 +75,10 @@ def evaluate(
     baselines: Annotated[
         bool, typer.Option(help="Also play what knows nothing, in the same scenes: `random` and `hold`.")
     ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="openloop: a data set, judged on the episodes that the policy did not learn from."),
+    ] = None,
     retry_errors: Annotated[
         bool, typer.Option(help="When a run goes on: play again what was an error.")
     ] = False,
@@ -99,6 +105,11 @@ def evaluate(
         refuse_unheeded(ctx, "the true world", {"the true world": (), "--world imagined": ("imagines",)})
     bodies = policies.bodies_in(robots)
     make_play = None
+    if benchmark == "openloop":
+        from kinema.commands.eval.openloop import judge_openloop
+
+        judge_openloop(policy, data, bodies=bodies, sitting=sitting)
+        return
     require_rendering()
     if benchmark == "safety":
         _safety(policy, bodies, sitting)

@@ -21,6 +21,7 @@ EXAMPLES = examples(
     "kinema train debug --out runs/debug",
     "kinema train nano_tabletop --data data --minutes 60 --evaluate-every 2000",
     "kinema train nano_tabletop --resume",
+    "kinema train nano --data data/mine --card my_robot.yaml",
     "kinema train base --plan --gpus 8 --gpu-memory 80",
     "torchrun --nproc-per-node 8 -m kinema train nano_tabletop --device cuda",
     "kinema train nano_tabletop --init runs/before/artifact --freeze 'backbone.*' --lr 'decoder.*=1e-4'",
@@ -37,7 +38,9 @@ def train(
     ] = None,
     data: Annotated[
         list[Path] | None,
-        typer.Option(help="Folder below which the recipe looks for its data [data]; finetune: a data set."),
+        typer.Option(
+            help="Folder below which the recipe looks for its data [data]; nano, finetune: a data set."
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps, instead of the recipe's.", min=1)] = None,
     minutes: Annotated[
@@ -49,8 +52,14 @@ def train(
     ] = False,
     init: Annotated[Path | None, typer.Option(help="Start from this artifact's weights.")] = None,
     card: Annotated[
-        str | None, typer.Option(help="finetune: whose the data sets are, a name or a .yaml file.")
+        str | None, typer.Option(help="nano, finetune: whose the data sets are, a name or a .yaml file.")
     ] = None,
+    hold_out: Annotated[
+        int,
+        typer.Option(
+            help="nano, finetune: of every so many episodes the last is not learnt from; 0: none.", min=0
+        ),
+    ] = 10,
     backbone: Annotated[
         str | None, typer.Option(help="finetune: a Qwen3.5 checkpoint, a folder or a name on the Hub.")
     ] = None,
@@ -166,7 +175,8 @@ def train(
     if len(folders) > 1 and not chosen.is_told:
         raise KinemaError(f"{chosen.name} looks for its data below one folder, not below {len(folders)}")
     named = Named(
-        sets=tuple(data or ()) if chosen.is_told else (), card=card, backbone=backbone, revision=revision,
+        sets=tuple(data or ()) if chosen.is_told else (), card=card,
+        hold_out=hold_out if chosen.is_told else 0, backbone=backbone, revision=revision,
         preset=preset, lora=lora, lora_on=tuple(lora_on or (["backbone"] if lora else [])),
     )  # fmt: skip
     options = Options(

@@ -84,6 +84,11 @@ class PolicyStage(Stage[Policy, Batch]):
         self.clipped = check_clipping(
             self.sources, self.codecs, horizon, setting.most_clipped if elsewhere else 1.0
         )
+        for source in self.sources:
+            if source.held_out:
+                print(
+                    f"{source.name}: episodes {', '.join(map(str, source.held_out))} are held out", flush=True
+                )
         for one in self.clipped:
             if one.notable:
                 print(one, flush=True)
@@ -184,4 +189,5 @@ def _described(source: Source) -> dict:
         "steps": source.steps,
         "windows": len(source.starts),
         "weight": source.weight,
+        "held_out": list(source.held_out),
     }
