@@ -241,7 +241,7 @@ def test_a_full_disk_ends_the_recording_and_not_the_run(
 KILLED = """
 import sys, os, signal
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
+sys.path[:0] = [sys.argv[2], str(Path(sys.argv[2]).parent)]
 from test_recorder import step
 from kinema.card.load import load_card
 from kinema.commands.data.recorder import EpisodeRecorder

@@ -47,7 +47,8 @@ class OneByOne(Gated):
 
 def test_one_key_with_64_questions_under_way_costs_another_no_answer() -> None:
     policy = OneByOne()
-    made = Service(toy_served(policy), Queueing(largest_queue=64, largest_batch=4, deadline_s=1e6))
+    queueing = Queueing(largest_queue=64, largest_batch=4, deadline_s=1e6)
+    made = Service(toy_served(policy), queueing, clock=lambda: 0.0)  # how long a batch took changes batches
     made.start()
 
     async def run() -> tuple[list[Any], list[Any]]:
