@@ -97,7 +97,11 @@ class Session:
         step = self.loop.step()
         if step.mode == Mode.STOPPED and step.sent is None:
             if not self._simulated:
-                raise KinemaError(f"{self._body.card.name} was stopped: {self.loop.reason}")
+                took = ", ".join(f"{latency_s:.2f}" for latency_s in self.loop.counts.latency_s[-3:])
+                raise KinemaError(
+                    f"{self._body.card.name} was stopped: {self.loop.reason} "
+                    f"(the last answers took, in s: {took or 'none came'})"
+                )
             if not self._told:
                 _log.warning("%s holds from now on: %s", self._body.card.name, self.loop.reason)
                 self._told = True
