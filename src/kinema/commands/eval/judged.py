@@ -39,6 +39,12 @@ class Sitting:
     retry_errors: bool = False
     baselines: bool = False
 
+    def __post_init__(self) -> None:
+        if self.ray is not None:
+            from kinema.pool.on_ray import OnRay
+
+            OnRay(self.ray)  # says what is wrong with it before anything is done
+
 
 def play(settings: RunSettings, sitting: Sitting) -> Results:
     """Play what is missing in `sitting.out`, and the baselines in the same scenes where asked for."""
