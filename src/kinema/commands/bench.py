@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kinema.commands import policies
+from kinema.commands import loading, policies
 from kinema.commands.policies import bodies_in
-from kinema.commands.terminal import examples, finite, table
+from kinema.commands.terminal import choose, examples, finite, table
+from kinema.schema import KinemaError
+
+if TYPE_CHECKING:
+    from kinema.model.policy.loading import Loading
 
 app = typer.Typer(help="Speed and memory of the parts, measured here and now.", no_args_is_help=False)
 
@@ -21,26 +25,86 @@ Threads = Annotated[int, typer.Option(help="CPU threads.", min=1)]
 
 
 @app.command(
-    "policy", epilog=examples("kinema bench policy", "kinema bench policy --robot ur5e --rounds 200")
+    "policy",
+    epilog=examples(
+        "kinema bench policy",
+        "kinema bench policy --robot ur5e --rounds 200",
+        "kinema bench policy --preset nano --random-weights --rounds 5",
+    ),
 )
 def policy(
     policy: Annotated[str, typer.Option(help="A shipped artifact, or the folder of one.")] = policies.DEFAULT,
     robot: Annotated[str | None, typer.Option(help="The body. Default: the artifact's first.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="A size instead of an artifact: nano, edge, base, pro, ultra.")
+    ] = None,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="Of the preset: there are no others of it.")
+    ] = False,
     rounds: Annotated[int, typer.Option(help="Observations per row.", min=1)] = 100,
     threads: Threads = 2,
+    device: loading.Device = "cpu",
+    dtype: loading.Dtype = "fp32",
+    quantise: loading.Quantise = None,
+    compile: loading.Compile = False,
 ) -> None:
-    """Time from one observation to one chunk, median and p95, for several numbers of Euler steps."""
+    """Time from one observation to one chunk, median and p95; of a preset memory, too, as planned and taken.
+
+    An artifact: for several numbers of Euler steps, words and decoding with it. A preset: the network alone.
+    """
+    from kinema.model.policy.loading import PLAIN
+
+    held = loading.loading_of(device, dtype, quantise, compile) or PLAIN
+    if preset is not None or random_weights:
+        if preset is None or not random_weights:
+            raise KinemaError("--preset and --random-weights belong together: a preset has no weights")
+        if policy != policies.DEFAULT or robot is not None:
+            raise KinemaError("--preset is measured instead of a policy: leave out --policy and --robot")
+        _measure_size(preset, held, rounds=rounds, threads=threads)
+        return
     from kinema.card.load import load_card
     from kinema.model.policy.bench import LIMIT_S, measure_latency
 
     robot = load_card(robot).name if robot else None
-    found = measure_latency(policies.artifact_folder(policy), card=robot, repeats=rounds, threads=threads)
+    folder = policies.artifact_folder(policy)
+    found = measure_latency(folder, card=robot, repeats=rounds, threads=threads, loading=held)
     rows = [
         (x.card, x.views, x.steps, f"{1e3 * x.median_s:.1f}", f"{1e3 * x.p95_s:.1f}", f"{x.of_limit:.2f}")
         for x in found
     ]
     limit = f"p95 / {1e3 * LIMIT_S:.0f} ms"
     print(table(rows, ("body", "views", "Euler steps", "median ms", "p95 ms", limit)))
+
+
+def _measure_size(preset: str, held: Loading, *, rounds: int, threads: int) -> None:
+    import torch
+
+    from kinema.model.device import device_name
+    from kinema.model.policy.bench_size import measure_size
+    from kinema.model.policy.presets import PRESETS
+
+    choose("preset", preset, tuple(PRESETS))
+    torch.set_num_threads(threads)
+    config = PRESETS[preset]()
+    found = measure_size(preset, config, held, rounds=rounds)
+    memory = [
+        (f"{what}, planned and taken, GB", f"{size.planned / 1e9:.3g}", f"{size.taken / 1e9:.3g}")
+        for what, size in (
+            ("weights", found.held), ("at most while loading", found.loading),
+            ("at most while answering", found.answering),
+        )
+    ]  # fmt: skip
+    spans = [
+        (f"{what}, median and p95, ms", f"{1e3 * span.median:.1f}", f"{1e3 * span.p95:.1f}")
+        for what, span in (
+            (f"{found.tokens} tokens of pictures and words read", found.reading),
+            (f"whole answer, {found.steps} Euler steps", found.answer),
+        )
+    ]
+    loaded = ("made and brought, s", f"{found.load_s:.1f}", "")
+    header = f"{preset}, {found.parameters / 1e9:.3g} B parameters, {held}"
+    print(table([*memory, loaded, *spans], (header, "", "")))
+    print(f"on {device_name(torch.device(held.device))}, {threads} CPU threads")
 
 
 @app.command("train", epilog=examples("kinema bench train", "kinema bench train --processes 1 --batch 64"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from tqdm import tqdm
@@ -24,6 +24,9 @@ from kinema.worlds.tabletop.experts.expert import Expert
 from kinema.worlds.tabletop.parse import parse_instruction
 from kinema.worlds.tabletop.sentence import Request
 from kinema.worlds.variation import Variation
+
+if TYPE_CHECKING:
+    from kinema.model.policy.loading import Loading
 
 FILM_PX = 384
 _USUAL_BODIES = ("panda", "aloha")
@@ -57,8 +60,9 @@ class Film:
 
 
 def prepare(
-    instruction: str, *, robot: str | None, scene: str, seed: int, policy_name: str, gate: bool = False
-) -> Session:
+    instruction: str, *, robot: str | None, scene: str, seed: int, policy_name: str, gate: bool = False,
+    loading: Loading | None = None,
+) -> Session:  # fmt: skip
     """Understand the sentence, build its scene and the policy. Raises KinemaError or ValueError.
 
     gate: put the shipped gate before the policy, where it knows the body.
@@ -74,7 +78,7 @@ def prepare(
     bodies = trained_bodies(policy_name, (card.name,))
     if bodies and card.name not in bodies:
         raise KinemaError(f"{policy_name} was not trained on {card.name}; it knows {', '.join(bodies)}")
-    policy = policy_factory(policy_name, (card.name,)).build()
+    policy = policy_factory(policy_name, (card.name,), loading=loading).build()
     if gate:
         policy = _gated(policy, card)
     world = TabletopEnv(card=card, family=request.family, variation=variation)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from kinema.bench.benchmark import Factory
 from kinema.card.card import EmbodimentCard
@@ -12,6 +13,9 @@ from kinema.card.load import card_names, load_card
 from kinema.commands.shipped import ARTIFACTS
 from kinema.commands.terminal import words
 from kinema.schema import KinemaError
+
+if TYPE_CHECKING:
+    from kinema.model.policy.loading import Loading
 
 DEFAULT = "shipped"
 ARTIFACT_TARGET = "kinema.model.policy.act:LocalPolicy"
@@ -98,11 +102,17 @@ def trained_bodies(policy: str, bodies: Collection[str] = ()) -> tuple[str, ...]
     return () if _is_code(policy) else bodies_of(artifact_folder(policy, bodies))
 
 
-def policy_factory(name: str, bodies: Collection[str] = (), *, steady: bool = False) -> Factory:
-    """How a process builds the policy; `bodies` as in `artifact_folder`, `steady` as in `LocalPolicy`."""
+def policy_factory(
+    name: str, bodies: Collection[str] = (), *, steady: bool = False, loading: Loading | None = None
+) -> Factory:
+    """How a process builds the policy; `bodies` as in `artifact_folder`, the rest as in `LocalPolicy`."""
     if _is_code(name):
+        if loading is not None:
+            raise KinemaError(f"{name} has no weights: leave out --device, --dtype, --quantise and --compile")
         return Factory(target=_BUILT_IN.get(name, name))
-    arguments: dict[str, str | bool] = {"folder": str(artifact_folder(name, bodies))}
+    arguments: dict[str, Any] = {"folder": str(artifact_folder(name, bodies))}
+    if loading is not None:
+        arguments["loading"] = loading.to_json()
     if steady:
         arguments["steady"] = True
     return Factory(target=ARTIFACT_TARGET, arguments=arguments)

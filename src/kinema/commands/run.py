@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kinema.commands import policies
+from kinema.commands import loading, policies
 from kinema.commands.rendering import require_rendering
 from kinema.commands.stopping import Stopping
 from kinema.commands.terminal import examples, writable
@@ -43,6 +43,10 @@ def run(
     gate: Annotated[
         bool, typer.Option(help="Ask the shipped gate before every chunk; what it refuses is not played.")
     ] = True,
+    device: loading.Device = "cpu",
+    dtype: loading.Dtype = "fp32",
+    quantise: loading.Quantise = None,
+    compile: loading.Compile = False,
     out: Annotated[Path, typer.Option(help="Folder for the film, the recording and the report.")] = Path(
         "out/run"
     ),
@@ -54,7 +58,10 @@ def run(
     from kinema.runtime.report import write_report
     from kinema.runtime.rerun_file import write_rerun
 
-    session = prepare(instruction, robot=robot, scene=scene, seed=seed, policy_name=policy, gate=gate)
+    session = prepare(
+        instruction, robot=robot, scene=scene, seed=seed, policy_name=policy, gate=gate,
+        loading=loading.loading_of(device, dtype, quantise, compile),
+    )  # fmt: skip
     writable(out)
     print(f"prompt: {session.prompt}")
     with Stopping() as stopping:

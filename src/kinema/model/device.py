@@ -6,6 +6,8 @@ without units for it is emulated, some twenty times slower than fp32 on a plain 
 
 from __future__ import annotations
 
+import platform
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -63,3 +65,12 @@ def _cpu_has_bf16_units() -> bool:
         return False
     flags = torch.cpu.get_capabilities()
     return bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
+
+
+def device_name(device: torch.device) -> str:
+    """The maker's name of a GPU or of the processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), platform.machine())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,22 +25,21 @@ def read_tensors(path: Path, what: str) -> dict[str, Tensor]:
         return load_file(path)
 
 
-def read_weights(path: Path, what: str) -> dict[str, Tensor]:
-    """Weights in single precision, with hardly more memory than that. Raises KinemaError as `read_tensors`.
+def read_weights(path: Path, what: str, bring: Callable[[str, Tensor], Tensor]) -> dict[str, Tensor]:
+    """Weights, each brought to where and how it will be held before the next one is read.
 
+    bring: of a name and what is stored, something in memory of its own. Raises KinemaError as `read_tensors`.
     The file is opened anew for each: what has been read of an open one counts as memory as well.
     """
     _check_there(path, what)
     with meaning_of(path):
         with safe_open(path, "pt") as file:
             names = list(file.keys())
-        return {name: _one(path, name) for name in names}
-
-
-def _one(path: Path, name: str) -> Tensor:
-    with safe_open(path, "pt") as file:
-        found = file.get_tensor(name)
-        return found.float() if found.is_floating_point() else found.clone()
+        found = {}
+        for name in names:
+            with safe_open(path, "pt") as file:
+                found[name] = bring(name, file.get_tensor(name))
+        return found
 
 
 def read_header(path: Path, what: str) -> dict[str, str]:

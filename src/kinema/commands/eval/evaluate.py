@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kinema.commands import policies
+from kinema.commands import loading, policies
 from kinema.commands.eval.judged import SEED_HELP, Sitting, finish, play, rates_table, seed_line
 from kinema.commands.rendering import require_rendering
 from kinema.commands.terminal import RAY_HELP, choose, examples, refuse_unheeded, table, words
@@ -18,10 +18,21 @@ if TYPE_CHECKING:
     from kinema.bench.benchmark import Factory
     from kinema.bench.results import Results
 
+_LOADING = ("device", "dtype", "quantise", "compile")
 HEEDED = {  # of the options that not every benchmark heeds
-    "tabletop": ("tasks", "variation", "robots", "replan", "world", "imagines", "baselines", "ray"),
-    "metaworld": ("tasks", "replan", "baselines", "ray"),
-    "latency": ("tasks", "robots", "replan", "baselines", "ray"),
+    "tabletop": (
+        "tasks",
+        "variation",
+        "robots",
+        "replan",
+        "world",
+        "imagines",
+        "baselines",
+        "ray",
+        *_LOADING,
+    ),
+    "metaworld": ("tasks", "replan", "baselines", "ray", *_LOADING),
+    "latency": ("tasks", "robots", "replan", "baselines", "ray", *_LOADING),
     "safety": ("robots",),
     "world": ("tasks", "robots", "ray"),
     "planning": ("robots", "replan", "imagines", "baselines", "ray"),
@@ -82,6 +93,10 @@ def evaluate(
     retry_errors: Annotated[
         bool, typer.Option(help="When a run goes on: play again what was an error.")
     ] = False,
+    device: loading.Device = "cpu",
+    dtype: loading.Dtype = "fp32",
+    quantise: loading.Quantise = None,
+    compile: loading.Compile = False,
     out: Annotated[Path, typer.Option(help="Folder of the results; a stopped run goes on there.")] = Path(
         "out/eval"
     ),
@@ -103,6 +118,7 @@ def evaluate(
     choose("world", world, ("true", "imagined"))
     if world == "true" and benchmark == "tabletop":
         refuse_unheeded(ctx, "the true world", {"the true world": (), "--world imagined": ("imagines",)})
+    held = loading.loading_of(device, dtype, quantise, compile)
     bodies = policies.bodies_in(robots)
     make_play = None
     if benchmark == "openloop":
@@ -132,6 +148,8 @@ def evaluate(
     if world == "imagined":
         from kinema.commands.eval.rank import RankSettings, judge_imagined
 
+        if held is not None:
+            raise KinemaError("what is ranked is loaded as it is; leave out --device, --dtype, --quantise")
         if variation != "seen":
             raise KinemaError("only the seen tabletop can be imagined; leave out --variation")
         ranked = RankSettings(
@@ -150,7 +168,7 @@ def evaluate(
     else:
         wanted = ("sawyer_metaworld",)
         judged = Factory(target="kinema.bench.metaworld.benchmark:MetaworldBenchmark")
-    factory = policies.policy_factory(policy, wanted, steady=benchmark == "latency")
+    factory = policies.policy_factory(policy, wanted, steady=benchmark == "latency", loading=held)
     drawn = seed_of(seed, [factory])
     settings = RunSettings(
         benchmark=judged,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kinema.commands import policies
+from kinema.commands import loading, policies
 from kinema.commands.terminal import above_zero, examples, positive
 
 if TYPE_CHECKING:
@@ -78,7 +78,10 @@ def serve(
         bool, typer.Option(help="Judge every chunk by the shipped gate, for the bodies that it knows.")
     ] = True,
     threads: Annotated[int, typer.Option(help="CPU threads for the policy.", min=1)] = 1,
-    device: Annotated[str, typer.Option(help="Where the policy runs: cpu or cuda.")] = "cpu",
+    device: loading.Device = "cpu",
+    dtype: loading.Dtype = "fp32",
+    quantise: loading.Quantise = None,
+    compile: loading.Compile = False,
     insecure: Annotated[
         bool,
         typer.Option(
@@ -97,6 +100,7 @@ def serve(
     listening = Listening(
         host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, needs_key=keys, forced=insecure
     )
+    held = loading.loading_of(device, dtype, quantise, compile)
     check_certificate(listening)
     socket = bound_socket(listening)  # before the policy is loaded: a port in use is told at once
     limits = Limits(
@@ -105,7 +109,7 @@ def serve(
     kept = keys or database or prices or keep_usage  # else nothing is asked for that would have to be kept
     accounts = _accounts(database, prices, rate, keep_usage) if kept else None
     app = make_app(
-        served(artifact, gate=gate, threads=threads, device=device),
+        served(artifact, gate=gate, threads=threads, loading=held),
         listening=listening,
         limits=limits,
         queueing=Queueing(largest_batch=batch, largest_queue=queue, deadline_s=deadline),

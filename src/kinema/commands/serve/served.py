@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from kinema.card.load import card_names, load_card
@@ -18,18 +17,19 @@ if TYPE_CHECKING:
     from kinema.model.gate.gate import GatedPolicy
     from kinema.model.gate.memory import Memory
     from kinema.model.policy.act import LocalPolicy
+    from kinema.model.policy.loading import Loading
 
 T = TypeVar("T")
 _CLIENTS = 256  # whose sessions are remembered
 _SESSIONS = 32  # of one client
 
 
-def served(artifact: str, *, gate: bool = False, threads: int = 1, device: str = "cpu") -> Served:
+def served(artifact: str, *, gate: bool = False, threads: int = 1, loading: Loading | None = None) -> Served:
     """The policy that a word names, ready to be served. Raises KinemaError.
 
     gate: judge its chunks by the shipped gate, for the bodies which that knows.
     """
-    factory = policies.policy_factory(artifact)
+    factory = policies.policy_factory(artifact, loading=loading)
     if factory.target != policies.ARTIFACT_TARGET:
         policy = factory.build()
         answering = policy if hasattr(policy, "answer") else OneByOne(policy)
@@ -39,8 +39,8 @@ def served(artifact: str, *, gate: bool = False, threads: int = 1, device: str =
     from kinema.data.sample import prompt_tokens
     from kinema.model.policy.act import LocalPolicy
 
-    folder = Path(str(factory.arguments["folder"]))
-    local = LocalPolicy(folder, device=device, threads=threads)
+    local = LocalPolicy(**factory.arguments, threads=threads)
+    folder = local.artifact.folder
 
     @lru_cache(maxsize=4096)
     def check_instruction(card: str, instruction: str) -> None:
@@ -50,19 +50,19 @@ def served(artifact: str, *, gate: bool = False, threads: int = 1, device: str =
     return Served(
         name=folder.name,
         cards={name: codec.card for name, codec in local.artifact.codecs.items()},
-        policy=_gated(local, device) if gate else local,
+        policy=_gated(local) if gate else local,
         provenance=local.artifact.provenance,
         check_instruction=check_instruction,
     )
 
 
-def _gated(policy: LocalPolicy, device: str) -> Answerer:
+def _gated(policy: LocalPolicy) -> Answerer:
     folder = policies.gate_folder()
     if folder is None:
         return policy
     from kinema.model.gate.gate import Gate, GatedPolicy
 
-    return GatedSessions(GatedPolicy(policy, Gate(folder, device=device)))
+    return GatedSessions(GatedPolicy(policy, Gate(folder, device=policy.loading.device)))
 
 
 class OneByOne:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +17,9 @@ from kinema.card.prompt import asked_steps
 from kinema.data import sample
 from kinema.data.sample import Row
 from kinema.digest import file_digests, weights_digest
-from kinema.model.policy import artifact
+from kinema.model.policy import artifact, compiled, made_up
 from kinema.model.policy.flow import Known
+from kinema.model.policy.loading import PLAIN, Loading
 from kinema.schema import ActionChunk, Observation, Question, noise_seed
 from kinema.space.foreseen import Foreseen
 from kinema.space.layout import NUM_SLOTS
@@ -26,6 +30,7 @@ _ROUNDING_S = 1e-6
 class LocalPolicy:
     """Answers observations with an artifact's weights, in this process.
 
+    loading: how the weights are held and computed, or its fields (as a `Factory` carries them).
     threads: CPU threads for this process (1 is fastest at this size when several processes share a machine).
     steady: draw the first chunk of every answer from zero noise, the middle of the distribution, so that one
         answer carries on where the last one was going.
@@ -37,21 +42,26 @@ class LocalPolicy:
         self,
         folder: Path,
         *,
-        device: str = "cpu",
+        loading: Loading | Mapping[str, Any] = PLAIN,
         sample_steps: int | None = None,
         threads: int | None = 1,
         steady: bool = False,
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
-        self.artifact = artifact.load(Path(folder), device=device)
+        self.loading = loading if isinstance(loading, Loading) else Loading(**loading)
+        self.artifact = artifact.load(Path(folder), self.loading)
         self.provenance = {
             "policy": Path(folder).name,
             "sha256": weights_digest(file_digests(Path(folder))),
             "artifact": dict(self.artifact.provenance),
         }
-        self._device, self.sample_steps, self.steady = device, sample_steps, steady
+        self._device, self.sample_steps, self.steady = self.loading.device, sample_steps, steady
         self.reset(0)
+        self._settled: Callable[[], AbstractContextManager[None]] = nullcontext
+        if self.loading.compile:
+            self._warm_up()
+            self._settled = compiled.settled
 
     def reset(self, seed: int) -> None:
         """Begin an episode: the sampling noise depends on this seed alone."""
@@ -80,7 +90,8 @@ class LocalPolicy:
         inputs = sample.inputs(rows, tokenizer).to(self._device)
         noise = torch.stack([self._noise(question.noise_seed, count) for question in questions])
         known = None if self._foresees else self._known(questions, rows)
-        unified = policy.sample(inputs, noise.to(self._device), self.sample_steps, known).cpu().numpy()
+        with self._settled():
+            unified = policy.sample(inputs, noise.to(self._device), self.sample_steps, known).cpu().numpy()
         return [
             [self._chunk(question, row, one) for one in of_question]
             for question, row, of_question in zip(questions, rows, unified)
@@ -97,6 +108,19 @@ class LocalPolicy:
             image_size=config.image_size,
             horizon=config.decoder.horizon,
         )
+
+    def _warm_up(self) -> None:
+        """Compile, and answer what may come: bodies with one camera or more, questions and draws likewise."""
+        compiled.compile_blocks(self.artifact.policy)
+        cards = {len(codec.card.cameras) > 1: codec.card for codec in self.artifact.codecs.values()}
+        side = self.artifact.policy.config.image_size
+        with compiled.warming_up():
+            for card in cards.values():
+                question = Question(
+                    observation=made_up.observation(card, side), card=card.name, noise_seed=0, committed=None
+                )
+                for rows, draws in product(compiled.SEVERAL, compiled.SEVERAL):
+                    self.propose([question] * rows, draws)
 
     def _noise(self, seed: int, count: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed)

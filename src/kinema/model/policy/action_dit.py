@@ -100,7 +100,7 @@ class ActionDiT(nn.Module):
     def _embed(
         self, y: Tensor, tau: Tensor, condition: Tensor, given: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        x = self.action_in(y)
+        x = self.action_in(y.to(self.step_embed.dtype))  # as wide as the weights
         x = x + self.step_embed[: y.shape[2]].to(x.dtype)
         if given is not None and self.given_embed is not None:
             x = x + given[..., None] * self.given_embed.to(x.dtype)

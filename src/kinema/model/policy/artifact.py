@@ -25,6 +25,8 @@ from torch import Tensor
 
 from kinema.data.batch import Inputs
 from kinema.data.text import TextTokenizer
+from kinema.model.policy import memory
+from kinema.model.policy.loading import PLAIN, Loading
 from kinema.model.policy.policy import Policy, PolicyConfig
 from kinema.model.stored import meaning_of, read_card, read_json, read_tensors, read_weights
 from kinema.schema import KinemaError
@@ -33,8 +35,6 @@ from kinema.space.layout import LAYOUT_VERSION
 from kinema.space.stats import ChannelStats
 
 FORMAT = 1
-# bf16 storage of weights and other kernels round differently; actions are in [-1, 1]
-EXAMPLE_TOLERANCE = 2e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,15 +89,17 @@ def save(
     save_file(tensors, folder / "example.safetensors")
 
 
-def load(folder: Path, *, check: bool = True, device: str = "cpu") -> Artifact:
-    """Read an artifact and, with `check`, prove it on its own example.
+def load(folder: Path, loading: Loading = PLAIN, *, check: bool = True) -> Artifact:
+    """Read an artifact to act with it as `loading` says and, with `check`, prove it on its own example.
 
     Raises KinemaError naming the file and the fault: missing or damaged file, foreign format, another
-    layout version, statistics that do not fit their card, or an example answered differently.
+    layout version, statistics that do not fit their card, or an example answered differently; or what the
+    device has not the memory for.
     """
     with meaning_of(folder / "config.json"):
         policy = Policy.without_weights(config_of(folder))
-    weights = read_weights(folder / "weights.safetensors", "artifact")
+    memory.check_fits(folder.name, policy, loading)
+    weights = read_weights(folder / "weights.safetensors", "artifact", loading.bring)
     try:
         policy.load_state_dict(weights, assign=True)
     except RuntimeError as error:
@@ -111,14 +113,14 @@ def load(folder: Path, *, check: bool = True, device: str = "cpu") -> Artifact:
     if not codecs:
         raise KinemaError(f"{folder}/stats.json is damaged: it names no body")
     artifact = Artifact(
-        policy=policy.to(device).eval(),
+        policy=policy.to(loading.device).eval(),
         tokenizer=TextTokenizer.load(folder / "tokenizer.json"),
         codecs=codecs,
         provenance=read_json(folder / "provenance.json", "artifact"),
         folder=folder,
     )
     if check:
-        check_example(artifact, device)
+        check_example(artifact, loading)
     return artifact
 
 
@@ -138,19 +140,19 @@ def config_of(folder: Path) -> PolicyConfig:
         return PolicyConfig.from_json(config["policy"])
 
 
-def check_example(artifact: Artifact, device: str = "cpu") -> None:
-    """Answer the stored example; raises KinemaError if the chunk differs by more than EXAMPLE_TOLERANCE."""
+def check_example(artifact: Artifact, loading: Loading = PLAIN) -> None:
+    """Answer the stored example; raises KinemaError if it differs by more than `loading.tolerance`."""
     tensors = read_tensors(artifact.folder / "example.safetensors", "artifact")
     if "tags" in tensors:  # artifacts from before rows had tags of their own: (V, 2) for the one row
         tensors["input.tags"] = tensors["tags"][None]
     with meaning_of(artifact.folder / "example.safetensors"):
-        example = Inputs(**{f.name: tensors[f"input.{f.name}"] for f in fields(Inputs)}).to(device)
-        chunk = artifact.policy.sample(example, tensors["noise"].to(device))
+        example = Inputs(**{f.name: tensors[f"input.{f.name}"] for f in fields(Inputs)}).to(loading.device)
+        chunk = artifact.policy.sample(example, tensors["noise"].to(loading.device))
         error = (chunk.cpu() - tensors["chunk"]).abs().max().item()
-    if not error <= EXAMPLE_TOLERANCE:
+    if not error <= loading.tolerance:
         raise KinemaError(
             f"{artifact.folder} answers its own example with an error of {error:.2g} "
-            f"(allowed {EXAMPLE_TOLERANCE}); weights, versions or kernels differ"
+            f"(allowed {loading.tolerance}); weights, versions or kernels differ"
         )
 
 

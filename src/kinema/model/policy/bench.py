@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from kinema.model.policy import made_up
 from kinema.model.policy.act import LocalPolicy
+from kinema.model.policy.loading import PLAIN, Loading
 from kinema.schema import Observation
 
 LIMIT_S = 0.050  # 20 Hz
@@ -36,19 +38,13 @@ def measure_latency(
     threads: int = 2,
     repeats: int = 100,
     steps: tuple[int, ...] = (1, 2, 4),
+    loading: Loading = PLAIN,
 ) -> list[Latency]:
     """Latency of an artifact for each number of Euler steps, on made-up observations of one body."""
-    policy = LocalPolicy(folder, threads=threads)
+    policy = LocalPolicy(folder, loading=loading, threads=threads)
     name = card or next(iter(policy.artifact.codecs))
     codec = policy.artifact.codec(name)
-    low, high = np.array([channel.range for channel in codec.card.states]).T
-    rng, side = np.random.default_rng(0), policy.artifact.policy.config.image_size
-    observation = Observation(
-        images={c: rng.integers(0, 256, (side, side, 3), dtype=np.uint8) for c in codec.card.camera_names},
-        state=((low + high) / 2).astype(np.float32),
-        instruction="put the red block in the blue bowl",
-        time_s=0.0,
-    )
+    observation = made_up.observation(codec.card, policy.artifact.policy.config.image_size)
     rows = []
     for count in steps:
         policy.sample_steps = count

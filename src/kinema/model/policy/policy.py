@@ -127,6 +127,12 @@ class Policy(nn.Module):
         qwen.language_model.rotary_emb = type(qwen.language_model.rotary_emb)(qwen.config.text_config)
         return policy
 
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """What is repeated: most of the weights, and of the work."""
+        qwen = self.backbone.qwen
+        return [*qwen.visual.blocks, *qwen.language_model.layers, *self.decoder.blocks]
+
     def prefill(self, inputs: Inputs) -> Prefilled:
         """Run everything that does not depend on noise."""
         context = self.backbone(
