@@ -18,7 +18,7 @@ from kinema.model.policy import artifact, presets
 from kinema.model.policy.policy import Policy
 from kinema.space.codec import Codec
 
-LAYERS, WIDTH, FFN = 13, 512, 1792  # 46 M parameters; twice as wide they are 181 M (docs/backbones.md)
+LAYERS, WIDTH, FFN = 8, 512, 1792  # 28 M parameters; 13 twice as wide are 181 M (docs/backbones.md)
 WAYS = ({}, {"dtype": "bf16"}, {"quantise": "int8"})
 WIDENED = 6 * 4 * WIDTH * FFN  # the largest matrix, as it is quantised and as it is used: a few times in fp32
 LOADS = """

@@ -1,6 +1,6 @@
 """How a policy is held and computed when it acts: where, in which numbers, compiled or not.
 
-Quantised are the matrices of the repeated blocks of backbone and decoder, nine tenths of a large policy. What
+Quantised are the matrices of the repeated blocks of backbone and decoder, 1.5 of 1.8 B in `edge`. What
 is outside the blocks stays as it is: embeddings, stem, pointing head, state, time and actions in, actions
 out. They are few, and an error of theirs is one of a coordinate or an action, that no later layer mends. So
 do the two small gates of linear attention (decay and write), whose errors grow along the sequence.
