@@ -1,4 +1,4 @@
-"""Where a run computes, and in which precision: asked for by name, checked before anything is built.
+"""Where networks compute, and in which precision: asked for by name, checked before anything is built.
 
 Precision is chosen from what the machine has, never from a timing: a resumed run must choose the same. bf16
 without units for it is emulated, some twenty times slower than fp32 on a plain AVX2 processor.
