@@ -164,7 +164,7 @@ def test_errors_are_played_again_only_when_asked_and_the_result_says_so(tmp_path
     assert run(settings, tmp_path, quiet=True) == again, "the later line of an episode counts"
 
 
-@pytest.mark.parametrize("dies", [1, 2])
+@pytest.mark.parametrize("dies", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_process_that_dies_at_birth_costs_nothing(dies, tmp_path, monkeypatch):
     (tmp_path / "dies").write_text(str(dies))
     monkeypatch.setenv(toy_benchmark.STILLBORN, str(tmp_path))

@@ -43,13 +43,10 @@ def trains(name: str, device: str, out: Path) -> None:
 
 
 def steps(name: str, device: str, out: Path) -> None:
-    """One step, whose end is saved and read."""
+    """One step, whose end is saved."""
     there = stage_loop(name, out / "step", device, steps=1)
     there.run()
     assert {type(p.data) for p in there.model.parameters()} == {strict_device.StrictTensor}
-    again = stage_loop(name, out / "step", device, steps=1)
-    again.resume()
-    assert again.step == 1
 
 
 def trains_in_bf16(name: str, device: str, out: Path) -> None:

@@ -110,6 +110,7 @@ def test_the_stream_is_decided_by_its_state(data: Path) -> None:
     assert second.path.shape == (4, K, T, 2, 12)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_losses_and_halves_equal_a_whole(data: Path, tmp_path: Path) -> None:
     recipe = _recipe(steps=30)
     fp32 = Options(precision="fp32")

@@ -72,7 +72,7 @@ LINE = Recipe(
 )
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_it_trains_stops_goes_on_and_is_exported(processes: int, tmp_path: Path) -> None:
     options = Options(processes=processes)
     made = run(LINE, tmp_path, tmp_path / "whole", options)

@@ -89,7 +89,7 @@ def test_twenty_steps_on_several_processes_are_those_of_one(
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=() if name in ("policy, read mask", "gate") else pytest.mark.slow)
+        pytest.param(name, marks=() if name in ("gate", "film detector") else pytest.mark.slow)
         for name in STAGES
         if name != "policy, joint mask"
     ],

@@ -165,7 +165,16 @@ def test_what_can_be_interrupted_leaves_every_handler_as_it_was(number: signal.S
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
-@pytest.mark.parametrize("moment", ["before draw", "after AdamW", "before average of weights"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "after AdamW",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("before draw", "before average of weights")
+        ),
+    ],
+)
 def test_all_processes_stop_after_the_same_step_and_go_on_bit_for_bit(moment: str, tmp_path: Path) -> None:
     torch.set_num_threads(1)
 

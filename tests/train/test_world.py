@@ -211,6 +211,7 @@ def _code_recipe(code: dict[str, Any] = world_presets.CODE_TINY) -> Recipe:
     return _made(partial(VideoCodeStage, code=code, clips=lambda *_: [_Clips()], fitted_on=4))
 
 
+@pytest.mark.slow
 def test_two_halves_of_a_code_equal_the_whole_and_its_components_are_found_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

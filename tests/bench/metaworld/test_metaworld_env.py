@@ -120,7 +120,7 @@ def test_noise_comes_in_stretches_and_never_moves_the_gripper():
 
 def test_collected_demonstrations_hold_clean_labels(tmp_path):
     plan = Plan(episodes=2, rendered_every=2)
-    (meta,) = collect_metaworld(tmp_path, ("reach-v3",), plan=plan, workers=2).values()
+    (meta,) = collect_metaworld(tmp_path, ("reach-v3",), plan=plan).values()
     steps = np.load(tmp_path / "reach-v3" / "steps.npz")
     frames = np.memmap(tmp_path / "reach-v3" / "frames.u8", np.uint8, "r").reshape(-1, 128, 128, 3)
     assert meta["episodes"] == 2

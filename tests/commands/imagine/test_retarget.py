@@ -143,6 +143,7 @@ def filmed() -> np.ndarray:
     return np.concatenate([done.human[view] for view in VIEWS], axis=2)
 
 
+@pytest.mark.slow
 def test_a_plain_film_becomes_a_robots_episode(
     filmed: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

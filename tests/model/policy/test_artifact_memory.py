@@ -57,6 +57,7 @@ def _saved(folder, **text):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 def test_loading_needs_little_more_than_the_network(tmp_path):
     small = _saved(tmp_path / "small")
