@@ -1,5 +1,5 @@
 import logging
 
-# transformers imports torchao wherever that is installed, which warns of what other builds of torch could do
-for _name in ("torchao", "torch.utils._pytree"):
+# transformers and diffusers import torchao wherever it is installed, and warn of what other builds could do
+for _name in ("torchao", "torch.utils._pytree", "diffusers.quantizers.torchao"):
     logging.getLogger(_name).setLevel(logging.ERROR)

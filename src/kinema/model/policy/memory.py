@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,9 +61,11 @@ def check_fits(what: str, policy: Policy, loading: Loading, answering: int = 0) 
 
     if needed(loading) <= _USED * free:
         return
-    half = replace(loading, dtype="bf16", quantise=None)
-    least = replace(half, quantise="int8")
-    fitting = next((how for how in (half, least) if needed(how) <= _USED * free), None)
+    smaller = [replace(loading, dtype="bf16", quantise=None)]
+    with suppress(KinemaError):  # torchao may not be installed
+        smaller.append(replace(smaller[0], quantise="int8"))
+    fitting = next((how for how in smaller if needed(how) <= _USED * free), None)
+    least = smaller[-1]
     mend = f"it fits as {fitting}" if fitting else f"nor does it as {least} ({_gb(needed(least))})"
     raise KinemaError(
         f"{what} does not fit: as {loading} it needs {_gb(needed(loading))}, and {loading.device} has "
