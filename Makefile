@@ -2,9 +2,11 @@
 VENV  ?= .venv
 OUT   ?= out/demo
 JOBS  ?= 2
+# One test process more than cores: tests wait for processes that they start, and for servers.
+TESTERS ?= $(shell expr $(JOBS) + 1)
 READY := $(VENV)/.ready
 
-# One BLAS thread per test process: two processes then use two cores instead of fighting over them.
+# One BLAS thread per test process: they then use the cores instead of fighting over them.
 export OMP_NUM_THREADS ?= 1
 ifeq ($(shell uname),Linux)
 export MUJOCO_GL ?= egl
@@ -25,10 +27,10 @@ test: $(READY) lint  ## set up if needed, then lint, types and the fast tests
 	@$(MAKE) --no-print-directory -j 2 types fast-tests  # types are checked by one process: beside the tests
 
 fast-tests: $(READY)
-	$(VENV)/bin/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
+	$(VENV)/bin/python -m pytest -n $(TESTERS) --dist worksteal -m "not slow"
 
 test-slow: $(READY)  ## every test, the slow ones too
-	$(VENV)/bin/python -m pytest -n $(JOBS) --dist worksteal --timeout=1800 --hypothesis-profile thorough
+	$(VENV)/bin/python -m pytest -n $(TESTERS) --dist worksteal --timeout=1800 --hypothesis-profile thorough
 
 lint: $(READY)  ## style
 	$(VENV)/bin/ruff check src tests integrations
