@@ -15,10 +15,11 @@ import pytest
 from toy import PANDA, observation, running
 
 from kinema.cli import exit_code
-from kinema.commands.serve.bench_serve import LoadReport, made_up, server
+from kinema.commands.serve.bench_serve import LoadReport, server
 from kinema.commands.serve.hostile import ATTACKS
 from kinema.commands.serve.load import Outcome
 from kinema.commands.serve.served import served
+from kinema.model.policy.made_up import observation as made_up
 from kinema.runtime.client import RemotePolicy
 from kinema.serve.app import make_app
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,9 +14,6 @@ from kinema.commands.terminal import (
     table,
 )
 from kinema.schema import KinemaError
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(help="Data sets: make, inspect, verify, repair, stats.", no_args_is_help=False)
 Folder = Annotated[Path, typer.Argument(help="Folder of a LeRobot data set (v3.0 or v2.1).")]

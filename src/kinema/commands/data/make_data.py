@@ -112,12 +112,8 @@ def make(
         _make_raw(names, out, episodes=episodes, noise=noise, workers=workers, ray=ray)
         return
     if world == "road":
-        _make_road(
-            out, names, episodes=episodes, noise=noise, image_size=image_size, views=views, workers=workers,
-            ray=ray,
-        )  # fmt: skip
-        return
-    if world == "tabletop":
+        tasks = _road_tasks(names, noise, image_size, views)
+    elif world == "tabletop":
         tasks = [
             replace(
                 task,
@@ -149,25 +145,6 @@ def _say(out: Path, counts: Mapping[str, int]) -> None:
 
     for card, count in counts.items():
         print(f"{out / card}: {count} episodes, {len(read_captions(out / card))} with captions")
-
-
-def _make_road(
-    out: Path, names: Sequence[str], *, episodes: int, noise: float, image_size: int, views: int,
-    workers: int, ray: str | None,
-) -> None:  # fmt: skip
-    """Drives by the scripted driver."""
-    from kinema.commands.data.make import Task
-    from kinema.commands.data.make import make as record
-    from kinema.worlds.road.goals import GOALS
-
-    goals = [choose("goal", name, GOALS) for name in names] or GOALS
-    tasks = [
-        Task(world="road", card="car", name=goal, noise=noise, image_size=image_size, views=views)
-        for goal in goals
-    ]
-    with saved_on_interrupt(lambda: f"Finished episodes are in {out}; the same command goes on from there."):
-        counts = record(tasks, out, episodes=episodes, workers=workers, ray=ray)
-    _say(out, counts)
 
 
 def _make_hazards(out: Path, *, episodes: int, bodies: tuple[str, ...], policy: Path | None) -> None:
@@ -250,6 +227,17 @@ def _tabletop_tasks(robots: Sequence[str], names: Sequence[str], noise: float, i
             for n in wanted
         ]
     return tasks
+
+
+def _road_tasks(names: Sequence[str], noise: float, image_size: int, views: int) -> list[Task]:
+    from kinema.commands.data.make import Task
+    from kinema.worlds.road.goals import GOALS
+
+    goals = [choose("goal", name, GOALS) for name in names] or GOALS
+    return [
+        Task(world="road", card="car", name=goal, noise=noise, image_size=image_size, views=views)
+        for goal in goals
+    ]
 
 
 def _metaworld_tasks(names: Sequence[str], noise: float) -> list[Task]:

@@ -48,8 +48,9 @@ def hostile(
     at its lowest priority, as they would take none of a server's processor from elsewhere.
     """
     from kinema.card.load import load_card
-    from kinema.commands.serve.bench_serve import made_up, server
+    from kinema.commands.serve.bench_serve import server
     from kinema.commands.serve.hostile import ATTACKS, attack
+    from kinema.model.policy.made_up import observation as made_up
     from kinema.runtime.client import RemotePolicy
 
     observation = made_up(load_card(robot), 96)

@@ -49,6 +49,7 @@ def serve(
 ) -> None:
     """Overhead for one client, median and p95, then a load beyond capacity. Exit 1: a bar was missed."""
     from kinema.card.load import load_card
+    from kinema.model.policy.made_up import observation as made_up
 
     card = load_card(robot)
     observation = made_up(card, image_px)
@@ -150,23 +151,6 @@ def _wait_until_healthy(host: str) -> None:
         except (URLError, OSError):
             time.sleep(0.05)
     raise TimeoutError(f"{host} did not become healthy within {START_LIMIT_S:g} s")
-
-
-def made_up(card: EmbodimentCard, image_px: int) -> Observation:
-    """Noise in front of every camera, the middle of every channel."""
-    import numpy as np
-
-    from kinema.schema import Observation
-
-    rng = np.random.default_rng(0)
-    low, high = np.array([channel.range for channel in card.states]).T
-    size = (image_px, image_px, 3)
-    return Observation(
-        images={name: rng.integers(0, 256, size, dtype=np.uint8) for name in card.camera_names},
-        state=((low + high) / 2).astype(np.float32),
-        instruction="put the red block in the blue bowl",
-        time_s=0.0,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

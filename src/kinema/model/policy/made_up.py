@@ -1,15 +1,18 @@
-"""What nobody observed, to measure or to warm up with."""
+"""What nobody observed, to measure or to warm up with. Asking for an observation needs no torch."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 
 from kinema.card.card import EmbodimentCard
-from kinema.data.batch import Inputs
-from kinema.model.policy.policy import PolicyConfig
 from kinema.schema import Observation
 from kinema.space.layout import NUM_SLOTS
+
+if TYPE_CHECKING:
+    from kinema.data.batch import Inputs
+    from kinema.model.policy.policy import PolicyConfig
 
 
 def observation(card: EmbodimentCard, image_size: int) -> Observation:
@@ -27,6 +30,10 @@ def observation(card: EmbodimentCard, image_size: int) -> Observation:
 
 def inputs(config: PolicyConfig, views: int, words: int) -> Inputs:
     """One row of noise for a network: so many views and words."""
+    import torch
+
+    from kinema.data.batch import Inputs
+
     made = torch.Generator().manual_seed(0)
     side, vocabulary = config.image_size, config.text["vocab_size"]
     whole = torch.ones(1, NUM_SLOTS, dtype=torch.bool)
