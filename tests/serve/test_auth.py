@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import patient
 import pytest
 from starlette.testclient import TestClient
 from toy import Running, running, toy_served
@@ -44,17 +44,17 @@ def test_without_a_key_nothing_but_health_is_told(tmp_path: Path) -> None:
     with with_keys(tmp_path) as (server, secret):
         for headers in ({}, {"Authorization": "Api-Key kin_x_y"}, {"Authorization": "Basic YTpi"}):
             for route in ROUTES:
-                answer = httpx.get(server.http + route, headers=headers)
+                answer = patient.get(server.http + route, headers=headers)
                 assert (answer.status_code, answer.json()["code"]) == (401, "unauthorised")
-            assert httpx.post(server.http + "/v1/act", headers=headers, content=b"x").status_code in (401,)
+            assert patient.post(server.http + "/v1/act", headers=headers, content=b"x").status_code in (401,)
             for path in ("/", "/v1/stream"):
                 with pytest.raises(InvalidStatus) as refused:  # no websocket was opened
                     connect(server.ws + path, additional_headers=headers)
                 assert refused.value.response.status_code == 401
-        assert httpx.get(server.http + "/healthz").text == "OK\n"
+        assert patient.get(server.http + "/healthz").text == "OK\n"
         for scheme in ("Api-Key", "Bearer", "api-key"):
             headers = {"Authorization": f"{scheme} {secret}"}
-            assert all(httpx.get(server.http + route, headers=headers).is_success for route in ROUTES)
+            assert all(patient.get(server.http + route, headers=headers).is_success for route in ROUTES)
 
 
 def test_the_key_is_asked_before_the_body_is_read(tmp_path: Path) -> None:
@@ -72,9 +72,9 @@ def test_a_revoked_key_is_shut_out(tmp_path: Path) -> None:
     listening = Listening(port=0, needs_key=True)
     with running(make_app(toy_served(), listening=listening, accounts=accounts), listening) as server:
         headers = {"Authorization": f"Api-Key {secret}"}
-        assert httpx.get(server.http + "/v1/robots", headers=headers).is_success
+        assert patient.get(server.http + "/v1/robots", headers=headers).is_success
         keys.revoke("test")
-        assert httpx.get(server.http + "/v1/robots", headers=headers).status_code == 401
+        assert patient.get(server.http + "/v1/robots", headers=headers).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_revoked_key_is_shut_out(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_page_in_a_browser_cannot_move_the_robot(headers: dict[str, str]) -> None:
     with running() as server:
-        assert httpx.get(server.http + "/v1/robots", headers=headers).status_code == 403
+        assert patient.get(server.http + "/v1/robots", headers=headers).status_code == 403
         if "Origin" in headers:
             with pytest.raises(InvalidStatus) as refused:
                 connect(server.ws, additional_headers=headers)

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import httpx
+import patient
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -319,9 +319,9 @@ def test_every_refusal_and_every_end_of_a_websocket_is_held(
     monkeypatch.setattr(ConnectionLimiter, "hold", hold)
     with with_keys(tmp_path) as (server, secret):
         right, wrong = ({"Authorization": f"Api-Key {given}"} for given in (secret, "kin_wrong"))
-        assert httpx.get(server.http + "/v1/robots", headers=wrong).status_code == 401
-        assert httpx.post(server.http + "/v1/act", headers=right, json={"card": 1}).status_code == 422
-        assert httpx.get(server.http + "/v1/robots", headers=right).status_code == 200
+        assert patient.get(server.http + "/v1/robots", headers=wrong).status_code == 401
+        assert patient.post(server.http + "/v1/act", headers=right, json={"card": 1}).status_code == 422
+        assert patient.get(server.http + "/v1/robots", headers=right).status_code == 200
         with pytest.raises(InvalidStatus):
             connect(server.ws + PATH, additional_headers=wrong)
         assert held == [STRANGER.name, "test", STRANGER.name]

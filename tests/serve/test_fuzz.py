@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import numpy as np
+import patient
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,7 +91,7 @@ def raw(message: Any) -> bytes | str:
 
 def faults(server: Running) -> float:
     """Refusals so far that mean a fault of the server or of the policy."""
-    page = httpx.get(server.http + "/metrics").text
+    page = patient.get(server.http + "/metrics").text
     lines = [line for line in page.splitlines() if "policy_failed" in line or "metering_failed" in line]
     return sum(float(line.split()[-1]) for line in lines)
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import httpx
 import numpy as np
+import patient
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -275,7 +275,7 @@ def test_one_address_holds_so_many_connections(monkeypatch: pytest.MonkeyPatch) 
         while server.addresses["127.0.0.1"] > 2:
             assert time.monotonic() < until
             time.sleep(0.01)
-        assert httpx.get(server.http + "/healthz").text == "OK\n"
+        assert patient.get(server.http + "/healthz").text == "OK\n"
         with connect(server.ws) as socket:  # which began as HTTP: counted once, and given back once
             assert socket.recv()
             assert server.addresses["127.0.0.1"] >= 3
@@ -403,4 +403,4 @@ def test_what_is_not_http_is_let_go(data: bytes) -> None:
         with server.connect_raw() as raw:
             raw.sendall(data)
             assert b"Traceback" not in closed_within(raw, 5)
-        assert httpx.get(server.http + "/healthz").text == "OK\n"
+        assert patient.get(server.http + "/healthz").text == "OK\n"

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
+import patient
 import pytest
 from browser import Browser
 from test_auth import with_keys
@@ -86,7 +86,7 @@ def test_strangers_do_not_hold_up_who_is_known(
         told: list[int] = []
 
         def knock() -> None:
-            told.append(httpx.get(f"{server.http}/v1/robots", headers=strange, timeout=20).status_code)
+            told.append(patient.get(f"{server.http}/v1/robots", headers=strange).status_code)
 
         strangers = [threading.Thread(target=knock) for _ in range(5)]
         for stranger in strangers:
@@ -150,7 +150,7 @@ def test_a_full_disk_answers_503_and_the_policy_is_not_asked(store: Store, tmp_p
             assert (refused.value.code, refused.value.retry_after_s) == ("metering_failed", 1.0)
         assert sum(policy.batches) <= 4
         headers = {"Authorization": f"Bearer {secret}"}
-        (row,) = httpx.get(f"{server.http}/v1/usage", headers=headers).json()
+        (row,) = patient.get(f"{server.http}/v1/usage", headers=headers).json()
         assert row["requests"] == 3
         full[0] = False
         end_s = time.monotonic() + 10
@@ -158,7 +158,7 @@ def test_a_full_disk_answers_503_and_the_policy_is_not_asked(store: Store, tmp_p
             assert time.monotonic() < end_s
             time.sleep(0.02)
         _ask(server, secret)
-        (row,) = httpx.get(f"{server.http}/v1/usage", headers=headers).json()
+        (row,) = patient.get(f"{server.http}/v1/usage", headers=headers).json()
         assert row["requests"] == 4
 
 

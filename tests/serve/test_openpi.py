@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import msgpack
 import numpy as np
+import patient
 import pytest
 from PIL import Image
 from toy import ALOHA, PANDA, Running, ToyPolicy, observation, running, toy_served, toy_values
@@ -191,7 +191,7 @@ def test_where_the_gate_refuses_the_client_gets_the_hold_action() -> None:
 
 
 def test_health_is_what_openpi_says(server: Running) -> None:
-    answer = httpx.get(server.http + "/healthz")
+    answer = patient.get(server.http + "/healthz")
     assert (answer.status_code, answer.text) == (200, "OK\n")
 
 

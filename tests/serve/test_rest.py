@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import patient
 import pytest
 from PIL import Image
 from test_auth import with_keys
@@ -56,7 +57,7 @@ def body(seen: Any = SEEN, card: str = "panda", **change: Any) -> dict[str, Any]
 
 
 def act(server: Running, **request: Any) -> httpx.Response:
-    return httpx.post(server.http + "/v1/act", timeout=20, **request)
+    return patient.post(server.http + "/v1/act", **request)
 
 
 def test_json_and_msgpack_give_the_same_answer(server: Running) -> None:
@@ -139,7 +140,7 @@ def test_a_body_without_a_length_is_bounded_too(server: Running) -> None:
 
     headers = {"Content-Type": "application/json"}
     with contextlib.suppress(httpx.WriteError, httpx.ReadError):  # it closes before all was sent
-        answer = httpx.post(server.http + "/v1/act", content=endless(), headers=headers)
+        answer = patient.post(server.http + "/v1/act", content=endless(), headers=headers)
         assert answer.status_code == 413
 
 
@@ -149,11 +150,11 @@ def test_not_a_number_is_refused(server: Running) -> None:
 
 
 def test_what_there_is_to_know(server: Running) -> None:
-    robots = httpx.get(server.http + "/v1/robots").json()
+    robots = patient.get(server.http + "/v1/robots").json()
     assert set(robots) == {"panda", "aloha"}
     assert robots["aloha"]["cameras"] == list(ALOHA.camera_names)
     assert robots["panda"]["control_hz"] == PANDA.control_hz
-    (model,) = httpx.get(server.http + "/v1/models").json()
+    (model,) = patient.get(server.http + "/v1/models").json()
     assert (model["name"], model["cards"]) == ("toy", ["panda", "aloha"])
 
 
@@ -162,7 +163,7 @@ def test_metrics_count_what_happened() -> None:
         act(server, json=body())
         act(server, json=body())
         act(server, json=body(card="spot"))
-        page = httpx.get(server.http + "/metrics").text
+        page = patient.get(server.http + "/metrics").text
     assert 'kinema_answers_total{card="panda",route="act"} 2.0' in page
     assert 'kinema_actions_total{card="panda"} 8.0' in page
     assert 'kinema_refusals_total{code="bad_request",route="act"} 1.0' in page
@@ -174,12 +175,13 @@ def test_usage_is_the_keys_own(tmp_path: Path) -> None:
         headers = {"Authorization": f"Api-Key {secret}"}
         for _ in range(3):
             assert act(server, json=body(), headers=headers).status_code == 200
-        (row,) = httpx.get(server.http + "/v1/usage", headers=headers).json()
+        (row,) = patient.get(server.http + "/v1/usage", headers=headers).json()
         assert (row["model"], row["body"], row["requests"], row["actions"]) == ("toy", "panda", 3, 12)
-        assert httpx.get(server.http + "/v1/usage?day=2001-01-01", headers=headers).json() == []
+        assert patient.get(server.http + "/v1/usage?day=2001-01-01", headers=headers).json() == []
         for day in ("yesterday", "2001-13", "2001-01-01x", "\u0661\u0662\u0663\u0664-01-01"):
             assert (
-                httpx.get(server.http + "/v1/usage", params={"day": day}, headers=headers).status_code == 422
+                patient.get(server.http + "/v1/usage", params={"day": day}, headers=headers).status_code
+                == 422
             )
 
 
@@ -225,13 +227,13 @@ def test_the_console_shows_what_the_server_did(tmp_path: Path) -> None:
         allowed=False, risk={"drop": 0.5}, limit={"drop": 0.1}, horizon_s=1.0, reason="it falls"
     )
     with with_keys(tmp_path, ToyPolicy(verdict=verdict), admin=True) as (server, secret):
-        assert httpx.get(server.http + "/console").status_code == 200
-        assert httpx.get(server.http + "/console/data").status_code == 401
+        assert patient.get(server.http + "/console").status_code == 200
+        assert patient.get(server.http + "/console/data").status_code == 401
         headers = {"Authorization": f"Api-Key {secret}"}
         act(server, json=body(), headers=headers)
         act(server, json=body(card="spot"), headers=headers)
         act(server, json=changed(instruction="refuse me"), headers=headers)
-        data = httpx.get(server.http + "/console/data", headers=headers).json()
+        data = patient.get(server.http + "/console/data", headers=headers).json()
     assert data["health"]["state"] == "ok"
     assert data["health"]["models"] == ["toy"]
     assert data["health"]["memory_mb"] > 10
@@ -246,14 +248,14 @@ def test_the_console_shows_what_the_server_did(tmp_path: Path) -> None:
 
 
 def test_other_faults_have_the_same_form(server: Running) -> None:
-    assert httpx.get(server.http + "/nowhere").json()["code"] == "http"
-    assert httpx.get(server.http + "/v1/act").status_code == 405
-    assert httpx.post(server.http + "/healthz").status_code == 405
-    assert httpx.get(server.http + "/docs").status_code == 200
+    assert patient.get(server.http + "/nowhere").json()["code"] == "http"
+    assert patient.get(server.http + "/v1/act").status_code == 405
+    assert patient.post(server.http + "/healthz").status_code == 405
+    assert patient.get(server.http + "/docs").status_code == 200
 
 
 def test_the_document_describes_the_body(server: Running) -> None:
-    document = httpx.get(server.http + "/openapi.json").json()
+    document = patient.get(server.http + "/openapi.json").json()
     assert {"Asked", "Observed", "Committed", "ActAnswer", "Problem"} <= set(
         document["components"]["schemas"]
     )

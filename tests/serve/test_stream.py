@@ -7,8 +7,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import numpy as np
+import patient
 import pytest
 from test_service import Gated
 from toy import ALOHA, PANDA, Running, ToyPolicy, observation, running, toy_served, toy_values
@@ -217,7 +217,7 @@ def test_pings_are_answered_while_the_policy_thinks(gated: tuple[Gated, Running]
         policy.entered.acquire()
         assert talk.ask({"type": "ping", "id": 2})["type"] == "pong"
         assert socket.ping().wait(5)  # the websocket's own as well
-        assert httpx.get(server.http + "/healthz").text == "OK\n"
+        assert patient.get(server.http + "/healthz").text == "OK\n"
         policy.gate.set()
         assert talk.hear()["id"] == 1
 

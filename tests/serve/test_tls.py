@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import patient
 import pytest
 from toy import PANDA, Running, observation, running
 
@@ -59,7 +60,7 @@ def test_questions_are_answered(server: Running, certificate: tuple[Path, Path])
     trusting = ssl.create_default_context(cafile=str(certificate[0]))
     with RemotePolicy(f"wss://{server.host}", ssl=trusting, timeout_s=5.0) as policy:
         assert policy.infer(observation(PANDA, px=200), "panda").card == "panda"
-    assert httpx.get(f"https://{server.host}/healthz", verify=trusting).text == "OK\n"
+    assert patient.get(f"https://{server.host}/healthz", verify=trusting).text == "OK\n"
 
 
 def test_a_stranger_is_not_trusted(server: Running) -> None:
@@ -71,4 +72,4 @@ def test_plain_words_are_not_answered(server: Running) -> None:
     with pytest.raises(ServerError):
         RemotePolicy(server.ws, timeout_s=2.0).infer(observation(), "panda")
     with pytest.raises(httpx.HTTPError):
-        httpx.get(server.http + "/healthz")
+        patient.get(server.http + "/healthz")

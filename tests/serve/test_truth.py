@@ -8,8 +8,8 @@ import weakref
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
+import patient
 import pytest
 from test_auth import with_keys
 from test_service import Gated
@@ -36,16 +36,16 @@ def test_a_policy_that_hangs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         question = Question(observation=observation(PANDA, px=16), card="panda", noise_seed=0)
         one.send(pack(infer_message(1, question, None)))
         policy.entered.acquire()
-        assert httpx.get(server.http + "/healthz").text == "OK\n"  # it may take as long as an answer may
+        assert patient.get(server.http + "/healthz").text == "OK\n"  # it may take as long as an answer may
         monkeypatch.setattr(Service, "busy_s", property(lambda self: self.queueing.deadline_s + 7.0))
-        told = httpx.get(server.http + "/healthz")
+        told = patient.get(server.http + "/healthz")
         assert (told.status_code, told.text) == (503, "the policy has been at one batch for 12 s\n")
-        health = httpx.get(server.http + "/console/data").json()["health"]
+        health = patient.get(server.http + "/console/data").json()["health"]
         assert (health["state"], health["reasons"]) == ("refusing", [told.text.strip()])
         monkeypatch.undo()
         policy.gate.set()
         assert unpack(one.recv(timeout=20))["type"] == "chunk"
-        assert httpx.get(server.http + "/healthz").text == "OK\n"
+        assert patient.get(server.http + "/healthz").text == "OK\n"
 
 
 class _Message(bytearray):
@@ -93,16 +93,17 @@ def test_metering_that_is_behind_or_broken_is_told(tmp_path: Path, monkeypatch: 
 
         monkeypatch.setattr(usage, "_book_all", down)
         usage._book_quietly()
-        told = httpx.get(server.http + "/healthz")
+        told = patient.get(server.http + "/healthz")
         assert (told.status_code, "locked" in told.text) == (200, True)  # questions are still answered
         assert (
-            httpx.get(server.http + "/console/data", headers=headers).json()["health"]["state"] == "degraded"
+            patient.get(server.http + "/console/data", headers=headers).json()["health"]["state"]
+            == "degraded"
         )
         monkeypatch.undo()
         usage._book_quietly()
-        assert httpx.get(server.http + "/healthz").text == "OK\n"
+        assert patient.get(server.http + "/healthz").text == "OK\n"
         monkeypatch.setattr(type(usage), "fault", property(lambda _: "No space left on device"))
-        told = httpx.get(server.http + "/healthz")
+        told = patient.get(server.http + "/healthz")
         assert (told.status_code, told.text) == (503, "No space left on device\n")
 
 
@@ -114,7 +115,7 @@ def test_the_console_lists_robots_with_their_mode_and_refusals_with_their_reason
         headers = {"Authorization": f"Api-Key {secret}"}
 
         def data(**change: Any) -> dict[str, Any]:
-            return httpx.get(server.http + "/console/data", headers=headers | change).json()
+            return patient.get(server.http + "/console/data", headers=headers | change).json()
 
         with RemotePolicy(server.ws, api_key=guest, timeout_s=20.0) as robot:
             robot.mode = "holding"
@@ -158,7 +159,7 @@ def test_who_was_refused_is_in_the_log_but_does_not_fill_it(
 
 def test_the_documents_load_nothing_from_elsewhere() -> None:
     with running() as server:
-        page = httpx.get(server.http + "/docs")
+        page = patient.get(server.http + "/docs")
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "script-src 'none'" in page.headers["content-security-policy"]
     assert "<script" not in page.text
