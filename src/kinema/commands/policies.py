@@ -22,8 +22,9 @@ ARTIFACT_TARGET = "kinema.model.policy.act:LocalPolicy"
 HELP = (
     "The policy: `shipped` (the artifact that comes with the package and knows the body), the name or folder "
     "of an artifact, `expert` (scripted, sees the simulator), `hold` (does nothing), `random` (any action of "
-    "the body's range), or module:callable."
+    "the body's range), ws://host:port (any server that speaks openpi's protocol), or module:callable."
 )
+SERVER_TARGET = "kinema.runtime.openpi_policy:OpenpiPolicy"
 _BUILT_IN = {
     "expert": "kinema.bench.expert:ExpertPolicy",
     "hold": "kinema.runtime.policy:HoldPolicy",
@@ -58,7 +59,7 @@ def artifact_folder(name: str, bodies: Collection[str] = ()) -> Path:
     folder = Path(name)
     if folder.is_dir():
         return folder
-    known = ", ".join([*shipped, *_BUILT_IN])
+    known = ", ".join([*shipped, *_BUILT_IN, "ws://host:port"])
     raise KinemaError(f"no policy {name!r}; choices: {known}, the folder of an artifact, or module:callable")
 
 
@@ -109,6 +110,8 @@ def policy_factory(
     if _is_code(name):
         if loading is not None:
             raise KinemaError(f"{name} has no weights: leave out --device, --dtype, --quantise and --compile")
+        if _is_address(name):
+            return Factory(target=SERVER_TARGET, arguments={"url": name})
         return Factory(target=_BUILT_IN.get(name, name))
     arguments: dict[str, Any] = {"folder": str(artifact_folder(name, bodies))}
     if loading is not None:
@@ -120,6 +123,10 @@ def policy_factory(
 
 def _is_code(name: str) -> bool:
     return name in _BUILT_IN or (":" in name and not Path(name).exists())
+
+
+def _is_address(name: str) -> bool:
+    return name.startswith(("ws://", "wss://"))
 
 
 def _short(folder: Path) -> Path:
