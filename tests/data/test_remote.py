@@ -169,3 +169,21 @@ def test_videos_that_were_deleted_come_again(store, unfinished_once, tmp_path):
     for _ in range(2):
         np.testing.assert_array_equal(Index.open(root).frames("front", [0]), local.frames("front", [0]))
         (root / brought(root)[0]).unlink()
+
+
+def test_an_address_is_mirrored_once_and_a_folder_is_itself(store, tmp_path, monkeypatch):
+    monkeypatch.setenv(remote.PLACE, str(tmp_path / "kept"))
+    first = remote.local(URL)
+    assert first.parent == tmp_path / "kept" / "mirrors"
+    assert first.name.startswith("mine-")
+    assert brought(first) == []
+    store.rm("/bucket/sets/mine/meta", recursive=True)
+    assert remote.local(URL) == first  # it is not looked for again
+    assert remote.local("a/folder") == Path("a/folder")
+    with pytest.raises(KinemaError, match=r"memory://bucket/other holds no meta/info\.json"):
+        remote.local("memory://bucket/other")
+    assert len(list((tmp_path / "kept" / "mirrors").glob("[!.]*"))) == 1
+    monkeypatch.delenv(remote.PLACE)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+    with pytest.raises(KinemaError, match=r"holds no meta/info\.json"):
+        remote.local(URL)

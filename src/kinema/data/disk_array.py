@@ -23,10 +23,9 @@ from typing import Any
 import numpy as np
 
 from kinema.data.journal import HIDDEN
-from kinema.data.remote import stated
+from kinema.data.remote import PLACE, stated
 from kinema.schema import KinemaError
 
-PLACE = "KINEMA_CACHE"  # the environment's word for where caches are kept
 _ROWS, _STAMPS, _ABOUT, _LOCK = "rows", "stamps", "about.json", "lock"
 
 

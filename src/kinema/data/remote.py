@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ MANIFEST = f"{HIDDEN}/remote.json"
 _KEPT = ("meta/", "data/", "videos/", "images/")
 _NOW = ("meta/", "kinema.yaml")  # what is brought at once
 _TRIES = 3
+PLACE = "KINEMA_CACHE"  # the environment's word for where caches are kept
 
 
 def mirror(url: str, into: Path) -> Path:
@@ -49,6 +51,26 @@ def mirror(url: str, into: Path) -> Path:
             if relative.startswith(_NOW):
                 fetch(making / relative)
     return into
+
+
+def local(place: str) -> Path:
+    """The folder of a data set that is named by its folder or by its address.
+
+    What an address names is mirrored below KINEMA_CACHE, else in the user's cache, once for all processes.
+    Raises KinemaError as `mirror` does.
+    """
+    if "://" not in place:
+        return Path(place)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    below = os.environ.get(PLACE) or Path(base) / "kinema"
+    digest = hashlib.blake2b(place.encode(), digest_size=4).hexdigest()
+    name = re.sub(r"[^\w.-]", "_", PurePosixPath(place.rstrip("/")).name)
+    into = Path(below) / "mirrors" / f"{name}-{digest}"
+    with disk_errors(f"{place} could not be brought to {into}"):
+        into.parent.mkdir(parents=True, exist_ok=True)
+        with (into.parent / f".{into.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return mirror(place, into)
 
 
 def here(path: Path) -> Path:

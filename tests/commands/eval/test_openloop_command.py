@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from kinema import cli
 from kinema.card.load import load_card
 from kinema.commands.eval.openloop import learnt_from
 from kinema.data.lerobot_write import Writer
+from kinema.data.remote import PLACE
 from kinema.data.source import held_out
 from kinema.model.policy import presets
 from kinema.schema import KinemaError
@@ -46,9 +48,22 @@ def test_own_data_are_learnt_from_and_judged_on_what_was_held_out(
 ) -> None:
     monkeypatch.setattr(presets, "nano", presets.tiny)  # the same way, of a tenth of the size
     data, run, out = record(tmp_path / "mine", EPISODES), tmp_path / "run", tmp_path / "out"
-    told = ["--data", str(data), "--card", "panda", "--steps", "1", "--batch-size", "2", "--tracker", ""]
+    pytest.importorskip("fsspec").filesystem("memory").put(f"{data}/", "/sets/mine/", recursive=True)
+    monkeypatch.setenv(PLACE, str(tmp_path / "kept"))
+    told = [
+        "--data",
+        "memory://sets/mine",
+        "--card",
+        "panda",
+        "--steps",
+        "1",
+        "--batch-size",
+        "2",
+        "--tracker",
+        "",
+    ]
     assert cli.exit_code(["train", "nano", *told, "--out", str(run)]) == 0
-    assert "mine: episodes 9 are held out" in capsys.readouterr().out
+    assert re.search(r"mine-\w+: episodes 9 are held out", capsys.readouterr().out)
     artifact = run / "artifact"
     judge = ["eval", "openloop", "--policy", str(artifact), "--out", str(out), "--data"]
     assert cli.exit_code([*judge, str(data)]) == 0

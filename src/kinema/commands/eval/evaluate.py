@@ -87,8 +87,11 @@ def evaluate(
         bool, typer.Option(help="Also play what knows nothing, in the same scenes: `random` and `hold`.")
     ] = False,
     data: Annotated[
-        Path | None,
-        typer.Option(help="openloop: a data set, judged on the episodes that the policy did not learn from."),
+        str | None,
+        typer.Option(
+            help="openloop: a data set or the address of one, judged on the episodes that the policy did not "
+            "learn from."
+        ),
     ] = None,
     retry_errors: Annotated[
         bool, typer.Option(help="When a run goes on: play again what was an error.")

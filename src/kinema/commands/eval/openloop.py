@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from kinema.commands.eval.judged import Sitting
 from kinema.commands.terminal import table, writable
 from kinema.data.fits import card_of, open_index
 from kinema.data.index import Index
+from kinema.data.remote import local
 from kinema.data.set_map import set_map_of
 from kinema.data.source import Source, from_dataset
 from kinema.model.policy.act import LocalPolicy
@@ -27,14 +27,15 @@ from kinema.schema import KinemaError, Observation, Question, noise_seed
 _BATCH = 16  # questions that are answered together
 
 
-def judge_openloop(policy: str, data: Path | None, *, bodies: Sequence[str], sitting: Sitting) -> None:
+def judge_openloop(policy: str, data: str | None, *, bodies: Sequence[str], sitting: Sitting) -> None:
     """Print the errors on the first episodes that were held out, and write `openloop.json`.
 
     Raises KinemaError where the policy has learnt from all episodes of the set, or from another state of it.
     """
     if data is None:
         raise KinemaError("openloop needs recorded episodes: --data SET")
-    folder, index = policies.artifact_folder(policy, bodies), open_index(data)
+    folder, root = policies.artifact_folder(policy, bodies), local(data)
+    index = open_index(root)
     judged = LocalPolicy(folder)
     learnt = learnt_from(judged.artifact.provenance.get("data", ()), index)
     card = _card(index, learnt, bodies)
@@ -42,7 +43,7 @@ def judge_openloop(policy: str, data: Path | None, *, bodies: Sequence[str], sit
     if not len(unseen):
         raise KinemaError(f"{folder} has learnt from every episode of {data}; train it with --hold-out")
     episodes, out = unseen[: sitting.episodes], writable(sitting.out)
-    told = set_map_of(data).model_copy(update={"card": card.name})
+    told = set_map_of(root).model_copy(update={"card": card.name})
     size = judged.artifact.policy.config.image_size
     source = from_dataset(index, card, image_size=size, told=told, pictures="decode")
     seed = seed_of(sitting.seed, [policies.policy_factory(policy, bodies)])

@@ -37,9 +37,10 @@ def train(
         Path | None, typer.Option(help="Folder of the checkpoint, logs and artifact. Default: runs/<recipe>.")
     ] = None,
     data: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
-            help="Folder below which the recipe looks for its data [data]; nano, finetune: a data set."
+            help="Folder below which the recipe looks for its data [data]; nano, finetune: a data set, or "
+            "the address of one (hf://, s3://, https://)."
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps, instead of the recipe's.", min=1)] = None,
@@ -159,6 +160,7 @@ def train(
     from kinema.commands.eval.closed_loop import closed_loop
     from kinema.commands.train.page import write_page
     from kinema.data.frames import Way
+    from kinema.data.remote import local
     from kinema.model.device import AskedPrecision
     from kinema.train.parallel import is_chief, launched, restarted
     from kinema.train.recipe import Options
@@ -169,13 +171,15 @@ def train(
     if list_them:
         print(_listed())
         return
+    if cache is not None:
+        os.environ["KINEMA_CACHE"] = str(cache)
     folder = out or Path("runs") / recipe
     resume = resume or (restarted() and (folder / "checkpoint").exists())
-    chosen, folders = recipes.get(recipe), data or [Path("data")]
+    chosen, folders = recipes.get(recipe), [local(place) for place in data or ["data"]]
     if len(folders) > 1 and not chosen.is_told:
         raise KinemaError(f"{chosen.name} looks for its data below one folder, not below {len(folders)}")
     named = Named(
-        sets=tuple(data or ()) if chosen.is_told else (), card=card,
+        sets=tuple(folders) if data and chosen.is_told else (), card=card,
         hold_out=hold_out if chosen.is_told else 0, backbone=backbone, revision=revision,
         preset=preset, lora=lora, lora_on=tuple(lora_on or (["backbone"] if lora else [])),
     )  # fmt: skip
@@ -193,8 +197,6 @@ def train(
         return
     if gpus > 1 or gpu_memory is not None:
         raise KinemaError("--gpus and --gpu-memory are what --plan plans for; add --plan")
-    if cache is not None:
-        os.environ["KINEMA_CACHE"] = str(cache)
     if (folder / "checkpoint").exists() and not resume:
         raise KinemaError(f"{folder} holds a run; add --resume to go on with it, or choose another --out")
     writable(folder)
