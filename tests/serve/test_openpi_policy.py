@@ -3,14 +3,16 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from test_auth import with_keys
 from toy import PANDA, observation, running, toy_values
 from websockets.sync.server import serve
 
-from kinema.runtime.client import ServerError
+from kinema.runtime.client import KEY_VARIABLE, ServerError
 from kinema.runtime.openpi_policy import OpenpiPolicy, observation_keys
 from kinema.schema import KinemaError, Question, noise_seed
 from kinema.serve.openpi import OpenpiOptions
@@ -74,6 +76,18 @@ def test_our_own_server_answers_it_as_any_client_and_a_reset_begins_anew() -> No
             chunk = policy.infer(SEEN, "panda")
             np.testing.assert_array_equal(chunk.values, toy_values(question))
         assert policy.provenance["metadata"]["model"] == "toy"
+        policy.close()
+
+
+def test_a_servers_key_is_read_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with with_keys(tmp_path) as (server, secret):
+        policy = OpenpiPolicy(server.ws, timeout_s=30.0)
+        assert policy.provenance["policy"] == f"openpi server at {server.ws}"
+        with pytest.raises(ServerError, match="401"):
+            policy.infer(SEEN, "panda")
+        monkeypatch.setenv(KEY_VARIABLE, secret)
+        policy = OpenpiPolicy(server.ws, timeout_s=30.0)
+        assert len(policy.infer(SEEN, "panda").values)
         policy.close()
 
 

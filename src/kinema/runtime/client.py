@@ -34,6 +34,7 @@ from kinema.runtime.messages import (
 from kinema.runtime.wire import WireError, decode, pack
 from kinema.schema import ActionChunk, KinemaError, Observation, Question, noise_seed
 
+KEY_VARIABLE = "KINEMA_API_KEY"  # the environment's word for a key
 _LARGEST_ANSWER = 16 * 2**20
 _MOST_ITEMS = 2**16  # a server of many bodies tells much of each
 

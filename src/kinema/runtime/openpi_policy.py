@@ -8,6 +8,7 @@ is one. It has no place for the noise either, so the same seed may give other ac
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -18,7 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from kinema.card.card import EmbodimentCard
 from kinema.card.load import load_card
-from kinema.runtime.client import ServerError
+from kinema.runtime.client import KEY_VARIABLE, ServerError
 from kinema.runtime.wire import WireError, pack, unpack
 from kinema.schema import ActionChunk, KinemaError, Observation
 
@@ -45,7 +46,7 @@ class OpenpiPolicy:
 
     url:       ws://host:port or wss://host:port; what stands after `?` is kept, and the body's name and its
                rate are added (`card`, `hz`), which our own server heeds and openpi's ignores
-    api_key:   for servers that want one
+    api_key:   for servers that want one; default: what $KINEMA_API_KEY holds, so that no result names it
     timeout_s: how long connecting and an answer may take; the first answer of a large network takes long
     """
 
@@ -54,7 +55,8 @@ class OpenpiPolicy:
         if parts.scheme not in ("ws", "wss") or not parts.hostname:
             raise KinemaError(f"no address of an openpi server: {url!r}; write ws://host:8000")
         self._parts, self._timeout_s = parts, timeout_s
-        self._headers = {"Authorization": f"Api-Key {api_key}"} if api_key else {}
+        key = api_key or os.environ.get(KEY_VARIABLE)
+        self._headers = {"Authorization": f"Api-Key {key}"} if key else {}
         self._connection: ClientConnection | None = None
         self._card: EmbodimentCard | None = None
         self._metadata: Mapping[str, Any] = {}

@@ -34,7 +34,6 @@ EXAMPLES = examples(
     "--driver-config arm.yaml",
 )
 HOLD = "hold"
-KEY_VARIABLE = "KINEMA_API_KEY"
 
 
 def client(
@@ -194,7 +193,7 @@ def connected(
         from kinema.runtime.policy import HoldPolicy
 
         return nullcontext(HoldPolicy(card))
-    from kinema.runtime.client import RemotePolicy
+    from kinema.runtime.client import KEY_VARIABLE, RemotePolicy
     from kinema.schema import KinemaError
 
     policy = RemotePolicy(server, api_key=os.environ.get(KEY_VARIABLE), timeout_s=timeout_s, ssl=ssl)
