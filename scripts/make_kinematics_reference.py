@@ -64,13 +64,14 @@ def _numbered(name: str, count: int, first: int = 1) -> tuple[str, ...]:
     return tuple(name.format(i) for i in range(first, first + count))
 
 
-def _franka(file: str, arm: str) -> _Model:
+def _franka(file: str, arm: str, *, tool: bool = True) -> _Model:
+    frames = {"link4": f"{arm}_link4", "hand": f"{arm}_hand"}
     return _Model(
         file=file,
         made_from=f"frankarobotics/franka_description 566ba44, robots/{arm}/{arm}.urdf.xacro hand:=true",
         base=f"{arm}_link0",
         joints=_numbered(f"{arm}_joint{{}}", 7),
-        frames={"link4": f"{arm}_link4", "hand": f"{arm}_hand", "tool": f"{arm}_hand_tcp"},
+        frames=frames | ({"tool": f"{arm}_hand_tcp"} if tool else {}),
         limits=_ALL,
     )
 
@@ -114,6 +115,7 @@ _MODELS = {  # by card, or by card and side where its arms are no copies of each
     "g1 left": _unitree("left"),
     "g1 right": _unitree("right"),
     "panda": _franka("fer.urdf", "fer"),
+    "panda_libero": _franka("fer.urdf", "fer", tool=False),  # robosuite's tool is another than the maker's
     "fr3": _franka("fr3.urdf", "fr3"),
     "ur5e": _universal("ur5e.urdf", "ur5e"),
     "ur10e": _universal("ur10e.urdf", "ur10e"),

@@ -39,10 +39,10 @@ def at(tree: Any, path: str) -> Any:
 
 
 def test_the_bodies_are_shipped() -> None:
-    """Seventeen different bodies: `sawyer_metaworld` is the arm of `sawyer`, driven in another world."""
+    """Seventeen different bodies: `sawyer_metaworld` and `panda_libero` are two of them in other worlds."""
     small = ("aloha", "arx_l5", "piper", "so101", "viperx", "widowx", "yam")
     large = ("fr3", "iiwa14", "jaco", "kinova_gen3", "panda", "sawyer", "ur10e", "ur5e", "xarm7")
-    assert card_names() == tuple(sorted((*small, *large, "g1", "sawyer_metaworld")))
+    assert card_names() == tuple(sorted((*small, *large, "g1", "panda_libero", "sawyer_metaworld")))
 
 
 @pytest.mark.parametrize("name", card_names())
@@ -91,8 +91,8 @@ def test_a_misspelt_key_gets_a_suggestion() -> None:
         (
             "control",
             "ee_pos",
-            "control: Input should be 'ee_pose', 'joint_position', 'metaworld', 'drive' or 'hand' "
-            "(got 'ee_pos')",
+            "control: Input should be 'ee_pose', 'ee_delta', 'joint_position', 'metaworld', 'drive' or "
+            "'hand' (got 'ee_pos')",
         ),
         ("control_hz", "10", "control_hz: Input should be a valid number (got '10')"),
         ("control_hz", 0, "control_hz: Input should be greater than 0"),

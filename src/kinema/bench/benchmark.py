@@ -71,6 +71,15 @@ class Privileged(Protocol):
     def attach(self, environment: Environment) -> None: ...
 
 
+@runtime_checkable
+class NumberedStarts(Protocol):
+    """An environment whose benchmark fixes where episodes begin: the episode's index says where."""
+
+    def reset_to(self, index: int, seed: int) -> None:
+        """In place of `reset`; the seed decides whatever else is drawn."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Factory:
     """`module:callable` and its keyword arguments (JSON values only)."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kinema.bench.benchmark import Environment, Privileged, TaskSpec
+from kinema.bench.benchmark import Environment, NumberedStarts, Privileged, TaskSpec
 from kinema.bench.video import write_video
 from kinema.runtime.chunk import ChunkPlayer
 from kinema.schema import Observation, Policy, Result
@@ -91,7 +91,10 @@ def play_episode(
 ) -> EpisodeRecord:
     """Play one episode to its end. Raises whatever the environment or the policy raises."""
     began = time.perf_counter()
-    environment.reset(job.seed)
+    if isinstance(environment, NumberedStarts):
+        environment.reset_to(job.index, job.seed)
+    else:
+        environment.reset(job.seed)
     privileged = isinstance(policy, Privileged)
     if isinstance(policy, Privileged):
         policy.attach(environment)

@@ -237,6 +237,8 @@ class Channel(_Strict):
     - "first_frame": the native value is an absolute pose coordinate; it is encoded as the difference
       from the body's pose when the chunk begins (position channels subtract; rotation channels, which
       come in threes as an axis-angle vector, compose R_0^T R_t).
+
+    `step` is of a displacement in normalised units: how far 1 moves the target, m or rad.
     """
 
     name: str
@@ -244,6 +246,7 @@ class Channel(_Strict):
     unit: Literal["m", "rad", "m/s", "rad/s", "fraction", "normalised"]
     range: Range
     reference: Literal["absolute", "first_frame"] = "absolute"
+    step: float | None = Field(default=None, gt=0)
 
 
 class Hold(_Strict):
@@ -307,7 +310,7 @@ class EmbodimentCard(_Strict):
     mobile_base: bool = False
     control_hz: float = Field(gt=0)
     chunk: int = Field(default=16, gt=0)
-    control: Literal["ee_pose", "joint_position", "metaworld", "drive", "hand"]
+    control: Literal["ee_pose", "ee_delta", "joint_position", "metaworld", "drive", "hand"]
     arms: tuple[Arm, ...] = Field(max_length=2)
     cameras: tuple[Camera, ...]
     actions: tuple[Channel, ...]

@@ -145,7 +145,12 @@ def expected_slots(card: EmbodimentCard) -> list[str]:
     slots = armless.get(card.control, [])
     for arm in card.arms:
         joints = [f"joint.{i}" for i in range(len(arm.joints))]
-        moving = {"ee_pose": pose, "joint_position": joints, "metaworld": ["ee.x", "ee.y", "ee.z"]}
+        moving = {
+            "ee_pose": pose,
+            "ee_delta": pose,
+            "joint_position": joints,
+            "metaworld": ["ee.x", "ee.y", "ee.z"],
+        }
         end = [f"hand.{i}" for i in range(len(arm.hand.values))] if arm.hand else ["gripper"]
         slots += [f"{arm.side}.{name}" for name in (*moving[card.control], *end)]
     return slots

@@ -15,7 +15,7 @@ from kinema.card.card import Channel, EmbodimentCard
 from kinema.card.kinematics import tool_pose
 from kinema.space.codec import ChunkFrame
 
-METAWORLD_STEP_M = 0.01  # a normalised displacement of 1 moves the hand's target so far (metaworld 3.1.1)
+METAWORLD_STEP_M = 0.01  # of a normalised displacement whose card names no step (metaworld 3.1.1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ def _amount(
     channel: Channel, relative: np.ndarray, native: np.ndarray, measured: Mapping[str, float]
 ) -> float:
     if channel.unit == "normalised":
-        return METAWORLD_STEP_M * float(native.sum())
+        return (channel.step or METAWORLD_STEP_M) * float(native.sum())
     if ".velocity." in channel.slot:
         return float(native.mean())
     if channel.reference == "first_frame":
@@ -89,7 +89,7 @@ def _amount(
 
 
 def _opening(channel: Channel, value: float) -> float:
-    """A normalised command is Meta-World's effort: -1 opens, 1 closes."""
+    """A normalised command is an effort, as in Meta-World and LIBERO: -1 opens, 1 closes."""
     return float(np.clip((1 - value) / 2 if channel.unit == "normalised" else value, 0.0, 1.0))
 
 

@@ -120,9 +120,9 @@ class Controller:
 
     def __init__(self, robot: Robot, model: mujoco.MjModel, data: mujoco.MjData) -> None:
         card = robot.card
-        if card.control == "metaworld":
+        if card.control in ("metaworld", "ee_delta"):
             raise KinemaError(
-                f"card {card.name!r} acts in Meta-World; the tabletop takes ee_pose, joint_position"
+                f"card {card.name!r} acts in others' worlds; the tabletop takes ee_pose, joint_position"
             )
         if any(arm.gripper is None for arm in card.arms):
             raise KinemaError(f"card {card.name!r} has hands; the tabletop takes bodies with grippers")

@@ -59,7 +59,9 @@ def cameras(T: np.ndarray) -> tuple[Camera, ...]:
 
 def reaches(card: EmbodimentCard) -> bool:
     """Whether it has one arm whose tool comes straight down to each corner of the area, low and high."""
-    if card.control == "metaworld" or len(card.arms) != 1:  # a second arm stands between table and camera
+    if card.control not in ("ee_pose", "joint_position"):
+        return False
+    if len(card.arms) != 1:  # a second one stands between table and camera
         return False
     kinematics = Kinematics(card)
     handle = kinematics.robot.arm("right")

