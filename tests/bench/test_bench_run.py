@@ -7,10 +7,12 @@ import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import toy_benchmark
 
+import kinema.pool.pool
 from kinema.bench.benchmark import Factory
 from kinema.bench.episode import EVALUATION_SEEDS_BELOW, EpisodeJob, episode_seed
 from kinema.bench.journal import read_records
@@ -202,9 +204,14 @@ def test_an_episode_of_which_two_processes_die_is_an_error_and_the_others_are_pl
     assert "exit code 7, and so did the one before" in (tmp_path / "errors" / "die__000.txt").read_text()
 
 
-def test_a_hanging_episode_is_stopped_and_is_an_error(tmp_path):
-    settings = RunSettings(**{**vars(toy(tasks=("hang", "left"))), "episodes": 1, "episode_limit_s": 2.0})
-    results = run(settings, tmp_path, quiet=True)
+def test_a_hanging_episode_is_stopped_and_is_an_error(tmp_path, monkeypatch):
+    hangs = tmp_path / "hangs"
+    monkeypatch.setenv(toy_benchmark.HANGS, str(hangs))
+    # an hour goes by while it hangs, so that no other episode is too long on a busy machine
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + 3600.0 * hangs.exists())
+    monkeypatch.setattr(kinema.pool.pool, "time", clock)
+    settings = replace(toy(tasks=("hang", "left")), episodes=1, episode_limit_s=1800.0)
+    results = run(settings, tmp_path / "out", quiet=True)
     assert (results.tasks["hang"]["errors"], results.tasks["left"]["errors"]) == (1, 0)
 
 

@@ -16,6 +16,7 @@ from kinema.schema import ActionChunk, KinemaError, Observation
 
 # environment variables
 BROKEN, STILLBORN, TOLD, DOOMED = "TOY_BROKEN", "TOY_STILLBORN", "TOY_TOLD", "TOY_DOOMED"
+HANGS = "TOY_HANGS"
 
 
 class ToyEnv:
@@ -51,7 +52,8 @@ class ToyEnv:
                 (Path(self.spoils) / "weights.safetensors").write_text("others")
             os._exit(7)
         if self.task == "hang":
-            time.sleep(60)
+            Path(os.environ[HANGS]).touch()
+            time.sleep(600)
 
     def success(self) -> bool:
         return self.position > 2.0 and self.task not in ("crash", "die", "hang")
