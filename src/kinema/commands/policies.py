@@ -110,7 +110,7 @@ def policy_factory(
     if _is_code(name):
         if loading is not None:
             raise KinemaError(f"{name} has no weights: leave out --device, --dtype, --quantise and --compile")
-        if _is_address(name):
+        if is_address(name):
             return Factory(target=SERVER_TARGET, arguments={"url": name})
         return Factory(target=_BUILT_IN.get(name, name))
     arguments: dict[str, Any] = {"folder": str(artifact_folder(name, bodies))}
@@ -125,7 +125,7 @@ def _is_code(name: str) -> bool:
     return name in _BUILT_IN or (":" in name and not Path(name).exists())
 
 
-def _is_address(name: str) -> bool:
+def is_address(name: str) -> bool:
     return name.startswith(("ws://", "wss://"))
 
 

@@ -80,7 +80,7 @@ class OpenpiPolicy:
             self._card = load_card(card_name)
         card = self._card
         images = {key: observation.images[name] for name, key in observation_keys(card).items()}
-        question = {**images, "observation/state": observation.state, "prompt": observation.instruction}
+        question = {**images, "observation/state": self.state(observation), "prompt": observation.instruction}
         try:
             values = _actions(self._answer(pack(question), card), card)
         except (TimeoutError, OSError, WebSocketException, WireError) as error:
@@ -88,6 +88,10 @@ class OpenpiPolicy:
             raise ServerError("lost", f"{self._address(card)}: {str(error) or 'no answer in time'}") from None
         times_s = observation.time_s + (1 + np.arange(len(values))) / card.control_hz
         return ActionChunk(values=values, times_s=times_s, card=card.name)
+
+    def state(self, observation: Observation) -> np.ndarray:
+        """What the server is told as the state: the card's, unless a body's servers expect another."""
+        return observation.state
 
     def close(self) -> None:
         """End the connection; the next question opens a new one."""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from kinema import cli
 from kinema.bench.libero.benchmark import CARD, FOLDER, SUITES, LiberoBenchmark, native_state
 from kinema.bench.libero.conventions import FINGER_TRAVEL_M, Conventions, check_same, of_card
+from kinema.bench.libero.openpi import openpi_state
 from kinema.card.load import load_card
 from kinema.runtime.wire import convert, pack, unpack
 from kinema.schema import KinemaError
@@ -74,6 +75,22 @@ def test_the_state_is_the_turn_from_straight_down_whatever_the_quaternions_sign(
     np.testing.assert_allclose(state, [0.1, -0.2, 1.0, *turn, opening], atol=1e-5)
 
 
+@given(turn=st.tuples(*[st.floats(-1.5, 1.5)] * 3), opening=st.floats(0, 1))
+def test_a_server_is_told_what_openpis_evaluation_makes_of_the_raw_reading(
+    turn: tuple[float, float, float], opening: float
+) -> None:
+    R_world_tool = matrix_from_rotvec(np.array(turn)) @ DOWN
+    fingers = (opening * FINGER_TRAVEL_M, -opening * FINGER_TRAVEL_M)
+    raw = reading(R_world_tool, fingers)
+    if raw["robot0_eef_quat"][0] < 0:  # the simulator's sign: see the test with LIBERO itself
+        raw = reading(R_world_tool, fingers, -1.0)
+    *axis, w = raw["robot0_eef_quat"]
+    angle = np.array(axis) / np.sqrt(1 - w**2) * 2 * np.arccos(w)
+    told = openpi_state(native_state(load_card(CARD), raw))
+    assert told.dtype == np.float32
+    np.testing.assert_allclose(told, [*raw["robot0_eef_pos"], *angle, *fingers], atol=1e-4)
+
+
 def test_the_suites_have_the_published_sizes_and_step_limits() -> None:
     assert {name: suite.max_steps for name, suite in SUITES.items()} == {
         "spatial": 220, "object": 280, "goal": 300, "10": 520, "90": 400,
@@ -108,7 +125,6 @@ def test_an_environment_that_does_not_work_is_one_line(
     ("arguments", "says"),
     [
         (["--policy", "expert"], "no expert"),
-        (["--policy", "ws://localhost:1"], "eight numbers of state"),
         (["--policy", "hold", "--episodes", "51"], "50 start states"),
         (["--policy", "hold", "--robots", "panda"], "--robots says nothing to libero"),
         (["--policy", "hold"], "own environment is missing"),

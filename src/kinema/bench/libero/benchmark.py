@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +159,8 @@ class LiberoBenchmark:
 
     name = "libero"
 
-    def __init__(self, suites: Iterable[str] = STANDARD) -> None:
+    def __init__(self, suites: Iterable[str] = STANDARD, size_px: int = RENDERING.size_px) -> None:
+        self._rendering = replace(RENDERING, size_px=size_px)
         self._suites = tuple(suites)
         if unknown := [suite for suite in self._suites if suite not in SUITES]:
             raise KinemaError(f"unknown LIBERO suite {unknown[0]!r}; choices: {', '.join(SUITES)}")
@@ -191,7 +192,7 @@ class LiberoBenchmark:
 
     def make(self, task: str) -> LiberoEnv:
         suite, _, number = task.partition("/")
-        return LiberoEnv(suite, int(number), self._python)
+        return LiberoEnv(suite, int(number), self._python, self._rendering)
 
     def provenance(self) -> dict[str, Any]:
         return {
@@ -200,6 +201,6 @@ class LiberoBenchmark:
             + ", an episode ends at its first success",
             "simulator": self._about["versions"],
             "sentences": self._sentences,
-            "rendering": asdict(RENDERING),
+            "rendering": asdict(self._rendering),
             "not_as_openpi": DIFFERENCES,
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -180,6 +181,8 @@ def evaluate(
         wanted = ("sawyer_metaworld",)
         judged = Factory(target="kinema.bench.metaworld.benchmark:MetaworldBenchmark")
     factory = policies.policy_factory(policy, wanted, steady=benchmark == "latency", loading=held)
+    if benchmark == "libero" and policies.is_address(policy):
+        factory = replace(factory, target="kinema.bench.libero.openpi:LiberoServer")
     drawn = seed_of(seed, [factory])
     settings = RunSettings(
         benchmark=judged,
@@ -212,20 +215,19 @@ def _tabletop(bodies: Sequence[str], variation: str) -> Factory:
 def _libero(policy: str, suites: Sequence[str], episodes: int) -> Factory:
     """Refuses what the benchmark does not have, before its simulator is started."""
     from kinema.bench.benchmark import Factory
-    from kinema.bench.libero.benchmark import STANDARD, START_STATES
+    from kinema.bench.libero.benchmark import RENDERING, STANDARD, START_STATES
+    from kinema.bench.libero.openpi import SIZE_PX
 
     if policy == "expert":
         raise KinemaError("LIBERO has no expert here yet; --policy takes an artifact, hold or random")
-    if policy.startswith(("ws://", "wss://")):
-        raise KinemaError(
-            "servers for LIBERO are told eight numbers of state, axis and angle among them; kinema sends its "
-            "card's seven, so none is asked yet; --policy takes an artifact, hold or random"
-        )
     if episodes > START_STATES:
         raise KinemaError(f"LIBERO has {START_STATES} start states of a task; got --episodes {episodes}")
     return Factory(
         target="kinema.bench.libero.benchmark:LiberoBenchmark",
-        arguments={"suites": list(suites or STANDARD)},
+        arguments={
+            "suites": list(suites or STANDARD),
+            "size_px": SIZE_PX if policies.is_address(policy) else RENDERING.size_px,
+        },
     )
 
 
