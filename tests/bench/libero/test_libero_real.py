@@ -72,6 +72,27 @@ def test_actions_do_what_the_card_says() -> None:
     env.close()
 
 
+@pytest.mark.parametrize("task", ["object/1", "object/4"])
+def test_the_expert_solves_a_flat_thing_and_a_tall_one_and_to_hold_still_solves_none(task: str) -> None:
+    env = LiberoBenchmark(("object",)).make(task)
+    for act, solved in ((env.expert_action, True), (lambda: np.zeros(7), False)):
+        env.reset_to(2, 5)
+        for _ in range(env.max_steps if solved else 50):
+            env.step(act())
+            if env.success():
+                break
+        assert env.success() == solved
+    env.close()
+
+
+def test_a_suite_without_an_expert_says_so() -> None:
+    env = LiberoBenchmark(("goal",)).make("goal/0")
+    env.reset_to(0, 0)
+    with pytest.raises(KinemaError, match="suite goal has no expert yet"):
+        env.expert_action()
+    env.close()
+
+
 def test_all_suites_have_their_tasks() -> None:
     told = LiberoBenchmark(tuple(SUITES)).provenance()
     assert {name: len(sentences) for name, sentences in told["sentences"].items()} == {

@@ -49,6 +49,7 @@ SUITES = {
     "90": Suite(tasks=90, max_steps=400),
 }
 STANDARD = ("spatial", "object", "goal", "10")
+WITH_EXPERT = ("object",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +129,11 @@ class LiberoEnv:
         self._reading = self._simulator.call("step", action=np.clip(action, -1.0, 1.0))
         self._steps += 1
         self._succeeded = self._succeeded or self._reading["success"]
+
+    def expert_action(self) -> np.ndarray:
+        """What a scripted expert does from here, float64 (7,). Raises KinemaError where there is none."""
+        action: np.ndarray = self._simulator.call("expert_action")
+        return action
 
     def success(self) -> bool:
         """Whether the package has reported success at any step of this episode."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from kinema.bench.libero.conventions import CAMERAS, READING, Conventions
+from kinema.bench.libero.expert import Expert
 from kinema.schema import KinemaError
 from kinema.versions import source_digest
 
@@ -25,6 +26,7 @@ class LiberoSimulation:
 
     def __init__(self) -> None:
         self._env: Any = None
+        self._expert: Expert | None = None
 
     def about(self) -> dict[str, Any]:
         """Versions, and the digest of this package's source here. Raises KinemaError for what is missing."""
@@ -51,6 +53,7 @@ class LiberoSimulation:
     def open(self, suite: str, number: int, size_px: int) -> dict[str, Any]:
         """Build a task; its instruction, how many start states it has, and the conventions found in it."""
         benchmark, make = _imported()
+        self._suite = suite
         tasks = benchmark.get_benchmark(f"libero_{suite}")()
         self._starts = tasks.get_task_init_states(number)
         self._size_px = size_px
@@ -80,12 +83,20 @@ class LiberoSimulation:
         reading = self._env.set_init_state(self._starts[start])
         for _ in range(_SETTLING_STEPS):
             reading = self._env.step(list(_REST))[0]
+        self._expert = None
         return {**_sent(reading), "success": False}
 
     def step(self, action: np.ndarray) -> dict[str, Any]:
         """One control step; success as the package tests it after the step."""
         reading, _, done, _ = self._env.step(action)
         return {**_sent(reading), "success": bool(done)}
+
+    def expert_action(self) -> np.ndarray:
+        """What the scripted expert does from here, (7,). Raises KinemaError in suites that have none."""
+        if self._suite != "object":
+            raise KinemaError(f"LIBERO's suite {self._suite} has no expert yet")
+        self._expert = self._expert or Expert(self._env)
+        return self._expert.act()
 
     def pictures(self) -> dict[str, np.ndarray]:
         """Raw pictures by camera, uint8 (size, size, 3), as the package's observations hold them."""

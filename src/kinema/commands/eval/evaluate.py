@@ -215,17 +215,20 @@ def _tabletop(bodies: Sequence[str], variation: str) -> Factory:
 def _libero(policy: str, suites: Sequence[str], episodes: int) -> Factory:
     """Refuses what the benchmark does not have, before its simulator is started."""
     from kinema.bench.benchmark import Factory
-    from kinema.bench.libero.benchmark import RENDERING, STANDARD, START_STATES
+    from kinema.bench.libero.benchmark import RENDERING, STANDARD, START_STATES, WITH_EXPERT
     from kinema.bench.libero.openpi import SIZE_PX
 
-    if policy == "expert":
-        raise KinemaError("LIBERO has no expert here yet; --policy takes an artifact, hold or random")
+    suites = suites or STANDARD
+    if policy == "expert" and (without := [suite for suite in suites if suite not in WITH_EXPERT]):
+        raise KinemaError(
+            f"LIBERO's suites {', '.join(without)} have no expert yet; --suites {','.join(WITH_EXPERT)} has"
+        )
     if episodes > START_STATES:
         raise KinemaError(f"LIBERO has {START_STATES} start states of a task; got --episodes {episodes}")
     return Factory(
         target="kinema.bench.libero.benchmark:LiberoBenchmark",
         arguments={
-            "suites": list(suites or STANDARD),
+            "suites": list(suites),
             "size_px": SIZE_PX if policies.is_address(policy) else RENDERING.size_px,
         },
     )
