@@ -158,16 +158,8 @@ class RemotePolicy:
         if since_s < self._retry_s:
             raise ServerError("lost", f"{self.url} is lost; trying again in {self._retry_s - since_s:.1f} s")
         try:
-            connection = connect(
-                self.url,
-                additional_headers=self._headers,
-                compression=None,
-                max_size=_LARGEST_ANSWER,
-                open_timeout=max(0.001, until_s - self._clock()),
-                close_timeout=0.1,
-                ssl=self._ssl,
-                proxy=None,
-            ).__enter__()  # releases of websockets differ in what connect() gives, not in what it enters
+            left_s = max(0.001, until_s - self._clock())
+            connection = opened(self.url, self._headers, left_s, self._timeout_s, self._ssl)
         except (TimeoutError, OSError, WebSocketException) as error:
             self._failed_s = self._clock()
             raise self._lost(error) from None
@@ -177,7 +169,6 @@ class RemotePolicy:
             self._failed_s = self._clock()
             _close(connection)
             raise error if isinstance(error, ServerError) else self._lost(error) from None
-        _bound_sending(connection, self._timeout_s)
         self._connection, self._begins = connection, False  # a connection is a session of its own
         return connection
 
@@ -192,6 +183,18 @@ class RemotePolicy:
         if isinstance(error, InvalidStatus):
             return _turned_away(self.url, error)
         return ServerError("lost", f"{self.url} is lost: {str(error) or type(error).__name__}")
+
+
+def opened(
+    url: str, headers: Mapping[str, str], open_s: float, send_s: float, ssl: Any = None
+) -> ClientConnection:
+    """A connection on which neither opening nor sending waits for ever. Raises as `connect` does."""
+    connection = connect(
+        url, additional_headers=headers, compression=None, max_size=_LARGEST_ANSWER, open_timeout=open_s,
+        close_timeout=0.1, ssl=ssl, proxy=None,
+    ).__enter__()  # fmt: skip  # releases of websockets differ in what connect() gives, not in what it enters
+    _bound_sending(connection, send_s)
+    return connection
 
 
 def stream_url(url: str) -> str:

@@ -15,15 +15,14 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import numpy as np
 from websockets.exceptions import WebSocketException
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from kinema.card.card import EmbodimentCard
 from kinema.card.load import load_card
-from kinema.runtime.client import KEY_VARIABLE, ServerError
+from kinema.runtime.client import KEY_VARIABLE, ServerError, opened
 from kinema.runtime.wire import WireError, pack, unpack
 from kinema.schema import ActionChunk, KinemaError, Observation
 
-_LARGEST_ANSWER = 16 * 2**20
 _BY_TAG = {
     "ego": "observation/image",
     "cam_right_wrist": "observation/wrist_image",
@@ -101,15 +100,7 @@ class OpenpiPolicy:
 
     def _answer(self, question: bytes, card: EmbodimentCard) -> Mapping[str, Any]:
         if self._connection is None:
-            self._connection = connect(
-                self._address(card),
-                additional_headers=self._headers,
-                compression=None,
-                proxy=None,
-                max_size=_LARGEST_ANSWER,
-                open_timeout=self._timeout_s,
-                close_timeout=0.1,
-            ).__enter__()  # releases of websockets differ in what connect() gives, not in what it enters
+            self._connection = opened(self._address(card), self._headers, self._timeout_s, self._timeout_s)
             self._metadata = _map_of(self._connection.recv(self._timeout_s))
         self._connection.send(question)
         return _map_of(self._connection.recv(self._timeout_s))

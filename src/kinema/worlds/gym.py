@@ -8,7 +8,7 @@ at the step at which the goal is reached, which ends the episode, and 0 before.
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -118,10 +118,10 @@ def ids() -> Iterator[tuple[str, str, str]]:
             yield f"kinema/{task.title().replace('_', '')}-{body}-v0", body, task
 
 
-def _register(register: Callable[..., None] = gymnasium.register) -> None:
+def _register() -> None:
     for name, body, task in ids():
         if name not in gymnasium.registry:
-            register(name, entry_point=f"{__name__}:WorldEnv", kwargs={"body": body, "task": task})
+            gymnasium.register(name, entry_point=f"{__name__}:WorldEnv", kwargs={"body": body, "task": task})
 
 
 _register()

@@ -49,7 +49,6 @@ SUITES = {
     "90": Suite(tasks=90, max_steps=400),
 }
 STANDARD = ("spatial", "object", "goal", "10")
-WITH_EXPERT = ("object",)
 
 
 @dataclass(frozen=True, kw_only=True)

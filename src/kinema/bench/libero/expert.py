@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+SUITES = ("object",)  # that it solves
 _STEP_M, _STEP_RAD = 0.05, 0.5  # of an action of 1
 _GAIN = 3.0  # the target moves on from where the tool is, and the tool lags behind it
 _NEAR_M = 0.012

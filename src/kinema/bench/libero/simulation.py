@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from kinema.bench.libero.conventions import CAMERAS, READING, Conventions
+from kinema.bench.libero.expert import SUITES as WITH_EXPERT
 from kinema.bench.libero.expert import Expert
 from kinema.schema import KinemaError
 from kinema.versions import source_digest
@@ -93,7 +94,7 @@ class LiberoSimulation:
 
     def expert_action(self) -> np.ndarray:
         """What the scripted expert does from here, (7,). Raises KinemaError in suites that have none."""
-        if self._suite != "object":
+        if self._suite not in WITH_EXPERT:
             raise KinemaError(f"LIBERO's suite {self._suite} has no expert yet")
         self._expert = self._expert or Expert(self._env)
         return self._expert.act()

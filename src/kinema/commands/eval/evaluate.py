@@ -215,7 +215,8 @@ def _tabletop(bodies: Sequence[str], variation: str) -> Factory:
 def _libero(policy: str, suites: Sequence[str], episodes: int) -> Factory:
     """Refuses what the benchmark does not have, before its simulator is started."""
     from kinema.bench.benchmark import Factory
-    from kinema.bench.libero.benchmark import RENDERING, STANDARD, START_STATES, WITH_EXPERT
+    from kinema.bench.libero.benchmark import RENDERING, STANDARD, START_STATES
+    from kinema.bench.libero.expert import SUITES as WITH_EXPERT
     from kinema.bench.libero.openpi import SIZE_PX
 
     suites = suites or STANDARD
