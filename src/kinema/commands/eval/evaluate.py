@@ -33,7 +33,7 @@ HEEDED = {  # of the options that not every benchmark heeds
         *_LOADING,
     ),
     "metaworld": ("tasks", "replan", "baselines", "ray", *_LOADING),
-    "libero": ("tasks", "suites", "replan", "baselines", *_LOADING),
+    "libero": ("tasks", "suites", "look", "replan", "baselines", *_LOADING),
     "latency": ("tasks", "robots", "replan", "baselines", "ray", *_LOADING),
     "safety": ("robots",),
     "world": ("tasks", "robots", "ray"),
@@ -70,6 +70,13 @@ def evaluate(
     suites: Annotated[
         str, typer.Option(help="libero: spatial, object, goal, 10, 90, with commas. Default: all but 90.")
     ] = "",
+    look: Annotated[
+        str,
+        typer.Option(
+            help="libero: pictures as `shipped`, `reduced` (meshes within 1 mm), or `plain` (no reflections, "
+            "rough edges)."
+        ),
+    ] = "shipped",
     variation: Annotated[
         str, typer.Option(help="tabletop: seen, a held-out axis, axes joined by +, all; several with commas.")
     ] = "seen",
@@ -176,7 +183,7 @@ def evaluate(
         judged = _tabletop(bodies or policies.trained_bodies(policy, wanted), variation)
     elif benchmark == "libero":
         wanted = ("panda_libero",)
-        judged = _libero(policy, words(suites), episodes)
+        judged = _libero(policy, words(suites), look, episodes)
     else:
         wanted = ("sawyer_metaworld",)
         judged = Factory(target="kinema.bench.metaworld.benchmark:MetaworldBenchmark")
@@ -212,14 +219,15 @@ def _tabletop(bodies: Sequence[str], variation: str) -> Factory:
     return Factory(target="kinema.bench.tabletop:TabletopBenchmark", arguments=arguments)
 
 
-def _libero(policy: str, suites: Sequence[str], episodes: int) -> Factory:
+def _libero(policy: str, suites: Sequence[str], look: str, episodes: int) -> Factory:
     """Refuses what the benchmark does not have, before its simulator is started."""
     from kinema.bench.benchmark import Factory
-    from kinema.bench.libero.benchmark import RENDERING, STANDARD, START_STATES
+    from kinema.bench.libero.benchmark import LOOKS, RENDERING, STANDARD, START_STATES
     from kinema.bench.libero.expert import SUITES as WITH_EXPERT
     from kinema.bench.libero.openpi import SIZE_PX
 
     suites = suites or STANDARD
+    choose("look", look, tuple(LOOKS))
     if policy == "expert" and (without := [suite for suite in suites if suite not in WITH_EXPERT]):
         raise KinemaError(
             f"LIBERO's suites {', '.join(without)} have no expert yet; --suites {','.join(WITH_EXPERT)} has"
@@ -231,6 +239,7 @@ def _libero(policy: str, suites: Sequence[str], episodes: int) -> Factory:
         arguments={
             "suites": list(suites),
             "size_px": SIZE_PX if policies.is_address(policy) else RENDERING.size_px,
+            "look": look,
         },
     )
 
