@@ -78,9 +78,21 @@ class Cameras:
 
 def project(model: mujoco.MjModel, data: mujoco.MjData, camera: int, points_m: np.ndarray) -> np.ndarray:
     """World points (N, 3) to (N, 3): column and row as fractions of a square image, and 1 when inside it."""
-    local = (points_m - data.cam_xpos[camera]) @ data.cam_xmat[camera].reshape(3, 3)
+    return seen_from(
+        data.cam_xpos[camera],
+        data.cam_xmat[camera].reshape(3, 3),
+        float(np.radians(model.cam_fovy[camera])),
+        points_m,
+    )
+
+
+def seen_from(
+    position_m: np.ndarray, R_world_camera: np.ndarray, fovy_rad: float, points_m: np.ndarray
+) -> np.ndarray:
+    """The same for a camera that stands at a world position (3,) and looks along its own -z."""
+    local = (points_m - position_m) @ R_world_camera
     depth = -local[:, 2]
-    half = np.tan(np.radians(model.cam_fovy[camera]) / 2)
+    half = np.tan(fovy_rad / 2)
     safe = np.where(depth > 1e-3, depth, 1e-3)
     u = 0.5 + 0.5 * local[:, 0] / (safe * half)
     v = 0.5 - 0.5 * local[:, 1] / (safe * half)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from kinema.bench.libero.benchmark import FOLDER, LOOKS, SUITES, LiberoBenchmark, LiberoEnv
+from kinema.bench.libero.demos import demonstrate_libero
 from kinema.bench.libero.openpi import openpi_state
 from kinema.card.load import load_card
 from kinema.schema import KinemaError
@@ -139,3 +140,26 @@ def test_fewer_triangles_show_the_same_scene_and_change_nothing_in_it() -> None:
     assert 0 == off["shipped"] < off["reduced"] < off["plain"]
     moved = np.abs(np.roll(shipped, 2, axis=1) - shipped).mean()
     assert 2 * off["reduced"] < moved, "nearer than the same picture moved by two pixels"
+
+
+def test_demonstrations_begin_where_no_start_state_is_and_point_at_what_is_taken() -> None:
+    env = LiberoBenchmark(("object",), look="reduced").make("object/0")
+    fixed = []
+    for index in range(3):
+        env.reset_to(index, 0)
+        fixed.append(env.points())
+    demo, again = (demonstrate_libero(env, 1_000_000) for _ in range(2))
+    np.testing.assert_array_equal(demo.action, again.action)
+    np.testing.assert_array_equal(demo.images["agentview"], again.images["agentview"])
+    assert demo.success
+    assert 80 < len(demo.state) <= 200
+    assert np.abs(demo.executed - demo.action).max() > 0.01, "it was disturbed"
+    assert demo.points.shape == (len(demo.state), 2, 2, 3)
+    assert all(np.abs(points - demo.points[0]).max() > 1e-3 for points in fixed)
+    thing = demo.points[:, 0, 0, :2] * 128
+    assert np.abs(thing - demo.points[:, 0, 1, :2] * 128)[-1].max() < 8, "in the basket at the end"
+    u, v = thing[0].astype(int)
+    first, last = (demo.images["agentview"][t].astype(int) for t in (0, -1))
+    changed = np.abs(first - last).max(-1) > 40
+    assert changed[v - 2 : v + 3, u - 2 : u + 3].mean() > 0.8, "where it stood it is no more"
+    env.close()

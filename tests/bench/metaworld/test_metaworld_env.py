@@ -6,9 +6,10 @@ import pytest
 os.environ.setdefault("MUJOCO_GL", "egl")
 pytest.importorskip("metaworld")
 
+from kinema.bench.disturbance import Disturbance
 from kinema.bench.episode import EVALUATION_SEEDS_BELOW
 from kinema.bench.metaworld.benchmark import RENDERING, TRAINING_SEEDS_FROM, MetaworldBenchmark, MetaworldEnv
-from kinema.bench.metaworld.demos import NoiseProcess, Plan, collect_metaworld
+from kinema.bench.metaworld.demos import Plan, collect_metaworld
 from kinema.bench.metaworld.tasks import GROUPS, INSTRUCTIONS, TASKS, interleaved
 from kinema.card.load import load_card
 from kinema.schema import KinemaError
@@ -110,7 +111,7 @@ def test_bad_actions_and_names_are_refused():
 
 
 def test_noise_comes_in_stretches_and_never_moves_the_gripper():
-    noise = NoiseProcess(Plan().noise, np.random.default_rng(3))
+    noise = Disturbance(Plan().noise, np.random.default_rng(3))
     values = np.stack([noise.next() for _ in range(3000)])
     assert not values[:, 3].any()
     quiet = (values == 0).all(axis=1).mean()

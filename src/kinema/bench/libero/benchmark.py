@@ -25,6 +25,7 @@ from kinema.runtime.wire import convert
 from kinema.schema import KinemaError, Observation
 from kinema.space.rotation import matrix_from_quat, rotvec_from_matrix
 from kinema.versions import source_digest
+from kinema.worlds.cameras import seen_from
 
 CARD = "panda_libero"
 START_STATES = 50  # of every task
@@ -91,7 +92,7 @@ DIFFERENCES = (
 
 
 class LiberoEnv:
-    """One task in a simulator of its own. `reset_to`, then any number of `observe` and `step`."""
+    """One task in a simulator of its own. `reset` or `reset_to`, then any number of `observe` and `step`."""
 
     def __init__(self, suite: str, number: int, python: Path, rendering: Rendering = RENDERING) -> None:
         self.max_steps = SUITES[suite].max_steps
@@ -110,14 +111,17 @@ class LiberoEnv:
         self._succeeded = False
 
     def reset(self, seed: int) -> None:
-        """An episode from a start state that the seed chooses."""
-        self.reset_to(seed % self._starts, seed)
+        """An episode from a placement that the seed draws from the task's own regions: no start state."""
+        self._begin(None, seed)
 
     def reset_to(self, index: int, seed: int) -> None:
         """The episode of this start state. Raises KinemaError where the task has fewer."""
         if not 0 <= index < self._starts:
             raise KinemaError(f"LIBERO has {self._starts} start states of this task; got index {index}")
-        self._reading = self._simulator.call("reset", start=index, seed=seed)
+        self._begin(index, seed)
+
+    def _begin(self, start: int | None, seed: int) -> None:
+        self._reading = self._simulator.call("reset", start=start, seed=seed)
         self._steps, self._succeeded = 0, False
 
     def state(self) -> np.ndarray:
@@ -137,6 +141,19 @@ class LiberoEnv:
         raw = self._simulator.call("pictures")
         turn = -1 if self._rendering.half_turn else 1
         return {name: np.ascontiguousarray(picture[::turn, ::turn]) for name, picture in raw.items()}
+
+    def points(self) -> np.ndarray:
+        """Pointing labels, float32 (V=2, P=2, 3): u, v as fractions of width and height, and visible 0/1.
+
+        The two points are the thing that the first goal not yet reached is about, and where it goes.
+        """
+        told = self._simulator.call("pointed")
+        cameras = zip(told["position_m"], told["R_world_camera"], told["fovy_rad"], strict=True)
+        labels = np.stack([seen_from(*camera, told["points_m"]) for camera in cameras]).astype(np.float32)
+        if self._rendering.half_turn:  # of pictures that begin with the bottom row: upright, mirrored
+            seen = labels[..., 2] > 0
+            labels[seen, 0] = 1.0 - labels[seen, 0]
+        return labels
 
     def step(self, action: np.ndarray) -> None:
         """Apply a native action (7,), clipped to [-1, 1]. Raises KinemaError for anything but 7 numbers."""

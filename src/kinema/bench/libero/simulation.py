@@ -79,8 +79,8 @@ class LiberoSimulation:
             "conventions": asdict(found),
         }
 
-    def reset(self, start: int, seed: int) -> dict[str, Any]:
-        """Put the start state, and let things settle.
+    def reset(self, start: int | None, seed: int) -> dict[str, Any]:
+        """Put the start state, or things where the task's own regions have them, and let all settle.
 
         A start state holds what moves. Where furniture stands is drawn anew at every reset, from numpy's
         global generator, so equal seeds make equal scenes. What the gripper was told last outlives a reset
@@ -90,7 +90,8 @@ class LiberoSimulation:
         for robot in self._env.env.robots:
             robot.gripper.current_action = np.zeros(robot.gripper.dof)
         self._env.env.reset()  # `ControlEnv.reset` would try for ever whatever goes wrong
-        reading = self._env.set_init_state(self._starts[start])
+        if start is not None:
+            self._env.set_init_state(self._starts[start])
         for _ in range(_SETTLING_STEPS):
             reading = self._env.step(list(_REST))[0]
         self._expert = None
@@ -107,6 +108,24 @@ class LiberoSimulation:
             raise KinemaError(f"LIBERO's suite {self._suite} has no expert yet")
         self._expert = self._expert or Expert(self._env)
         return self._expert.act()
+
+    def pointed(self) -> dict[str, Any]:
+        """World positions (2, 3) [m] of the thing to act on and of where it goes, and how cameras stand.
+
+        They are those of the first of the task's goals that is not reached yet.
+        """
+        model, data = self._env.sim.model, self._env.sim.data
+        cameras = [model.camera_name2id(name) for name in CAMERAS]
+        domain = self._env.env
+        goals = domain.parsed_problem["goal_state"]
+        _, *names = next((goal for goal in goals if not domain._eval_predicate(goal)), goals[-1])
+        states = [domain.object_states_dict[name] for name in (names[0], names[-1])]
+        return {
+            "points_m": np.stack([state.get_geom_state()["pos"] for state in states]),
+            "position_m": data.cam_xpos[cameras],
+            "R_world_camera": data.cam_xmat[cameras].reshape(-1, 3, 3),
+            "fovy_rad": np.radians(model.cam_fovy[cameras]),
+        }
 
     def processor_s(self) -> float:
         """Processor time of this process so far."""

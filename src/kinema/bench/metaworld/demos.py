@@ -16,12 +16,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kinema.bench.disturbance import Disturbance, Noise
 from kinema.bench.metaworld.benchmark import RENDERING, TRAINING_SEEDS_FROM, MetaworldEnv
 from kinema.bench.metaworld.tasks import GROUP_OF, INSTRUCTIONS, interleaved
 from kinema.pool.backend import backend
@@ -32,52 +33,12 @@ Demonstration = tuple[list[np.ndarray], dict]  # pictures and arrays, as `record
 
 
 @dataclass(frozen=True, kw_only=True)
-class Noise:
-    """Gaussian noise on the three position actions, correlated over a few steps, in stretches.
-
-    Every episode draws its own sigma, so that some are nearly clean; between noisy stretches of `noisy_steps`
-    the expert acts undisturbed for `clean_steps`, which lets it recover and shows how.
-    """
-
-    sigma: tuple[float, float] = (0.0, 0.25)  # of the executed action, whose range is [-1, 1]
-    correlation: float = 0.8
-    noisy_steps: tuple[int, int] = (8, 20)
-    clean_steps: tuple[int, int] = (10, 25)
-
-
-class NoiseProcess:
-    """The noise of one episode: call `next` once per step for a (4,) addend, zero in clean stretches."""
-
-    def __init__(self, noise: Noise, rng: np.random.Generator) -> None:
-        self.noise = noise
-        self.rng = rng
-        self.sigma = float(rng.uniform(*noise.sigma))
-        self._noisy = bool(rng.random() < 0.5)
-        self._left = 0
-        self._value = np.zeros(3)
-
-    def next(self) -> np.ndarray:
-        if self._left == 0:
-            self._noisy = not self._noisy
-            stretch = self.noise.noisy_steps if self._noisy else self.noise.clean_steps
-            self._left = int(self.rng.integers(stretch[0], stretch[1] + 1))
-            self._value = np.zeros(3)
-        self._left -= 1
-        if not self._noisy:
-            return np.zeros(4)
-        keep = self.noise.correlation
-        fresh = self.rng.normal(size=3) * self.sigma * np.sqrt(1 - keep**2)
-        self._value = keep * self._value + fresh
-        return np.append(self._value, 0.0)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What to collect. `max_steps` bounds one demonstration, `max_tries` the seeds spent on one task."""
 
     episodes: int = 50
     first_seed: int = TRAINING_SEEDS_FROM
-    noise: Noise = Noise()
+    noise: Noise = field(default_factory=Noise)
     rendered_every: int = 1
     tail_steps: int = 10  # recorded after the first success
     max_steps: int = 300
@@ -195,7 +156,7 @@ def _collect_task(pool: Pool[tuple[str, int], Demonstration], task: str, folder:
 def record(env: MetaworldEnv, seed: int, plan: Plan) -> tuple[list[np.ndarray], dict]:
     """One noisy expert episode: its pictures and its arrays; `success_step` is -1 when it failed."""
     env.reset(seed)
-    noise = NoiseProcess(plan.noise, np.random.default_rng(seed))
+    noise = Disturbance(plan.noise, np.random.default_rng(seed))
     images: list[np.ndarray] = []
     rows: dict[str, list] = {k: [] for k in ("frame", "state", "action", "executed", "points", "observation")}
     success_step, end = -1, plan.max_steps
@@ -207,7 +168,7 @@ def record(env: MetaworldEnv, seed: int, plan: Plan) -> tuple[list[np.ndarray], 
         if render:
             images.append(env.render())
         action = env.expert_action()
-        executed = np.clip(action + noise.next(), -1.0, 1.0).astype(np.float32)
+        executed = np.clip(action + np.append(noise.next(), 0.0), -1.0, 1.0).astype(np.float32)
         rows["state"].append(env.state())
         rows["action"].append(action)
         rows["executed"].append(executed)

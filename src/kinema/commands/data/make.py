@@ -38,7 +38,11 @@ _ENOUGH_TRIED = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One kind of episode of one body. `world`: tabletop, metaworld, road; `noise`: how much disturbs it."""
+    """One kind of episode of one body.
+
+    world: tabletop, metaworld, libero or road
+    noise: how much disturbs it
+    """
 
     world: str
     card: str
@@ -216,9 +220,13 @@ class _Made:
 
 def _play(job: tuple[Task, int]) -> Recorded:
     task, seed = job
-    return {"tabletop": _play_tabletop, "metaworld": _play_metaworld, "road": _play_road}[task.world](
-        task, seed
-    )
+    play = {
+        "tabletop": _play_tabletop,
+        "metaworld": _play_metaworld,
+        "libero": _play_libero,
+        "road": _play_road,
+    }
+    return play[task.world](task, seed)
 
 
 def _body(task: Task) -> EmbodimentCard:
@@ -321,7 +329,8 @@ def _metaworld(task: Task) -> Any:
 
 
 def _play_metaworld(task: Task, seed: int) -> Recorded:
-    from kinema.bench.metaworld.demos import Noise, Plan, record
+    from kinema.bench.disturbance import Noise
+    from kinema.bench.metaworld.demos import Plan, record
 
     env = _metaworld(task)
     images, episode = record(env, seed, Plan(noise=Noise(sigma=(0.0, 0.25 * task.noise))))
@@ -335,3 +344,18 @@ def _play_metaworld(task: Task, seed: int) -> Recorded:
         "success": np.arange(len(images)) >= episode["success_step"],
     }
     return Recorded(arrays=arrays, success=episode["success_step"] >= 0)
+
+
+@lru_cache(maxsize=1)
+def _libero(task: Task) -> Any:
+    from kinema.bench.libero.benchmark import LiberoBenchmark
+
+    suite, _, _ = task.name.partition("/")
+    return LiberoBenchmark((suite,), size_px=task.image_size, look="reduced").make(task.name)
+
+
+def _play_libero(task: Task, seed: int) -> Recorded:
+    from kinema.bench.libero.demos import demonstrate_libero
+
+    demo = demonstrate_libero(_libero(task), seed, noise=task.noise)
+    return Recorded(arrays=demo.arrays(), success=demo.success)

@@ -39,6 +39,7 @@ HEEDED = {  # of the options that not every world heeds
         "ray",
     ),
     "metaworld": ("families", "noise", "raw", "workers", "ray"),
+    "libero": ("families", "noise", "workers"),
     "hazards": ("robots", "policy"),
     "human": ("robots", "families", "image_size", "first_seed"),
     "looks": ("robots",),
@@ -50,6 +51,7 @@ WORLDS = tuple(HEEDED)
 EXAMPLES = examples(
     "kinema data make tabletop --robots panda,ur5e --episodes 50 --workers 2 --out data/tabletop",
     "kinema data make metaworld --families reach-v3 --episodes 50 --out data/metaworld",
+    "kinema data make libero --families object,spatial/0 --episodes 50 --workers 2 --out data/libero",
     "kinema data make hazards --episodes 600 --out data/hazards",
     "kinema data make looks --episodes 60 --out data/looks",
     "kinema data make road --episodes 50 --views 2 --out data/road",
@@ -68,7 +70,8 @@ def make(
     ] = 50,
     robots: Annotated[str, typer.Option(help="tabletop: bodies, with commas.")] = "panda,ur5e,aloha",
     families: Annotated[
-        str, typer.Option(help="Families (or Meta-World tasks), with commas. Default: all.")
+        str,
+        typer.Option(help="Families, Meta-World tasks, LIBERO's suites or tasks, with commas. Default: all."),
     ] = "",
     noise: Annotated[
         float, typer.Option(help="Disturbance of what is executed; 0 none, 1 usual.", min=0, callback=finite)
@@ -125,6 +128,8 @@ def make(
         ]
         if policy is not None:
             _require_knowing(policy, [task.card for task in tasks])
+    elif world == "libero":
+        tasks = _libero_tasks(names, noise)
     else:
         tasks = _metaworld_tasks(names, noise)
     with saved_on_interrupt(lambda: f"Finished episodes are in {out}; the same command goes on from there."):
@@ -198,7 +203,8 @@ def _make_looks(out: Path, *, episodes: int, bodies: tuple[str, ...]) -> None:
 def _make_raw(
     names: Sequence[str], out: Path, *, episodes: int, noise: float, workers: int, ray: str | None
 ) -> None:
-    from kinema.bench.metaworld.demos import Noise, Plan, collect_metaworld
+    from kinema.bench.disturbance import Noise
+    from kinema.bench.metaworld.demos import Plan, collect_metaworld
     from kinema.bench.metaworld.tasks import TASKS
 
     tasks = tuple(choose("Meta-World task", name, TASKS) for name in names)
@@ -248,3 +254,17 @@ def _metaworld_tasks(names: Sequence[str], noise: float) -> list[Task]:
     wanted = [choose("Meta-World task", name, TASKS) for name in names] or TASKS
     size = RENDERING.size_px
     return [Task(world="metaworld", card=CARD, name=n, noise=noise, image_size=size) for n in wanted]
+
+
+def _libero_tasks(names: Sequence[str], noise: float) -> list[Task]:
+    """A suite's name stands for all of its tasks."""
+    from kinema.bench.libero.benchmark import CARD, RENDERING, SUITES
+    from kinema.bench.libero.expert import SUITES as WITH_EXPERT
+    from kinema.commands.data.make import Task
+
+    tasks = {suite: [f"{suite}/{n}" for n in range(SUITES[suite].tasks)] for suite in WITH_EXPERT}
+    known = (*tasks, *(task for group in tasks.values() for task in group))
+    chosen = [choose("LIBERO suite or task", name, known) for name in names or tasks]
+    wanted = dict.fromkeys(task for name in chosen for task in tasks.get(name, [name]))
+    size = RENDERING.size_px
+    return [Task(world="libero", card=CARD, name=n, noise=noise, image_size=size) for n in wanted]
