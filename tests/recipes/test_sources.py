@@ -64,7 +64,7 @@ def test_raw_metaworld_windows_begin_at_rendered_steps_only(tmp_path):
     assert source.ends.tolist() == [4, 6]
 
 
-@pytest.mark.parametrize("name", ["nano_tabletop", "nano_metaworld", "nano_mixed"])
+@pytest.mark.parametrize("name", ["nano_tabletop", "nano_metaworld", "nano_libero", "nano_mixed"])
 def test_missing_data_names_the_command_that_makes_it(name, tmp_path):
     with pytest.raises(KinemaError, match="kinema data make"):
         recipes.get(name).stage(Setting(data=tmp_path, out=tmp_path))

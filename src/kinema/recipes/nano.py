@@ -10,7 +10,7 @@ from pathlib import Path
 from kinema.data.frames import Way
 from kinema.data.source import Source
 from kinema.model.policy import presets
-from kinema.recipes.sources import metaworld_sources, named_sources, tabletop_sources
+from kinema.recipes.sources import libero_sources, metaworld_sources, named_sources, tabletop_sources
 from kinema.schema import KinemaError
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig
@@ -56,6 +56,14 @@ def nano_metaworld() -> Recipe:
         "nano_metaworld", "Meta-World MT50, 50 demonstrations a task, 128 px (about an hour on one core)",
         "kinema data make metaworld --raw --out data/metaworld_raw", _on(metaworld_sources, 128),
         pictures=None,
+    )  # fmt: skip
+
+
+def nano_libero() -> Recipe:
+    """LIBERO's demonstrations by its expert, two 128 px cameras."""
+    return _nano(
+        "nano_libero", "LIBERO, demonstrations of its expert, 128 px (hours on two cores)",
+        "kinema data make libero --out data/libero", _on(partial(libero_sources, image_size=128), 128),
     )  # fmt: skip
 
 

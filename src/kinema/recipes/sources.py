@@ -17,7 +17,7 @@ from kinema.schema import KinemaError
 from kinema.train.recipe import Recipe
 from kinema.train.stage import Stage
 
-TABLETOP, METAWORLD_RAW, DREAMS = "tabletop", "metaworld_raw", "dreams"
+TABLETOP, METAWORLD_RAW, LIBERO, DREAMS = "tabletop", "metaworld_raw", "libero", "dreams"
 DREAM_STEPS = 3  # control steps from one imagined picture to the next
 
 
@@ -54,6 +54,12 @@ def metaworld_sources(data: Path, pictures: Way = "cache") -> list[Source]:
         )
     card = load_card("sawyer_metaworld")
     return [raw_source(folder, card) for folder in folders]
+
+
+def libero_sources(data: Path, pictures: Way = "cache", *, image_size: int) -> list[Source]:
+    """One source per data set in data/libero and in data/libero_*."""
+    folders = _made_by("kinema data make libero", data, LIBERO)
+    return [_open(root, image_size, pictures) for root in folders]
 
 
 def tabletop_folders(data: Path, which: str = TABLETOP) -> list[Path]:
