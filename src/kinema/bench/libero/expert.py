@@ -11,13 +11,20 @@ from typing import Any
 import numpy as np
 
 from kinema.bench.libero.arm import OPEN, Arm, Skill
+from kinema.bench.libero.articulated import close_part, open_part, turn_off, turn_on
+from kinema.bench.libero.goals import goals, plan, reached
 from kinema.bench.libero.picking import put
 from kinema.schema import KinemaError
 
 SUITES = ("object",)  # that it solves
-Goal = tuple[str, ...]  # a predicate of the task's file and what it is about: ("on", "bowl", "plate")
-SKILLS: dict[str, Callable[..., Skill]] = {"on": put, "in": put}  # called with env, arm, *names
-_ORDER = ("open", "turnon", "turnoff", "in", "on", "close")  # what is shut last must not be shut too early
+SKILLS: dict[str, Callable[..., Skill]] = {  # called with env, arm, *names
+    "on": put,
+    "in": put,
+    "open": open_part,
+    "close": close_part,
+    "turnon": turn_on,
+    "turnoff": turn_off,
+}
 
 
 class Expert:
@@ -46,23 +53,3 @@ class Expert:
                 predicate, *names = missing[0]
                 yield from SKILLS[predicate](self._env, self._arm, *names)
             yield self._arm.towards(self._arm.grip(), OPEN)
-
-
-def goals(env: Any) -> list[Goal]:
-    """What must hold in the end, as the task's file has it."""
-    return [tuple(goal) for goal in env.env.parsed_problem["goal_state"]]
-
-
-def reached(env: Any, goal: Goal) -> bool:
-    """As the package tests it."""
-    return bool(env.env._eval_predicate(list(goal)))
-
-
-def plan(env: Any) -> list[Goal]:
-    """The goals in an order in which none undoes another: what carries others is put in place before them."""
-    wanted = goals(env)
-
-    def carried_by(goal: Goal) -> int:
-        return sum(other[1] == goal[-1] for other in wanted)
-
-    return sorted(wanted, key=lambda goal: (_ORDER.index(goal[0]), carried_by(goal)))
