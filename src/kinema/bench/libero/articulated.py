@@ -81,7 +81,7 @@ class Part:
 
     def lead(self, at_m: np.ndarray, to: float) -> float:
         """The joint's next bit of the way for a tool at a point of the part."""
-        radius_m = np.linalg.norm(np.cross(self._axis, at_m - self._anchor_m))
+        radius_m = float(np.linalg.norm(np.cross(self._axis, at_m - self._anchor_m)))
         most = _LEAD_M if self.slides else _LEAD_M / max(0.1, radius_m)
         return float(np.clip(to - self.travel, -most, most))
 
