@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kinema.commands import loading, policies
+from kinema.commands.eval import latency
 from kinema.commands.eval.judged import SEED_HELP, Sitting, finish, play, rates_table, seed_line
 from kinema.commands.rendering import require_rendering
-from kinema.commands.terminal import RAY_HELP, choose, examples, refuse_unheeded, table, words
+from kinema.commands.terminal import RAY_HELP, choose, examples, refuse_unheeded, words
 from kinema.schema import KinemaError
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ HEEDED = {  # of the options that not every benchmark heeds
 BENCHMARKS = tuple(HEEDED)
 REPLAN = {"metaworld": 8, "libero": 5}  # at 80 Hz a chunk is 0.2 s in all; 5 as openpi does
 TABLETOP_REPLAN = 4  # at 10 Hz contact wants 0.4 s
-LATENCY_BODIES = ("panda", "ur5e")
 EXAMPLES = examples(
     "kinema eval tabletop --episodes 10 --workers 2 --out out/tabletop",
     "kinema eval tabletop --robots panda --variation seen,background --episodes 10 --out out/background",
@@ -175,8 +175,8 @@ def evaluate(
         judge_imagined(ranked)
         return
     if benchmark == "latency":
-        wanted = bodies or LATENCY_BODIES
-        judged = _latency(wanted)
+        wanted = bodies or latency.BODIES
+        judged = latency.benchmark(wanted)
         make_play = "kinema.bench.latency:LatencyPlayer"
     elif benchmark == "tabletop":
         wanted = bodies or policies.tabletop_bodies()
@@ -202,7 +202,7 @@ def evaluate(
         play=Factory(target=make_play, arguments={"seed": drawn.value}) if make_play else None,
     )
     results = play(settings, sitting)
-    print(_latency_summary(out) if benchmark == "latency" else summary(results))
+    print(latency.summary(out) if benchmark == "latency" else summary(results))
     print(f"results: {out / 'results.json'}")
     print(f"report:  {out / 'report.html'}")
     finish(out, results)
@@ -257,56 +257,6 @@ def _safety(policy: str, bodies: Sequence[str], sitting: Sitting) -> None:
         sitting=sitting, bodies=tuple(bodies) or BODIES,
     )  # fmt: skip
     judge_safety(settings)
-
-
-def _latency(bodies: Sequence[str]) -> Factory:
-    from kinema.bench.benchmark import Factory
-
-    standing = policies.tabletop_bodies(bodies)
-    return Factory(target="kinema.bench.latency:LatencyBenchmark", arguments={"bodies": standing})
-
-
-def _latency_summary(out: Path) -> str:
-    """Write latency.json and say what is in it."""
-    from kinema.bench.journal import read_records
-    from kinema.bench.latency_table import save_table, settings_table
-
-    rows = settings_table(read_records(out))
-    save_table(out, rows)
-    header = (
-        "strategy",
-        "ms",
-        "episodes",
-        "errors",
-        "success",
-        "95 % interval",
-        "of no latency",
-        "steps",
-        "jerk m/s³",
-        "idle",
-        "age s",
-    )
-    return table([_latency_row(row) for row in rows], header)
-
-
-def _latency_row(row: Mapping[str, Any]) -> tuple[str, ...]:
-    def shown(key: str, form: str) -> str:
-        return "-" if row[key] is None else format(row[key], form)
-
-    low, high = row["published_ci95"]
-    return (
-        row["strategy"],
-        str(row["latency_ms"]),
-        str(row["episodes"]),
-        str(row["errors"]),
-        shown("published_rate", ".1%"),
-        f"{low:.1%} to {high:.1%}",
-        shown("of_reference", ".1%"),
-        shown("steps_of_successes", ".1f"),
-        shown("jerk_m_s3", ".1f"),
-        shown("idle", ".1%"),
-        shown("age_s", ".2f"),
-    )
 
 
 def summary(results: Results) -> str:
