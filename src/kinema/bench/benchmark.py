@@ -44,12 +44,14 @@ class TaskSpec:
     name:   unique in the benchmark, also a valid part of a path once "/" is replaced
     card:   the body that acts
     groups: value by kind, for example {"difficulty": "easy"}; the first kind is the benchmark's headline mean
+    expert: whether its environment has an `expert_action()` that solves it
     """
 
     name: str
     card: str
     control_hz: float
     groups: Mapping[str, str]
+    expert: bool = False
 
 
 class Benchmark(Protocol):

@@ -32,7 +32,7 @@ def page(results: Results, records: Sequence[EpisodeRecord], videos: Path) -> st
     films = _films(records, videos)
     sections = [
         _headline(results),
-        section("Beside it: what knows nothing", _table(_baselines(results), ())),
+        section("Beside it, in the same scenes", _table(_baselines(results), ())),
         section("Groups", _table(results.groups, ("kind", "tasks"))),
         section("Tasks", _table(results.tasks, ())),
         section("Failures on film", _gallery(films[Result.FAILURE])),

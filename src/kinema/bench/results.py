@@ -28,7 +28,7 @@ class Results:
     mean_of_groups: over the groups of the first kind that have episodes
     first_error:    task, index and cause of one of the errors
     warnings:       what a reader should know before believing the numbers
-    baselines:      by name, what a policy that knows nothing reaches in the same scenes
+    baselines:      by name, what random motion, no motion and the expert reach in the same scenes
     """
 
     benchmark: str

@@ -42,7 +42,7 @@ def run(
     it is on Ctrl-C, after which KeyboardInterrupt goes on.
     """
     benchmark: Benchmark = settings.benchmark.build()
-    specs = _select(benchmark, settings.tasks)
+    specs = select_tasks(benchmark, settings.tasks)
     out = Path(out)
     identity = settings.identity()
     with closing(Journal(out / "episodes.jsonl", identity, EpisodeRecord)) as journal:
@@ -134,7 +134,8 @@ def _publish(
     return results
 
 
-def _select(benchmark: Benchmark, names: tuple[str, ...]) -> tuple[TaskSpec, ...]:
+def select_tasks(benchmark: Benchmark, names: tuple[str, ...]) -> tuple[TaskSpec, ...]:
+    """The benchmark's tasks of these names, or all. Raises KinemaError for an unknown name."""
     specs = benchmark.tasks()
     known = {spec.name for spec in specs}
     unknown = [name for name in names if name not in known]

@@ -60,6 +60,7 @@ class TabletopBenchmark:
                 card=body,
                 control_hz=self._cards[body].control_hz,
                 groups={"body": body, "family": family, "variation": variation},
+                expert=True,
             )
             for name, (body, family, variation) in self._places.items()
         )

@@ -80,14 +80,19 @@ def pairs(option: str, text: str, value: str = "VALUE") -> dict[str, str]:
     return found
 
 
+def given(ctx: typer.Context, option: str) -> bool:
+    """Whether somebody wrote this option, whatever its value."""
+    source = ctx.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def refuse_unheeded(ctx: typer.Context, what: str, heeded: Mapping[str, Collection[str]]) -> None:
     """Raises KinemaError for an option that was given and says nothing to `what`.
 
     heeded: of all options that not everything heeds, which are heeded by what
     """
     for name in sorted({name for names in heeded.values() for name in names} - set(heeded[what])):
-        source = ctx.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
+        if given(ctx, name):
             heeding = ", ".join(other for other, names in heeded.items() if name in names)
             raise KinemaError(
                 f"--{name.replace('_', '-')} says nothing to {what}; leave it out (it is for {heeding})"

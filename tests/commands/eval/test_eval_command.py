@@ -133,38 +133,11 @@ def test_safety_exits_with_1_when_a_pair_was_an_error(
     assert ("panda/push/clean, episode 0: ValueError: broken" in said.err) == bool(errors)
 
 
-def test_baselines_stand_beside_in_results_and_report(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked: list[tuple[RunSettings, Path]] = []
-
-    def played(settings: RunSettings, out: Path, **_: Any) -> Results:
-        asked.append((settings, out))
-        (tmp_path / "episodes.jsonl").write_text("")
-        return results("success" if out == tmp_path else "failure")
-
-    monkeypatch.setattr("kinema.bench.run.run", played)
-    monkeypatch.setattr(judged, "writable", lambda out: out)
-    arguments = ["eval", "tabletop", "--robots", "panda", "--policy", "hold", "--out", str(tmp_path)]
-    assert cli.exit_code([*arguments, "--baselines"]) == 0
-    (own, _), *others = asked
-    assert [out.name for _, out in others] == ["random", "hold"]
-    for settings, _ in others:
-        assert replace(settings, policy=own.policy) == own, "the same scenes, the same rules"
-    kept = json.loads((tmp_path / "results.json").read_text())
-    assert kept["overall"]["published_rate"] == 1.0
-    assert {name: told["overall"]["published_rate"] for name, told in kept["baselines"].items()} == {
-        "random": 0.0,
-        "hold": 0.0,
-    }
-    assert "random" in (tmp_path / "report.html").read_text()
-    assert "random (baseline)" in capsys.readouterr().out
-
-
 UNHEEDED = [
-    ["eval", "world", "--baselines"],  # it has its own
-    ["eval", "scene2robot", "--baselines"],
-    ["eval", "safety", "--baselines"],
+    ["eval", "world", "--baseline"],  # it has its own
+    ["eval", "planning", "--baseline"],  # no expert is told sub-instructions
+    ["eval", "scene2robot", "--baseline"],
+    ["eval", "safety", "--baseline"],
     ["eval", "safety", "--tasks", "panda/button"],
     ["eval", "metaworld", "--robots", "panda"],
     ["eval", "latency", "--variation", "seen"],

@@ -17,6 +17,7 @@ import numpy as np
 
 from kinema.bench.benchmark import TaskSpec
 from kinema.bench.libero.conventions import FINGER_TRAVEL_M, Conventions, check_same, of_card
+from kinema.bench.libero.expert import SUITES as WITH_EXPERT
 from kinema.bench.simulator import SimulatorError, SimulatorProcess
 from kinema.card.card import EmbodimentCard
 from kinema.card.kinematics import home_rotation
@@ -234,10 +235,13 @@ class LiberoBenchmark:
     def tasks(self) -> tuple[TaskSpec, ...]:
         hz = load_card(CARD).control_hz
         return tuple(
-            TaskSpec(name=f"{suite}/{number}", card=CARD, control_hz=hz, groups={"suite": suite})
+            TaskSpec(
+                name=f"{suite}/{number}", card=CARD, control_hz=hz, groups={"suite": suite},
+                expert=suite in WITH_EXPERT,
+            )
             for suite in self._suites
             for number in range(SUITES[suite].tasks)
-        )
+        )  # fmt: skip
 
     def make(self, task: str) -> LiberoEnv:
         suite, _, number = task.partition("/")

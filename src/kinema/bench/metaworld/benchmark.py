@@ -207,10 +207,12 @@ class MetaworldBenchmark:
 
     def tasks(self) -> tuple[TaskSpec, ...]:
         return tuple(
-            TaskSpec(name=task, card=CARD, control_hz=CONTROL_HZ, groups={"difficulty": group})
+            TaskSpec(
+                name=task, card=CARD, control_hz=CONTROL_HZ, groups={"difficulty": group}, expert=True
+            )
             for group, tasks in GROUPS.items()
             for task in tasks
-        )
+        )  # fmt: skip
 
     def make(self, task: str) -> MetaworldEnv:
         return MetaworldEnv(task)

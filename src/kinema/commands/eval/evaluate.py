@@ -11,9 +11,10 @@ import typer
 
 from kinema.commands import loading, policies
 from kinema.commands.eval import latency
-from kinema.commands.eval.judged import SEED_HELP, Sitting, finish, play, rates_table, seed_line
+from kinema.commands.eval.baselines import BASELINES, conclude, judge_baselines
+from kinema.commands.eval.judged import SEED_HELP, Sitting, play, rates_table, seed_line
 from kinema.commands.rendering import require_rendering
-from kinema.commands.terminal import RAY_HELP, choose, examples, refuse_unheeded, words
+from kinema.commands.terminal import RAY_HELP, choose, examples, given, refuse_unheeded, words
 from kinema.schema import KinemaError
 
 if TYPE_CHECKING:
@@ -29,16 +30,16 @@ HEEDED = {  # of the options that not every benchmark heeds
         "replan",
         "world",
         "imagines",
-        "baselines",
+        "baseline",
         "ray",
         *_LOADING,
     ),
-    "metaworld": ("tasks", "replan", "baselines", "ray", *_LOADING),
-    "libero": ("tasks", "suites", "look", "replan", "baselines", *_LOADING),
-    "latency": ("tasks", "robots", "replan", "baselines", "ray", *_LOADING),
+    "metaworld": ("tasks", "replan", "baseline", "ray", *_LOADING),
+    "libero": ("tasks", "suites", "look", "replan", "baseline", *_LOADING),
+    "latency": ("tasks", "robots", "replan", "baseline", "ray", *_LOADING),
     "safety": ("robots",),
     "world": ("tasks", "robots", "ray"),
-    "planning": ("robots", "replan", "imagines", "baselines", "ray"),
+    "planning": ("robots", "replan", "imagines", "ray"),
     "scene2robot": ("tasks", "robots", "ray"),
     "openloop": ("data", "robots"),
 }
@@ -55,6 +56,7 @@ EXAMPLES = examples(
     "kinema eval openloop --policy runs/mine/artifact --data data/mine --out out/openloop",
     "kinema eval metaworld --policy expert --episodes 1 --tasks reach-v3,push-v3 --out out/mt",
     "kinema eval libero --policy random --suites spatial --tasks spatial/0 --episodes 1 --out out/libero",
+    "kinema eval tabletop --baseline --robots panda,ur5e --episodes 10 --out out/sound",
 )
 
 
@@ -96,8 +98,12 @@ def evaluate(
     imagines: Annotated[
         str, typer.Option(help="Whose imagination: `shipped`, a world artifact's folder, `oracle`.")
     ] = "shipped",
-    baselines: Annotated[
-        bool, typer.Option(help="Also play what knows nothing, in the same scenes: `random` and `hold`.")
+    baseline: Annotated[
+        bool,
+        typer.Option(
+            help="Play `random`, `hold` and `expert`, and say whether the benchmark can be believed; with "
+            "--policy beside it, in the same scenes."
+        ),
     ] = False,
     data: Annotated[
         str | None,
@@ -127,13 +133,15 @@ def evaluate(
 
     sitting = Sitting(
         out=out, episodes=episodes, seed=seed, workers=workers, ray=ray, retry_errors=retry_errors,
-        baselines=baselines,
+        baseline=baseline,
     )  # fmt: skip
     choose("benchmark", benchmark, BENCHMARKS)
     refuse_unheeded(ctx, benchmark, HEEDED)
     choose("world", world, ("true", "imagined"))
     if world == "true" and benchmark == "tabletop":
         refuse_unheeded(ctx, "the true world", {"the true world": (), "--world imagined": ("imagines",)})
+    alone = baseline and not given(ctx, "policy")
+    policy = BASELINES[0] if alone else policy
     held = loading.loading_of(device, dtype, quantise, compile)
     bodies = policies.bodies_in(robots)
     make_play = None
@@ -166,6 +174,8 @@ def evaluate(
 
         if held is not None:
             raise KinemaError("what is ranked is loaded as it is; leave out --device, --dtype, --quantise")
+        if baseline:
+            raise KinemaError("what is imagined is compared with the truth; leave out --baseline")
         if variation != "seen":
             raise KinemaError("only the seen tabletop can be imagined; leave out --variation")
         ranked = RankSettings(
@@ -190,7 +200,7 @@ def evaluate(
     factory = policies.policy_factory(policy, wanted, steady=benchmark == "latency", loading=held)
     if benchmark == "libero" and policies.is_address(policy):
         factory = replace(factory, target="kinema.bench.libero.openpi:LiberoServer")
-    drawn = seed_of(seed, [factory])
+    drawn = seed_of(seed, [policies.policy_factory(name) for name in BASELINES] if alone else [factory])
     settings = RunSettings(
         benchmark=judged,
         policy=factory,
@@ -201,11 +211,14 @@ def evaluate(
         tasks=words(tasks),
         play=Factory(target=make_play, arguments={"seed": drawn.value}) if make_play else None,
     )
+    if alone:
+        judge_baselines(settings, sitting)
+        return
     results = play(settings, sitting)
     print(latency.summary(out) if benchmark == "latency" else summary(results))
     print(f"results: {out / 'results.json'}")
     print(f"report:  {out / 'report.html'}")
-    finish(out, results)
+    conclude(out, results.baselines, results)
 
 
 def _tabletop(bodies: Sequence[str], variation: str) -> Factory:

@@ -21,14 +21,15 @@ SEED_HELP = (
     "Decides every scene and all noise: `fresh` (from the hash of what is judged: nobody has chosen it, for "
     "numbers that are published), `dev` (0, for looking at while developing), or a number."
 )
-BASELINES = ("random", "hold")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sitting:
     """How a run is played, apart from what is judged.
 
-    seed: as `kinema.bench.seeds.seed_of` takes it; ray: the address of a cluster whose nodes play
+    seed:     as `kinema.bench.seeds.seed_of` takes it
+    ray:      the address of a cluster whose nodes play
+    baseline: also play random, hold and the expert in the same scenes
     """
 
     out: Path
@@ -37,7 +38,7 @@ class Sitting:
     workers: int = 1
     ray: str | None = None
     retry_errors: bool = False
-    baselines: bool = False
+    baseline: bool = False
 
     def __post_init__(self) -> None:
         if self.ray is not None:
@@ -53,8 +54,10 @@ def play(settings: RunSettings, sitting: Sitting) -> Results:
     settings = replace(settings, retry_errors=sitting.retry_errors)
     with saving(writable(sitting.out)):
         results = run(settings, sitting.out, workers=sitting.workers, ray=sitting.ray)
-        if sitting.baselines:
-            results = _with_baselines(results, settings, sitting)
+        if sitting.baseline:
+            from kinema.commands.eval.baselines import with_baselines
+
+            results = with_baselines(results, settings, sitting)
     return results
 
 
@@ -121,22 +124,3 @@ def rates_table(rows: Sequence[tuple[tuple[str, ...], Mapping[str, Any]]], heade
 
 def _errors(results: Results) -> int:
     return results.overall["errors"] + sum(b["overall"]["errors"] for b in results.baselines.values())
-
-
-def _with_baselines(results: Results, settings: RunSettings, sitting: Sitting) -> Results:
-    from kinema.bench.journal import read_records
-    from kinema.bench.report import write_report
-    from kinema.bench.run import run
-    from kinema.commands.policies import policy_factory
-
-    found, first = {}, results.first_error
-    for name in BASELINES:
-        ignorant = replace(settings, policy=policy_factory(name))
-        played = run(ignorant, sitting.out / "baselines" / name, workers=sitting.workers, ray=sitting.ray)
-        found[name] = {"overall": played.overall, "groups": played.groups, "tasks": played.tasks}
-        first = first or played.first_error
-    results = replace(results, baselines=found, first_error=first)
-    results.save(sitting.out / "results.json")
-    kept = [r for r in read_records(sitting.out) if r.task in results.tasks and r.index < settings.episodes]
-    write_report(sitting.out, results, kept)
-    return results

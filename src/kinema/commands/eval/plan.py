@@ -46,10 +46,7 @@ def evaluate_planning(
     )
     results = play(settings, sitting)
     ways = {name: count for name, count in results.groups.items() if count["kind"] == "way"}
-    rows = [((name,), count) for name, count in ways.items()]
-    for baseline, told in results.baselines.items():
-        rows += [((f"{name}, {baseline}",), told["groups"][name]) for name in ways]
-    print(rates_table(rows, ("way",)))
+    print(rates_table([((name,), count) for name, count in ways.items()], ("way",)))
     print(seed_line(results))
     print(f"results: {sitting.out / 'results.json'}")
     finish(sitting.out, results)
