@@ -7,8 +7,9 @@ os.environ.setdefault("MUJOCO_GL", "egl")
 pytest.importorskip("metaworld")
 
 from kinema.bench.episode import EVALUATION_SEEDS_BELOW
-from kinema.bench.metaworld.benchmark import RENDERING, TRAINING_SEEDS_FROM, MetaworldBenchmark, MetaworldEnv
+from kinema.bench.metaworld.benchmark import TRAINING_SEEDS_FROM, MetaworldBenchmark, MetaworldEnv
 from kinema.bench.metaworld.demos import Plan, collect_metaworld
+from kinema.bench.metaworld.protocols import RENDERING
 from kinema.bench.metaworld.tasks import GROUPS, INSTRUCTIONS, TASKS, interleaved
 from kinema.card.load import load_card
 from kinema.schema import KinemaError

@@ -1,15 +1,15 @@
 """Meta-World 3.1.1 (MT50, v3 tasks) behind the environment interface of the benchmark runner.
 
-The protocol is SmolVLA's as lerobot runs it: one policy for 50 tasks, camera corner2 moved to
-(0.75, 0.075, 0.7), image turned upright, 4-d state and action, random object and goal positions, at most
-500 steps, an episode ends at its first success. The goal reaches the policy through the picture only.
+One policy for 50 tasks, camera corner2 moved to (0.75, 0.075, 0.7), image turned upright, 4-d state and
+action, random object and goal positions, at most 500 steps, an episode ends at its first success. The goal
+reaches the policy through the picture only. What it is told and how the picture is made: `protocols.py`.
 The package's own reset, step, success test and experts are used as they are.
 """
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from difflib import get_close_matches
 from typing import Any
 
@@ -17,44 +17,14 @@ import numpy as np
 
 from kinema.bench.benchmark import TaskSpec
 from kinema.bench.gl import prefer_egl
-from kinema.bench.metaworld.tasks import GROUPS, INSTRUCTIONS, TASKS
+from kinema.bench.metaworld.protocols import PROTOCOLS
+from kinema.bench.metaworld.tasks import GROUPS, TASKS
 from kinema.schema import KinemaError, Observation
 
 CARD = "sawyer_metaworld"
 CONTROL_HZ = 80.0  # one step is five physics steps of 2.5 ms
 MAX_STEPS = 500
 TRAINING_SEEDS_FROM = 1_000_000  # demonstrations use seeds from here on, evaluation the ones below
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rendering:
-    """How the one picture is made: the same value for demonstrations and evaluation, kept with every result.
-
-    The shipped shadow map alone costs 25 ms a frame in software OpenGL at any size, so shadows, offscreen
-    multisampling, reflections and the sky box are off. corner2 is mounted upside down: the picture is turned
-    by half a turn (both axes flipped), so that the table is below and the robot above.
-    """
-
-    camera: str = "corner2"
-    camera_position_m: tuple[float, float, float] = (0.75, 0.075, 0.7)
-    size_px: int = 128
-    half_turn: bool = True
-    shadows: bool = False
-    multisampling: int = 0
-    reflections: bool = False
-    skybox: bool = False
-    cull_faces: bool = True
-
-
-RENDERING = Rendering()
-# Tasks, groups, camera, randomisation, step limit and what counts as success are as in lerobot, but not:
-DIFFERENCES = (
-    "sentences: one of our own for every task, all different and more telling than lerobot's, of which two "
-    "are the same; a policy trained with lerobot's sentences is not judged fairly here",
-    "pictures: rendered at another size and with other settings, see `rendering`; the background is black",
-    "demonstrations of the shipped policy: our own, by the package's experts with disturbances, and pointing "
-    "labels from the simulator; not lerobot/metaworld_mt50",
-)
 
 
 def _package() -> Any:
@@ -77,14 +47,14 @@ class MetaworldEnv:
     max_steps = MAX_STEPS
     cameras = ("corner2",)
 
-    def __init__(self, task: str, rendering: Rendering = RENDERING) -> None:
-        if task not in INSTRUCTIONS:
+    def __init__(self, task: str, protocol: str = "kinema") -> None:
+        if task not in TASKS:
             near = get_close_matches(task, TASKS, n=3, cutoff=0.3) or list(TASKS[:3])
             raise KinemaError(f"unknown Meta-World task {task!r}; nearest of the 50: {near}")
         package = _package()
         self.task = task
-        self.instruction = INSTRUCTIONS[task]
-        self.rendering = rendering
+        self.instruction = PROTOCOLS[protocol].instructions[task]
+        self.rendering = PROTOCOLS[protocol].rendering
         self._env = package.env_dict.ALL_V3_ENVIRONMENTS[task]()
         self._expert = package.policies.ENV_POLICY_MAP[task]()
         self._prepare_randomisation()
@@ -205,6 +175,11 @@ class MetaworldBenchmark:
 
     name = "metaworld"
 
+    def __init__(self, protocol: str = "kinema") -> None:
+        if protocol not in PROTOCOLS:
+            raise KinemaError(f"unknown protocol {protocol!r} of Meta-World; choices: {', '.join(PROTOCOLS)}")
+        self._protocol = protocol
+
     def tasks(self) -> tuple[TaskSpec, ...]:
         return tuple(
             TaskSpec(
@@ -215,12 +190,15 @@ class MetaworldBenchmark:
         )  # fmt: skip
 
     def make(self, task: str) -> MetaworldEnv:
-        return MetaworldEnv(task)
+        return MetaworldEnv(task, self._protocol)
 
     def provenance(self) -> dict[str, Any]:
+        protocol = PROTOCOLS[self._protocol]
         return {
+            "judged_as_by": self._protocol,
             "protocol": "MT50 v3, corner2, random goals, image + 4-d state + instruction, 500 steps, "
             "an episode ends at its first success",
-            "rendering": asdict(RENDERING),
-            "not_as_lerobot": DIFFERENCES,
+            "sentences": dict(protocol.instructions),
+            "rendering": asdict(protocol.rendering),
+            "not_as_lerobot": protocol.differences,
         }

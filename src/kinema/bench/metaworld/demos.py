@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from kinema.bench.disturbance import Disturbance, Noise
-from kinema.bench.metaworld.benchmark import RENDERING, TRAINING_SEEDS_FROM, MetaworldEnv
+from kinema.bench.metaworld.benchmark import TRAINING_SEEDS_FROM, MetaworldEnv
+from kinema.bench.metaworld.protocols import RENDERING
 from kinema.bench.metaworld.tasks import GROUP_OF, INSTRUCTIONS, interleaved
 from kinema.pool.backend import backend
 from kinema.pool.pool import Lost, Pool

@@ -247,7 +247,8 @@ def _road_tasks(names: Sequence[str], noise: float, image_size: int, views: int)
 
 
 def _metaworld_tasks(names: Sequence[str], noise: float) -> list[Task]:
-    from kinema.bench.metaworld.benchmark import CARD, RENDERING
+    from kinema.bench.metaworld.benchmark import CARD
+    from kinema.bench.metaworld.protocols import RENDERING
     from kinema.bench.metaworld.tasks import TASKS
     from kinema.commands.data.make import Task
 

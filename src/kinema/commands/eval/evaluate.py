@@ -34,7 +34,7 @@ HEEDED = {  # of the options that not every benchmark heeds
         "ray",
         *_LOADING,
     ),
-    "metaworld": ("tasks", "replan", "baseline", "ray", *_LOADING),
+    "metaworld": ("tasks", "protocol", "replan", "baseline", "ray", *_LOADING),
     "libero": ("tasks", "suites", "look", "replan", "baseline", *_LOADING),
     "latency": ("tasks", "robots", "replan", "baseline", "ray", *_LOADING),
     "safety": ("robots",),
@@ -85,6 +85,9 @@ def evaluate(
     robots: Annotated[
         str, typer.Option(help="tabletop, world: bodies, with commas. Default: those it was trained on.")
     ] = "",
+    protocol: Annotated[
+        str, typer.Option(help="metaworld: `kinema`, or `lerobot` for its sentences and pictures.")
+    ] = "kinema",
     replan: Annotated[
         int | None, typer.Option(help="Steps of a chunk played before the next. Default: 4, 5 or 8.", min=1)
     ] = None,
@@ -196,7 +199,7 @@ def evaluate(
         judged = _libero(policy, words(suites), look, episodes)
     else:
         wanted = ("sawyer_metaworld",)
-        judged = Factory(target="kinema.bench.metaworld.benchmark:MetaworldBenchmark")
+        judged = _metaworld(protocol)
     factory = policies.policy_factory(policy, wanted, steady=benchmark == "latency", loading=held)
     if benchmark == "libero" and policies.is_address(policy):
         factory = replace(factory, target="kinema.bench.libero.openpi:LiberoServer")
@@ -230,6 +233,14 @@ def _tabletop(bodies: Sequence[str], variation: str) -> Factory:
         raise KinemaError(f"none of {', '.join(bodies)} stands at the tabletop; choices: {choices}")
     arguments = {"bodies": standing, "variations": words(variation)}
     return Factory(target="kinema.bench.tabletop:TabletopBenchmark", arguments=arguments)
+
+
+def _metaworld(protocol: str) -> Factory:
+    from kinema.bench.benchmark import Factory
+    from kinema.bench.metaworld.protocols import PROTOCOLS
+
+    arguments = {"protocol": choose("protocol", protocol, tuple(PROTOCOLS))}
+    return Factory(target="kinema.bench.metaworld.benchmark:MetaworldBenchmark", arguments=arguments)
 
 
 def _libero(policy: str, suites: Sequence[str], look: str, episodes: int) -> Factory:
