@@ -163,14 +163,12 @@ def libero(
 ) -> None:
     """LIBERO's control steps per second of one core, both cameras drawn at every step, by look."""
     from kinema.bench.libero.benchmark import LOOKS
-    from kinema.bench.libero.speed import measure_steps_per_s
+    from kinema.bench.libero.speed import WITHOUT, measure_steps_per_s
 
-    rows = []
-    for task in words(tasks):
-        rates = [measure_steps_per_s(task, seconds, look=look, size_px=size) for look in LOOKS]
-        still = measure_steps_per_s(task, seconds, look="shipped", size_px=size, draw=False)
-        rows.append((task, *(f"{rate:.1f}" for rate in (*rates, still))))
-    print(table(rows, (f"two {size} px views, steps/s", *LOOKS, "no pictures")))
+    rates = measure_steps_per_s(words(tasks), seconds, size_px=size)
+    shown = (*LOOKS, WITHOUT)
+    rows = [(task, *(f"{by_look[name]:.1f}" for name in shown)) for task, by_look in rates.items()]
+    print(table(rows, (f"two {size} px views, steps/s", *shown)))
 
 
 @app.command("imagine", epilog=examples("kinema bench imagine", "kinema bench imagine --rounds 10"))

@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
-from kinema.bench.libero.benchmark import LiberoBenchmark
+from kinema.bench.libero.benchmark import LOOKS, LiberoBenchmark, LiberoEnv
+
+WITHOUT = "no pictures"
 
 
-def measure_steps_per_s(task: str, seconds: float, *, look: str, size_px: int, draw: bool = True) -> float:
-    """Control steps per second of processor time, the simulator's and ours, while the arm stays where it is.
+def measure_steps_per_s(tasks: Sequence[str], seconds: float, *, size_px: int) -> dict[str, dict[str, float]]:
+    """Control steps per second of processor time by task and look, while the arm stays where it is.
 
-    `seconds` of processor time are spent, whatever else runs on the machine.
+    The simulator's time and ours count, `seconds` of it for each number, whatever else runs on the machine.
     """
-    env = LiberoBenchmark((task.partition("/")[0],), size_px=size_px, look=look).make(task)
-    env.reset_to(0, 0)
+    rates: dict[str, dict[str, float]] = {task: {} for task in tasks}
+    suites = dict.fromkeys(task.partition("/")[0] for task in tasks)
+    for look in LOOKS:
+        benchmark = LiberoBenchmark(suites, size_px=size_px, look=look)
+        for task in tasks:
+            env = benchmark.make(task)
+            env.reset_to(0, 0)
+            rates[task][look] = _steps_per_s(env, seconds, draw=True)
+            if WITHOUT not in rates[task]:
+                rates[task][WITHOUT] = _steps_per_s(env, seconds, draw=False)
+            env.close()
+    return rates
+
+
+def _steps_per_s(env: LiberoEnv, seconds: float, *, draw: bool) -> float:
     env.observe(draw)  # the first picture prepares the others
-    steps, began_s = 0, env.processor_s() + time.process_time()
-    spent_s = 0.0
+    steps, spent_s, began_s = 0, 0.0, env.processor_s() + time.process_time()
     while spent_s < seconds:
         env.step(np.zeros(7))
         env.observe(draw)
         steps += 1
         spent_s = env.processor_s() + time.process_time() - began_s
-    env.close()
     return steps / spent_s
