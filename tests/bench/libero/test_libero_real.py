@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kinema.bench.libero.benchmark import FOLDER, LOOKS, SUITES, LiberoBenchmark, LiberoEnv
+from kinema.bench.libero.benchmark import (
+    FOLDER,
+    LOOKS,
+    SUITES,
+    UNVARIED,
+    VARIATIONS,
+    LiberoBenchmark,
+    LiberoEnv,
+)
 from kinema.bench.libero.demos import demonstrate_libero
 from kinema.bench.libero.openpi import openpi_state
 from kinema.card.load import load_card
@@ -98,7 +106,7 @@ def test_a_suite_without_an_expert_says_so() -> None:
 def test_all_suites_have_their_tasks() -> None:
     told = LiberoBenchmark(tuple(SUITES)).provenance()
     assert {name: len(sentences) for name, sentences in told["sentences"].items()} == {
-        name: suite.tasks for name, suite in SUITES.items()
+        f"libero_{name}": suite.tasks for name, suite in SUITES.items()
     }
     assert told["simulator"]["robosuite"] == "1.4.0"
 
@@ -163,3 +171,26 @@ def test_demonstrations_begin_where_no_start_state_is_and_point_at_what_is_taken
     changed = np.abs(first - last).max(-1) > 40
     assert changed[v - 2 : v + 3, u - 2 : u + 3].mean() > 0.8, "where it stood it is no more"
     env.close()
+
+
+def test_libero_pro_changes_what_it_says() -> None:
+    names = [name for name in VARIATIONS if name != UNVARIED]
+    benchmark = LiberoBenchmark(("object",), variations=("seen", *names))
+    assert [task.name for task in benchmark.tasks()][::10] == ["object/0", *(f"object/0/{n}" for n in names)]
+    said = benchmark.provenance()["sentences"]
+    assert said["libero_object_swap"] == said["libero_object"] == said["libero_object_object"]
+    assert not set(said["libero_object_lan"]) & set(said["libero_object"])
+    assert all("basket" in sentence for sentence in said["libero_object_lan"])
+    played = {}
+    for name in ("object/0", "object/0/position", "object/0/task"):
+        env = benchmark.make(name)
+        env.reset_to(0, 0)
+        played[name] = (env.instruction, env.points())
+        env.close()
+    (sentence, seen), (moved_sentence, moved), (other_sentence, other) = played.values()
+    assert sentence == moved_sentence == "pick up the alphabet soup and place it in the basket"
+    assert other_sentence == "pick the cream cheese and place it in the basket"
+    assert np.abs(moved[0, 0] - seen[0, 0]).max() > 0.05, "the thing stands elsewhere"
+    assert np.abs(other[0, 0] - seen[0, 0]).max() > 0.05, "another thing is wanted"
+    with pytest.raises(KinemaError, match="spatial, object, goal, 10, not 90"):
+        LiberoBenchmark(("90",), variations=("position",))

@@ -51,6 +51,11 @@ SUITES = {
     "90": Suite(tasks=90, max_steps=400),
 }
 STANDARD = ("spatial", "object", "goal", "10")
+UNVARIED = "seen"
+# LIBERO-PRO's changes of the four usual suites (arXiv 2510.03827), and what the package calls them. It has no
+# files of a fifth, the surroundings'.
+VARIATIONS = {UNVARIED: "", "position": "swap", "object": "object", "language": "lan", "task": "task"}
+_OWN_SENTENCES = ("language", "task")  # what is changed stands in the task's file, not in its name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,14 +100,26 @@ DIFFERENCES = (
 class LiberoEnv:
     """One task in a simulator of its own. `reset` or `reset_to`, then any number of `observe` and `step`."""
 
-    def __init__(self, suite: str, number: int, python: Path, rendering: Rendering = RENDERING) -> None:
+    def __init__(
+        self,
+        suite: str,
+        number: int,
+        python: Path,
+        rendering: Rendering = RENDERING,
+        variation: str = UNVARIED,
+    ) -> None:
         self.max_steps = SUITES[suite].max_steps
         self._rendering = rendering
         self._card = load_card(CARD)
         self._simulator = SimulatorProcess(python, _TARGET)
         lighter = rendering.lighter and asdict(rendering.lighter)
         told = self._simulator.call(
-            "open", suite=suite, number=number, size_px=rendering.size_px, lighter=lighter
+            "open",
+            suite=folder(suite, variation),
+            number=number,
+            own=variation in _OWN_SENTENCES,
+            size_px=rendering.size_px,
+            lighter=lighter,
         )
         check_same(of_card(self._card), convert(told["conventions"], Conventions))
         self.instruction: str = told["instruction"]
@@ -196,8 +213,13 @@ def native_state(card: EmbodimentCard, reading: dict[str, Any]) -> np.ndarray:
     return np.concatenate([reading["robot0_eef_pos"], rotation, [opening]]).astype(np.float32)
 
 
+def folder(suite: str, variation: str) -> str:
+    """What the package calls a suite that is changed so."""
+    return "_".join(name for name in ("libero", suite, VARIATIONS[variation]) if name)
+
+
 class LiberoBenchmark:
-    """Suites for the runner; a task is named "suite/number", numbers as in the package.
+    """Suites for the runner; a task is "suite/number", as in the package, with "/variation" if changed.
 
     Raises KinemaError when LIBERO's environment is missing, incomplete, of another kinema, or cannot draw.
     """
@@ -209,11 +231,20 @@ class LiberoBenchmark:
         suites: Iterable[str] = STANDARD,
         size_px: int = RENDERING.size_px,
         look: str = "shipped",
+        variations: Iterable[str] = (UNVARIED,),
     ) -> None:
         self._rendering = Rendering(size_px=size_px, lighter=LOOKS[look])
         self._suites = tuple(suites)
         if unknown := [suite for suite in self._suites if suite not in SUITES]:
             raise KinemaError(f"unknown LIBERO suite {unknown[0]!r}; choices: {', '.join(SUITES)}")
+        self._places: dict[str, tuple[str, int, str]] = {}
+        for variation in variations:
+            for suite in self._suites:
+                if variation != UNVARIED and suite not in STANDARD:
+                    raise KinemaError(f"LIBERO-PRO changes the suites {', '.join(STANDARD)}, not {suite}")
+                for number in range(SUITES[suite].tasks):
+                    name = f"{suite}/{number}" + (f"/{variation}" if variation != UNVARIED else "")
+                    self._places[name] = (suite, number, variation)
         self._python = Path(os.environ.get(FOLDER) or ".venv-libero") / "bin" / "python"
         if not self._python.is_file():
             raise KinemaError(f"LIBERO's own environment is missing: no {self._python}; {_HELP}")
@@ -226,7 +257,13 @@ class LiberoBenchmark:
             if about["source"] != source_digest():
                 raise KinemaError("LIBERO's environment holds another version of kinema's source")
             simulator.call("draws")
-            return about, {suite: simulator.call("sentences", suite=suite) for suite in self._suites}
+            sentences = {}
+            for suite, _, variation in self._places.values():
+                name = folder(suite, variation)
+                if name not in sentences:
+                    own = variation in _OWN_SENTENCES
+                    sentences[name] = simulator.call("sentences", suite=name, own=own)
+            return about, sentences
         except (SimulatorError, KinemaError) as error:
             raise KinemaError(f"{error}; {_HELP}") from None
         finally:
@@ -236,16 +273,18 @@ class LiberoBenchmark:
         hz = load_card(CARD).control_hz
         return tuple(
             TaskSpec(
-                name=f"{suite}/{number}", card=CARD, control_hz=hz, groups={"suite": suite},
+                name=name,
+                card=CARD,
+                control_hz=hz,
+                groups={"suite": suite, "variation": variation},
                 expert=suite in WITH_EXPERT,
             )
-            for suite in self._suites
-            for number in range(SUITES[suite].tasks)
-        )  # fmt: skip
+            for name, (suite, _, variation) in self._places.items()
+        )
 
     def make(self, task: str) -> LiberoEnv:
-        suite, _, number = task.partition("/")
-        return LiberoEnv(suite, int(number), self._python, self._rendering)
+        suite, number, variation = self._places[task]
+        return LiberoEnv(suite, number, self._python, self._rendering, variation)
 
     def provenance(self) -> dict[str, Any]:
         return {

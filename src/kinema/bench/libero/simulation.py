@@ -49,20 +49,26 @@ class LiberoSimulation:
         except Exception as error:  # whatever the driver raises
             raise KinemaError(f"LIBERO cannot draw here: {type(error).__name__}: {error}") from None
 
-    def sentences(self, suite: str) -> list[str]:
-        """The suite's instructions in the order of its tasks."""
-        return [task.language for task in _imported()[0].get_benchmark(f"libero_{suite}")().tasks]
+    def sentences(self, suite: str, own: bool) -> list[str]:
+        """The suite's instructions in the order of its tasks.
+
+        suite: as the package calls it
+        own:   what stands in a task's file; otherwise what its name says, as in published evaluations
+        """
+        tasks = _imported()[0].get_benchmark(suite)()
+        return [_sentence(tasks, number, own) for number in range(len(tasks.tasks))]
 
     def open(
-        self, suite: str, number: int, size_px: int, lighter: dict[str, Any] | None = None
+        self, suite: str, number: int, own: bool, size_px: int, lighter: dict[str, Any] | None = None
     ) -> dict[str, Any]:
         """Build a task; its instruction, how many start states it has, and the conventions found in it.
 
+        suite and own: see `sentences`
         lighter: for `lighten`; without it pictures are as the package draws them
         """
         benchmark, make = _imported()
-        self._suite = suite
-        tasks = benchmark.get_benchmark(f"libero_{suite}")()
+        self._suite = suite.split("_")[1]  # changed ones too
+        tasks = benchmark.get_benchmark(suite)()
         self._starts = tasks.get_task_init_states(number)
         self._size_px = size_px
         self._env = make(
@@ -74,7 +80,7 @@ class LiberoSimulation:
         np.random.seed(0)
         found = _conventions(self._env, self._env.env.reset())
         return {
-            "instruction": tasks.get_task(number).language,
+            "instruction": _sentence(tasks, number, own),
             "starts": len(self._starts),
             "conventions": asdict(found),
         }
@@ -147,6 +153,14 @@ def _imported() -> tuple[Any, Any]:
     except ImportError as error:
         raise KinemaError(f"LIBERO cannot be imported: {error}") from None
     return benchmark, OffScreenRenderEnv
+
+
+def _sentence(tasks: Any, number: int, own: bool) -> str:
+    from libero.libero.envs.bddl_utils import get_problem_info
+
+    if not own:
+        return str(tasks.get_task(number).language)
+    return str(get_problem_info(tasks.get_task_bddl_file_path(number))["language_instruction"])
 
 
 def _sent(reading: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

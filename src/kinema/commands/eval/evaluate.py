@@ -35,7 +35,7 @@ HEEDED = {  # of the options that not every benchmark heeds
         *_LOADING,
     ),
     "metaworld": ("tasks", "protocol", "replan", "baseline", "ray", *_LOADING),
-    "libero": ("tasks", "suites", "look", "replan", "baseline", *_LOADING),
+    "libero": ("tasks", "suites", "variation", "look", "replan", "baseline", *_LOADING),
     "latency": ("tasks", "robots", "replan", "baseline", "ray", *_LOADING),
     "safety": ("robots",),
     "world": ("tasks", "robots", "ray"),
@@ -80,7 +80,11 @@ def evaluate(
         ),
     ] = "shipped",
     variation: Annotated[
-        str, typer.Option(help="tabletop: seen, a held-out axis, axes joined by +, all; several with commas.")
+        str,
+        typer.Option(
+            help="tabletop: seen, a held-out axis, axes joined by +, all; libero: seen, position, object, "
+            "language, task (LIBERO-PRO's); several with commas."
+        ),
     ] = "seen",
     robots: Annotated[
         str, typer.Option(help="tabletop, world: bodies, with commas. Default: those it was trained on.")
@@ -196,7 +200,7 @@ def evaluate(
         judged = _tabletop(bodies or policies.trained_bodies(policy, wanted), variation)
     elif benchmark == "libero":
         wanted = ("panda_libero",)
-        judged = _libero(policy, words(suites), look, episodes)
+        judged = _libero(policy, words(suites), look, words(variation), episodes)
     else:
         wanted = ("sawyer_metaworld",)
         judged = _metaworld(protocol)
@@ -243,15 +247,19 @@ def _metaworld(protocol: str) -> Factory:
     return Factory(target="kinema.bench.metaworld.benchmark:MetaworldBenchmark", arguments=arguments)
 
 
-def _libero(policy: str, suites: Sequence[str], look: str, episodes: int) -> Factory:
+def _libero(
+    policy: str, suites: Sequence[str], look: str, variations: Sequence[str], episodes: int
+) -> Factory:
     """Refuses what the benchmark does not have, before its simulator is started."""
     from kinema.bench.benchmark import Factory
-    from kinema.bench.libero.benchmark import LOOKS, RENDERING, STANDARD, START_STATES
+    from kinema.bench.libero.benchmark import LOOKS, RENDERING, STANDARD, START_STATES, VARIATIONS
     from kinema.bench.libero.expert import SUITES as WITH_EXPERT
     from kinema.bench.libero.openpi import SIZE_PX
 
     suites = suites or STANDARD
     choose("look", look, tuple(LOOKS))
+    for name in variations:
+        choose("variation of LIBERO", name, tuple(VARIATIONS))
     if policy == "expert" and (without := [suite for suite in suites if suite not in WITH_EXPERT]):
         raise KinemaError(
             f"LIBERO's suites {', '.join(without)} have no expert yet; --suites {','.join(WITH_EXPERT)} has"
@@ -264,6 +272,7 @@ def _libero(policy: str, suites: Sequence[str], look: str, episodes: int) -> Fac
             "suites": list(suites),
             "size_px": SIZE_PX if policies.is_address(policy) else RENDERING.size_px,
             "look": look,
+            "variations": list(variations),
         },
     )
 
