@@ -6,6 +6,7 @@ It reads the simulator's state and acts by the benchmark's own actions. Runs in 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,10 @@ from kinema.bench.libero.goals import goals, plan, reached
 from kinema.bench.libero.picking import put
 from kinema.schema import KinemaError
 
-SUITES = ("object",)  # that it solves
+SUITES = ("spatial", "object")  # that it solves
 SKILLS: dict[str, Callable[..., Skill]] = {  # called with env, arm, *names
-    "on": put,
-    "in": put,
+    "on": partial(put, inside=False),
+    "in": partial(put, inside=True),
     "open": open_part,
     "close": close_part,
     "turnon": turn_on,

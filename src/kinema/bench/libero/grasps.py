@@ -1,0 +1,84 @@
+"""Where two fingers can take a thing: found in its shape and in what stands around it, not in its name.
+
+Every side of every box of the thing that is no wider than the open jaws is tried, with the tool straight down
+and leaning, and the cheapest that touches nothing on the way in is taken. World positions [m].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from kinema.bench.libero.arm import UP, Arm, Grip
+from kinema.bench.libero.solids import Boxes
+
+# The open gripper in the tool's frame (x across the fingers, y along the jaws, z ahead), as robosuite has it:
+# the middles and half sizes of its hand and its fingers.
+_MIDDLES_M = np.array([[0, 0, -0.075], [0, -0.05, -0.018], [0, 0.05, -0.018]])
+_HALVES_M = np.array([[0.032, 0.104, 0.049], [0.011, 0.012, 0.031], [0.011, 0.012, 0.031]])
+_TIP_M = 0.013  # of the finger tips ahead of the tool
+_PADS_M = (0.008, -0.012, 0.012)  # how far they reach: across, and ahead from and to
+_WIDEST_M = 0.068  # between the fingers
+_DEPTHS_M = (0.03, 0.02, 0.012)  # of the tips below the top of what is between them
+_LEANS_RAD = np.radians([0, -20, 20, -40, 40])
+_MARGINS_M = (0.008, 0.004)  # around everything
+_WAY_M = (0.0, 0.03, 0.07)  # back from the grasp, where nothing may be touched either
+_FINE_M, _COARSE_M = 0.004, 0.01
+
+
+def touches(grip: Grip, points: np.ndarray, margin_m: float) -> bool:
+    """Whether the open gripper there has any of the points (P, 3) in it, or nearer than the margin."""
+    local = (points - grip.position_m) @ grip.rotation
+    return bool((np.abs(local[:, None] - _MIDDLES_M) < _HALVES_M + margin_m).all(-1).any())
+
+
+def grasps(arm: Arm, thing: Boxes, around: Boxes) -> Iterator[Grip]:
+    """The cheapest first; those that touch nothing, first with a wide margin and then with a narrow one."""
+    own, others = thing.surface(_FINE_M), around.surface_near(thing.middle_m, 0.3, _COARSE_M)
+    ranked = sorted(_candidates(arm, thing), key=lambda candidate: candidate[0])
+    for margin_m in _MARGINS_M:
+        for _, grip in ranked:
+            if not touches(grip, own, 0.001) and not any(
+                touches(grip.back(back_m), others, margin_m) for back_m in _WAY_M
+            ):
+                yield grip
+
+
+def _candidates(arm: Arm, thing: Boxes) -> Iterator[tuple[float, Grip]]:
+    """With their costs: far from the thing's middle, leaning, and turned far from how the tool is."""
+    points = thing.surface(_FINE_M)
+    for center, jaws in _pinched(thing):
+        for lean_rad in _LEANS_RAD:
+            across = np.cross(jaws, UP)
+            approach = np.sin(lean_rad) * across - np.cos(lean_rad) * UP
+            grip = arm.spared(Grip(center, approach, jaws))
+            local = (points - center) @ grip.rotation
+            between = (np.abs(local[:, 0]) < _PADS_M[0]) & (np.abs(local[:, 1]) < 0.038)
+            if not between.any():
+                continue
+            for depth_m in _DEPTHS_M:
+                tool = local[between, 2].min() + depth_m - _TIP_M
+                held = local[between & (np.abs(local[:, 2] - tool) < _PADS_M[2]), 1]
+                if not len(held) or np.ptp(held) > _WIDEST_M:
+                    continue
+                shift = np.array([0.0, (held.min() + held.max()) / 2, tool])
+                found = grip.shifted(grip.rotation @ shift)
+                yield _cost(arm, found, thing, depth_m), found
+
+
+def _pinched(thing: Boxes) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Centers of boxes, and level directions in which they are narrow."""
+    for center, half, rotation in zip(thing.centers, thing.halves, thing.rotations, strict=True):
+        for axis in range(3):
+            level = rotation[:, axis] * [1, 1, 0]
+            if half[axis] < _WIDEST_M / 2 and np.linalg.norm(level) > 0.7:
+                yield center, level / np.linalg.norm(level)
+
+
+def _cost(arm: Arm, grip: Grip, thing: Boxes, depth_m: float) -> float:
+    off_m = np.linalg.norm((grip.position_m - thing.middle_m)[:2])
+    leans_rad = np.arccos(np.clip(-grip.approach @ UP, -1, 1))
+    return float(
+        2 * off_m + 0.3 * leans_rad + 0.1 * np.linalg.norm(arm.turn_rad(grip)) + 3 * (_DEPTHS_M[0] - depth_m)
+    )

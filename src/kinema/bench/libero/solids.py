@@ -1,0 +1,107 @@
+"""What LIBERO's things collide with: oriented boxes, as the simulator has them now. World positions [m]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+_SIGNS = np.array(np.meshgrid(*[[-1, 1]] * 3, indexing="ij")).reshape(3, -1).T
+_PLANE = 0  # of MuJoCo's kinds of geoms
+_SLAB_M = np.array([5.0, 5.0, 0.05])  # half sizes of what stands for an endless floor
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """N boxes by their centers (N, 3), half sizes (N, 3) and rotations (N, 3, 3) from their axes to the world."""
+
+    centers: np.ndarray
+    halves: np.ndarray
+    rotations: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.centers)
+
+    @property
+    def corners(self) -> np.ndarray:
+        """(8 N, 3)"""
+        offsets = np.einsum("nij,snj->nsi", self.rotations, _SIGNS[:, None] * self.halves)
+        return np.asarray((self.centers[:, None] + offsets).reshape(-1, 3))
+
+    @property
+    def middle_m(self) -> np.ndarray:
+        return np.asarray((self.corners.min(0) + self.corners.max(0)) / 2)
+
+    @property
+    def bottom_m(self) -> float:
+        return float(self.corners[:, 2].min())
+
+    @property
+    def top_m(self) -> float:
+        return float(self.corners[:, 2].max())
+
+    def chosen(self, keep: np.ndarray) -> Boxes:
+        return Boxes(self.centers[keep], self.halves[keep], self.rotations[keep])
+
+    def near(self, point: np.ndarray, radius_m: float) -> Boxes:
+        """Those of which some part may be within the radius."""
+        local = np.abs(np.einsum("nji,nj->ni", self.rotations, point - self.centers))
+        return self.chosen(np.linalg.norm(np.clip(local - self.halves, 0, None), axis=1) < radius_m)
+
+    def moved(self, rotation: np.ndarray, about: np.ndarray, by: np.ndarray) -> Boxes:
+        """Turned about a point and then shifted, as one body."""
+        return Boxes(
+            (self.centers - about) @ rotation.T + about + by, self.halves, rotation @ self.rotations
+        )
+
+    def hold(self, points: np.ndarray, margin_m: float) -> bool:
+        """Whether any of the points (P, 3) is in a box, or nearer to one than the margin."""
+        local = np.einsum("pnj,nji->pni", points[:, None] - self.centers, self.rotations)
+        return bool((np.abs(local) < self.halves + margin_m).all(-1).any())
+
+    def surface(self, spacing_m: float) -> np.ndarray:
+        """Points (P, 3) on all sides, no farther apart than the spacing."""
+        found = []
+        for center, half, rotation in zip(self.centers, self.halves, self.rotations, strict=True):
+            lines = [np.linspace(-h, h, int(np.ceil(2 * h / spacing_m)) + 1) for h in half]
+            grid = np.stack(np.meshgrid(*lines, indexing="ij"), -1).reshape(-1, 3)
+            outside = (np.abs(grid) > half - 1e-9).any(-1)
+            found.append(grid[outside] @ rotation.T + center)
+        return np.concatenate(found)
+
+    def surface_near(self, point: np.ndarray, radius_m: float, spacing_m: float) -> np.ndarray:
+        """Of those points the ones within the radius."""
+        points = self.near(point, radius_m).surface(spacing_m)
+        return np.asarray(points[np.linalg.norm(points - point, axis=1) < radius_m])
+
+
+def thing(env: Any, name: str) -> Boxes:
+    """A movable thing or a piece of furniture with all its parts."""
+    root = env.sim.model.body_rootid[env.env.obj_body_id[name]]
+    return _boxes(env, lambda body: env.sim.model.body_rootid[body] == root)
+
+
+def scene(env: Any, without: str | None = None) -> Boxes:
+    """All but the robot and one thing."""
+    model = env.sim.model
+    (robot,) = env.robots
+    left_out = {int(model.body_rootid[model.body_name2id(robot.robot_model.root_body)])}
+    if without is not None:
+        left_out.add(int(model.body_rootid[env.env.obj_body_id[without]]))
+    return _boxes(env, lambda body: int(model.body_rootid[body]) not in left_out)
+
+
+def _boxes(env: Any, of_body: Callable[[int], bool]) -> Boxes:
+    model, data = env.sim.model, env.sim.data
+    collides = np.flatnonzero((model.geom_contype != 0) | (model.geom_conaffinity != 0))
+    kept = [g for g in collides if of_body(int(model.geom_bodyid[g]))]
+    flat = (model.geom_type[kept] == _PLANE)[:, None]
+    centers = np.where(flat, -_SLAB_M * [0, 0, 1], model.geom_aabb[kept, :3])
+    rotations = data.geom_xmat[kept].reshape(-1, 3, 3)
+    return Boxes(
+        data.geom_xpos[kept] + np.einsum("nij,nj->ni", rotations, centers),
+        np.where(flat, _SLAB_M, model.geom_aabb[kept, 3:]),
+        rotations,
+    )
