@@ -124,7 +124,7 @@ def test_an_environment_that_does_not_work_is_one_line(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--policy", "expert"], "suites spatial, goal, 10 have no expert yet; --suites object has"),
+        (["--policy", "expert"], "suites goal, 10 have no expert yet; --suites spatial,object has"),
         (["--policy", "hold", "--episodes", "51"], "50 start states"),
         (["--policy", "hold", "--robots", "panda"], "--robots says nothing to libero"),
         (["--policy", "hold"], "own environment is missing"),

@@ -22,7 +22,7 @@ _PADS_M = (0.008, -0.012, 0.012)  # how far they reach: across, and ahead from a
 _WIDEST_M = 0.068  # between the fingers
 _DEPTHS_M = (0.03, 0.02, 0.012)  # of the tips below the top of what is between them
 _LEANS_RAD = np.radians([0, -20, 20, -40, 40])
-_MARGINS_M = (0.008, 0.004)  # around everything
+_MARGINS_M = (0.005, 0.003)  # around everything
 _WAY_M = (0.0, 0.03, 0.07)  # back from the grasp, where nothing may be touched either
 _FINE_M, _COARSE_M = 0.004, 0.01
 

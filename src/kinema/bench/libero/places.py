@@ -85,7 +85,9 @@ class Region:
             yield float(np.hypot(x, y)), self.middle_m + self.axes @ np.array([x, y, 0.0])
 
 
-def place(region: Region, grip: Grip, thing: Boxes, now: Pose, stood: np.ndarray, around: Boxes) -> Pose | None:
+def place(
+    region: Region, grip: Grip, thing: Boxes, now: Pose, stood: np.ndarray, around: Boxes
+) -> Pose | None:
     """The thing's pose to let go of it in, or none. thing: where it is now; stood: its rotation at first."""
     around = around.near(region.middle_m, 0.4)
     surface = around.surface_near(region.middle_m, 0.4, _COARSE_M)
@@ -95,9 +97,9 @@ def place(region: Region, grip: Grip, thing: Boxes, now: Pose, stood: np.ndarray
             break
         if (dropped := _lowered(region, grip, thing, now, upright, spot, around, surface)) is None:
             continue
-        drop_m, pose = dropped
-        if cost + 2 * drop_m < best:
-            best, found = cost + 2 * drop_m, pose
+        badness, pose = dropped
+        if cost + badness < best:
+            best, found = cost + badness, pose
     return found
 
 
@@ -108,7 +110,7 @@ def _tries(region: Region, now: Pose, stood: np.ndarray) -> list[tuple[float, np
     tries = []
     for turn_rad in (*_TURNS_RAD, *_aligned(region, stood)):
         rotation = matrix_from_rotvec(turn_rad * up) @ lean @ stood
-        turned_rad = np.linalg.norm(rotvec_from_matrix(rotation @ now.rotation.T))
+        turned_rad = float(np.linalg.norm(rotvec_from_matrix(rotation @ now.rotation.T)))
         tries += [(0.1 * turned_rad + 3 * off_m, rotation, spot) for off_m, spot in region.spots()]
     return tries
 
@@ -128,10 +130,17 @@ def _shortest(from_: np.ndarray, to: np.ndarray) -> np.ndarray:
 
 
 def _lowered(
-    region: Region, grip: Grip, thing: Boxes, now: Pose, rotation: np.ndarray, spot: np.ndarray, around: Boxes,
+    region: Region,
+    grip: Grip,
+    thing: Boxes,
+    now: Pose,
+    rotation: np.ndarray,
+    spot: np.ndarray,
+    around: Boxes,
     surface: np.ndarray,
 ) -> tuple[float, Pose] | None:
-    """How far it drops, and the lowest pose to let go of it in; none where it does not get."""
+    """The lowest pose to let go of it in, and how bad it is to drop from there on and to stand high, as on
+    something else; none where it does not get."""
     turn = rotation @ now.rotation.T
     points = (thing.surface(_COARSE_M) - now.position_m) @ turn.T
     hand = now.carried(grip, Pose(np.zeros(3), rotation))
@@ -151,4 +160,5 @@ def _lowered(
         height_m -= step_m
     if lowest is None or released is None or not region.holds(lowest - _LEVEL_M * UP / 2):
         return None
-    return float(released[2] - lowest[2]), Pose(released, rotation)
+    high_m = max(0.0, float((points + lowest)[:, 2].min() - spot[2]))
+    return 2 * float(released[2] - lowest[2]) + 4 * high_m, Pose(released, rotation)

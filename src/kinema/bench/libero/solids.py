@@ -15,7 +15,7 @@ _SLAB_M = np.array([5.0, 5.0, 0.05])  # half sizes of what stands for an endless
 
 @dataclass(frozen=True)
 class Boxes:
-    """N boxes by their centers (N, 3), half sizes (N, 3) and rotations (N, 3, 3) from their axes to the world."""
+    """N boxes: centers (N, 3), half sizes (N, 3), and rotations (N, 3, 3) from their axes to the world."""
 
     centers: np.ndarray
     halves: np.ndarray
@@ -52,9 +52,7 @@ class Boxes:
 
     def moved(self, rotation: np.ndarray, about: np.ndarray, by: np.ndarray) -> Boxes:
         """Turned about a point and then shifted, as one body."""
-        return Boxes(
-            (self.centers - about) @ rotation.T + about + by, self.halves, rotation @ self.rotations
-        )
+        return Boxes((self.centers - about) @ rotation.T + about + by, self.halves, rotation @ self.rotations)
 
     def hold(self, points: np.ndarray, margin_m: float) -> bool:
         """Whether any of the points (P, 3) is in a box, or nearer to one than the margin."""
