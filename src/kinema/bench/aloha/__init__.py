@@ -1,0 +1,1 @@
+"""ALOHA: its two simulated tasks, an expert, and how they are played."""
