@@ -121,6 +121,7 @@ _MODELS = {  # by card, or by card and side where its arms are no copies of each
     "ur10e": _universal("ur10e.urdf", "ur10e"),
     # with the ALOHA finger set their tool is another than the maker's
     "aloha": _interbotix("vx300s.urdf", "vx300s", tool=False),
+    "aloha_gym": _interbotix("vx300s.urdf", "vx300s", tool=False),
     "viperx": _interbotix("vx300s.urdf", "vx300s", tool=False),
     "widowx": _interbotix("wx250s.urdf", "wx250s", tool=True),
     "xarm7": _Model(

@@ -20,7 +20,7 @@ from enum import Enum
 
 GL_LINE = "sudo apt-get update && sudo apt-get install -y libegl1 libegl-mesa0 libgl1-mesa-dri"
 EXTRAS = (
-    "data", "tabletop", "gym", "metaworld", "train", "lora", "quantise", "world", "view",
+    "data", "tabletop", "gym", "metaworld", "aloha", "train", "lora", "quantise", "world", "view",
     "hdf5", "zarr", "ros", "rlds", "remote", "ray", "serve", "postgres",
 )  # fmt: skip
 MIN_DISK_GB = 5.0

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kinema.bench.conventions import check_same
 from kinema.bench.libero.benchmark import CARD, FOLDER, SUITES, LiberoBenchmark, native_state
-from kinema.bench.libero.conventions import FINGER_TRAVEL_M, Conventions, check_same, of_card
+from kinema.bench.libero.conventions import FINGER_TRAVEL_M, Conventions, of_card
 from kinema.bench.libero.openpi import openpi_state
 from kinema.card.load import load_card
 from kinema.runtime.wire import convert, pack, unpack
@@ -39,14 +40,14 @@ OTHERS = {
 def test_conventions_that_went_over_the_wire_are_the_same() -> None:
     back = convert(unpack(pack(asdict(OURS))), Conventions)
     assert back == OURS
-    check_same(OURS, back)
+    check_same("LIBERO", OURS, back)
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Conventions)])
 def test_every_convention_that_differs_is_named_with_both_values(name: str) -> None:
     theirs = replace(OURS, **{name: OTHERS[name]})
     with pytest.raises(KinemaError) as told:
-        check_same(OURS, theirs)
+        check_same("LIBERO", OURS, theirs)
     assert f"{name} is {OTHERS[name]} there and {getattr(OURS, name)} here" in str(told.value)
     assert str(told.value).count(" there and ") == 1
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from kinema.bench.aloha.expert import Expert
 from kinema.bench.aloha.conventions import of_card, of_package
+from kinema.bench.aloha.expert import Expert
 from kinema.bench.benchmark import TaskSpec
 from kinema.bench.conventions import check_same
 from kinema.bench.gl import prefer_egl
@@ -51,20 +51,23 @@ class Rendering:
 RENDERING = Rendering()
 AS_SHIPPED = Rendering(width_px=640, height_px=480)
 DIFFERENCES = (
-    "pictures: drawn at the size in `rendering`, where the package draws 640 x 480; a square one is its middle",
+    "pictures: drawn at the size in `rendering`, where the package draws 640 x 480; a square is its middle",
     "sentences: the package has none, these are ours",
+    "a simulation that diverges under its commands is a failure of the episode, where the package raises",
 )
 
 
-def _package() -> Any:
+def _package() -> tuple[Any, type[Exception]]:
+    """Its environment, and what that raises when its physics diverges."""
     prefer_egl()
     try:
+        from dm_control.rl.control import PhysicsError
         from gym_aloha.env import AlohaEnv as Package
     except ImportError as error:
         raise KinemaError(
             f"gym-aloha is not installed ({error}); install it with: pip install 'kinema[aloha]'"
         ) from error
-    return Package
+    return Package, PhysicsError
 
 
 class AlohaEnv:
@@ -78,10 +81,12 @@ class AlohaEnv:
         self.instruction = INSTRUCTIONS[task]
         self.rendering = rendering
         self._card = load_card(CARD)
-        self._env = _package()(task, obs_type="pixels_agent_pos")
-        inner = self._env._env.task
+        package, self._diverging = _package()
+        self._env = package(task, obs_type="pixels_agent_pos")
+        task_there = self._env._env.task
         # The package draws three pictures of 640 x 480 at every step; here one is drawn when it is asked for.
-        inner.get_observation = lambda physics: {"qpos": inner.get_qpos(physics), "images": {"top": np.zeros(0)}}
+        undrawn = {"top": np.zeros(0)}
+        task_there.get_observation = lambda physics: {"qpos": task_there.get_qpos(physics), "images": undrawn}
         self._env.reset(seed=0)
         check_same("gym-aloha", of_card(self._card), of_package(self._env))
         self._low, self._high = np.array([channel.range for channel in self._card.actions]).T
@@ -92,7 +97,8 @@ class AlohaEnv:
         seen, _ = self._env.reset(seed=int(seed))
         self._state = seen["agent_pos"]
         self._steps = 0
-        self._reward = self._best = 0
+        self._best = 0
+        self._diverged = False
         self._expert: Expert | None = None
 
     def state(self) -> np.ndarray:
@@ -115,14 +121,23 @@ class AlohaEnv:
         return np.array(picture)
 
     def step(self, action: np.ndarray) -> None:
-        """Apply a native action (14,), clipped to the card's ranges. Raises KinemaError for anything else."""
+        """Apply a native action (14,), clipped to the card's ranges. Raises KinemaError for anything else.
+
+        Nothing moves any more when the simulation has diverged.
+        """
         action = np.asarray(action, dtype=np.float64)
         if action.shape != (14,) or not np.isfinite(action).all():
             raise KinemaError(f"an ALOHA action has 14 finite numbers; got {action!r}")
-        seen, self._reward, _, _, _ = self._env.step(np.clip(action, self._low, self._high))
-        self._state = seen["agent_pos"]
-        self._best = max(self._best, self._reward)
         self._steps += 1
+        if self._diverged:
+            return
+        try:
+            seen, reward, _, _, _ = self._env.step(np.clip(action, self._low, self._high))
+        except self._diverging:
+            self._diverged = True
+            return
+        self._state = seen["agent_pos"]
+        self._best = max(self._best, reward)
 
     def expert_action(self) -> np.ndarray:
         """What the scripted expert does from here, float64 (14,)."""
@@ -134,8 +149,8 @@ class AlohaEnv:
         return self._best >= SUCCESS
 
     def measures(self) -> dict[str, float]:
-        """The highest reward of the running episode."""
-        return {"highest_reward": float(self._best)}
+        """The highest reward of the running episode, and whether its simulation has diverged (0 or 1)."""
+        return {"highest_reward": float(self._best), "diverged": float(self._diverged)}
 
     def pose(self, body: str) -> np.ndarray:
         """T_world_body (4, 4) [m] of a body of the simulator: for experts and labels, never for a policy."""
@@ -183,9 +198,7 @@ class AlohaBenchmark:
     def tasks(self) -> tuple[TaskSpec, ...]:
         hz = load_card(CARD).control_hz
         return tuple(
-            TaskSpec(
-                name=f"{suite}/{task}", card=CARD, control_hz=hz, groups={"suite": suite, "task": task}
-            )
+            TaskSpec(name=f"{suite}/{task}", card=CARD, control_hz=hz, groups={"suite": suite, "task": task})
             for suite in self._suites
             for task in INSTRUCTIONS
         )

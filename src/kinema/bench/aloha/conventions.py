@@ -52,16 +52,20 @@ def of_package(env: Any) -> Conventions:
     """What gym-aloha does, tried out on its environment after a reset; it is to be reset again."""
     task, physics = env._env.task, env._env.physics
     joints = _driven(physics)
+    states = _measured(task, physics, joints)
     return Conventions(
         control_hz=round(1.0 / env._env.control_timestep(), _DIGITS),
         actions=_commanded(task, physics, joints),
-        states=_measured(task, physics, joints),
+        states=states,
         ranges=tuple(
             _rounded(limits)
             for joint, limits in zip(joints, physics.model.actuator_ctrlrange)
             if not joint.endswith("finger")
         ),
-        fingers=(_command_ends(task, physics, joints), _measured_ends(task, physics)),
+        fingers=(
+            _command_ends(task, physics, joints),
+            _measured_ends(task, physics, states.index("left_gripper")),
+        ),
         bases=tuple(_rounded(physics.named.model.body_pos[f"vx300s_{side}"]) for side in ("left", "right")),
         cameras=tuple(env.observation_space["pixels"]),
     )
@@ -107,12 +111,12 @@ def _command_ends(task: Any, physics: Any, joints: list[str]) -> tuple[float, ..
     return _rounded(_told(task, physics, np.full(count, end))[finger] for end in (0.0, 1.0))
 
 
-def _measured_ends(task: Any, physics: Any) -> tuple[float, ...]:
-    """Where the finger is that is read as 0 and as 1, from two places of it."""
+def _measured_ends(task: Any, physics: Any, number: int) -> tuple[float, ...]:
+    """Where the finger is that this number of the state reads as 0 and as 1, from two places of it."""
     reading = []
     for place_m in (0.0, 1.0):
         physics.named.data.qpos["vx300s_left/left_finger"] = place_m
-        reading.append(task.get_qpos(physics)[6])
+        reading.append(task.get_qpos(physics)[number])
     at_0, at_1 = reading
     return _rounded((end - at_0) / (at_1 - at_0) for end in (0.0, 1.0))
 

@@ -1,4 +1,4 @@
-"""A scripted expert for ALOHA's two tasks: keyframes of both tools, played by the benchmark's own joint targets.
+"""A scripted expert for ALOHA's two tasks: keyframes of both tools, played by the benchmark's joint targets.
 
 As ACT's scripted policy it follows waypoints by the clock. Unlike that, it acts by what a policy acts by, and
 looks at every step where the things truly are. Positions [m] are the world's, in which the arms face each
@@ -16,6 +16,7 @@ from kinema.bench.aloha.arm import Arm, Keyframe
 from kinema.card.load import load_card
 from kinema.worlds.body.control import Kinematics
 
+_X = np.array([1.0, 0.0, 0.0])
 _OPEN, _CLOSED = 1.0, 0.0
 _HOVER_M = 0.08
 _LOST_M = 0.06
@@ -72,7 +73,7 @@ def _transfer(scene: Scene) -> dict[str, list[Keyframe]]:
             Keyframe(220, _moved((0.1, 0, 0.05)), _OPEN),
         ],
         "left": [
-            Keyframe(100, _there(offered, _MEETING_M + (-0.12, 0, 0)), _OPEN),
+            Keyframe(100, _there(offered, _MEETING_M - 0.12 * _X), _OPEN),
             Keyframe(130, _stay, _OPEN),
             Keyframe(155, _at(scene, "box", offered), _OPEN),
             Keyframe(170, _stay, _CLOSED),
@@ -85,7 +86,7 @@ def _transfer(scene: Scene) -> dict[str, list[Keyframe]]:
 def _insertion(scene: Scene) -> dict[str, list[Keyframe]]:
     """Both arms lift; the left one holds the socket, the right one pushes the peg in, along x."""
     right, left = _pointing("right", _DOWN_RAD), _pointing("left", _DOWN_RAD)
-    beside = _placed(_JOINING_M + (0.16, 0, 0))
+    beside = _placed(_JOINING_M + 0.16 * _X)
     return {
         "right": [
             Keyframe(45, _at(scene, "peg", right, (0, 0, _HOVER_M)), _OPEN),
@@ -99,14 +100,14 @@ def _insertion(scene: Scene) -> dict[str, list[Keyframe]]:
             Keyframe(45, _at(scene, "socket", left, (0, 0, _HOVER_M)), _OPEN),
             Keyframe(75, _at(scene, "socket", left), _OPEN),
             Keyframe(90, _stay, _CLOSED),
-            Keyframe(140, _carried(scene, "socket", _placed(_JOINING_M + (-0.06, 0, 0))), _CLOSED),
+            Keyframe(140, _carried(scene, "socket", _placed(_JOINING_M - 0.06 * _X)), _CLOSED),
             Keyframe(220, _stay, _CLOSED),
         ],
     }
 
 
 def _pointing(side: str, down_rad: float, roll_rad: float = 0.0) -> np.ndarray:
-    """R_world_tool (3, 3) of a tool that points to the other arm and down; fingers close along y, then roll."""
+    """R_world_tool (3, 3) of a tool that points to the other arm and down, rolled about where it points."""
     across = 1.0 if side == "left" else -1.0
     z = np.array([across * np.cos(down_rad), 0.0, -np.sin(down_rad)])
     level = np.array([0.0, -across, 0.0])
@@ -146,7 +147,7 @@ def _carried(scene: Scene, body: str, goal: np.ndarray) -> Aim:
 
 def _beyond(scene: Scene, body: str, other: str, along_m: float) -> Aim:
     """So that the body comes to lie so far along the other one's x."""
-    ahead = _placed(np.array([along_m, 0.0, 0.0]))
+    ahead = _placed(along_m * _X)
     return lambda tool, before: _bringing(scene.pose(body), scene.pose(other) @ ahead, tool, before)
 
 

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from kinema.bench.benchmark import TaskSpec
-from kinema.bench.libero.conventions import FINGER_TRAVEL_M, Conventions, check_same, of_card
+from kinema.bench.conventions import check_same
+from kinema.bench.libero.conventions import FINGER_TRAVEL_M, Conventions, of_card
 from kinema.bench.libero.expert import SUITES as WITH_EXPERT
 from kinema.bench.simulator import SimulatorError, SimulatorProcess
 from kinema.card.card import EmbodimentCard
@@ -121,7 +122,7 @@ class LiberoEnv:
             size_px=rendering.size_px,
             lighter=lighter,
         )
-        check_same(of_card(self._card), convert(told["conventions"], Conventions))
+        check_same("LIBERO", of_card(self._card), convert(told["conventions"], Conventions))
         self.instruction: str = told["instruction"]
         self._starts: int = told["starts"]
         self._reading: dict[str, Any] = {}

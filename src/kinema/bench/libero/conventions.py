@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from kinema.card.card import EmbodimentCard
-from kinema.schema import KinemaError
 
 CAMERAS = ("agentview", "robot0_eye_in_hand")
 READING = {"robot0_eef_pos": 3, "robot0_eef_quat": 4, "robot0_gripper_qpos": 2}  # numbers by name
@@ -54,12 +53,3 @@ def of_card(card: EmbodimentCard) -> Conventions:
         cameras=card.camera_names,
         first_row="bottom",
     )
-
-
-def check_same(ours: Conventions, theirs: Conventions) -> None:
-    """Raises KinemaError that names everything the two sides do not agree on."""
-    pairs = [(field.name, getattr(ours, field.name), getattr(theirs, field.name)) for field in fields(ours)]
-    if different := [
-        f"{name} is {there} there and {here} here" for name, here, there in pairs if here != there
-    ]:
-        raise KinemaError(f"LIBERO's conventions are not those of its card: {'; '.join(different)}")

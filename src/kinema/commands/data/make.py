@@ -40,7 +40,7 @@ _ENOUGH_TRIED = 20
 class Task:
     """One kind of episode of one body.
 
-    world: tabletop, metaworld, libero or road
+    world: tabletop, metaworld, libero, aloha or road
     noise: how much disturbs it
     """
 
@@ -224,6 +224,7 @@ def _play(job: tuple[Task, int]) -> Recorded:
         "tabletop": _play_tabletop,
         "metaworld": _play_metaworld,
         "libero": _play_libero,
+        "aloha": _play_aloha,
         "road": _play_road,
     }
     return play[task.world](task, seed)
@@ -358,4 +359,18 @@ def _play_libero(task: Task, seed: int) -> Recorded:
     from kinema.bench.libero.demos import demonstrate_libero
 
     demo = demonstrate_libero(_libero(task), seed, noise=task.noise)
+    return Recorded(arrays=demo.arrays(), success=demo.success)
+
+
+@lru_cache(maxsize=2)
+def _aloha(task: Task) -> Any:
+    from kinema.bench.aloha.benchmark import AlohaBenchmark
+
+    return AlohaBenchmark().make(f"act/{task.name}")
+
+
+def _play_aloha(task: Task, seed: int) -> Recorded:
+    from kinema.bench.aloha.demos import demonstrate_aloha
+
+    demo = demonstrate_aloha(_aloha(task), seed, noise=task.noise)
     return Recorded(arrays=demo.arrays(), success=demo.success)

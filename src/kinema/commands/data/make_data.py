@@ -40,6 +40,7 @@ HEEDED = {  # of the options that not every world heeds
     ),
     "metaworld": ("families", "noise", "raw", "workers", "ray"),
     "libero": ("families", "noise", "workers"),
+    "aloha": ("families", "noise", "workers", "ray"),
     "hazards": ("robots", "policy"),
     "human": ("robots", "families", "image_size", "first_seed"),
     "looks": ("robots",),
@@ -52,6 +53,7 @@ EXAMPLES = examples(
     "kinema data make tabletop --robots panda,ur5e --episodes 50 --workers 2 --out data/tabletop",
     "kinema data make metaworld --families reach-v3 --episodes 50 --out data/metaworld",
     "kinema data make libero --families object,spatial/0 --episodes 50 --workers 2 --out data/libero",
+    "kinema data make aloha --episodes 50 --workers 2 --out data/aloha",
     "kinema data make hazards --episodes 600 --out data/hazards",
     "kinema data make looks --episodes 60 --out data/looks",
     "kinema data make road --episodes 50 --views 2 --out data/road",
@@ -71,7 +73,7 @@ def make(
     robots: Annotated[str, typer.Option(help="tabletop: bodies, with commas.")] = "panda,ur5e,aloha",
     families: Annotated[
         str,
-        typer.Option(help="Families, Meta-World tasks, LIBERO's suites or tasks, with commas. Default: all."),
+        typer.Option(help="Families, tasks of Meta-World or ALOHA, LIBERO's suites or tasks. Default: all."),
     ] = "",
     noise: Annotated[
         float, typer.Option(help="Disturbance of what is executed; 0 none, 1 usual.", min=0, callback=finite)
@@ -130,6 +132,8 @@ def make(
             _require_knowing(policy, [task.card for task in tasks])
     elif world == "libero":
         tasks = _libero_tasks(names, noise)
+    elif world == "aloha":
+        tasks = _aloha_tasks(names, noise)
     else:
         tasks = _metaworld_tasks(names, noise)
     with saved_on_interrupt(lambda: f"Finished episodes are in {out}; the same command goes on from there."):
@@ -269,3 +273,12 @@ def _libero_tasks(names: Sequence[str], noise: float) -> list[Task]:
     wanted = dict.fromkeys(task for name in chosen for task in tasks.get(name, [name]))
     size = RENDERING.size_px
     return [Task(world="libero", card=CARD, name=n, noise=noise, image_size=size) for n in wanted]
+
+
+def _aloha_tasks(names: Sequence[str], noise: float) -> list[Task]:
+    from kinema.bench.aloha.benchmark import CARD, INSTRUCTIONS, RENDERING
+    from kinema.commands.data.make import Task
+
+    wanted = [choose("ALOHA task", name, tuple(INSTRUCTIONS)) for name in names or INSTRUCTIONS]
+    size = RENDERING.width_px
+    return [Task(world="aloha", card=CARD, name=n, noise=noise, image_size=size) for n in wanted]

@@ -36,6 +36,7 @@ HEEDED = {  # of the options that not every benchmark heeds
     ),
     "metaworld": ("tasks", "protocol", "replan", "baseline", "ray", *_LOADING),
     "libero": ("tasks", "suites", "variation", "look", "replan", "baseline", *_LOADING),
+    "aloha": ("tasks", "suites", "replan", "baseline", "ray", *_LOADING),
     "latency": ("tasks", "robots", "replan", "baseline", "ray", *_LOADING),
     "safety": ("robots",),
     "world": ("tasks", "robots", "ray"),
@@ -44,7 +45,11 @@ HEEDED = {  # of the options that not every benchmark heeds
     "openloop": ("data", "robots"),
 }
 BENCHMARKS = tuple(HEEDED)
-REPLAN = {"metaworld": 8, "libero": 5}  # at 80 Hz a chunk is 0.2 s in all; 5 as openpi does
+REPLAN = {
+    "metaworld": 8,
+    "libero": 5,
+    "aloha": 8,
+}  # at 80 and 50 Hz a chunk is 0.2 and 0.3 s; 5 as openpi does
 TABLETOP_REPLAN = 4  # at 10 Hz contact wants 0.4 s
 EXAMPLES = examples(
     "kinema eval tabletop --episodes 10 --workers 2 --out out/tabletop",
@@ -56,6 +61,7 @@ EXAMPLES = examples(
     "kinema eval openloop --policy runs/mine/artifact --data data/mine --out out/openloop",
     "kinema eval metaworld --policy expert --episodes 1 --tasks reach-v3,push-v3 --out out/mt",
     "kinema eval libero --policy random --suites spatial --tasks spatial/0 --episodes 1 --out out/libero",
+    "kinema eval aloha --policy expert --suites gym --episodes 2 --out out/aloha",
     "kinema eval tabletop --baseline --robots panda,ur5e --episodes 10 --out out/sound",
 )
 
@@ -70,7 +76,10 @@ def evaluate(
     ray: Annotated[str | None, typer.Option(help=RAY_HELP)] = None,
     tasks: Annotated[str, typer.Option(help="Only these tasks, with commas between. Default: all.")] = "",
     suites: Annotated[
-        str, typer.Option(help="libero: spatial, object, goal, 10, 90, with commas. Default: all but 90.")
+        str,
+        typer.Option(
+            help="libero: spatial, object, goal, 10, 90, with commas; default: all but 90. aloha: gym, act."
+        ),
     ] = "",
     look: Annotated[
         str,
@@ -201,6 +210,9 @@ def evaluate(
     elif benchmark == "libero":
         wanted = ("panda_libero",)
         judged = _libero(policy, words(suites), look, words(variation), episodes)
+    elif benchmark == "aloha":
+        wanted = ("aloha_gym",)
+        judged = _aloha(policy, words(suites))
     else:
         wanted = ("sawyer_metaworld",)
         judged = _metaworld(protocol)
@@ -274,6 +286,18 @@ def _libero(
             "look": look,
             "variations": list(variations),
         },
+    )
+
+
+def _aloha(policy: str, suites: Sequence[str]) -> Factory:
+    """Somebody's server is shown the package's own pictures."""
+    from kinema.bench.aloha.benchmark import SUITES
+    from kinema.bench.benchmark import Factory
+
+    wanted = [choose("suite of ALOHA", name, tuple(SUITES)) for name in suites or SUITES]
+    return Factory(
+        target="kinema.bench.aloha.benchmark:AlohaBenchmark",
+        arguments={"suites": wanted, "as_shipped": policies.is_address(policy)},
     )
 
 
