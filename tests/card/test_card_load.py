@@ -164,7 +164,7 @@ def test_a_number_with_an_exponent_is_a_number() -> None:
 
 def test_an_unknown_robot_gets_suggestions() -> None:
     with pytest.raises(
-        CardError, match=r"unknown robot 'pandas': did you mean 'panda'.*choices: aloha, arx_l5, "
+        CardError, match=r"unknown robot 'pandas': did you mean 'panda'.*choices: aloha, aloha_gym, arx_l5, "
     ):
         load_card("pandas")
 

@@ -12,7 +12,10 @@ from kinema.space.rotation import matrix_from_rotvec, rotvec_from_matrix
 from kinema.worlds.body.control import Kinematics
 
 _GAIN = 0.8  # of how far a joint is behind, by which its target is moved ahead; three would swing
-_LATE_RAD = 0.2  # at most
+_LATE_RAD = 0.2  # at most, of what counts as behind
+
+
+Aim = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Keyframe:
     """
 
     step: int
-    aim: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    aim: Aim
     opening: float
 
 
@@ -39,7 +42,7 @@ class Arm:
         self._arm = arm_of(kinematics.robot.card, side)  # type: ignore[arg-type]
         self._wanted = joints  # where the joints should be
         self._keyframes = list(keyframes)
-        self._began = Keyframe(step=0, aim=_stay, opening=0.0)
+        self._began = Keyframe(step=0, aim=stay, opening=0.0)
         self._from = tool_pose(self._arm, joints)
 
     def act(self, step: int, joints: np.ndarray) -> np.ndarray:
@@ -57,7 +60,8 @@ class Arm:
         return np.append(self._wanted + _GAIN * late, opening)
 
 
-def _stay(tool: np.ndarray, before: np.ndarray) -> np.ndarray:
+def stay(tool: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """The aim of a tool that is to remain where it was."""
     return before
 
 

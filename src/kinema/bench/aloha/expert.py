@@ -7,24 +7,21 @@ other along x; a tool points along its z, and its fingers close along its y.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 
-from kinema.bench.aloha.arm import Arm, Keyframe
+from kinema.bench.aloha.arm import Aim, Arm, Keyframe, stay
 from kinema.card.load import load_card
 from kinema.worlds.body.control import Kinematics
 
 _X = np.array([1.0, 0.0, 0.0])
 _OPEN, _CLOSED = 1.0, 0.0
 _HOVER_M = 0.08
-_LOST_M = 0.06
+_LOST_M = 0.06  # a thing this far from the tool is not held
 _DOWN_RAD = np.radians(60.0)  # that a tool points below the horizon when it takes something
 _MEETING_M = np.array([0.0, 0.5, 0.25])
 _JOINING_M = np.array([0.0, 0.5, 0.17])  # where the socket's mouth is when the peg comes
-
-Aim = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class Scene(Protocol):
@@ -66,18 +63,18 @@ def _transfer(scene: Scene) -> dict[str, list[Keyframe]]:
         "right": [
             Keyframe(45, _at(scene, "box", taken, (0, 0, _HOVER_M)), _OPEN),
             Keyframe(70, _at(scene, "box", taken), _OPEN),
-            Keyframe(85, _stay, _CLOSED),
+            Keyframe(85, stay, _CLOSED),
             Keyframe(130, _carried(scene, "box", _placed(_MEETING_M)), _CLOSED),
-            Keyframe(180, _stay, _CLOSED),
-            Keyframe(190, _stay, _OPEN),
+            Keyframe(180, stay, _CLOSED),
+            Keyframe(190, stay, _OPEN),
             Keyframe(220, _moved((0.1, 0, 0.05)), _OPEN),
         ],
         "left": [
             Keyframe(100, _there(offered, _MEETING_M - 0.12 * _X), _OPEN),
-            Keyframe(130, _stay, _OPEN),
+            Keyframe(130, stay, _OPEN),
             Keyframe(155, _at(scene, "box", offered), _OPEN),
-            Keyframe(170, _stay, _CLOSED),
-            Keyframe(190, _stay, _CLOSED),
+            Keyframe(170, stay, _CLOSED),
+            Keyframe(190, stay, _CLOSED),
             Keyframe(220, _moved((-0.1, 0, 0)), _CLOSED),
         ],
     }
@@ -91,7 +88,7 @@ def _insertion(scene: Scene) -> dict[str, list[Keyframe]]:
         "right": [
             Keyframe(45, _at(scene, "peg", right, (0, 0, _HOVER_M)), _OPEN),
             Keyframe(75, _at(scene, "peg", right, (0, 0, 0.008)), _OPEN),
-            Keyframe(90, _stay, _CLOSED),
+            Keyframe(90, stay, _CLOSED),
             Keyframe(140, _carried(scene, "peg", beside), _CLOSED),
             Keyframe(160, _beyond(scene, "peg", "socket", 0.15), _CLOSED),
             Keyframe(220, _beyond(scene, "peg", "socket", 0.095), _CLOSED),
@@ -99,9 +96,9 @@ def _insertion(scene: Scene) -> dict[str, list[Keyframe]]:
         "left": [
             Keyframe(45, _at(scene, "socket", left, (0, 0, _HOVER_M)), _OPEN),
             Keyframe(75, _at(scene, "socket", left), _OPEN),
-            Keyframe(90, _stay, _CLOSED),
+            Keyframe(90, stay, _CLOSED),
             Keyframe(140, _carried(scene, "socket", _placed(_JOINING_M - 0.06 * _X)), _CLOSED),
-            Keyframe(220, _stay, _CLOSED),
+            Keyframe(220, stay, _CLOSED),
         ],
     }
 
@@ -121,10 +118,6 @@ def _placed(position_m: np.ndarray, rotation: np.ndarray | None = None) -> np.nd
     if rotation is not None:
         pose[:3, :3] = rotation
     return pose
-
-
-def _stay(tool: np.ndarray, before: np.ndarray) -> np.ndarray:
-    return before
 
 
 def _moved(way_m: tuple[float, float, float]) -> Aim:
