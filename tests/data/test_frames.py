@@ -1,9 +1,8 @@
-"""Pictures are the same decoded, cached and in memory; a cache is built once, resumes, is never stale."""
+"""Pictures are the same decoded, cached and in memory; what a cache holds is never stale."""
 
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
 import shutil
 from pathlib import Path
@@ -40,13 +39,13 @@ def test_cached_frames_equal_decoded_ones(dataset):
     np.testing.assert_array_equal(small[order][:, 0], resize(dataset.frames("wrist", order), 16))
 
 
-def test_it_is_built_once(dataset, monkeypatch):
+def test_what_was_asked_for_is_decoded_once(dataset, monkeypatch):
     first = FrameCache(dataset, size=32)[np.arange(5)]
     monkeypatch.setattr(Dataset, "frames", None)  # decoding again would fail
     np.testing.assert_array_equal(FrameCache(dataset, size=32)[np.arange(5)], first)
 
 
-def test_a_killed_build_goes_on_where_it_stopped(dataset, monkeypatch):
+def test_a_stopped_filling_goes_on_where_it_stopped(dataset, monkeypatch):
     decode, decoded = Dataset.frames, []
 
     def interrupted(self, camera, indices):
@@ -56,10 +55,12 @@ def test_a_killed_build_goes_on_where_it_stopped(dataset, monkeypatch):
         return decode(self, camera, indices)
 
     monkeypatch.setattr(Dataset, "frames", interrupted)
+    every = np.arange(dataset.num_frames)
     with pytest.raises(KeyboardInterrupt):
-        FrameCache(dataset, size=32)
+        FrameCache(dataset, size=32).fill(every)
     monkeypatch.setattr(Dataset, "frames", lambda *a: (decoded.append(int(a[2][0])), decode(*a))[1])
     cache = FrameCache(dataset, size=32)
+    cache.fill(every)
     first_frames = dataset.episode_bounds[:, 0].tolist()
     assert decoded[:4] == [first_frames[0]] * 2 + [first_frames[1]] * 2
     assert sorted(set(decoded[5:])) == first_frames[2:]  # episodes 0 and 1 were not decoded again
@@ -87,31 +88,13 @@ def test_of_a_video_replaced_in_place_the_pictures_are_decoded_anew(dataset):
     np.testing.assert_array_equal(new[:, 0], new[:, 1])
 
 
-def _build(root, directory):
-    FrameCache(Index.open(root), size=24, directory=directory)
-
-
-def test_two_processes_build_one_cache(dataset, tmp_path):
-    context = multiprocessing.get_context("fork")
-    builders = [context.Process(target=_build, args=(dataset.root, tmp_path / "cache")) for _ in range(2)]
-    for builder in builders:
-        builder.start()
-    for builder in builders:
-        builder.join()
-        assert builder.exitcode == 0
-    cache = FrameCache(dataset, size=24, directory=tmp_path / "cache")
-    np.testing.assert_array_equal(
-        cache[np.arange(25)][:, 1], resize(dataset.frames("wrist", np.arange(25)), 24)
-    )
-
-
 def test_a_full_disk_says_how_much_is_needed(dataset, monkeypatch):
     def full(*_):
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(disk_array.os, "pwrite", full)
     with pytest.raises(KinemaError, match=r"GB\) does not fit .*No space left.*KINEMA_CACHE"):
-        FrameCache(dataset, size=32)
+        FrameCache(dataset, size=32)[np.arange(5)]
 
 
 def test_resizing_averages_and_keeps_equal_sizes():
@@ -134,7 +117,7 @@ def _long(tmp_path, length=150):
     return Dataset.open(tmp_path / "long")
 
 
-def test_building_holds_a_few_pictures_however_long_an_episode_is(tmp_path, monkeypatch):
+def test_filling_holds_a_few_pictures_however_long_an_episode_is(tmp_path, monkeypatch):
     dataset, asked, decode = _long(tmp_path), [], Dataset.frames
 
     def counted(self, camera, indices):
@@ -143,6 +126,7 @@ def test_building_holds_a_few_pictures_however_long_an_episode_is(tmp_path, monk
 
     monkeypatch.setattr(Dataset, "frames", counted)
     cache = FrameCache(dataset, size=32)
+    cache.fill(np.arange(dataset.num_frames))
     assert max(asked) <= 64
     assert sum(asked) == 2 * dataset.num_frames
     monkeypatch.undo()
@@ -169,8 +153,8 @@ def test_a_set_that_may_only_be_read_names_how_to_put_the_cache_elsewhere(datase
         FrameCache(dataset, size=16)
 
 
-def test_a_finished_cache_is_only_read(dataset, monkeypatch):
-    first = FrameCache(dataset, size=16)[np.arange(5)]
+def test_a_full_cache_is_only_read(dataset, monkeypatch):
+    first = FrameCache(dataset, size=16)[np.arange(dataset.num_frames)]
 
     def refused(*_, **__):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
@@ -180,7 +164,7 @@ def test_a_finished_cache_is_only_read(dataset, monkeypatch):
     for name in ("pwrite", "truncate", "ftruncate"):
         monkeypatch.setattr(disk_array.os, name, refused)
     monkeypatch.setattr(disk_array.fcntl, "lockf", refused)
-    np.testing.assert_array_equal(FrameCache(dataset, size=16)[np.arange(5)], first)
+    np.testing.assert_array_equal(FrameCache(dataset, size=16)[np.arange(dataset.num_frames)], first)
 
 
 def test_what_is_needed_is_refused_before_anything_is_decoded(dataset, monkeypatch):
@@ -190,7 +174,7 @@ def test_what_is_needed_is_refused_before_anything_is_decoded(dataset, monkeypat
         FrameCache(dataset, size=32)
 
 
-def test_what_it_needs_is_said_before_it_begins(dataset, monkeypatch):
+def test_what_is_decoded_at_once_is_said_before_it_begins(dataset, monkeypatch):
     said = []
 
     class Bar(frames.tqdm):
@@ -202,7 +186,10 @@ def test_what_it_needs_is_said_before_it_begins(dataset, monkeypatch):
     decode = Dataset.frames
     monkeypatch.setattr(Dataset, "frames", None)
     monkeypatch.setattr(frames, "tqdm", Bar)
-    FrameCache(dataset, size=32)
+    cache = FrameCache(dataset, size=32)
+    assert said == []
+    cache.in_memory()
+    cache.in_memory()  # there is nothing to do
     assert said == [f"decoding set into {25 * 2 * 32 * 32 * 3 / 1e9:.3g} GB"]
 
 
@@ -220,18 +207,35 @@ def test_pictures_are_the_same_whichever_way_they_come(dataset, tmp_path):
         images_of(index, "disk", size=24, cameras=index.camera_names)
 
 
-def test_several_processes_build_what_one_builds(dataset, tmp_path):
-    one = FrameCache(dataset, size=24, directory=tmp_path / "one", processes=1)
-    two = FrameCache(dataset, size=24, directory=tmp_path / "two", processes=2)
+def test_several_processes_fill_as_one_does(dataset, tmp_path, monkeypatch):
     order = np.arange(dataset.num_frames)
+    one, two = (FrameCache(dataset, size=24, directory=tmp_path / name) for name in ("one", "two"))
+    one.fill(order, processes=1)
+    two.fill(order, processes=2)
+    for name in ("rows", "stamps"):
+        assert (one.path / name).read_bytes() == (two.path / name).read_bytes()
+    monkeypatch.setattr(Dataset, "frames", None)  # both are full
     np.testing.assert_array_equal(one[order], two[order])
 
 
 def test_a_process_that_fails_says_so_in_one_line(dataset, tmp_path):
+    cache = FrameCache(dataset, size=24, directory=tmp_path / "cache")
     video = next(dataset.root.glob("videos/*front/*/*.mp4"))
     video.write_bytes(video.read_bytes()[:2000])
     with pytest.raises(KinemaError, match=r"mp4 is not a readable video"):
-        FrameCache(dataset, size=24, directory=tmp_path / "cache", processes=2)
+        cache.fill(np.arange(dataset.num_frames), processes=2)
+    with pytest.raises(KinemaError, match=r"mp4 is not a readable video"):  # without a cache there
+        FrameCache(dataset, size=24, directory=tmp_path / "other")
+
+
+def test_what_is_asked_for_at_once_is_decoded_ahead(dataset, tmp_path, monkeypatch):
+    options = {"size": 24, "cameras": dataset.camera_names, "directory": tmp_path / "cache"}
+    first = dataset.episode_bounds[2, 0]
+    images = images_of(dataset, "cache", **options, ahead=np.arange(first))
+    monkeypatch.setattr(Dataset, "frames", None)
+    assert images(np.arange(first)).any()
+    with pytest.raises(TypeError, match="NoneType"):
+        images(np.array([first]))
 
 
 def test_memory_that_does_not_hold_the_pictures_is_refused(dataset, monkeypatch):
@@ -253,4 +257,4 @@ def test_reading_holds_what_was_asked_for(dataset, tmp_path):
 def test_what_is_not_colours_is_never_kept(dataset, monkeypatch):
     monkeypatch.setattr(Dataset, "frames", lambda *_: np.zeros((2, 32, 32, 1), np.uint16))
     with pytest.raises(KinemaError, match=r"camera 'front' gives uint16 \(32, 32, 1\), not colours"):
-        FrameCache(dataset, size=32)
+        FrameCache(dataset, size=32)[np.arange(5)]

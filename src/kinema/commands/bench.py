@@ -232,12 +232,17 @@ def data(
             measured |= of_lerobot
     rows = [
         (what, *(f"{measured[key]:.0f}" for key in (name, f"{name}_workers")))
-        for what, name in (("cache", "cache"), ("decoding", "decode"), (theirs, "lerobot"))
+        for what, name in (
+            ("cache", "cache"),
+            ("cache, empty at first", "new"),
+            ("decoding", "decode"),
+            (theirs, "lerobot"),
+        )
         if name in measured
     ]
     print(table(rows, ("samples/s, 96 px, batches of 64", "in the process", f"{workers} workers")))
     print(
-        f"opened in {measured['open']:.2f} s; cache built at {measured['build']:.0f} frames/s, "
+        f"opened in {measured['open']:.2f} s; cache filled at once at {measured['build']:.0f} frames/s, "
         f"{measured['cache_mb_per_1000']:.0f} MB per 1000 frames; {measured['cache_over_decode']:.1f} times "
         f"as fast as decoding; at most {measured['peak_gb']:.2f} GB held"
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kinema.data.frames import Images, Way, images_of
+from kinema.data.frames import Decoded, FrameCache, Images
 from kinema.data.index import Index
 from kinema.data.loader import Loader
 from kinema.data.metadata import ACTION, STATE
@@ -33,26 +33,35 @@ def measure_loading(
 ) -> dict[str, float]:
     """Samples per second in random order; a sample is all cameras, the state and a chunk.
 
-    Returns: `cache` and `decode` [samples/s] in one process, `cache_workers` and `decode_workers` with so
-    many more, `cache_over_decode`, `open` [s] of opening the set, `build` [frames/s] of building the cache in
-    a temporary folder, `cache_mb_per_1000`, megabytes of cache per 1000 frames, and `peak_gb` of memory that
+    Returns: `cache`, `new` and `decode` [samples/s] in one process, from a full cache, from one that is
+    empty at first, and without; `cache_workers`, `new_workers` and `decode_workers` with so many more;
+    `cache_over_decode`, `open` [s] of opening the set, `build` [frames/s] of filling a cache at once in a
+    temporary folder, `cache_mb_per_1000`, megabytes of cache per 1000 frames, and `peak_gb` of memory that
     this process held.
     """
     begin = time.perf_counter()
     index = Index.open(dataset_root)
     found = {"open": time.perf_counter() - begin}
+    order = Order(np.ones(1), np.array([index.num_frames]), seed)
     with tempfile.TemporaryDirectory() as folder:
         numbers = Numbers(index, [STATE, ACTION], Path(folder))
-        ways: tuple[Way, ...] = ("cache", "decode")
-        for way in ways:
-            begin = time.perf_counter()
-            images = images_of(index, way, size=size, cameras=index.camera_names, directory=Path(folder))
-            if way == "cache":
-                found["build"] = index.num_frames / (time.perf_counter() - begin)
-            order = Order(np.ones(1), np.array([index.num_frames]), seed)
-            make = _Samples(index, numbers, images, order, batch, horizon)
-            found[way] = _per_s(make, batch, seconds, 0)
-            found[f"{way}_workers"] = _per_s(make, batch, seconds, workers)
+
+        def cache(name: str) -> FrameCache:
+            return FrameCache(index, size=size, directory=Path(folder) / name)
+
+        full = cache("full")
+        begin = time.perf_counter()
+        full.fill(np.arange(index.num_frames))
+        found["build"] = index.num_frames / (time.perf_counter() - begin)
+        ways: dict[str, tuple[Images, Images]] = {
+            "cache": (full, full),
+            "new": (cache("new"), cache("new_workers")),
+            "decode": (Decoded(index, size=size, cameras=index.camera_names),) * 2,
+        }
+        for way, (alone, shared) in ways.items():
+            for name, images, count in ((way, alone, 0), (f"{way}_workers", shared, workers)):
+                make = _Samples(index, numbers, images, order, batch, horizon)
+                found[name] = _per_s(make, batch, seconds, count)
     return found | {
         "cache_over_decode": found["cache"] / found["decode"],
         "cache_mb_per_1000": len(index.camera_names) * size * size * 3 / 1e3,

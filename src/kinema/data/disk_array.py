@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,13 +28,15 @@ from kinema.data.remote import PLACE, stated
 from kinema.schema import KinemaError
 
 _ROWS, _STAMPS, _ABOUT, _LOCK = "rows", "stamps", "about.json", "lock"
+_turns: dict[tuple[int, Path], threading.Lock] = {}  # of a process's threads, which its file locks let by
 
 
 class DiskArray:
     """`rows` rows of `row_bytes` bytes in a folder. A block that bears the wanted stamp is filled.
 
-    Blocks are filled in any process and any order; two that want the same one wait for each other. A folder
-    whose blocks all bear their stamps is never written to.
+    Blocks are filled in any process, thread and order; two that want the same one wait for each other. A
+    block that its maker did not end, killed or failed, bears no stamp. A folder whose blocks all bear their
+    stamps is never written to.
     """
 
     def __init__(self, folder: Path, *, rows: int, row_bytes: int, stamps: np.ndarray, what: str) -> None:
@@ -42,10 +45,15 @@ class DiskArray:
         self._wanted, self._what = stamps, what
         self._filled = np.zeros(len(stamps), bool)  # as far as this process knows
         self._opened: dict[tuple[int, str], int] = {}
-        self._look()
-        if not self.is_full:
+        self._identity: tuple[int, int] | None = None  # of the rows
+        whole = self._is_whole()
+        if whole:
+            self._look(np.arange(len(stamps)))
+        if not (whole and self.is_full):
             with self.errors():
                 self._make_room()
+        rows_file = self._file(_ROWS, os.O_RDONLY)  # kept open, so that no other file is known by its number
+        self._identity = _identity(os.fstat(rows_file))
 
     def __len__(self) -> int:
         return self.rows
@@ -59,9 +67,8 @@ class DiskArray:
         return bool(self._filled.all())
 
     def missing(self, blocks: np.ndarray) -> np.ndarray:
-        """Those of the blocks (b,) that nobody has filled yet."""
-        if not self._filled[blocks].all():
-            self._look()
+        """Those of the blocks (b,) that nobody has filled yet. Costs little where neighbours are on end."""
+        self._look(blocks[~self._filled[blocks]])
         return blocks[~self._filled[blocks]]
 
     def fill(
@@ -74,11 +81,11 @@ class DiskArray:
         with self.errors(), self._alone(block, wait) as alone:
             if not alone:
                 return False
-            self._look()
-            if not self._filled[block]:
+            if len(self.missing(np.array([block]))):
                 for first, values in make():
                     content = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
                     _write(self._file(_ROWS, os.O_RDWR), content, first * self.row_bytes)
+                os.fsync(self._file(_ROWS, os.O_RDWR))  # else a power cut could keep the stamp alone
                 stamp = self._wanted[block : block + 1].view(np.uint8)
                 _write(self._file(_STAMPS, os.O_RDWR), stamp, 8 * block)
                 self._filled[block] = True
@@ -115,15 +122,20 @@ class DiskArray:
     def __getstate__(self) -> dict[str, object]:  # open files do not travel to another process
         return {**self.__dict__, "_opened": {}}
 
-    def _look(self) -> None:
-        """Learn which blocks are filled."""
+    def _is_whole(self) -> bool:
+        """Whether the files are there at their full size."""
         try:
-            stamps = np.frombuffer((self.folder / _STAMPS).read_bytes(), np.uint64)
-            whole = (self.folder / _ROWS).stat().st_size == self.nbytes
+            sizes = [(self.folder / name).stat().st_size for name in (_ROWS, _STAMPS)]
         except FileNotFoundError:
-            return
-        if whole and len(stamps) == len(self._wanted):
-            self._filled |= stamps == self._wanted
+            return False
+        return sizes == [self.nbytes, 8 * len(self._wanted)]
+
+    def _look(self, blocks: np.ndarray) -> None:
+        """Learn which of these blocks (b,) are filled."""
+        for run in np.split(blocks, np.flatnonzero(np.diff(blocks) != 1) + 1) if len(blocks) else ():
+            stamps = os.pread(self._file(_STAMPS, os.O_RDONLY), 8 * len(run), 8 * int(run[0]))
+            found = np.frombuffer(stamps, np.uint64)
+            self._filled[run[: len(found)]] = found == self._wanted[run[: len(found)]]
 
     def _make_room(self) -> None:
         """The files at their full size, which takes no room yet; refused where there will not be enough."""
@@ -132,30 +144,39 @@ class DiskArray:
         taken = there.stat().st_blocks * 512 if there.is_file() else 0
         if self.nbytes - taken > shutil.disk_usage(self.folder).free:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        for name, size in ((_ROWS, self.nbytes), (_STAMPS, 8 * len(self._wanted))):
-            with (self.folder / name).open("ab") as file:
-                if file.tell() != size:
-                    file.truncate(size)
+        if self._is_whole():
+            return
+        for name, size in ((_STAMPS, 0), (_ROWS, self.nbytes), (_STAMPS, 8 * len(self._wanted))):
+            with (self.folder / name).open("ab") as file:  # no stamp outlives the rows that it was for
+                file.truncate(size)
 
     @contextmanager
     def _alone(self, block: int, wait: bool) -> Iterator[bool]:
-        """Hold a block's own lock; it ends with the process."""
-        lock = self._file(_LOCK, os.O_RDWR | os.O_CREAT)
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, block)
-        except BlockingIOError:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            fcntl.lockf(lock, fcntl.LOCK_UN, 1, block)
+        """Hold a block's own lock; it ends with the process, whose threads take turns."""
+        with _turns.setdefault((os.getpid(), self.folder), threading.Lock()):
+            lock = self._file(_LOCK, os.O_RDWR | os.O_CREAT)
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, block)
+            except BlockingIOError:
+                yield False
+                return
+            try:
+                yield True
+            finally:
+                fcntl.lockf(lock, fcntl.LOCK_UN, 1, block)
 
     def _file(self, name: str, flags: int) -> int:
         """An open file; a forked process opens its own, because locks are a process's."""
         key = (os.getpid(), f"{name} {flags}")
         if key not in self._opened:
-            self._opened[key] = os.open(self.folder / name, flags, 0o666)
+            try:
+                file = os.open(self.folder / name, flags, 0o666)
+                is_ours = name != _ROWS or self._identity in (None, _identity(os.fstat(file)))
+            except FileNotFoundError:
+                is_ours = False
+            if not is_ours:
+                raise KinemaError(f"{self.folder} was removed while it was in use; begin again")
+            self._opened[key] = file
         return self._opened[key]
 
     def _read(self, file: int, into: np.ndarray, offset: int) -> None:
@@ -165,6 +186,11 @@ class DiskArray:
             if not count:
                 raise KinemaError(f"{self.folder / _ROWS} is truncated; remove the folder to make it anew")
             view, offset = view[count:], offset + count
+
+
+def _identity(state: os.stat_result) -> tuple[int, int]:
+    """Which file it is, whatever bears its name later."""
+    return state.st_dev, state.st_ino
 
 
 def _write(file: int, content: np.ndarray, offset: int) -> None:

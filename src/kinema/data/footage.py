@@ -89,7 +89,7 @@ def footage(
     until_next = np.minimum(rows[:, None] + np.arange(steps), final[:, None])
     sent = fitting.executed if fitting.executed is not None else fitting.action
     cameras = fitting.cameras[:views]
-    images = images_of(dataset, pictures, size=image_size, cameras=cameras)
+    images = images_of(dataset, pictures, size=image_size, cameras=cameras, ahead=rows)
     return Footage(
         card=card,
         pictures=images(rows),

@@ -1,8 +1,8 @@
 """A data set's pictures at the network's size: decoded when asked for, from a cache, or in memory.
 
-    decode   no room and no waiting; every picture is decoded anew each time it is asked for
-    cache    decoded once, into a place the user names; read from there at the disk's speed
-    memory   the cache, held in memory
+    decode   no room; every picture is decoded anew each time it is asked for
+    cache    decoded when first asked for, into a place the user names; from then on read there
+    memory   the cache, filled at once and held in memory
 
 All three give the same pictures.
 
@@ -27,23 +27,29 @@ from typing import Literal, get_args
 import numpy as np
 from tqdm import tqdm
 
+from kinema.data.blocks import Blocks
 from kinema.data.disk_array import DiskArray, about, cache_folder, keep_about, stamp_of
 from kinema.data.index import Index
 from kinema.data.picture import resize
+from kinema.data.video import keyframe_interval
 from kinema.schema import KinemaError
 
 Way = Literal["decode", "cache", "memory"]
 Images = Callable[[np.ndarray], np.ndarray]  # steps (n,) to uint8 (n, V, S, S, 3)
 
-_FORMAT = 2  # raise when the way pictures are decoded or resized changes: old caches are then built anew
-_BLOCK = 64  # pictures decoded at a time: what building holds in memory at their native size
+_FORMAT = 3  # raise when the way pictures are decoded or resized changes: old caches are then made anew
+_AT_ONCE = 64  # pictures decoded at a time: what filling holds in memory at their native size
+_SHORTEST, _LONGEST = 16, 256  # frames of a block
 _FEW = 2_000  # pictures that are decoded sooner than processes are started
 
 
 def images_of(
-    index: Index, way: Way, *, size: int, cameras: tuple[str, ...], directory: Path | None = None
-) -> Images:
+    index: Index, way: Way, *, size: int, cameras: tuple[str, ...], directory: Path | None = None,
+    ahead: np.ndarray | None = None,
+) -> Images:  # fmt: skip
     """The pictures of these cameras by frame. directory: where the cache lies; None: see `cache_folder`.
+
+    ahead: frames (n,) that will be asked for at once; a cache has them before this returns
 
     Raises KinemaError where the way is none of the three, or disk or memory do not hold the pictures.
     """
@@ -52,7 +58,11 @@ def images_of(
     if way == "decode":
         return Decoded(index, size=size, cameras=cameras)
     cache = FrameCache(index, size=size, cameras=cameras, directory=directory)
-    return cache if way == "cache" else cache.in_memory().__getitem__
+    if way == "memory":
+        return cache.in_memory().__getitem__
+    if ahead is not None:
+        cache.fill(ahead)
+    return cache
 
 
 class Decoded:
@@ -81,47 +91,48 @@ class Decoded:
 class FrameCache:
     """All frames of a data set, resized: `cache[steps (n,)]` is uint8 (n, V, S, S, 3).
 
-    The cache is named after the episode table, and each episode in it after the size and time of the files
-    that its pictures are from, so nothing stale is read. Building decodes a few pictures at a time, in
-    several processes, shows a progress bar, goes on where a killed build stopped, and shares the work with
-    another process that builds the same cache. What it needs on the disk is said before it begins, and
-    refused where it is not there. A finished cache is never written to.
+    What is not there yet is decoded when it is asked for, with the block that it is in: no frame is decoded
+    twice, in whatever order they come, where a block begins with a key frame. All processes that use the
+    cache share what any of them has decoded, and what a killed one had.
+
+    The cache is named after the episode table, and each block in it bears the size and time of the files
+    that its pictures are from, so nothing stale is read. Where the disk has no room for all of it, it is
+    refused when it is opened. A full cache is never written to.
     """
 
     def __init__(
         self, index: Index, *, size: int, cameras: tuple[str, ...] | None = None,
-        directory: Path | None = None, processes: int | None = None,
+        directory: Path | None = None,
     ) -> None:  # fmt: skip
-        """processes: that decode; None: one for each core, or this one alone for a few pictures."""
         self.cameras = index.camera_names if cameras is None else tuple(cameras)
-        self.size = size
+        self.size, self._name = size, index.root.name
         folder = cache_folder(index.root, directory)
+        self.path = folder / f"{size}px-{_key(index, self.cameras, size)}"
         self._decoded = Decoded(index, size=size, cameras=self.cameras)
-        self._bounds = index.episode_bounds
-        keys = [index.camera_key(camera) for camera in self.cameras]
+        known = about(self.path).get("block")
+        self._blocks = Blocks(index.episode_bounds, known or _block_length(index, self.cameras))
+        of_episode = _stamps(index, self.cameras)
         self._array = DiskArray(
-            folder / f"{size}px-{_key(index, keys, size)}",
+            self.path,
             rows=index.num_frames,
             row_bytes=len(self.cameras) * size * size * 3,
-            stamps=_stamps(index, keys),
+            stamps=of_episode[self._blocks.episode_of(np.arange(len(self._blocks)))],
             what=f"the pictures of {index.root}",
         )
-        if not self._array.is_full:
-            self._build(index, processes)
+        if not known:
+            with self._array.errors():
+                keep_about(self.path, {"cameras": list(self.cameras), "block": self._blocks.length})
             if directory is None and folder.is_relative_to(index.root):
                 self._remove_stale()
-
-    @property
-    def path(self) -> Path:
-        return self._array.folder
 
     def __len__(self) -> int:
         return len(self._array)
 
     def __getitem__(self, steps: np.ndarray) -> np.ndarray:
         """uint8 (n, V, S, S, 3), a copy."""
-        rows = self._array.take(np.asarray(steps, np.int64))
-        return rows.reshape(-1, len(self.cameras), self.size, self.size, 3)
+        steps = np.asarray(steps, np.int64)
+        self._fill(np.unique(self._blocks.of(steps)))
+        return self._array.take(steps).reshape(-1, len(self.cameras), self.size, self.size, 3)
 
     __call__ = __getitem__
 
@@ -133,41 +144,52 @@ class FrameCache:
                 f"the pictures in {self.path} are {self._array.nbytes / 1e9:.1f} GB, and of memory only "
                 f"{free / 1e9:.1f} GB are free; read them from the disk (pictures: cache)"
             )
-        return self[np.arange(len(self))]
+        steps = np.arange(len(self))
+        self.fill(steps)
+        return self[steps]
 
-    def fill(self, episode: int) -> int:
-        """Decode an episode, unless it is there or another process is at it. Returns its number of frames."""
-        self._array.fill(episode, partial(self._episode, episode), wait=False)
-        return int(np.diff(self._bounds[episode])[0])
+    def fill(self, steps: np.ndarray, processes: int | None = None) -> None:
+        """Decode what these steps (n,) need and is not there, in several processes, with a progress bar.
 
-    def _episode(self, episode: int) -> Iterator[tuple[int, np.ndarray]]:
-        first, end = self._bounds[episode].tolist()
-        for begin in range(first, end, _BLOCK):
-            yield begin, self._decoded(np.arange(begin, min(begin + _BLOCK, end)))
-
-    def _build(self, index: Index, processes: int | None) -> None:
-        left = self._array.missing(np.arange(index.num_episodes))
-        lengths = np.diff(self._bounds, axis=1)[:, 0]
-        frames = int(lengths[left].sum())
+        processes: that decode; None: one for each core, or this one alone for a few pictures.
+        """
+        left = self._array.missing(np.unique(self._blocks.of(np.asarray(steps, np.int64))))
+        if not len(left):
+            return
+        frames = self._frames(left)
         if processes is None:
             processes = cores() if frames * len(self.cameras) > _FEW else 1
-        said = f"decoding {index.root.name} into {self._array.nbytes / 1e9:.3g} GB"
-        with tqdm(desc=said, unit="frame", total=len(self), initial=len(self) - frames, leave=False) as bar:
-            for decoded in self._filled(left.tolist(), processes):
-                bar.update(decoded)
-            for episode in self._array.missing(left).tolist():  # what other processes were at
-                self._array.fill(episode, partial(self._episode, episode))
-        keep_about(self.path, {"cameras": list(self.cameras)})
+        by_episode = np.split(left, np.flatnonzero(np.diff(self._blocks.episode_of(left))) + 1)
+        said = f"decoding {self._name} into {frames * self._array.row_bytes / 1e9:.3g} GB"
+        with tqdm(desc=said, unit="frame", total=frames, leave=False) as bar:
+            for blocks in self._filled(by_episode, processes):
+                bar.update(self._frames(blocks))
 
-    def _filled(self, episodes: list[int], processes: int) -> Iterator[int]:
-        """Fill episodes; yields how many frames each has, as they are done."""
-        if processes == 1 or len(episodes) == 1:
-            yield from map(self.fill, episodes)
+    def _frames(self, blocks: np.ndarray) -> int:
+        """How many frames these blocks have."""
+        return int(np.diff(self._blocks.frames(blocks)).sum())
+
+    def _fill(self, blocks: np.ndarray) -> np.ndarray:
+        """Fill those of the blocks that are missing, last those that another process is filling."""
+        for wait in (False, True):
+            for block in self._array.missing(blocks).tolist():
+                self._array.fill(block, partial(self._pictures, block), wait=wait)
+        return blocks
+
+    def _pictures(self, block: int) -> Iterator[tuple[int, np.ndarray]]:
+        first, end = self._blocks.frames(np.array([block]))[0].tolist()
+        for begin in range(first, end, _AT_ONCE):
+            yield begin, self._decoded(np.arange(begin, min(begin + _AT_ONCE, end)))
+
+    def _filled(self, parts: list[np.ndarray], processes: int) -> Iterator[np.ndarray]:
+        """Fill blocks by parts; yields each part when it is done."""
+        if processes == 1 or len(parts) == 1:
+            yield from map(self._fill, parts)
             return
         context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-        pool = ProcessPoolExecutor(min(processes, len(episodes)), context, _begin, (self,))
+        pool = ProcessPoolExecutor(min(processes, len(parts)), context, _begin, (self,))
         try:
-            yield from pool.map(_fill, episodes)
+            yield from pool.map(_fill, parts)
         except BrokenProcessPool:
             raise KinemaError(
                 f"a process that decoded into {self.path} was killed (memory?); go on"
@@ -190,9 +212,9 @@ def _begin(cache: FrameCache) -> None:
     _cache = cache
 
 
-def _fill(episode: int) -> int:
+def _fill(blocks: np.ndarray) -> np.ndarray:
     assert _cache is not None
-    return _cache.fill(episode)
+    return _cache._fill(blocks)
 
 
 def cores() -> int:
@@ -211,9 +233,17 @@ def free_memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2  # no /proc: half of what there is
 
 
-def _key(index: Index, keys: list[str], size: int) -> str:
+def _block_length(index: Index, cameras: tuple[str, ...]) -> int:
+    """Frames of a block: whole stretches between key frames, as they are in each camera's first video."""
+    clips = [index.episodes.clips.get(index.camera_key(camera)) for camera in cameras]
+    videos = [index.root / of.files.path(0) for of in clips if of is not None and len(of.files)]
+    longest = max((keyframe_interval(video, _LONGEST) for video in videos), default=1)
+    return longest * max(_SHORTEST // longest, 1)
+
+
+def _key(index: Index, cameras: tuple[str, ...], size: int) -> str:
     """A name for what the rows are of: the episode table and the cameras."""
-    records = index.episodes
+    records, keys = index.episodes, [index.camera_key(camera) for camera in cameras]
     digest = hashlib.blake2b(json.dumps([_FORMAT, size, keys, index.fps]).encode(), digest_size=8)
     for key in keys:
         if key in records.clips:
@@ -222,10 +252,11 @@ def _key(index: Index, keys: list[str], size: int) -> str:
     return digest.hexdigest()
 
 
-def _stamps(index: Index, keys: list[str]) -> np.ndarray:
+def _stamps(index: Index, cameras: tuple[str, ...]) -> np.ndarray:
     """uint64 (E,): the state of the files that each episode's pictures are in."""
     records, stamps = index.episodes, np.zeros(index.num_episodes, np.uint64)
-    for key in keys:
+    for camera in cameras:
+        key = index.camera_key(camera)
         files = records.clips[key].files if key in records.clips else records.data
         of_file = np.array([stamp_of(index.root / path) for path in files.paths()], np.uint64)
         stamps = stamps * np.uint64(0x9E3779B97F4A7C15) + of_file[files.of]

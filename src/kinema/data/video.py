@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice, pairwise
 from pathlib import Path
 
 import av
@@ -144,6 +145,20 @@ def probe(path: Path) -> Stream:
             times_s=np.array(ticks, np.float64) * float(tick_s(stream)),
             settings=settings.encode() + (context.extradata or b""),
         )
+
+
+def keyframe_interval(path: Path, most: int) -> int:
+    """Most pictures from one key frame to the next among a file's first `most`; `most` where it has but one.
+
+    No picture is decoded. Raises KinemaError when the file is missing, truncated or holds no video.
+    """
+    with opened(path) as container:
+        packets = (packet for packet in container.demux(container.streams.video[0]) if packet.size)
+        try:
+            keys = [n for n, packet in enumerate(islice(packets, most)) if packet.is_keyframe]
+        except (av.FFmpegError, OSError) as error:
+            raise KinemaError(f"{path} is damaged: {error}") from error
+    return max((b - a for a, b in pairwise(keys)), default=most)
 
 
 def decode_all(path: Path, seen: Callable[[int], object] = lambda pictures: None) -> np.ndarray:

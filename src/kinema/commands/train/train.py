@@ -133,7 +133,9 @@ def train(
     ] = None,
     pictures: Annotated[
         str | None,
-        typer.Option(help="Those of data sets: decode (as needed), cache (once, on the disk) or memory."),
+        typer.Option(
+            help="Those of data sets: decode (each time), cache (once, onto the disk) or memory (all first)."
+        ),
     ] = None,
     workers: Annotated[
         int, typer.Option(help="Processes that make batches ahead, of each process.", min=0)
