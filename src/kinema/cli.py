@@ -23,7 +23,7 @@ except ModuleNotFoundError:  # earlier releases of typer leave these to click
     from click.exceptions import Abort  # type: ignore[assignment]
     from click.exceptions import ClickException as TyperException  # type: ignore[assignment]
 
-from kinema.commands import bench, doctor, run
+from kinema.commands import bench, doctor, results, run
 from kinema.commands.data import data, edit, fits, make_data
 from kinema.commands.eval import evaluate
 from kinema.commands.imagine import dream, imagine, retarget
@@ -45,6 +45,7 @@ app = typer.Typer(
 
 app.command("run", epilog=run.EXAMPLES)(run.run)
 app.command("eval", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.command("results", epilog=results.EXAMPLES)(results.results)
 app.command("train", epilog=train.EXAMPLES)(train.train)
 app.command("imagine", epilog=imagine.EXAMPLES)(imagine.imagine)
 app.command("dream", epilog=dream.EXAMPLES)(dream.dream)

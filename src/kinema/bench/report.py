@@ -32,9 +32,9 @@ def page(results: Results, records: Sequence[EpisodeRecord], videos: Path) -> st
     films = _films(records, videos)
     sections = [
         _headline(results),
-        section("Beside it, in the same scenes", _table(_baselines(results), ())),
-        section("Groups", _table(results.groups, ("kind", "tasks"))),
-        section("Tasks", _table(results.tasks, ())),
+        section("Beside it, in the same scenes", counts_table(_baselines(results))),
+        section("Groups", counts_table(results.groups, ("kind", "tasks"))),
+        section("Tasks", counts_table(results.tasks)),
         section("Failures on film", _gallery(films[Result.FAILURE])),
         section("Successes on film", _gallery(films[Result.SUCCESS])),
         section("Errors", _errors(records)),
@@ -76,7 +76,8 @@ def _baselines(results: Results) -> dict[str, Mapping[str, Any]]:
     return {name: told["overall"] for name, told in results.baselines.items()}
 
 
-def _table(rows: Mapping[str, Mapping[str, Any]], more: tuple[str, ...]) -> str:
+def counts_table(rows: Mapping[str, Mapping[str, Any]], more: tuple[str, ...] = ()) -> str:
+    """Counts as `Results` holds them, by name, with the columns `more` of theirs: HTML, "" of none."""
     if not rows:
         return ""
     heads = (

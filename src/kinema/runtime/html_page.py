@@ -1,6 +1,7 @@
 """What kinema's pages share: the frame, the look, and their tables, lists and films.
 
-A page holds everything it shows (films and pictures as data URIs), so it can be mailed and opened offline.
+A page holds everything it shows (films and pictures as data URIs), so it can be mailed and opened offline;
+all but `film_beside`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import base64
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 _KINDS = {".mp4": "video/mp4", ".gif": "image/gif", ".png": "image/png"}
 
@@ -45,6 +47,14 @@ def film(path: Path) -> str:
     return f'<video src="{uri}" controls muted loop playsinline></video>'
 
 
+def film_beside(address: str) -> str:
+    """An MP4 (or GIF) that stays a file of its own, by its address as seen from the page."""
+    address = html.escape(quote(address))
+    if not address.endswith(".mp4"):
+        return f'<img src="{address}" alt="">'
+    return f'<video src="{address}" controls muted loop playsinline preload="none"></video>'
+
+
 def gallery(figures: Iterable[tuple[str, str]]) -> str:
     """Films beside each other, each with its caption; both are HTML."""
     shown = "".join(f"<figure>{film}<figcaption>{told}</figcaption></figure>" for film, told in figures)
@@ -73,6 +83,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th { color: var(--soft); font-weight: 600; vertical-align: bottom; max-width: 9em; }
 th, td { padding: 3px 10px; border-bottom: 1px solid var(--line); text-align: right; }
 th:first-child, td:first-child { text-align: left; white-space: nowrap; }
+.said { text-align: left; min-width: 6em; max-width: 22em; white-space: normal; overflow-wrap: anywhere; }
 td small { display: block; color: var(--soft); white-space: nowrap; font-size: 11px; }
 .gallery, .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(270px, 1fr)); gap: 14px; }
 .wide { grid-column: 1 / -1; }

@@ -1,0 +1,1 @@
+"""The results page: committed results.json files beside published numbers."""
