@@ -16,7 +16,7 @@ import kinema.pool.pool
 from kinema.bench.benchmark import Factory
 from kinema.bench.episode import EVALUATION_SEEDS_BELOW, EpisodeJob, episode_seed
 from kinema.bench.journal import read_records
-from kinema.bench.provenance import sitting_warnings
+from kinema.bench.provenance import command_line, sitting_warnings
 from kinema.bench.results import Results
 from kinema.bench.run import RunSettings, run
 from kinema.bench.worker import Playing
@@ -266,3 +266,8 @@ def test_a_worker_whose_files_lie_elsewhere_is_the_same_and_other_weights_are_re
     (there / "weights.safetensors").write_text("others")
     with pytest.raises(KinemaError, match=r"weights.safetensors of the policy was \w+ and is \w+"):
         moved.begin()
+
+
+def test_the_kept_command_names_no_folder_of_this_machine() -> None:
+    typed = ["/home/me/bin/kinema", "eval", "toy", "--policy", "/home/me/mine", "--out", "out/toy"]
+    assert command_line(typed) == "kinema eval toy --policy mine --out out/toy"

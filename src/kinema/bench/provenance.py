@@ -42,11 +42,16 @@ def describe_run(
         },
         "policy": {**asdict(settings.policy), **policy},
         "benchmark": {**asdict(settings.benchmark), **benchmark.provenance()},
-        "command": shlex.join(["kinema", *sys.argv[1:]]) if sys.argv[0].endswith("kinema") else "python API",
+        "command": command_line(sys.argv) if sys.argv[0].endswith("kinema") else "python API",
         "workers": workers,
         "machine": machine(),
         "started_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """What was typed, without this machine's folders: of an absolute path its last part."""
+    return shlex.join(["kinema", *(Path(a).name if Path(a).is_absolute() else a for a in arguments[1:])])
 
 
 def sitting_warnings(sittings: Sequence[Mapping[str, Any]]) -> list[str]:
