@@ -106,8 +106,8 @@ def test_a_benchmark_that_only_others_were_judged_on_says_so(tmp_path: Path) -> 
     save(tmp_path / "mine")
     (tmp_path / "published.yaml").write_text(PUBLISHED.replace("toy", "another"))
     for text in shown(tmp_path):
-        assert text.count("No results of ours yet.") == 1
-        assert text.index("No results of ours yet.") < text.index("Theirs (published)")
+        assert text.count("No results file of ours yet.") == 1
+        assert text.index("No results file of ours yet.") < text.index("Theirs (published)")
 
 
 def test_what_is_around_the_marks_stays_and_writing_twice_changes_nothing(tmp_path: Path) -> None:

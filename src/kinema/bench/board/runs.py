@@ -76,7 +76,7 @@ def collect(folder: Path) -> tuple[Run, ...]:
 
     Raises KinemaError where there is none, and for a results.json of something else.
     """
-    files = sorted(folder.rglob("results.json"))
+    files = sorted(folder.rglob("results.json"), key=lambda file: file.parent)
     if not files:
         raise KinemaError(f"no results.json below {folder}; make one with: kinema eval … --out {folder}/NAME")
     return tuple(Run(folder=file.parent, results=_read(file), films=_films(file.parent)) for file in files)

@@ -10,7 +10,7 @@ from kinema.bench.board.published import Published
 from kinema.bench.board.runs import Run
 
 Row = tuple[str, ...]
-NONE_OF_OURS = "No results of ours yet."
+NONE_OF_OURS = "No results file of ours yet."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,8 @@ def _how(runs: Iterable[Run], published: Iterable[Published]) -> Table:
         (
             run.policy, f"{told.parameters / 1e6:.1f} M",
             f"{told.samples:,} samples of {told.windows:,} recorded steps",
-            f"{told.train_s / 60:.0f} minutes ({told.hardware})", "as below", run.folder.name,
+            f"{told.train_s / 60:.0f} minutes ({told.hardware})",
+            "see below" if any(_differences(run)) else "none", run.folder.name,
         )
         for run in runs
         if (told := run.training)
