@@ -198,10 +198,13 @@ class AlohaBenchmark:
     def tasks(self) -> tuple[TaskSpec, ...]:
         hz = load_card(CARD).control_hz
         return tuple(
-            TaskSpec(name=f"{suite}/{task}", card=CARD, control_hz=hz, groups={"suite": suite, "task": task})
+            TaskSpec(
+                name=f"{suite}/{task}", card=CARD, control_hz=hz, groups={"suite": suite, "task": task},
+                expert=True,
+            )
             for suite in self._suites
             for task in INSTRUCTIONS
-        )
+        )  # fmt: skip
 
     def make(self, task: str) -> AlohaEnv:
         suite, _, name = task.partition("/")
