@@ -37,7 +37,7 @@ def test_what_has_no_joint_is_not_opened() -> None:
 
 
 def test_what_carries_others_is_put_before_them() -> None:
-    lower, upper = ("in", "bowl_2", "tray"), ("on", "bowl_1", "bowl_2")
+    lower, upper = ("on", "bowl_2", "plate"), ("on", "bowl_1", "bowl_2")
     assert plan(env(upper, lower)) == [lower, upper]
 
 
