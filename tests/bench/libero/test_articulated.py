@@ -1,4 +1,4 @@
-"""Laws of LIBERO's moving parts on a cabinet of three boxes and a door, with a stand-in for its environment."""
+"""Laws of LIBERO's moving parts on a drawer and a door of boxes, with a stand-in for its environment."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 
 from kinema.bench.libero.arm import Grip
 from kinema.bench.libero.articulated import Part
+from kinema.bench.libero.sliding import Disc, shoved_m
+from kinema.bench.libero.solids import Boxes
+from kinema.bench.libero.stowing import floor_under, way_out
 
 SCENE = """
 <mujoco><worldbody><body name="furniture" pos="0.1 0.2 0.9" euler="0 0 30">
@@ -90,3 +93,24 @@ def test_the_tool_is_sent_a_little_ahead_and_never_past_where_the_joint_is_to_be
     assert lead * (to - travel) >= 0
     ahead = part.moved(Grip(at, np.zeros(3), np.zeros(3)), lead).position_m
     assert np.linalg.norm(ahead - at) < 0.06
+
+
+@pytest.mark.parametrize("travel", [0.0, -1.5])
+def test_the_way_out_is_that_of_the_shut_door_however_far_it_is_open(travel: float) -> None:
+    shut = env()
+    panel = shut.sim.raw.geom("panel")
+    np.testing.assert_allclose(
+        way_out(Part(env(hinge=travel), "hinge")), -panel.xmat.reshape(3, 3)[:, 1], atol=0.2
+    )
+
+
+def test_the_floor_is_the_highest_side_below_the_point_and_neither_the_roof_nor_what_is_beside() -> None:
+    centers = np.array([[0.0, 0, 0], [0.0, 0, 0.1], [0.0, 0, 0.5], [1.0, 0, 0.2]])
+    boxes = Boxes(centers, np.full((4, 3), 0.05), np.stack([np.eye(3)] * 4))
+    np.testing.assert_allclose(floor_under(boxes, np.array([0.01, 0, 0.3])), [0, 0, 0.15])
+
+
+def test_a_way_past_others_shoves_nothing_and_one_through_them_what_they_overlap() -> None:
+    disc, other = Disc(np.zeros(2), 0.06, 0.0), Disc(np.array([0.2, 0.05]), 0.04, 0.0)
+    assert shoved_m(disc, np.array([0.0, 0.4]), [other]) == 0
+    np.testing.assert_allclose(shoved_m(disc, np.array([0.38, 0.0]), [other]), 0.05, atol=1e-3)

@@ -132,7 +132,11 @@ def push(arm: Arm, part: Part, contact: Grip, to: float, until: Callable[[], boo
     def off() -> Grip:
         return contact.at(now().position_m - 0.06 * way * part.motion(now().position_m))
 
-    yield from go(arm, lambda: off().shifted(0.12 * UP), CLOSED, near_m=_PASSED_M)
+    above = off().shifted(0.12 * UP)
+    if arm.tool_m[2] < above.position_m[2]:
+        risen = above.at(np.append(arm.tool_m[:2], above.position_m[2]))
+        yield from go(arm, lambda: risen, CLOSED, near_m=_PASSED_M)
+    yield from go(arm, lambda: above, CLOSED, near_m=_PASSED_M)
     yield from go(arm, off, CLOSED, near_m=_PASSED_M)
     while not until() and np.linalg.norm(now().position_m - arm.tool_m) < _TOUCHED_M:
         ahead = part.moved(now(), part.lead(now().position_m, to))
@@ -162,7 +166,7 @@ def turn_off(env: Any, arm: Arm, name: str) -> Skill:
     return pull(arm, part, _knob_grip(part), _OFF_RAD, lambda: reached(env, ("turnoff", name)))
 
 
-def _leaning(away: np.ndarray, lean_rad: float) -> np.ndarray:
+def leaning(away: np.ndarray, lean_rad: float) -> np.ndarray:
     """The approach of a tool whose hand leans that way from above its fingers."""
     return np.asarray(-np.sin(lean_rad) * away - np.cos(lean_rad) * UP)
 
@@ -170,13 +174,13 @@ def _leaning(away: np.ndarray, lean_rad: float) -> np.ndarray:
 def _drawer_grip(part: Part) -> Grip:
     """Almost level, one finger above the bar and one below: hands from above meet the drawer over it."""
     bar, out = part.handle()
-    approach = _leaning(out, np.radians(80))
+    approach = leaning(out, np.radians(80))
     return Grip(bar.mean(0), approach, np.cross(np.cross(UP, out), approach))
 
 
 def _drawer_contact(part: Part) -> Grip:
     bar, out = part.handle()
-    return Grip(bar.mean(0) + 0.02 * out, _leaning(out, np.radians(45)), np.cross(UP, out))
+    return Grip(bar.mean(0) + 0.02 * out, leaning(out, np.radians(45)), np.cross(UP, out))
 
 
 def _door_grip(part: Part) -> Grip:
@@ -203,4 +207,4 @@ def _knob_grip(part: Part) -> Grip:
     _, directions = np.linalg.eigh(np.cov(bar[:, :2].T))
     across, along = np.append(directions[:, 0], 0.0), np.append(directions[:, 1], 0.0)
     away = along * np.sign(along[0])
-    return Grip(np.append(bar.mean(0)[:2], tops_m.max() - 0.012), _leaning(away, np.radians(30)), across)
+    return Grip(np.append(bar.mean(0)[:2], tops_m.max() - 0.012), leaning(away, np.radians(30)), across)

@@ -15,12 +15,16 @@ from kinema.bench.libero.arm import OPEN, Arm, Skill
 from kinema.bench.libero.articulated import close_part, open_part, turn_off, turn_on
 from kinema.bench.libero.goals import goals, plan, reached
 from kinema.bench.libero.picking import put
+from kinema.bench.libero.sliding import push_to
+from kinema.bench.libero.stowing import has_door, stow
 from kinema.schema import KinemaError
 
 SUITES = ("spatial", "object")  # that it solves
 SKILLS: dict[str, Callable[..., Skill]] = {  # called with env, arm, *names
     "on": partial(put, inside=False),
     "in": partial(put, inside=True),
+    "push": push_to,
+    "stow": stow,
     "open": open_part,
     "close": close_part,
     "turnon": turn_on,
@@ -52,5 +56,12 @@ class Expert:
             missing = [goal for goal in plan(self._env) if not reached(self._env, goal)]
             if missing:
                 predicate, *names = missing[0]
-                yield from SKILLS[predicate](self._env, self._arm, *names)
+                yield from SKILLS[_means(self._env, predicate, names)](self._env, self._arm, *names)
             yield self._arm.towards(self._arm.grip(), OPEN)
+
+
+def _means(env: Any, predicate: str, names: list[str]) -> str:
+    """The skill by which a predicate is to be brought about: some say more than their predicate."""
+    if predicate == "on" and env.env.parsed_problem["language_instruction"][0].lower() == "push":
+        return "push"
+    return "stow" if predicate == "in" and has_door(env, names[-1]) else predicate
