@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
 
 from kinema.data.stream import StreamState
 from kinema.train import checkpoint, shard
@@ -116,17 +118,22 @@ def assert_same(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> No
 
 @contextmanager
 def watched(loop: Loop[Any], happens: Callable[[str], None]) -> Iterator[None]:
-    """Calls `happens` before and after everything that a step and a save do."""
+    """Calls `happens` before and after everything that a step and a save do, which have a thread each."""
 
     undo: list[tuple[Any, str, Any]] = []
+    one_at_a_time = RLock()
+
+    def told(name: str) -> None:
+        with one_at_a_time:
+            happens(name)
 
     def watch(owner: Any, name: str, shown: str) -> None:
         before = getattr(owner, name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            happens(f"before {shown}")
+            told(f"before {shown}")
             result = before(*args, **kwargs)
-            happens(f"after {shown}")
+            told(f"after {shown}")
             return result
 
         undo.append((owner, name, before))
@@ -138,7 +145,8 @@ def watched(loop: Loop[Any], happens: Callable[[str], None]) -> Iterator[None]:
     for part in loop.optimizer.parts:
         watch(part, "step", type(part).__name__)
     watch(loop.ema, "update", "average of weights")
-    watch(dcp, "save", "save")
+    watch(dcp, "async_save", "save")
+    watch(HuggingFaceStorageWriter, "write_data", "write")
     for name in ("flush", "flush_one", "_discard"):
         watch(checkpoint, name, name)
     watch(Path, "rename", "rename")

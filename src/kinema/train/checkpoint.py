@@ -7,9 +7,9 @@
         assets/         words, statistics, and what else was made of the data at the start
 
 Tensors are saved by torch.distributed.checkpoint, every process its shard, and loaded by any number of them.
-They lie in safetensors, the rest in JSON. A checkpoint is written beside the others, flushed to the disk and
-only then given its name, so no kill leaves a half behind, and the last few are kept. Weights that are not
-finite are not written.
+They lie in safetensors, the rest in JSON. They are copied between two steps and written while training goes
+on: beside the other checkpoints, flushed to the disk and only then given a name, so no kill leaves a half
+behind, and the last few are kept. Weights that are not finite are not written.
 """
 
 from __future__ import annotations
@@ -18,16 +18,19 @@ import json
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.metadata import Metadata
+from torch.distributed.checkpoint.storage import WriteResult
 
 from kinema.data.stream import StreamState
 from kinema.model.stored import flush, flush_one, read_header, read_json
@@ -51,33 +54,66 @@ class Position:
     skipped: int = 0
 
 
-def save(
-    folder: Path, position: Position, record: RunRecord, model: nn.Module, ema: Ema, optimizer: Optimizer,
-    keep: int, group: Group,
-) -> None:  # fmt: skip
-    """Write a checkpoint below `folder` and remove all but the newest `keep`; the whole group at once.
+class Saver:
+    """Writes the checkpoints below a folder, one at a time; the whole group takes part in every call."""
 
-    Raises KinemaError, and leaves everything as it was, when a weight or an average is not finite.
-    """
-    whole = folder / f"step_{position.step:09d}"
-    if whole.exists():
-        return
-    state = {name: value.contiguous() for name, value in state_of(model, ema, optimizer).items()}
-    if group.is_chief:
-        _discard(folder.glob(f"*{_PARTIAL}"))
-    _check_finite(state, group)
-    fresh = whole.with_name(whole.name + _PARTIAL)
-    with _in_words(f"{fresh} cannot be written"):
-        writer = HuggingFaceStorageWriter(str(fresh), save_distributed=True)
-        dcp.save(state, storage_writer=writer, no_dist=group.size == 1)
-    if group.is_chief:
-        files = sorted(path.name for path in fresh.iterdir())
-        (fresh / "position.json").write_text(json.dumps({**asdict(position), "files": files}))
-        record.write(fresh)
-        flush(fresh)
-        fresh.rename(whole)
-        flush_one(folder)
-        _discard(stored(folder)[keep:])
+    def __init__(self, folder: Path, record: RunRecord, keep: int, group: Group) -> None:
+        """keep: how many checkpoints, the newest"""
+        self.folder, self.record, self.keep, self.group = folder, record, keep, group
+        self._writing: Future[Any] | None = None
+
+    def save(self, position: Position, model: nn.Module, ema: Ema, optimizer: Optimizer) -> None:
+        """Copy what is to be saved, as it is now, and begin to write it, unless it is there already.
+
+        Raises KinemaError, and leaves everything as it was, when a weight or an average is not finite, and
+        as `wait` does.
+        """
+        self.wait()
+        whole = self.folder / f"step_{position.step:09d}"
+        if whole.exists():
+            return
+        if self.group.is_chief:
+            _discard(self.folder.glob(f"*{_PARTIAL}"))  # before the others, who meet it below, begin anew
+        state = state_of(model, ema, optimizer)
+        _check_finite(state, self.group)
+        warnings.filterwarnings("ignore", "torch.distributed is disabled")  # a single process
+        writing = dcp.async_save(
+            state, storage_writer=_Writer(whole, position, self.record, self.keep),
+            process_group=self.group.apart, no_dist=self.group.size == 1,
+        )  # fmt: skip
+        self._writing = cast("Future[Any]", writing)
+
+    def wait(self) -> None:
+        """Until what is being written has its name. Raises SharedError, once, where it could not be."""
+        writing, self._writing = self._writing, None
+        if writing:
+            with _in_words(f"a checkpoint in {self.folder} could not be written, the last one stays"):
+                writing.result()
+
+    @property
+    def failed(self) -> bool:
+        """Whether `wait` would raise, as far as this process knows already."""
+        return bool(self._writing and self._writing.done() and self._writing.exception())
+
+
+class _Writer(HuggingFaceStorageWriter):
+    """Gives a checkpoint its name once every process has written its shard."""
+
+    def __init__(self, whole: Path, position: Position, record: RunRecord, keep: int) -> None:
+        self._whole, self._partial = whole, whole.with_name(whole.name + _PARTIAL)
+        self._position, self._record, self._keep = position, record, keep
+        super().__init__(str(self._partial), save_distributed=True)
+
+    def finish(self, metadata: Metadata, results: list[list[WriteResult]]) -> None:
+        """Called in the chief; what it raises is raised in all."""
+        files = sorted(path.name for path in self._partial.iterdir())
+        position = json.dumps({**asdict(self._position), "files": files})
+        (self._partial / "position.json").write_text(position)
+        self._record.write(self._partial)
+        flush(self._partial)
+        self._partial.rename(self._whole)
+        flush_one(self._whole.parent)
+        _discard(stored(self._whole.parent)[self._keep :])
 
 
 def stored(folder: Path) -> list[Path]:
@@ -136,9 +172,7 @@ def state_of(model: nn.Module, ema: Ema, optimizer: Optimizer) -> dict[str, Tens
 def _in_words(what: str) -> Iterator[None]:
     """torch reports what failed in any process in all of them, as no Exception: here it is one."""
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "torch.distributed is disabled")  # a single process
-            yield
+        yield
     except CheckpointException as error:
         cause = next(iter(error.failures.values()))[0]
         if not isinstance(cause, Exception):  # Ctrl-C

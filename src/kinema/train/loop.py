@@ -82,7 +82,10 @@ class NotFiniteError(SharedError):
 
 @dataclass(frozen=True, kw_only=True)
 class _Taken:
-    """What a step tells. losses: means over the processes; stop: whether any of them was asked to."""
+    """What a step tells. losses: means over the processes
+
+    stop: whether any of them was asked to, or knows that a checkpoint could not be written
+    """
 
     losses: dict[str, float]
     grad_norm: float
@@ -115,7 +118,8 @@ class Loop(Generic[B]):
         self.step, self.elapsed_s, self._previous_s = 0, 0.0, 0.0
         self.skipped = 0  # steps in a row that were not taken
         self._is_whole = True  # False while weights, averages and moments are being changed
-        self._saved_at: int | None = None
+        self.saver = checkpoint.Saver(self.checkpoints, self.record, config.keep, self.group)
+        self._is_ours = False  # whether the checkpoints in the folder are of this run
         self._rows_counted = False
 
     @property
@@ -153,26 +157,17 @@ class Loop(Generic[B]):
         changes = self.record.check_continues(RunRecord.read(checkpoint.newest(self.checkpoints)))
         position = checkpoint.load(self.checkpoints, self.model, self.ema, self.optimizer, self.group)
         self.step, self.elapsed_s, self.mixture.state = position.step, position.elapsed_s, position.mixture
-        self.skipped, self._saved_at = position.skipped, position.step
+        self.skipped, self._is_ours = position.skipped, True
         if self.group.is_chief:
             for change in changes:
                 print(f"kinema: since step {self.step}: {change}", file=sys.stderr)
 
     def save(self) -> None:
-        """Write a checkpoint of the state between two steps, unless this one is written already.
-
-        All processes of the group do it together.
-        """
-        if self._saved_at == self.step:
-            return
+        """Begin to write a checkpoint of the state between two steps (`Saver.save`)."""
         position = checkpoint.Position(
             step=self.step, elapsed_s=self.elapsed_s, mixture=self.mixture.state, skipped=self.skipped
         )
-        checkpoint.save(
-            self.checkpoints, position, self.record, self.model, self.ema, self.optimizer, self.config.keep,
-            self.group,
-        )  # fmt: skip
-        self._saved_at = self.step
+        self.saver.save(position, self.model, self.ema, self.optimizer)
 
     def run(
         self, evaluate: Callable[[int], Mapping[str, float]] | None = None, until: int | None = None
@@ -193,6 +188,7 @@ class Loop(Generic[B]):
             try:
                 asked = self._run(evaluate, until, stop, metrics)
                 self.save()
+                self.saver.wait()
             except BaseException as error:
                 # whatever it was, it came between two steps' updates, and the others are here, too
                 if self._is_whole and self.step and (self.group.size == 1 or isinstance(error, SharedError)):
@@ -202,6 +198,8 @@ class Loop(Generic[B]):
                         self.save()
                 raise
             finally:
+                with suppress(Exception):  # it is told already, or another failure is
+                    self.saver.wait()
                 if metrics:
                     metrics.close()
             if asked or any(self.group.gather(stop.asked)):
@@ -232,7 +230,8 @@ class Loop(Generic[B]):
             if self.step % self.config.save_every == 0:
                 self.save()
             if evaluate and every and self.step % every == 0:
-                self.save()  # nothing is lost if it is stopped, or fails, in there
+                self.save()
+                self.saver.wait()  # nothing is lost if it is stopped, or fails, in there
                 with stop.at_once():
                     found = evaluate(self.step)
                 if metrics:
@@ -253,8 +252,9 @@ class Loop(Generic[B]):
 
     def check_new(self) -> None:
         """A run that was not resumed must not be mixed with another one's checkpoints."""
-        if self._saved_at is None and self.group.is_chief and checkpoint.stored(self.checkpoints):
+        if not self._is_ours and self.group.is_chief and checkpoint.stored(self.checkpoints):
             raise KinemaError(f"{self.out} holds a run; resume it, or choose another folder")
+        self._is_ours = True
 
     def _goes_on(self, until: int | None) -> bool:
         return self.progress < 1 and (until is None or self.step < until)
@@ -303,7 +303,8 @@ class Loop(Generic[B]):
                 share = loss.detach().float() / self.config.accumulate
                 found[name] = found[name] + share if part else share
         # clock, losses and stop travel with the gradients: no process decides anything alone
-        own = torch.tensor([self._previous_s, float(stop.asked)]).to(self.device)
+        ends = stop.asked or self.saver.failed
+        own = torch.tensor([self._previous_s, float(ends)]).to(self.device)
         shared = torch.cat([torch.stack(list(found.values())), own])
         self.group.average(shared)
         norm = whole(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm))

@@ -12,6 +12,7 @@ steps (`loop.py`); when it goes, they go with it.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -36,6 +37,8 @@ from kinema.train.stop import STOPPING
 
 # The chief may be busy with a closed-loop evaluation while the others wait for the next step.
 _PATIENCE = timedelta(hours=2)
+
+_apart: dist.ProcessGroup | None = None  # there as long as the default group is
 
 Made = TypeVar("Made")
 
@@ -68,6 +71,14 @@ class Group:
         if self.size > 1:
             dist.all_gather_object(found, value)
         return found
+
+    @property
+    def apart(self) -> dist.ProcessGroup | None:
+        """A way of their own, over their CPUs, for threads that must not mix with the steps; None alone.
+
+        Not to be kept: one that outlives the group hangs a process that is forked later and collects it.
+        """
+        return _apart
 
     def first_alone(self, make: Callable[[], Made]) -> Made:
         """The first process of every machine makes it before the others, which find what it has cached."""
@@ -109,9 +120,10 @@ def joined(device: torch.device) -> Iterator[Group]:
     # torchrun may keep its store when it restarts: who was there before must not be found in it
     store, *_ = next(rendezvous("env://", rank, size))
     store = dist.PrefixStore(f"restart_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE)
-    yield Group(rank=rank, size=size, local_rank=local_rank)
-    dist.destroy_process_group()  # not after a failure: it would wait for those that are gone
+    group = Group(rank=rank, size=size, local_rank=local_rank)
+    _meet(group, backend, store=store)
+    yield group
+    _part()  # not after a failure: it would wait for those that are gone
 
 
 def in_processes(processes: int, threads: int, work: Callable[[Group], Made]) -> Made:
@@ -145,10 +157,13 @@ def together(size: int, work: Callable[[Group], object]) -> Iterator[Group]:
             )  # not daemons, which may not start processes that load their data
             for rank in range(1, size)
         ]
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        gc.freeze()  # what was there before them is not theirs to collect: of groups that are over, say
         for process in others:
             process.start()
+        gc.unfreeze()
         try:
-            _meet(Group(size=size), meeting)
+            _meet(Group(size=size), "gloo", init_method=meeting)
             yield Group(size=size)
         except RuntimeError as error:  # of a collective, when it is another process that is gone
             if lost := _lost(others):
@@ -159,7 +174,7 @@ def together(size: int, work: Callable[[Group], object]) -> Iterator[Group]:
                 process.kill()
                 process.join(timeout=10)
             if dist.is_initialized():
-                dist.destroy_process_group()
+                _part()
 
 
 def _lost(others: Sequence[BaseProcess]) -> str:
@@ -180,7 +195,7 @@ def _join(group: Group, meeting: str, chief: int, work: Callable[[Group], object
     _not_outlive_parent()
     try:
         if os.getppid() == chief:  # it may be gone already
-            _meet(group, meeting)
+            _meet(group, "gloo", init_method=meeting)
             work(group)
     except (KeyboardInterrupt, SharedError):
         pass  # the chief has the same, and says it
@@ -196,8 +211,13 @@ def _not_outlive_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def _meet(group: Group, meeting: str) -> None:
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    dist.init_process_group(
-        "gloo", init_method=meeting, rank=group.rank, world_size=group.size, timeout=_PATIENCE
-    )
+def _meet(group: Group, backend: str, **where: Any) -> None:
+    global _apart
+    dist.init_process_group(backend, rank=group.rank, world_size=group.size, timeout=_PATIENCE, **where)
+    _apart = dist.new_group(backend="gloo", timeout=_PATIENCE)
+
+
+def _part() -> None:
+    global _apart
+    _apart = None
+    dist.destroy_process_group()
