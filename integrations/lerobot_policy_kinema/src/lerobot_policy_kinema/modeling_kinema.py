@@ -159,12 +159,13 @@ def _policy(config: KinemaConfig, folder: Path, card: EmbodimentCard) -> Policy:
     try:
         _check_transformers()
         from kinema.model.policy.act import LocalPolicy
+        from kinema.model.policy.loading import Loading
     except ImportError as error:
         raise KinemaError(
             f"the network cannot run in this process ({error}): pip install 'kinema[train]', or ask a server "
             "(`kinema serve` in an environment of its own): --policy.server=ws://127.0.0.1:8000"
         ) from None
-    return LocalPolicy(folder / ARTIFACT, device=config.device or "cpu", threads=None)
+    return LocalPolicy(folder / ARTIFACT, loading=Loading(device=config.device or "cpu"), threads=None)
 
 
 def _check_transformers() -> None:
