@@ -25,6 +25,12 @@ _LEANS_RAD = np.radians([0, -20, 20, -40, 40])
 _MARGINS_M = (0.005, 0.003)  # around everything
 _WAY_M = (0.0, 0.03, 0.07)  # back from the grasp, where nothing may be touched either
 _FINE_M, _COARSE_M = 0.004, 0.01
+_SURFACE = Boxes(_MIDDLES_M, _HALVES_M, np.stack([np.eye(3)] * 3)).surface(_COARSE_M)
+
+
+def gripper_at(grip: Grip) -> np.ndarray:
+    """World points (P, 3) all over the open gripper."""
+    return np.asarray(_SURFACE @ grip.rotation.T + grip.position_m)
 
 
 def touches(grip: Grip, points: np.ndarray, margin_m: float) -> bool:

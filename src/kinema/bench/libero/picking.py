@@ -81,7 +81,7 @@ def _passed_over(arm: Arm, to: Grip, around: Boxes, hangs_m: float, fingers: flo
 def _highest(around: Boxes, start: np.ndarray, end: np.ndarray) -> float:
     """The top of what lies under a straight way [m]."""
     reach_m = float(np.linalg.norm(end - start)) / 2 + 0.5
-    points = around.near((start + end) / 2, reach_m).surface(0.03)
+    points = around.surface_near((start + end) / 2, reach_m, 0.03)
     way = (end - start)[:2]
     along = np.clip((points[:, :2] - start[:2]) @ way / max(float(way @ way), 1e-9), 0, 1)
     off_m = np.linalg.norm(points[:, :2] - start[:2] - along[:, None] * way, axis=1)

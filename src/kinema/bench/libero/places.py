@@ -1,31 +1,33 @@
 """Where a thing that is held can be let go so that it ends up where a goal wants it.
 
 The goal's own place is read from the simulator: a thing to stand on, or a region to be in. Turns and spots in
-it are tried from the simplest on, and the first that needs no more than a small drop and in which neither the
-thing nor the gripper touches anything is taken. World positions [m].
+it are tried from the simplest on; of the first few where neither the thing nor the gripper touches anything,
+that one is taken from which it drops least. World positions [m].
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from kinema.bench.libero.arm import UP, Grip
-from kinema.bench.libero.grasps import touches
+from kinema.bench.libero.grasps import gripper_at
 from kinema.bench.libero.solids import Boxes
 from kinema.space.rotation import matrix_from_rotvec, rotvec_from_matrix
 
 _ON_THING_M = 0.02  # of 0.03 that a thing may stand beside the middle of what it stands on
-_WITHIN = 0.8  # of a region's half sizes
+_WITHIN = 0.8  # of a region's half sizes to the sides
 _SPOTS = 5  # along each side of a region
 _TURNS_RAD = np.radians(np.arange(-90, 91, 15))
+_ON_OTHERS_M = 0.045  # above a region, where a thing stands on something else in it
+_COMPARED = 4  # of the places that fit, from the simplest on
 _MARGIN_M = 0.004
-_STRIDE_M, _LEVEL_M = 0.02, 0.005  # between heights that are tried, far and near
-_ABOVE_M = 0.2  # the region: where the way down begins
-_COARSE_M = 0.012
+_SEEN_M, _CELL_M = 0.35, 0.003  # to all sides of a region, and how finely
+_COARSE_M = 0.008
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,14 @@ class Region:
         half = np.asarray(env.env.object_sites_dict[where].size, np.float64)
         middle, axes = env.sim.data.get_site_xpos(where), env.sim.data.get_site_xmat(where).reshape(3, 3)
         if inside:
-            half = np.abs(axes @ half)
-            return cls(np.array(middle), np.eye(3), -_WITHIN * half - 0.01 * UP, _WITHIN * half)
+            half = np.abs(axes @ half) * [_WITHIN, _WITHIN, 1]
+            return cls(np.array(middle), np.eye(3), -half - 0.008 * UP, half - 0.002 * UP)
         spread = _WITHIN * half * [1, 1, 0]
         return cls(
-            np.array(middle), np.array(axes), -spread + (half[2] - 0.003) * UP, spread + (half[2] + 0.09) * UP
+            np.array(middle),
+            np.array(axes),
+            -spread + (half[2] - 0.003) * UP,
+            spread + (half[2] + 0.098) * UP,
         )
 
     def holds(self, point: np.ndarray) -> bool:
@@ -89,18 +94,39 @@ def place(
     region: Region, grip: Grip, thing: Boxes, now: Pose, stood: np.ndarray, around: Boxes
 ) -> Pose | None:
     """The thing's pose to let go of it in, or none. thing: where it is now; stood: its rotation at first."""
-    around = around.near(region.middle_m, 0.4)
-    surface = around.surface_near(region.middle_m, 0.4, _COARSE_M)
-    best, found = np.inf, None
-    for cost, upright, spot in sorted(_tries(region, now, stood), key=lambda a: a[0]):
-        if cost >= best:
-            break
-        if (dropped := _lowered(region, grip, thing, now, upright, spot, around, surface)) is None:
-            continue
-        badness, pose = dropped
-        if cost + badness < best:
-            best, found = cost + badness, pose
-    return found
+    below = Heights.under(region.middle_m, around)
+    points = (thing.surface(_COARSE_M) - now.position_m) @ now.rotation  # in the thing's own frame
+    fitting = (
+        (cost + 2 * fit[0], fit[1])
+        for cost, rotation, spot in sorted(_tries(region, now, stood), key=lambda a: a[0])
+        if (fit := _lowered(region, now.carried(grip, Pose(spot, rotation)), points, rotation, spot, below))
+    )
+    best = min(islice(fitting, _COMPARED), key=lambda a: a[0], default=None)
+    return None if best is None else best[1]
+
+
+@dataclass(frozen=True)
+class Heights:
+    """The top of what is there in the cells of a square, as somebody sees it who comes from above."""
+
+    corner_m: np.ndarray
+    tops_m: np.ndarray
+
+    @classmethod
+    def under(cls, middle_m: np.ndarray, around: Boxes) -> Heights:
+        points = around.surface_near(middle_m, _SEEN_M, _CELL_M)
+        corner = middle_m[:2] - _SEEN_M
+        cells = ((points[:, :2] - corner) / _CELL_M).astype(int)
+        size = int(2 * _SEEN_M / _CELL_M) + 1
+        tops = np.full((size, size), -np.inf)
+        np.maximum.at(tops, tuple(cells.T), points[:, 2])
+        wide = np.pad(tops, 1, constant_values=-np.inf)  # a margin of one cell to all sides
+        return cls(corner, np.lib.stride_tricks.sliding_window_view(wide, (3, 3)).max((2, 3)))
+
+    def lift_m(self, points: np.ndarray) -> float:
+        """How far the points (P, 3) must go up to touch nothing, or may go down."""
+        cells = np.clip(((points[:, :2] - self.corner_m) / _CELL_M).astype(int), 0, len(self.tops_m) - 1)
+        return float((self.tops_m[tuple(cells.T)] - points[:, 2]).max())
 
 
 def _tries(region: Region, now: Pose, stood: np.ndarray) -> list[tuple[float, np.ndarray, np.ndarray]]:
@@ -130,35 +156,17 @@ def _shortest(from_: np.ndarray, to: np.ndarray) -> np.ndarray:
 
 
 def _lowered(
-    region: Region,
-    grip: Grip,
-    thing: Boxes,
-    now: Pose,
-    rotation: np.ndarray,
-    spot: np.ndarray,
-    around: Boxes,
-    surface: np.ndarray,
+    region: Region, grip: Grip, points: np.ndarray, rotation: np.ndarray, spot: np.ndarray, below: Heights
 ) -> tuple[float, Pose] | None:
-    """The lowest pose to let go of it in, and how bad it is to drop from there on and to stand high, as on
-    something else; none where it does not get."""
-    turn = rotation @ now.rotation.T
-    points = (thing.surface(_COARSE_M) - now.position_m) @ turn.T
-    hand = now.carried(grip, Pose(np.zeros(3), rotation))
-    around = around.near(spot, _ABOVE_M + 0.05)
-    lowest = released = None
-    height_m, step_m = spot[2] + _ABOVE_M, _STRIDE_M
-    while height_m > spot[2] - _ABOVE_M:
-        position = np.array([spot[0], spot[1], height_m])
-        if around.hold(points + position, _MARGIN_M):
-            if step_m == _LEVEL_M:
-                break
-            height_m, step_m = height_m + _STRIDE_M, _LEVEL_M
-        else:
-            lowest = position
-            if not touches(hand.shifted(position), surface, _MARGIN_M):
-                released = position
-        height_m -= step_m
-    if lowest is None or released is None or not region.holds(lowest - _LEVEL_M * UP / 2):
+    """How far it drops, and the lowest pose to let go of it in; none where it does not get.
+
+    grip: with the thing at the spot; points: in the thing's own frame
+    """
+    standing = points @ rotation.T + spot
+    lift_m = below.lift_m(standing)
+    drop_m = max(0.0, below.lift_m(gripper_at(grip)) - lift_m)
+    if not region.holds(spot + lift_m * UP):
         return None
-    high_m = max(0.0, float((points + lowest)[:, 2].min() - spot[2]))
-    return 2 * float(released[2] - lowest[2]) + 4 * high_m, Pose(released, rotation)
+    if standing[:, 2].min() + lift_m - spot[2] > _ON_OTHERS_M:
+        return None
+    return drop_m, Pose(spot + (lift_m + drop_m + _MARGIN_M) * UP, rotation)

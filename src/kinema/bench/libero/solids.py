@@ -42,36 +42,24 @@ class Boxes:
     def top_m(self) -> float:
         return float(self.corners[:, 2].max())
 
-    def chosen(self, keep: np.ndarray) -> Boxes:
-        return Boxes(self.centers[keep], self.halves[keep], self.rotations[keep])
-
-    def near(self, point: np.ndarray, radius_m: float) -> Boxes:
-        """Those of which some part may be within the radius."""
-        local = np.abs(np.einsum("nji,nj->ni", self.rotations, point - self.centers))
-        return self.chosen(np.linalg.norm(np.clip(local - self.halves, 0, None), axis=1) < radius_m)
-
-    def moved(self, rotation: np.ndarray, about: np.ndarray, by: np.ndarray) -> Boxes:
-        """Turned about a point and then shifted, as one body."""
-        return Boxes((self.centers - about) @ rotation.T + about + by, self.halves, rotation @ self.rotations)
-
-    def hold(self, points: np.ndarray, margin_m: float) -> bool:
-        """Whether any of the points (P, 3) is in a box, or nearer to one than the margin."""
-        local = np.einsum("pnj,nji->pni", points[:, None] - self.centers, self.rotations)
-        return bool((np.abs(local) < self.halves + margin_m).all(-1).any())
-
     def surface(self, spacing_m: float) -> np.ndarray:
         """Points (P, 3) on all sides, no farther apart than the spacing."""
-        found = []
-        for center, half, rotation in zip(self.centers, self.halves, self.rotations, strict=True):
-            lines = [np.linspace(-h, h, int(np.ceil(2 * h / spacing_m)) + 1) for h in half]
-            grid = np.stack(np.meshgrid(*lines, indexing="ij"), -1).reshape(-1, 3)
-            outside = (np.abs(grid) > half - 1e-9).any(-1)
-            found.append(grid[outside] @ rotation.T + center)
-        return np.concatenate(found)
+        return self.surface_near(self.middle_m, np.inf, spacing_m)
 
     def surface_near(self, point: np.ndarray, radius_m: float, spacing_m: float) -> np.ndarray:
         """Of those points the ones within the radius."""
-        points = self.near(point, radius_m).surface(spacing_m)
+        found = [np.zeros((0, 3))]
+        for center, half, rotation in zip(self.centers, self.halves, self.rotations, strict=True):
+            local = rotation.T @ (point - center)
+            low, high = np.maximum(-half, local - radius_m), np.minimum(half, local + radius_m)
+            if (low > high).any():
+                continue
+            counts = np.ceil((high - low) / spacing_m).astype(int) + 1
+            lines = [np.linspace(*span) for span in zip(low, high, counts, strict=True)]
+            grid = np.stack(np.meshgrid(*lines, indexing="ij"), -1).reshape(-1, 3)
+            outside = (np.abs(grid) > half - 1e-9).any(-1)
+            found.append(grid[outside] @ rotation.T + center)
+        points = np.concatenate(found)
         return np.asarray(points[np.linalg.norm(points - point, axis=1) < radius_m])
 
 
