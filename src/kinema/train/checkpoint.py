@@ -74,7 +74,7 @@ class Saver:
             return
         if self.group.is_chief:
             _discard(self.folder.glob(f"*{_PARTIAL}"))  # before the others, who meet it below, begin anew
-        state = state_of(model, ema, optimizer)
+        state = {name: value.contiguous() for name, value in state_of(model, ema, optimizer).items()}
         _check_finite(state, self.group)
         warnings.filterwarnings("ignore", "torch.distributed is disabled")  # a single process
         writing = dcp.async_save(
