@@ -13,6 +13,7 @@ from kinema.bench.libero.arm import CLOSED, OPEN, UP, Arm, Grip, Skill, close, g
 from kinema.bench.libero.articulated import Part, leaning
 from kinema.bench.libero.solids import Boxes, thing
 
+_HINGE = 3  # of MuJoCo's kinds of joints
 _LEAN_RAD = np.radians(70)  # of the hand, out of the door
 _BACK_M = 0.1
 _LIFT_M = 0.02  # of the thing above the floor that it goes over
@@ -25,8 +26,11 @@ _LOWERING_STEPS = 12
 
 def has_door(env: Any, region: str) -> bool:
     """Whether what the region belongs to has a door of its own, and no part that takes the region along."""
-    site = env.env.object_sites_dict.get(region)
-    return site is not None and not site.joints and bool(env.env.get_object(site.parent_name).joints)
+    site, model = env.env.object_sites_dict.get(region), env.sim.model
+    if site is None or site.joints:
+        return False
+    joints = env.env.get_object(site.parent_name).joints  # of what is loose, such as a basket, too
+    return any(model.jnt_type[model.joint_name2id(joint)] == _HINGE for joint in joints)
 
 
 def stow(env: Any, arm: Arm, name: str, region: str) -> Skill:
