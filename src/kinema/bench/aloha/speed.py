@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 
 from kinema.bench.aloha.benchmark import AS_SHIPPED, RENDERING, AlohaEnv, Rendering
+from kinema.bench.speed import steps_per_s
 
 
 def measure_steps_per_s(task: str, seconds: float, rendering: Rendering, *, draw: bool) -> float:
     """Control steps per second of processor time while the arms stay where they are."""
     env = AlohaEnv(task, 400, rendering)
-    env.observe(draw)  # the first picture prepares the others
-    action = env.state().astype(np.float64)
-    steps, began_s = 0, time.process_time()
-    while time.process_time() - began_s < seconds:
-        env.step(action)
-        env.observe(draw)
-        steps += 1
+    rate = steps_per_s(env, env.state().astype(np.float64), seconds, draw=draw)
     env.close()
-    return steps / (time.process_time() - began_s)
+    return rate
 
 
 if __name__ == "__main__":

@@ -126,3 +126,10 @@ def let_go(arm: Arm, steps: int = 4) -> Skill:
     here = arm.grip()
     for _ in range(steps):
         yield arm.towards(here, OPEN)
+
+
+def leave(arm: Arm, back_m: float, near_m: float) -> Skill:
+    """Let go, and back off."""
+    yield from let_go(arm)
+    here = arm.grip()
+    yield from go(arm, lambda: here.back(back_m), OPEN, near_m=near_m)

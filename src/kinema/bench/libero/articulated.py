@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from kinema.bench.libero.arm import CLOSED, OPEN, UP, Arm, Grip, Skill, close, go, let_go
+from kinema.bench.libero.arm import CLOSED, OPEN, UP, Arm, Grip, Skill, close, go, leave
 from kinema.bench.libero.goals import reached
+from kinema.bench.libero.solids import of_body
 from kinema.space.rotation import matrix_from_rotvec
 
 _SLIDE = 2  # of MuJoCo's kinds of joints
@@ -87,17 +88,8 @@ class Part:
 
     def boxes(self) -> np.ndarray:
         """Corners (N, 8, 3) of the geoms that it collides with."""
-        model, data = self.env.sim.model, self.env.sim.data
-        signs = np.array(np.meshgrid(*[[-1, 1]] * 3)).reshape(3, -1).T
-        own = np.flatnonzero(model.geom_bodyid == model.jnt_bodyid[self._number])
-        return np.stack(
-            [
-                (model.geom_aabb[g][:3] + signs * model.geom_aabb[g][3:]) @ data.geom_xmat[g].reshape(3, 3).T
-                + data.geom_xpos[g]
-                for g in own
-                if model.geom_contype[g] or model.geom_conaffinity[g]
-            ]
-        )
+        body = int(self.env.sim.model.jnt_bodyid[self._number])
+        return of_body(self.env, body).corners.reshape(-1, 8, 3)
 
     def handle(self) -> tuple[np.ndarray, np.ndarray]:
         """Corners (8, 3) of the geom that sticks out most the way that the part opens, and that way.
@@ -118,9 +110,7 @@ def pull(arm: Arm, part: Part, grip: Grip, to: float, until: Callable[[], bool])
     yield from close(arm, now)
     while not until() and np.linalg.norm(now().position_m - arm.tool_m) < _HELD_M:
         yield arm.towards(part.moved(now(), part.lead(now().position_m, to)), CLOSED)
-    yield from let_go(arm)
-    here = arm.grip()
-    yield from go(arm, lambda: here.back(_BACK_M), OPEN, near_m=_PASSED_M)
+    yield from leave(arm, _BACK_M, _PASSED_M)
 
 
 def push(arm: Arm, part: Part, contact: Grip, to: float, until: Callable[[], bool]) -> Skill:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kinema.bench.libero.arm import CLOSED, OPEN, UP, Arm, Grip, Skill, close, go, let_go
+from kinema.bench.libero.arm import CLOSED, OPEN, UP, Arm, Grip, Skill, close, go, leave, let_go
 from kinema.bench.libero.grasps import grasps
 from kinema.bench.libero.places import Pose, Region, place
 from kinema.bench.libero.solids import Boxes, scene, thing
@@ -31,9 +31,7 @@ def put(env: Any, arm: Arm, name: str, where: str, inside: bool) -> Skill:
     yield from go(arm, lambda: grasp, OPEN, near_m=_MET_M)
     yield from close(arm, lambda: grasp)
     yield from _held(env, arm, name, _carried(env, arm, name, Region.of(env, where, inside), stood))
-    yield from let_go(arm)
-    here = arm.grip()
-    yield from go(arm, lambda: here.back(_HOVER_M), OPEN, near_m=_PASSED_M)
+    yield from leave(arm, _HOVER_M, _PASSED_M)
 
 
 def _carried(env: Any, arm: Arm, name: str, region: Region, stood: np.ndarray) -> Skill:

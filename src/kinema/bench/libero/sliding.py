@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kinema.bench.libero.arm import OPEN, UP, Arm, Grip, Skill, go, let_go
+from kinema.bench.libero.arm import OPEN, UP, Arm, Grip, Skill, go, leave
 from kinema.bench.libero.goals import reached
 from kinema.bench.libero.solids import thing
 
@@ -63,9 +63,7 @@ def push_to(env: Any, arm: Arm, name: str, region: str) -> Skill:
         if lost or reached(env, ("on", name, region)):
             break
         yield arm.towards(pushing(), OPEN)
-    yield from let_go(arm)
-    here = arm.grip()
-    yield from go(arm, lambda: here.back(_BACK_M), OPEN, near_m=_PASSED_M)
+    yield from leave(arm, _BACK_M, _PASSED_M)
 
 
 @dataclass(frozen=True)

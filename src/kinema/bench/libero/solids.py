@@ -69,6 +69,11 @@ def thing(env: Any, name: str) -> Boxes:
     return _boxes(env, lambda body: env.sim.model.body_rootid[body] == root)
 
 
+def of_body(env: Any, body: int) -> Boxes:
+    """One body alone."""
+    return _boxes(env, lambda other: other == body)
+
+
 def scene(env: Any, without: str | None = None) -> Boxes:
     """All but the robot and one thing."""
     model = env.sim.model

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kinema.bench.libero.benchmark import LOOKS, LiberoBenchmark, LiberoEnv
+from kinema.bench.speed import steps_per_s
 
 WITHOUT = "no pictures"
 
@@ -32,11 +33,7 @@ def measure_steps_per_s(tasks: Sequence[str], seconds: float, *, size_px: int) -
 
 
 def _steps_per_s(env: LiberoEnv, seconds: float, *, draw: bool) -> float:
-    env.observe(draw)  # the first picture prepares the others
-    steps, spent_s, began_s = 0, 0.0, env.processor_s() + time.process_time()
-    while spent_s < seconds:
-        env.step(np.zeros(7))
-        env.observe(draw)
-        steps += 1
-        spent_s = env.processor_s() + time.process_time() - began_s
-    return steps / spent_s
+    def processor_s() -> float:
+        return env.processor_s() + time.process_time()
+
+    return steps_per_s(env, np.zeros(7), seconds, draw=draw, processor_s=processor_s)

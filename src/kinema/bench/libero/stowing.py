@@ -11,6 +11,7 @@ import numpy as np
 
 from kinema.bench.libero.arm import CLOSED, OPEN, UP, Arm, Grip, Skill, close, go, let_go
 from kinema.bench.libero.articulated import Part, leaning
+from kinema.bench.libero.places import Pose
 from kinema.bench.libero.solids import Boxes, thing
 
 _HINGE = 3  # of MuJoCo's kinds of joints
@@ -43,7 +44,7 @@ def stow(env: Any, arm: Arm, name: str, region: str) -> Skill:
     yield from go(arm, lambda: grip.back(_BACK_M), OPEN, near_m=_PASSED_M)
     yield from go(arm, lambda: grip, OPEN)
     yield from close(arm, lambda: grip)
-    held_m = arm.tool_m - _origin(env, name)
+    held_m = arm.tool_m - Pose.of(env, name).position_m
 
     def at(out_m: float, above_m: float) -> Grip:
         """Where the tool is when the thing's origin is so far out of the region's middle, over the floor."""
@@ -56,7 +57,7 @@ def stow(env: Any, arm: Arm, name: str, region: str) -> Skill:
     before, inside = at(front_m + _BEFORE_M, _LIFT_M), at(front_m - _IN_M, _LIFT_M)
     lifted = grip.at(np.append(arm.tool_m[:2], before.position_m[2]))
     for action in _along(arm, lifted, before, inside):
-        if np.linalg.norm(arm.tool_m - _origin(env, name) - held_m) > _LOST_M:
+        if np.linalg.norm(arm.tool_m - Pose.of(env, name).position_m - held_m) > _LOST_M:
             return
         yield action
     down = inside.shifted(-2 * _LIFT_M * UP)
@@ -92,7 +93,3 @@ def floor_under(furniture: Boxes, point: np.ndarray) -> np.ndarray:
     tops = furniture.centers + reach * UP
     below = (np.abs(point - furniture.centers) < reach)[:, :2].all(1) & (tops[:, 2] < point[2])
     return np.asarray(max(tops[below], key=lambda top: top[2]))
-
-
-def _origin(env: Any, name: str) -> np.ndarray:
-    return np.array(env.sim.data.body_xpos[env.env.obj_body_id[name]])
