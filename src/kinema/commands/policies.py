@@ -104,14 +104,18 @@ def trained_bodies(policy: str, bodies: Collection[str] = ()) -> tuple[str, ...]
 
 
 def policy_factory(
-    name: str, bodies: Collection[str] = (), *, steady: bool = False, loading: Loading | None = None
-) -> Factory:
-    """How a process builds the policy; `bodies` as in `artifact_folder`, the rest as in `LocalPolicy`."""
+    name: str, bodies: Collection[str] = (), *, steady: bool = False, server: str = SERVER_TARGET,
+    loading: Loading | None = None,
+) -> Factory:  # fmt: skip
+    """How a process builds the policy; `bodies` as in `artifact_folder`, the rest as in `LocalPolicy`.
+
+    server: the class that asks somebody's server, where the policy is an address
+    """
     if _is_code(name):
         if loading is not None:
             raise KinemaError(f"{name} has no weights: leave out --device, --dtype, --quantise and --compile")
         if is_address(name):
-            return Factory(target=SERVER_TARGET, arguments={"url": name})
+            return Factory(target=server, arguments={"url": name})
         return Factory(target=_BUILT_IN.get(name, name))
     arguments: dict[str, Any] = {"folder": str(artifact_folder(name, bodies))}
     if loading is not None:

@@ -139,6 +139,8 @@ UNHEEDED = [
     ["eval", "scene2robot", "--baseline"],
     ["eval", "safety", "--baseline"],
     ["eval", "safety", "--tasks", "panda/button"],
+    ["eval", "safety", "--workers", "2"],
+    ["eval", "openloop", "--retry-errors"],
     ["eval", "metaworld", "--robots", "panda"],
     ["eval", "latency", "--variation", "seen"],
     ["eval", "world", "--imagines", "nobody"],

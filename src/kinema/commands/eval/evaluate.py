@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,44 +12,23 @@ from kinema.commands import loading, policies
 from kinema.commands.eval import latency
 from kinema.commands.eval.baselines import BASELINES, conclude, judge_baselines
 from kinema.commands.eval.judged import SEED_HELP, Sitting, play, rates_table, seed_line
+from kinema.commands.eval.played import PLAYED, Told
 from kinema.commands.rendering import require_rendering
 from kinema.commands.terminal import RAY_HELP, choose, examples, given, refuse_unheeded, words
 from kinema.schema import KinemaError
 
 if TYPE_CHECKING:
-    from kinema.bench.benchmark import Factory
     from kinema.bench.results import Results
 
-_LOADING = ("device", "dtype", "quantise", "compile")
 HEEDED = {  # of the options that not every benchmark heeds
-    "tabletop": (
-        "tasks",
-        "variation",
-        "robots",
-        "replan",
-        "world",
-        "imagines",
-        "baseline",
-        "ray",
-        *_LOADING,
-    ),
-    "metaworld": ("tasks", "protocol", "replan", "baseline", "ray", *_LOADING),
-    "libero": ("tasks", "suites", "variation", "look", "replan", "baseline", *_LOADING),
-    "aloha": ("tasks", "suites", "replan", "baseline", "ray", *_LOADING),
-    "latency": ("tasks", "robots", "replan", "baseline", "ray", *_LOADING),
-    "safety": ("robots",),
-    "world": ("tasks", "robots", "ray"),
-    "planning": ("robots", "replan", "imagines", "ray"),
-    "scene2robot": ("tasks", "robots", "ray"),
+    **{name: benchmark.heeds for name, benchmark in PLAYED.items()},
+    "safety": ("robots", "retry_errors"),
+    "world": ("tasks", "robots", "workers", "retry_errors", "ray"),
+    "planning": ("robots", "workers", "retry_errors", "replan", "imagines", "ray"),
+    "scene2robot": ("tasks", "robots", "workers", "retry_errors", "ray"),
     "openloop": ("data", "robots"),
 }
 BENCHMARKS = tuple(HEEDED)
-REPLAN = {
-    "metaworld": 8,
-    "libero": 5,
-    "aloha": 8,
-}  # at 80 and 50 Hz a chunk is 0.2 and 0.3 s; 5 as openpi does
-TABLETOP_REPLAN = 4  # at 10 Hz contact wants 0.4 s
 EXAMPLES = examples(
     "kinema eval tabletop --episodes 10 --workers 2 --out out/tabletop",
     "kinema eval tabletop --robots panda --variation seen,background --episodes 10 --out out/background",
@@ -160,7 +138,6 @@ def evaluate(
     policy = BASELINES[0] if alone else policy
     held = loading.loading_of(device, dtype, quantise, compile)
     bodies = policies.bodies_in(robots)
-    make_play = None
     if benchmark == "openloop":
         from kinema.commands.eval.openloop import judge_openloop
 
@@ -180,10 +157,11 @@ def evaluate(
 
         evaluate_scene2robot(policy, bodies=bodies, families=words(tasks), sitting=sitting)
         return
+    at_tabletop = replan or PLAYED["tabletop"].replan_steps
     if benchmark == "planning":
         from kinema.commands.eval.plan import evaluate_planning
 
-        evaluate_planning(policy, imagines, bodies=bodies, replan=replan or TABLETOP_REPLAN, sitting=sitting)
+        evaluate_planning(policy, imagines, bodies=bodies, replan=at_tabletop, sitting=sitting)
         return
     if world == "imagined":
         from kinema.commands.eval.rank import RankSettings, judge_imagined
@@ -196,39 +174,28 @@ def evaluate(
             raise KinemaError("only the seen tabletop can be imagined; leave out --variation")
         ranked = RankSettings(
             policies=words(policy), imagines=imagines, reader="shipped", bodies=bodies,
-            tasks=words(tasks), replan=replan or TABLETOP_REPLAN, sitting=sitting,
+            tasks=words(tasks), replan=at_tabletop, sitting=sitting,
         )  # fmt: skip
         judge_imagined(ranked)
         return
-    if benchmark == "latency":
-        wanted = bodies or latency.BODIES
-        judged = latency.benchmark(wanted)
-        make_play = "kinema.bench.latency:LatencyPlayer"
-    elif benchmark == "tabletop":
-        wanted = bodies or policies.tabletop_bodies()
-        judged = _tabletop(bodies or policies.trained_bodies(policy, wanted), variation)
-    elif benchmark == "libero":
-        wanted = ("panda_libero",)
-        judged = _libero(policy, words(suites), look, words(variation), episodes)
-    elif benchmark == "aloha":
-        wanted = ("aloha_gym",)
-        judged = _aloha(policy, words(suites))
-    else:
-        wanted = ("sawyer_metaworld",)
-        judged = _metaworld(protocol)
-    factory = policies.policy_factory(policy, wanted, steady=benchmark == "latency", loading=held)
-    if benchmark == "libero" and policies.is_address(policy):
-        factory = replace(factory, target="kinema.bench.libero.openpi:LiberoServer")
+    told = Told(
+        policy=policy, episodes=episodes, bodies=bodies, suites=words(suites), variations=words(variation),
+        look=look, protocol=protocol,
+    )  # fmt: skip
+    judged = PLAYED[benchmark].judged(told)
+    factory = policies.policy_factory(
+        policy, judged.bodies, steady=judged.steady, server=judged.server, loading=held
+    )
     drawn = seed_of(seed, [policies.policy_factory(name) for name in BASELINES] if alone else [factory])
     settings = RunSettings(
-        benchmark=judged,
+        benchmark=judged.benchmark,
         policy=factory,
         episodes=episodes,
         seed=drawn.value,
         seed_rule=drawn.rule,
-        replan_steps=replan or REPLAN.get(benchmark, TABLETOP_REPLAN),
+        replan_steps=replan or PLAYED[benchmark].replan_steps,
         tasks=words(tasks),
-        play=Factory(target=make_play, arguments={"seed": drawn.value}) if make_play else None,
+        play=Factory(target=judged.player, arguments={"seed": drawn.value}) if judged.player else None,
     )
     if alone:
         judge_baselines(settings, sitting)
@@ -238,67 +205,6 @@ def evaluate(
     print(f"results: {out / 'results.json'}")
     print(f"report:  {out / 'report.html'}")
     conclude(out, results.baselines, results)
-
-
-def _tabletop(bodies: Sequence[str], variation: str) -> Factory:
-    from kinema.bench.benchmark import Factory
-
-    standing = policies.tabletop_bodies(bodies)
-    if not standing:
-        choices = ", ".join(policies.tabletop_bodies())
-        raise KinemaError(f"none of {', '.join(bodies)} stands at the tabletop; choices: {choices}")
-    arguments = {"bodies": standing, "variations": words(variation)}
-    return Factory(target="kinema.bench.tabletop:TabletopBenchmark", arguments=arguments)
-
-
-def _metaworld(protocol: str) -> Factory:
-    from kinema.bench.benchmark import Factory
-    from kinema.bench.metaworld.protocols import PROTOCOLS
-
-    arguments = {"protocol": choose("protocol", protocol, tuple(PROTOCOLS))}
-    return Factory(target="kinema.bench.metaworld.benchmark:MetaworldBenchmark", arguments=arguments)
-
-
-def _libero(
-    policy: str, suites: Sequence[str], look: str, variations: Sequence[str], episodes: int
-) -> Factory:
-    """Refuses what the benchmark does not have, before its simulator is started."""
-    from kinema.bench.benchmark import Factory
-    from kinema.bench.libero.benchmark import LOOKS, RENDERING, STANDARD, START_STATES, VARIATIONS
-    from kinema.bench.libero.expert import SUITES as WITH_EXPERT
-    from kinema.bench.libero.openpi import SIZE_PX
-
-    suites = suites or STANDARD
-    choose("look", look, tuple(LOOKS))
-    for name in variations:
-        choose("variation of LIBERO", name, tuple(VARIATIONS))
-    if policy == "expert" and (without := [suite for suite in suites if suite not in WITH_EXPERT]):
-        raise KinemaError(
-            f"LIBERO's suites {', '.join(without)} have no expert yet; --suites {','.join(WITH_EXPERT)} has"
-        )
-    if episodes > START_STATES:
-        raise KinemaError(f"LIBERO has {START_STATES} start states of a task; got --episodes {episodes}")
-    return Factory(
-        target="kinema.bench.libero.benchmark:LiberoBenchmark",
-        arguments={
-            "suites": list(suites),
-            "size_px": SIZE_PX if policies.is_address(policy) else RENDERING.size_px,
-            "look": look,
-            "variations": list(variations),
-        },
-    )
-
-
-def _aloha(policy: str, suites: Sequence[str]) -> Factory:
-    """Somebody's server is shown the package's own pictures."""
-    from kinema.bench.aloha.benchmark import SUITES
-    from kinema.bench.benchmark import Factory
-
-    wanted = [choose("suite of ALOHA", name, tuple(SUITES)) for name in suites or SUITES]
-    return Factory(
-        target="kinema.bench.aloha.benchmark:AlohaBenchmark",
-        arguments={"suites": wanted, "as_shipped": policies.is_address(policy)},
-    )
 
 
 def _safety(policy: str, bodies: Sequence[str], sitting: Sitting) -> None:

@@ -1,0 +1,153 @@
+"""What `kinema eval` plays episodes of: for each benchmark the options it heeds, and how they make it.
+
+Refusals come from here, before a simulator is started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kinema.commands import policies
+from kinema.commands.eval import latency
+from kinema.commands.terminal import choose
+from kinema.schema import KinemaError
+
+if TYPE_CHECKING:
+    from kinema.bench.benchmark import Factory
+
+_ALWAYS = ("tasks", "workers", "retry_errors", "replan", "baseline", "device", "dtype", "quantise", "compile")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """The options that say what is judged. Each benchmark heeds some; the others are refused before."""
+
+    policy: str
+    episodes: int
+    bodies: tuple[str, ...] = ()
+    suites: tuple[str, ...] = ()
+    variations: tuple[str, ...] = ("seen",)
+    look: str = "shipped"
+    protocol: str = "kinema"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A benchmark as told, and what its policy is asked for.
+
+    bodies: of which an artifact must know one
+    player: what plays its episodes, made of the run's seed; None: the runner itself
+    server: the class that asks somebody's server
+    steady: as in `LocalPolicy`
+    """
+
+    benchmark: Factory
+    bodies: tuple[str, ...]
+    player: str | None = None
+    server: str = policies.SERVER_TARGET
+    steady: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Played:
+    """heeds: of the options that not every benchmark heeds; replan_steps: of a chunk, where none are told"""
+
+    heeds: tuple[str, ...]
+    replan_steps: int
+    judged: Callable[[Told], Judged]
+
+
+def _tabletop(told: Told) -> Judged:
+    wanted = told.bodies or policies.tabletop_bodies()
+    bodies = told.bodies or policies.trained_bodies(told.policy, wanted)
+    standing = policies.tabletop_bodies(bodies)
+    if not standing:
+        choices = ", ".join(policies.tabletop_bodies())
+        raise KinemaError(f"none of {', '.join(bodies)} stands at the tabletop; choices: {choices}")
+    return Judged(
+        benchmark=_factory("tabletop:TabletopBenchmark", bodies=standing, variations=told.variations),
+        bodies=wanted,
+    )
+
+
+def _metaworld(told: Told) -> Judged:
+    from kinema.bench.metaworld.protocols import PROTOCOLS
+
+    protocol = choose("protocol", told.protocol, tuple(PROTOCOLS))
+    return Judged(
+        benchmark=_factory("metaworld.benchmark:MetaworldBenchmark", protocol=protocol),
+        bodies=("sawyer_metaworld",),
+    )
+
+
+def _libero(told: Told) -> Judged:
+    from kinema.bench.libero.benchmark import CARD, LOOKS, RENDERING, STANDARD, START_STATES, VARIATIONS
+    from kinema.bench.libero.expert import SUITES as WITH_EXPERT
+    from kinema.bench.libero.openpi import SIZE_PX
+
+    suites = told.suites or STANDARD
+    for name in told.variations:
+        choose("variation of LIBERO", name, tuple(VARIATIONS))
+    if told.policy == "expert" and (without := [suite for suite in suites if suite not in WITH_EXPERT]):
+        raise KinemaError(
+            f"LIBERO's suites {', '.join(without)} have no expert yet; --suites {','.join(WITH_EXPERT)} has"
+        )
+    if told.episodes > START_STATES:
+        raise KinemaError(f"LIBERO has {START_STATES} start states of a task; got --episodes {told.episodes}")
+    benchmark = _factory(
+        "libero.benchmark:LiberoBenchmark",
+        suites=list(suites),
+        size_px=SIZE_PX if policies.is_address(told.policy) else RENDERING.size_px,
+        look=choose("look", told.look, tuple(LOOKS)),
+        variations=list(told.variations),
+    )
+    return Judged(benchmark=benchmark, bodies=(CARD,), server="kinema.bench.libero.openpi:LiberoServer")
+
+
+def _aloha(told: Told) -> Judged:
+    """Somebody's server is shown the package's own pictures."""
+    from kinema.bench.aloha.benchmark import CARD, SUITES
+
+    suites = [choose("suite of ALOHA", name, tuple(SUITES)) for name in told.suites or SUITES]
+    shipped = policies.is_address(told.policy)
+    return Judged(
+        benchmark=_factory("aloha.benchmark:AlohaBenchmark", suites=suites, as_shipped=shipped),
+        bodies=(CARD,),
+    )
+
+
+def _latency(told: Told) -> Judged:
+    bodies = told.bodies or latency.BODIES
+    return Judged(
+        benchmark=latency.benchmark(bodies),
+        bodies=bodies,
+        player="kinema.bench.latency:LatencyPlayer",
+        steady=True,
+    )
+
+
+def _factory(target: str, **arguments: object) -> Factory:
+    from kinema.bench.benchmark import Factory
+
+    return Factory(target=f"kinema.bench.{target}", arguments=arguments)
+
+
+PLAYED = {
+    "tabletop": Played(
+        heeds=(*_ALWAYS, "ray", "variation", "robots", "world", "imagines"),
+        replan_steps=4,  # at 10 Hz contact wants 0.4 s
+        judged=_tabletop,
+    ),
+    "metaworld": Played(
+        heeds=(*_ALWAYS, "ray", "protocol"), replan_steps=8, judged=_metaworld
+    ),  # 0.1 s at 80 Hz
+    "libero": Played(
+        heeds=(*_ALWAYS, "suites", "variation", "look"),
+        replan_steps=5,  # as openpi does
+        judged=_libero,
+    ),
+    "aloha": Played(heeds=(*_ALWAYS, "ray", "suites"), replan_steps=8, judged=_aloha),  # 0.16 s at 50 Hz
+    "latency": Played(heeds=(*_ALWAYS, "ray", "robots"), replan_steps=4, judged=_latency),
+}
