@@ -61,7 +61,7 @@ _OWN_SENTENCES = ("language", "task")  # what is changed stands in the task's fi
 
 @dataclass(frozen=True, kw_only=True)
 class Lighter:
-    """How pictures are made cheaper than the package's, see `drawing.lighten`."""
+    """How pictures are made cheaper than the package's, see `bench.drawing.lighten`."""
 
     mesh_error_m: float
     reflections: bool

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from kinema.bench.libero.conventions import CAMERAS, READING, Conventions
-from kinema.bench.libero.drawing import lighten
+from kinema.bench.drawing import lighten
 from kinema.bench.libero.expert import SUITES as WITH_EXPERT
 from kinema.bench.libero.expert import Expert
 from kinema.schema import KinemaError
