@@ -1,14 +1,15 @@
-"""Pictures of LIBERO with fewer triangles. Runs in LIBERO's own environment.
+"""Pictures with fewer triangles, of any benchmark that MuJoCo draws.
 
-A scene's meshes have 300,000 triangles, more than its pictures have pixels, and without a graphics card each
-triangle is paid for. What robosuite draws from is replaced by a copy of the model whose meshes are simplified
-(M. Garland, P. Heckbert, Surface Simplification Using Quadric Error Metrics, 1997, by `meshoptimizer`); the
-simulated model is never touched.
+The meshes of a scene have more triangles than its pictures have pixels, and without a graphics card each one
+is paid for, in a shadow map a second time. What is drawn from is replaced by a copy of the model whose meshes
+are simplified (M. Garland, P. Heckbert, Surface Simplification Using Quadric Error Metrics, 1997, by
+`meshoptimizer`); the simulated model is never touched.
 """
 
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,24 +20,32 @@ _FEWEST = 4  # triangles of a mesh
 _DIGITS = 5  # texture coordinates that agree so far are one
 
 
-def lighten(sim: Any, *, mesh_error_m: float, reflections: bool, samples: int) -> None:
-    """From now on `sim` draws meshes that lie within `mesh_error_m` of the shipped ones.
+@dataclass(frozen=True, kw_only=True)
+class Lighter:
+    """How pictures are made cheaper than a package's.
 
-    sim:     robosuite's `MjSim`, whose renderer exists
-    samples: of a pixel; 0 leaves edges jagged
+    mesh_error_m: how far meshes may lie from the shipped ones
+    shadow_px:    side of the shadow map, where a light casts shadows
+    samples:      of a pixel; 0 leaves edges jagged
     """
-    import mujoco
 
-    context = sim._render_context_offscreen
-    context.scn.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = reflections
-    drawn = copy.copy(sim.model._model)
-    drawn.vis.quality.offsamples = samples
+    mesh_error_m: float = 0.001
+    shadow_px: int = 1024
+    samples: int = 4
+    reflections: bool = True
+
+
+LOOKS = {"shipped": None, "reduced": Lighter(), "plain": Lighter(samples=0, reflections=False)}
+
+
+def lightened(model: Any, lighter: Lighter) -> Any:
+    """A copy of a `mujoco.MjModel` to make a rendering context from; reflections are left to the scene."""
+    drawn = copy.copy(model)
+    drawn.vis.quality.offsamples = lighter.samples
+    drawn.vis.quality.shadowsize = lighter.shadow_px
     for mesh in range(drawn.nmesh):
-        _simplify(drawn, mesh, mesh_error_m)
-    context.gl_ctx.make_current()
-    context.con.free()
-    context.con = mujoco.MjrContext(drawn, mujoco.mjtFontScale.mjFONTSCALE_150)
-    mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, context.con)
+        _simplify(drawn, mesh, lighter.mesh_error_m)
+    return drawn
 
 
 def _simplify(model: Any, mesh: int, error_m: float) -> None:
@@ -44,7 +53,10 @@ def _simplify(model: Any, mesh: int, error_m: float) -> None:
     try:
         import meshoptimizer
     except ImportError:
-        raise KinemaError("meshoptimizer is not installed in LIBERO's environment") from None
+        raise KinemaError(
+            "meshoptimizer is not installed, which draws fewer triangles; install it with: "
+            "pip install meshoptimizer==0.2.30a0"
+        ) from None
     begin, count = model.mesh_faceadr[mesh], model.mesh_facenum[mesh]
     faces = slice(begin, begin + count)
     vertex, normal, texture = (

@@ -162,7 +162,7 @@ def libero(
     ] = 10.0,
 ) -> None:
     """LIBERO's control steps per second of one core, both cameras drawn at every step, by look."""
-    from kinema.bench.libero.benchmark import LOOKS
+    from kinema.bench.drawing import LOOKS
     from kinema.bench.libero.speed import WITHOUT, measure_steps_per_s
 
     rates = measure_steps_per_s(words(tasks), seconds, size_px=size)

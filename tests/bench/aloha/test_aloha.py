@@ -12,10 +12,11 @@ import pytest
 os.environ.setdefault("MUJOCO_GL", "egl")
 pytest.importorskip("gym_aloha")
 
-from kinema.bench.aloha.benchmark import AS_SHIPPED, CARD, INSTRUCTIONS, SUITES, AlohaBenchmark, AlohaEnv
+from kinema.bench.aloha.benchmark import CARD, INSTRUCTIONS, SUITES, WHOLE, AlohaBenchmark, AlohaEnv
 from kinema.bench.aloha.conventions import Conventions, of_card, of_package
 from kinema.bench.aloha.demos import demonstrate_aloha
 from kinema.bench.conventions import check_same
+from kinema.bench.drawing import LOOKS
 from kinema.card.kinematics import arm_of, link_poses
 from kinema.card.load import load_card
 from kinema.schema import KinemaError
@@ -94,8 +95,8 @@ def test_the_cards_arms_are_the_simulators(env: AlohaEnv) -> None:
 
 
 def test_a_square_picture_is_the_middle_of_the_packages(env: AlohaEnv) -> None:
-    whole = AlohaEnv(env.task, SUITES["gym"], AS_SHIPPED)
-    square = AlohaEnv(env.task, SUITES["gym"], replace(AS_SHIPPED, width_px=480))
+    whole = AlohaEnv(env.task, SUITES["gym"], WHOLE)
+    square = AlohaEnv(env.task, SUITES["gym"], replace(WHOLE, width_px=480))
     for shown in (whole, square):
         shown.reset(4)
     middle = whole.render()[:, 80:560].astype(int)
@@ -107,6 +108,21 @@ def test_a_square_picture_is_the_middle_of_the_packages(env: AlohaEnv) -> None:
     assert red > 100 + green  # cube and peg are red
     with pytest.raises(KinemaError, match="square"):
         whole.points()
+
+
+def test_fewer_triangles_show_the_same_scene_and_change_nothing_in_it(env: AlohaEnv) -> None:
+    pytest.importorskip("meshoptimizer")
+    seen, states = {}, {}
+    for look in LOOKS:
+        drawn = AlohaBenchmark(look=look).make(f"gym/{env.task}")
+        states[look] = played(drawn, 6)
+        seen[look] = drawn.render().astype(int)
+        drawn.close()
+        np.testing.assert_array_equal(states[look], states["shipped"])
+    off = {look: np.abs(picture - seen["shipped"]).mean() for look, picture in seen.items()}
+    assert 0 == off["shipped"] < off["reduced"] < off["plain"] < 3, "of 255"
+    moved = np.abs(np.roll(seen["shipped"], 1, axis=1) - seen["shipped"]).mean()
+    assert 5 * off["reduced"] < moved, "much nearer than the same picture moved by one pixel"
 
 
 def test_the_expert_solves_it_in_the_shorter_time_and_to_hold_still_does_not(env: AlohaEnv) -> None:

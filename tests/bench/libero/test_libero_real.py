@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kinema.bench.drawing import LOOKS
 from kinema.bench.libero.benchmark import (
     FOLDER,
-    LOOKS,
     SUITES,
     UNVARIED,
     VARIATIONS,

@@ -8,7 +8,7 @@ evaluation (Zhao et al. 2023, arXiv 2304.13705; suite `act`).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -18,6 +18,7 @@ from kinema.bench.aloha.conventions import of_card, of_package
 from kinema.bench.aloha.expert import Expert
 from kinema.bench.benchmark import TaskSpec
 from kinema.bench.conventions import check_same
+from kinema.bench.drawing import LOOKS, Lighter, lightened
 from kinema.bench.gl import prefer_egl
 from kinema.card.load import load_card
 from kinema.schema import KinemaError, Observation
@@ -38,18 +39,19 @@ _POINTED = {"transfer_cube": ("box", "vx300s_left/gripper_link"), "insertion": (
 
 @dataclass(frozen=True, kw_only=True)
 class Rendering:
-    """How the one picture is made: kept with every result. Shadows and smooth edges as the package has them.
+    """How the one picture is made: kept with every result. Without `lighter` it is as the package draws it.
 
-    The package draws 640 x 480. A square picture is the middle of that one, drawn at its own size.
+    That draws 640 x 480. A square picture is the middle of that one, drawn at its own size.
     """
 
     width_px: int = 128
     height_px: int = 128
     camera: str = "top"
+    lighter: Lighter | None = None
 
 
 RENDERING = Rendering()
-AS_SHIPPED = Rendering(width_px=640, height_px=480)
+WHOLE = Rendering(width_px=640, height_px=480)
 DIFFERENCES = (
     "pictures: drawn at the size in `rendering`, where the package draws 640 x 480; a square is its middle",
     "sentences: the package has none, these are ours",
@@ -87,6 +89,8 @@ class AlohaEnv:
         # The package draws three pictures of 640 x 480 at every step; here one is drawn when it is asked for.
         undrawn = {"top": np.zeros(0)}
         task_there.get_observation = lambda physics: {"qpos": task_there.get_qpos(physics), "images": undrawn}
+        if rendering.lighter is not None:
+            _lighten(self._physics, rendering.lighter)
         self._env.reset(seed=0)
         check_same("gym-aloha", of_card(self._card), of_package(self._env))
         self._low, self._high = np.array([channel.range for channel in self._card.actions]).T
@@ -117,7 +121,10 @@ class AlohaEnv:
     def render(self) -> np.ndarray:
         """The picture, uint8 (height, width, 3)."""
         shown = self.rendering
-        picture = self._physics.render(height=shown.height_px, width=shown.width_px, camera_id=shown.camera)
+        flags = {} if shown.lighter is None else {"reflection": shown.lighter.reflections}
+        picture = self._physics.render(
+            height=shown.height_px, width=shown.width_px, camera_id=shown.camera, render_flag_overrides=flags
+        )
         return np.array(picture)
 
     def step(self, action: np.ndarray) -> None:
@@ -182,17 +189,29 @@ class AlohaEnv:
         self._physics.free()
 
 
+def _lighten(physics: Any, lighter: Lighter) -> None:
+    """From now on dm-control's `Physics`, which has drawn nothing yet, draws so."""
+    from dm_control.mujoco import engine, wrapper
+
+    size = physics.model.vis.global_
+    gl = engine._render.Renderer(max_width=size.offwidth, max_height=size.offheight)
+    drawn = wrapper.MjModel(lightened(physics.model.ptr, lighter))
+    physics._contexts = engine.Contexts(gl=gl, mujoco=wrapper.MjrContext(drawn, gl))
+
+
 class AlohaBenchmark:
     """Both tasks for the runner; a task is named "suite/task"."""
 
     name = "aloha"
 
-    def __init__(self, suites: Iterable[str] = tuple(SUITES), as_shipped: bool = False) -> None:
-        """as_shipped: pictures of 640 x 480."""
+    def __init__(
+        self, suites: Iterable[str] = tuple(SUITES), whole: bool = False, look: str = "shipped"
+    ) -> None:
+        """whole: pictures of 640 x 480; look: one of `LOOKS`"""
         self._suites = tuple(suites)
         if unknown := [suite for suite in self._suites if suite not in SUITES]:
             raise KinemaError(f"unknown ALOHA suite {unknown[0]!r}; choices: {', '.join(SUITES)}")
-        self._rendering = AS_SHIPPED if as_shipped else RENDERING
+        self._rendering = replace(WHOLE if whole else RENDERING, lighter=LOOKS[look])
         _package()
 
     def tasks(self) -> tuple[TaskSpec, ...]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from kinema.bench.benchmark import TaskSpec
 from kinema.bench.conventions import check_same
+from kinema.bench.drawing import LOOKS, Lighter
 from kinema.bench.libero.conventions import FINGER_TRAVEL_M, Conventions, of_card
 from kinema.bench.libero.expert import SUITES as WITH_EXPERT
 from kinema.bench.simulator import SimulatorError, SimulatorProcess
@@ -60,15 +61,6 @@ _OWN_SENTENCES = ("language", "task")  # what is changed stands in the task's fi
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lighter:
-    """How pictures are made cheaper than the package's, see `bench.drawing.lighten`."""
-
-    mesh_error_m: float
-    reflections: bool
-    samples: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Rendering:
     """How pictures are made: kept with every result. Without `lighter` they are as the package draws them.
 
@@ -82,11 +74,6 @@ class Rendering:
 
 
 RENDERING = Rendering()
-LOOKS = {
-    "shipped": None,
-    "reduced": Lighter(mesh_error_m=0.001, reflections=True, samples=4),
-    "plain": Lighter(mesh_error_m=0.001, reflections=False, samples=0),
-}
 # Tasks, start states, settling, step limits, controller and success are the benchmark's own, but not:
 DIFFERENCES = (
     "pictures: drawn at the size in `rendering`, where openpi draws 256 px and scales to 224",

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from kinema.bench.drawing import Lighter, lightened
 from kinema.bench.libero.conventions import CAMERAS, READING, Conventions
-from kinema.bench.drawing import lighten
 from kinema.bench.libero.expert import SUITES as WITH_EXPERT
 from kinema.bench.libero.expert import Expert
 from kinema.schema import KinemaError
@@ -64,7 +64,7 @@ class LiberoSimulation:
         """Build a task; its instruction, how many start states it has, and the conventions found in it.
 
         suite and own: see `sentences`
-        lighter: for `lighten`; without it pictures are as the package draws them
+        lighter: a `Lighter`; without it pictures are as the package draws them
         """
         benchmark, make = _imported()
         self._suite = suite.split("_")[1]  # changed ones too
@@ -76,7 +76,7 @@ class LiberoSimulation:
             camera_names=list(CAMERAS), camera_heights=size_px, camera_widths=size_px,
         )  # fmt: skip
         if lighter is not None:
-            lighten(self._env.sim, **lighter)
+            _lighten(self._env.sim, Lighter(**lighter))
         np.random.seed(0)
         found = _conventions(self._env, self._env.env.reset())
         return {
@@ -153,6 +153,18 @@ def _imported() -> tuple[Any, Any]:
     except ImportError as error:
         raise KinemaError(f"LIBERO cannot be imported: {error}") from None
     return benchmark, OffScreenRenderEnv
+
+
+def _lighten(sim: Any, lighter: Lighter) -> None:
+    """From now on robosuite's `MjSim`, whose renderer exists, draws so."""
+    import mujoco
+
+    context = sim._render_context_offscreen
+    context.scn.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = lighter.reflections
+    context.gl_ctx.make_current()
+    context.con.free()
+    context.con = mujoco.MjrContext(lightened(sim.model._model, lighter), mujoco.mjtFontScale.mjFONTSCALE_150)
+    mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, context.con)
 
 
 def _sentence(tasks: Any, number: int, own: bool) -> str:

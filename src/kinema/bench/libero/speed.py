@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kinema.bench.libero.benchmark import LOOKS, LiberoBenchmark, LiberoEnv
+from kinema.bench.drawing import LOOKS
+from kinema.bench.libero.benchmark import LiberoBenchmark, LiberoEnv
 from kinema.bench.speed import steps_per_s
 
 WITHOUT = "no pictures"

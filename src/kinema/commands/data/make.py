@@ -366,7 +366,7 @@ def _play_libero(task: Task, seed: int) -> Recorded:
 def _aloha(task: Task) -> Any:
     from kinema.bench.aloha.benchmark import AlohaBenchmark
 
-    return AlohaBenchmark().make(f"act/{task.name}")
+    return AlohaBenchmark(look="reduced").make(f"act/{task.name}")
 
 
 def _play_aloha(task: Task, seed: int) -> Recorded:

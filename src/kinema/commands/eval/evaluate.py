@@ -62,8 +62,8 @@ def evaluate(
     look: Annotated[
         str,
         typer.Option(
-            help="libero: pictures as `shipped`, `reduced` (meshes within 1 mm), or `plain` (no reflections, "
-            "rough edges)."
+            help="libero, aloha: pictures as `shipped`, `reduced` (meshes within 1 mm), or `plain` (no "
+            "reflections, rough edges)."
         ),
     ] = "shipped",
     variation: Annotated[

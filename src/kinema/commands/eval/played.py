@@ -83,7 +83,8 @@ def _metaworld(told: Told) -> Judged:
 
 
 def _libero(told: Told) -> Judged:
-    from kinema.bench.libero.benchmark import CARD, LOOKS, RENDERING, STANDARD, START_STATES, VARIATIONS
+    from kinema.bench.drawing import LOOKS
+    from kinema.bench.libero.benchmark import CARD, RENDERING, STANDARD, START_STATES, VARIATIONS
     from kinema.bench.libero.expert import SUITES as WITH_EXPERT
     from kinema.bench.libero.openpi import SIZE_PX
 
@@ -107,15 +108,17 @@ def _libero(told: Told) -> Judged:
 
 
 def _aloha(told: Told) -> Judged:
-    """Somebody's server is shown the package's own pictures."""
+    """Somebody's server is shown the package's whole pictures."""
     from kinema.bench.aloha.benchmark import CARD, SUITES
+    from kinema.bench.drawing import LOOKS
 
-    suites = [choose("suite of ALOHA", name, tuple(SUITES)) for name in told.suites or SUITES]
-    shipped = policies.is_address(told.policy)
-    return Judged(
-        benchmark=_factory("aloha.benchmark:AlohaBenchmark", suites=suites, as_shipped=shipped),
-        bodies=(CARD,),
+    benchmark = _factory(
+        "aloha.benchmark:AlohaBenchmark",
+        suites=[choose("suite of ALOHA", name, tuple(SUITES)) for name in told.suites or SUITES],
+        whole=policies.is_address(told.policy),
+        look=choose("look", told.look, tuple(LOOKS)),
     )
+    return Judged(benchmark=benchmark, bodies=(CARD,))
 
 
 def _latency(told: Told) -> Judged:
@@ -148,6 +151,10 @@ PLAYED = {
         replan_steps=5,  # as openpi does
         judged=_libero,
     ),
-    "aloha": Played(heeds=(*_ALWAYS, "ray", "suites"), replan_steps=8, judged=_aloha),  # 0.16 s at 50 Hz
+    "aloha": Played(
+        heeds=(*_ALWAYS, "ray", "suites", "look"),
+        replan_steps=8,  # 0.16 s at 50 Hz
+        judged=_aloha,
+    ),
     "latency": Played(heeds=(*_ALWAYS, "ray", "robots"), replan_steps=4, judged=_latency),
 }
