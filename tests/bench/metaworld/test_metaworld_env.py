@@ -1,4 +1,5 @@
 import os
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -132,6 +133,26 @@ def test_collected_demonstrations_hold_clean_labels(tmp_path):
         env.step(steps["executed"][row])
     env.close()
     assert collect_metaworld(tmp_path, ("reach-v3",), plan=plan) == {"reach-v3": meta}, "not resumed"
+
+
+def test_larger_pictures_are_of_the_same_scenes(tmp_path):
+    plan = Plan(episodes=1, rendered_every=2, size_px=32)
+    (meta,) = collect_metaworld(tmp_path, ("reach-v3",), plan=plan).values()
+    assert meta["rendering"] == {**asdict(RENDERING), "size_px": 32}
+    assert (tmp_path / "reach-v3" / "frames.u8").stat().st_size == meta["frames"] * 32 * 32 * 3
+    benchmark = MetaworldBenchmark(size_px=32)
+    assert benchmark.provenance()["rendering"]["size_px"] == 32
+    small, usual = benchmark.make("reach-v3"), MetaworldEnv("reach-v3")
+    for env in (small, usual):
+        env.reset(3)
+    np.testing.assert_array_equal(small.points(), usual.points())
+    assert small.render().shape == (32, 32, 3)
+    shrunk = usual.render().reshape(32, 4, 32, 4, 3).mean((1, 3))
+    assert np.abs(small.render().astype(float) - shrunk).mean() < 8
+    small.close()
+    usual.close()
+    with pytest.raises(KinemaError, match=r"reach-v3.*32 px.*128"):
+        collect_metaworld(tmp_path, ("reach-v3",), plan=replace(plan, size_px=128))
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ The package's own reset, step, success test and experts are used as they are.
 from __future__ import annotations
 
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from kinema.bench.benchmark import TaskSpec
 from kinema.bench.gl import prefer_egl
-from kinema.bench.metaworld.protocols import PROTOCOLS
+from kinema.bench.metaworld.protocols import PROTOCOLS, Rendering
 from kinema.bench.metaworld.tasks import GROUPS, TASKS
 from kinema.schema import KinemaError, Observation
 
@@ -41,20 +41,27 @@ def _package() -> Any:
     return metaworld
 
 
+def rendering_of(protocol: str, size_px: int | None) -> Rendering:
+    """How a protocol's pictures are made, at this size; None: at its own."""
+    rendering = PROTOCOLS[protocol].rendering
+    return rendering if size_px is None else replace(rendering, size_px=size_px)
+
+
 class MetaworldEnv:
     """One task. `reset`, then any number of `observe`, `expert_action` and `step`; `step` never renders."""
 
     max_steps = MAX_STEPS
     cameras = ("corner2",)
 
-    def __init__(self, task: str, protocol: str = "kinema") -> None:
+    def __init__(self, task: str, protocol: str = "kinema", size_px: int | None = None) -> None:
+        """size_px: pixels of a picture's side; None: the protocol's"""
         if task not in TASKS:
             near = get_close_matches(task, TASKS, n=3, cutoff=0.3) or list(TASKS[:3])
             raise KinemaError(f"unknown Meta-World task {task!r}; nearest of the 50: {near}")
         package = _package()
         self.task = task
         self.instruction = PROTOCOLS[protocol].instructions[task]
-        self.rendering = PROTOCOLS[protocol].rendering
+        self.rendering = rendering_of(protocol, size_px)
         self._env = package.env_dict.ALL_V3_ENVIRONMENTS[task]()
         self._expert = package.policies.ENV_POLICY_MAP[task]()
         self._prepare_randomisation()
@@ -175,10 +182,11 @@ class MetaworldBenchmark:
 
     name = "metaworld"
 
-    def __init__(self, protocol: str = "kinema") -> None:
+    def __init__(self, protocol: str = "kinema", size_px: int | None = None) -> None:
+        """size_px: as in `MetaworldEnv`"""
         if protocol not in PROTOCOLS:
             raise KinemaError(f"unknown protocol {protocol!r} of Meta-World; choices: {', '.join(PROTOCOLS)}")
-        self._protocol = protocol
+        self._protocol, self._size_px = protocol, size_px
 
     def tasks(self) -> tuple[TaskSpec, ...]:
         return tuple(
@@ -190,7 +198,7 @@ class MetaworldBenchmark:
         )  # fmt: skip
 
     def make(self, task: str) -> MetaworldEnv:
-        return MetaworldEnv(task, self._protocol)
+        return MetaworldEnv(task, self._protocol, self._size_px)
 
     def provenance(self) -> dict[str, Any]:
         protocol = PROTOCOLS[self._protocol]
@@ -199,6 +207,6 @@ class MetaworldBenchmark:
             "protocol": "MT50 v3, corner2, random goals, image + 4-d state + instruction, 500 steps, "
             "an episode ends at its first success",
             "sentences": dict(protocol.instructions),
-            "rendering": asdict(protocol.rendering),
+            "rendering": asdict(rendering_of(self._protocol, self._size_px)),
             "not_as_lerobot": protocol.differences,
         }

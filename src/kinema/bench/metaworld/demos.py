@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from kinema.bench.disturbance import Disturbance, Noise
-from kinema.bench.metaworld.benchmark import TRAINING_SEEDS_FROM, MetaworldEnv
+from kinema.bench.metaworld.benchmark import TRAINING_SEEDS_FROM, MetaworldEnv, rendering_of
 from kinema.bench.metaworld.protocols import RENDERING
 from kinema.bench.metaworld.tasks import GROUP_OF, INSTRUCTIONS, interleaved
 from kinema.pool.backend import backend
@@ -41,6 +41,7 @@ class Plan:
     first_seed: int = TRAINING_SEEDS_FROM
     noise: Noise = field(default_factory=Noise)
     rendered_every: int = 1
+    size_px: int = RENDERING.size_px
     tail_steps: int = 10  # recorded after the first success
     max_steps: int = 300
     max_tries: int = 400
@@ -83,7 +84,7 @@ class Demonstrator:
         task, seed = job
         if self._env is None or task != self._task:
             self.close()
-            self._env, self._task = MetaworldEnv(task), task
+            self._env, self._task = MetaworldEnv(task, size_px=self._plan.size_px), task
         return record(self._env, seed, self._plan)
 
     def close(self) -> None:
@@ -102,12 +103,19 @@ def collect_metaworld(
 ) -> dict[str, dict]:
     """Collect `plan.episodes` successful demonstrations of every task under `out_dir`; returns meta by task.
 
-    Tasks whose folder is whole are kept, so a killed run resumes with the first unfinished one.
+    Tasks whose folder is whole are kept, so a killed run resumes with the first unfinished one. Raises
+    KinemaError where their pictures are of another size.
     ray: the address of a cluster on whose nodes the workers are, see `kinema.pool.on_ray`
     """
     tasks = tasks or interleaved()
     whole = {task: Path(out_dir) / task / "meta.json" for task in tasks}
     missing = [task for task in tasks if not whole[task].exists()]
+    for task in set(tasks) - set(missing):
+        if (size := json.loads(whole[task].read_text())["rendering"]["size_px"]) != plan.size_px:
+            raise KinemaError(
+                f"{whole[task].parent} has pictures of {size} px, and {plan.size_px} px are wanted; "
+                f"use another folder"
+            )
     with Pool(backend(ray), Demonstrating(plan), workers if missing else 0) as pool:
         for task in missing:
             _collect_task(pool, task, whole[task].parent, plan)
@@ -146,7 +154,7 @@ def _collect_task(pool: Pool[tuple[str, int], Demonstration], task: str, folder:
         "frames": frames_written,
         "steps": int(sum(len(e["state"]) for e in episodes)),
         "rendered_every": plan.rendered_every,
-        "rendering": asdict(RENDERING),
+        "rendering": asdict(rendering_of("kinema", plan.size_px)),
         "noise": asdict(plan.noise),
         "seconds": round(time.perf_counter() - began, 1),
     }

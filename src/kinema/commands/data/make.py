@@ -326,7 +326,7 @@ def _act_late(env: Any, policy: Any, steps: int, latency_s: float) -> None:
 def _metaworld(task: Task) -> Any:
     from kinema.bench.metaworld.benchmark import MetaworldEnv
 
-    return MetaworldEnv(task.name)
+    return MetaworldEnv(task.name, size_px=task.image_size)
 
 
 def _play_metaworld(task: Task, seed: int) -> Recorded:

@@ -38,7 +38,7 @@ HEEDED = {  # of the options that not every world heeds
         "workers",
         "ray",
     ),
-    "metaworld": ("families", "noise", "raw", "workers", "ray"),
+    "metaworld": ("families", "noise", "image_size", "raw", "workers", "ray"),
     "libero": ("families", "noise", "workers"),
     "aloha": ("families", "noise", "workers", "ray"),
     "hazards": ("robots", "policy"),
@@ -47,6 +47,7 @@ HEEDED = {  # of the options that not every world heeds
     "road": ("families", "noise", "image_size", "views", "workers", "ray"),
 }
 WORLDS = tuple(HEEDED)
+IMAGE_SIZE_PX = 96  # of the worlds that are ours
 
 
 EXAMPLES = examples(
@@ -78,7 +79,9 @@ def make(
     noise: Annotated[
         float, typer.Option(help="Disturbance of what is executed; 0 none, 1 usual.", min=0, callback=finite)
     ] = 1.0,
-    image_size: Annotated[int, typer.Option(help="tabletop: pixels of a side.", min=16, max=1024)] = 96,
+    image_size: Annotated[
+        int | None, typer.Option(help="Pixels of a side. Default: 96, metaworld 128.", min=16, max=1024)
+    ] = None,
     policy: Annotated[
         Path | None,
         typer.Option(help="tabletop: this artifact acts first, then the expert mends what it left (DAgger)."),
@@ -107,17 +110,18 @@ def make(
         _make_hazards(out, episodes=episodes, bodies=bodies_in(robots), policy=policy)
         return
     if world == "human":
-        _make_human(out, bodies_in(robots), words(families), episodes, image_size, first_seed)
+        size = image_size or IMAGE_SIZE_PX
+        _make_human(out, bodies_in(robots), words(families), episodes, size, first_seed)
         return
     if world == "looks":
         _make_looks(out, episodes=episodes, bodies=bodies_in(robots))
         return
     names = words(families)
     if raw:
-        _make_raw(names, out, episodes=episodes, noise=noise, workers=workers, ray=ray)
+        _make_raw(names, out, episodes=episodes, noise=noise, size_px=image_size, workers=workers, ray=ray)
         return
     if world == "road":
-        tasks = _road_tasks(names, noise, image_size, views)
+        tasks = _road_tasks(names, noise, image_size or IMAGE_SIZE_PX, views)
     elif world == "tabletop":
         tasks = [
             replace(
@@ -126,7 +130,7 @@ def make(
                 policy=str(policy) if policy else None,
                 latency_s=latency_ms / 1000,
             )
-            for task in _tabletop_tasks(bodies_in(robots), names, noise, image_size)
+            for task in _tabletop_tasks(bodies_in(robots), names, noise, image_size or IMAGE_SIZE_PX)
         ]
         if policy is not None:
             _require_knowing(policy, [task.card for task in tasks])
@@ -135,7 +139,7 @@ def make(
     elif world == "aloha":
         tasks = _aloha_tasks(names, noise)
     else:
-        tasks = _metaworld_tasks(names, noise)
+        tasks = _metaworld_tasks(names, noise, image_size)
     with saved_on_interrupt(lambda: f"Finished episodes are in {out}; the same command goes on from there."):
         counts = record(tasks, out, episodes=episodes, workers=workers, ray=ray)
     _say(out, counts)
@@ -205,14 +209,19 @@ def _make_looks(out: Path, *, episodes: int, bodies: tuple[str, ...]) -> None:
 
 
 def _make_raw(
-    names: Sequence[str], out: Path, *, episodes: int, noise: float, workers: int, ray: str | None
-) -> None:
+    names: Sequence[str], out: Path, *, episodes: int, noise: float, size_px: int | None, workers: int,
+    ray: str | None,
+) -> None:  # fmt: skip
     from kinema.bench.disturbance import Noise
     from kinema.bench.metaworld.demos import Plan, collect_metaworld
+    from kinema.bench.metaworld.protocols import RENDERING
     from kinema.bench.metaworld.tasks import TASKS
 
     tasks = tuple(choose("Meta-World task", name, TASKS) for name in names)
-    plan = Plan(episodes=episodes, rendered_every=2, noise=Noise(sigma=(0.0, 0.25 * noise)))
+    plan = Plan(
+        episodes=episodes, rendered_every=2, noise=Noise(sigma=(0.0, 0.25 * noise)),
+        size_px=size_px or RENDERING.size_px,
+    )  # fmt: skip
     with saved_on_interrupt(lambda: f"Whole tasks are in {out}; the same command goes on from there."):
         counts = collect_metaworld(out, tasks, plan=plan, workers=workers, ray=ray)
     print(f"{out}: {sum(meta['episodes'] for meta in counts.values())} episodes of {len(counts)} tasks")
@@ -250,14 +259,14 @@ def _road_tasks(names: Sequence[str], noise: float, image_size: int, views: int)
     ]
 
 
-def _metaworld_tasks(names: Sequence[str], noise: float) -> list[Task]:
+def _metaworld_tasks(names: Sequence[str], noise: float, size_px: int | None) -> list[Task]:
     from kinema.bench.metaworld.benchmark import CARD
     from kinema.bench.metaworld.protocols import RENDERING
     from kinema.bench.metaworld.tasks import TASKS
     from kinema.commands.data.make import Task
 
     wanted = [choose("Meta-World task", name, TASKS) for name in names] or TASKS
-    size = RENDERING.size_px
+    size = size_px or RENDERING.size_px
     return [Task(world="metaworld", card=CARD, name=n, noise=noise, image_size=size) for n in wanted]
 
 
