@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kinema import cli
 from kinema.commands import policies
+from kinema.commands.eval.played import PLAYED, Told
 from kinema.schema import KinemaError
 from refusals import one_line
 
@@ -50,6 +53,25 @@ def test_names_folders_and_code(shipped: Path, tmp_path: Path) -> None:
 
 def test_a_result_does_not_name_this_machine(shipped: Path) -> None:
     assert not policies.policy_factory("shipped").arguments["folder"].startswith("/")
+
+
+def _judged(benchmark: str, **told: Any) -> Mapping[str, Any]:
+    return PLAYED[benchmark].judged(Told(episodes=1, **told)).benchmark.arguments
+
+
+def test_a_policy_that_looks_twice_is_judged_on_pictures_as_large_as_it_learned_from(shipped: Path) -> None:
+    config = shipped / "artifacts" / "arm" / "config.json"
+    larger = ({"size_px": 256}, {"image_size": 256})
+    for size, (metaworld, tabletop) in ((None, ({}, {})), (64, ({}, {})), (256, larger)):
+        look = {"second_look": {"source_size": size}} if size else {}
+        config.write_text(json.dumps({"policy": look}))
+        assert policies.second_look_px("arm") == (size or 0)
+        assert _judged("metaworld", policy="shipped") == {"protocol": "kinema", **metaworld}
+        assert _judged("metaworld", policy="arm", protocol="lerobot") == {"protocol": "lerobot"}  # 480 px
+        said = _judged("tabletop", policy="arm", bodies=("panda",))
+        assert said == {"bodies": ("panda",), "variations": ("seen",), **tabletop}
+    for name in ("table", "expert", "ws://there:8000"):
+        assert policies.second_look_px(name) == 0
 
 
 def test_an_artifact_is_limited_to_its_bodies_and_code_is_not(shipped: Path) -> None:

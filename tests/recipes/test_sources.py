@@ -58,13 +58,19 @@ def test_raw_metaworld_windows_begin_at_rendered_steps_only(tmp_path):
     )  # fmt: skip
     meta = {"task": "reach-v3", "instruction": "reach the red dot", "rendering": {"size_px": 16}}
     (folder / "meta.json").write_text(json.dumps(meta))
-    (source,) = metaworld_sources(tmp_path)
+    (source,) = metaworld_sources(tmp_path, image_size=16)
     assert source.starts.tolist() == [0, 2, 4]
     assert source.images(source.starts)[:, 0, 0, 0, 0].tolist() == [0, 1, 2]
     assert source.ends.tolist() == [4, 6]
+    (small,) = metaworld_sources(tmp_path, image_size=8)
+    assert small.images(source.starts)[:, 0, 0, 0, 0].tolist() == [0, 1, 2]
+    with pytest.raises(KinemaError, match=r"reach-v3: pictures are 16 px, .*--image-size 32"):
+        metaworld_sources(tmp_path, image_size=32)
 
 
-@pytest.mark.parametrize("name", ["nano_tabletop", "nano_metaworld", "nano_libero", "nano_mixed"])
+@pytest.mark.parametrize(
+    "name", ["nano_tabletop", "nano_metaworld", "nano_metaworld_look", "nano_libero", "nano_mixed"]
+)
 def test_missing_data_names_the_command_that_makes_it(name, tmp_path):
     with pytest.raises(KinemaError, match="kinema data make"):
         recipes.get(name).stage(Setting(data=tmp_path, out=tmp_path))

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from policy_run import begin, debug_recipe
 from kinema.card.load import load_card
 from kinema.data import sample
 from kinema.data.fake import fake_source
-from kinema.model.policy import artifact
+from kinema.model.policy import artifact, presets
 from kinema.model.policy.act import LocalPolicy
+from kinema.model.policy.second_look import SecondLookConfig
 from kinema.recipes.debug import made_up
 from kinema.schema import KinemaError, Observation
 
@@ -21,12 +23,24 @@ def _training(out, steps, *, resume=False, **loop):
     return begin(debug_recipe(steps=steps, **loop), out, resume=resume)
 
 
-def test_two_and_two_steps_equal_four_bit_for_bit(tmp_path):
-    whole = _training(tmp_path / "whole", 4)
+def _looks_twice(**loop):
+    """The debug recipe with a second look, from pictures twice as large."""
+    recipe = debug_recipe([fake_source(load_card("panda"), image_size=128)], **loop)
+    look = SecondLookConfig(source_size=128, crop_size=32)
+
+    def policy(vocab_size):
+        return replace(presets.tiny(vocab_size), second_look=look)
+
+    return replace(recipe, stage=partial(recipe.stage, policy=policy))
+
+
+@pytest.mark.parametrize("recipe", [debug_recipe, _looks_twice])
+def test_two_and_two_steps_equal_four_bit_for_bit(tmp_path, recipe):
+    whole = begin(recipe(steps=4), tmp_path / "whole")
     whole.loop.run()
-    half = _training(tmp_path / "half", 4)
+    half = begin(recipe(steps=4), tmp_path / "half")
     half.loop.run(until=2)
-    rest = _training(tmp_path / "half", 4, resume=True)
+    rest = begin(recipe(steps=4), tmp_path / "half", resume=True)
     assert rest.loop.step == 2
     rest.loop.run()
     for (name, a), b in zip(whole.policy.state_dict().items(), rest.policy.state_dict().values()):
@@ -209,6 +223,17 @@ def test_a_run_can_start_from_an_artifact_and_keeps_its_words_and_statistics(tra
     assert again.tokenizer.encode("touch the bright square") == training.tokenizer.encode(
         "touch the bright square"
     )
+
+
+def test_a_run_that_looks_twice_can_start_from_an_artifact_that_looks_once(trained, tmp_path):
+    _, _, folder = trained
+    begun = begin(_looks_twice(steps=1), tmp_path, init=folder, most_clipped=1.0)
+    for name, value in artifact.load(folder).policy.state_dict().items():
+        assert torch.equal(begun.policy.state_dict()[name], value), name
+    assert begun.policy.second_look is not None
+    begun.loop.run()
+    exported = begun.export(tmp_path / "artifact")
+    assert artifact.load(exported).policy.config.second_look == begun.policy.config.second_look
 
 
 def test_exporting_in_the_middle_does_not_change_what_is_drawn_next(tmp_path):

@@ -71,12 +71,24 @@ def gate_folder() -> Path | None:
 
 def bodies_of(folder: Path) -> tuple[str, ...]:
     """The bodies an artifact was trained on. Raises KinemaError when the folder is not an artifact."""
-    path = folder / "stats.json"
+    return tuple(_read(folder, "stats.json"))
+
+
+def second_look_px(policy: str, bodies: Collection[str] = ()) -> int:
+    """Pixels of a side of the pictures that a policy looks at twice; 0 for any other. As `trained_bodies`."""
+    if _is_code(policy):
+        return 0
+    network = _read(artifact_folder(policy, bodies), "config.json").get("policy", {})
+    return network["second_look"]["source_size"] if "second_look" in network else 0
+
+
+def _read(folder: Path, name: str) -> dict[str, Any]:
     try:
-        return tuple(json.loads(path.read_text()))
+        read: dict[str, Any] = json.loads((folder / name).read_text())
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         told = error.strerror if isinstance(error, OSError) else error
-        raise KinemaError(f"{folder} is not a whole artifact: {path.name}: {told}") from None
+        raise KinemaError(f"{folder} is not a whole artifact: {name}: {told}") from None
+    return read
 
 
 def bodies_in(text: str) -> tuple[str, ...]:

@@ -12,7 +12,9 @@ from kinema.train.recipe import Recipe
 _MODULES = {
     "debug": ("debug", "base"),
     "finetune": ("finetune",),
-    "nano": ("nano", "nano_tabletop", "nano_metaworld", "nano_libero", "nano_mixed"),
+    "nano": (
+        "nano", "nano_tabletop", "nano_metaworld", "nano_metaworld_look", "nano_libero", "nano_mixed",
+    ),
     "perception": ("nano_gate", "nano_inverse", "nano_detector"),
     "world": ("nano_vae", "nano_world", "nano_world_text"),
     "scene2robot": ("nano_scene2robot_vae", "nano_scene2robot"),

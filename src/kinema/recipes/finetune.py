@@ -57,7 +57,7 @@ def _stage(setting: Setting) -> PolicyStage:
 
     def sources(data: Path, pictures: Way) -> Sequence[Source]:
         return named_sources(
-            told.sets, pictures, card=told.card, image_size=network.image_size,
+            told.sets, pictures, card=told.card, image_size=network.source_size,
             hold_out=told.hold_out,
         )  # fmt: skip
 

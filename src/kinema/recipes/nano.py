@@ -7,9 +7,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from kinema.commands.terminal import choose
 from kinema.data.frames import Way
 from kinema.data.source import Source
 from kinema.model.policy import presets
+from kinema.model.policy.policy import PolicyConfig
 from kinema.recipes.sources import libero_sources, metaworld_sources, named_sources, tabletop_sources
 from kinema.schema import KinemaError
 from kinema.train.loop import LoopConfig
@@ -17,6 +19,8 @@ from kinema.train.optim import OptimConfig
 from kinema.train.recipe import Recipe
 from kinema.train.stage import Setting
 from kinema.train.stages.policy import PolicyStage
+
+_PRESETS: dict[str, Callable[..., PolicyConfig]] = {"nano": presets.nano, "nano_look": presets.nano_look}
 
 
 def nano() -> Recipe:
@@ -32,14 +36,15 @@ def _told(setting: Setting) -> PolicyStage:
     told = setting.named
     if not told.sets:
         raise KinemaError("nano needs data sets: --data SET, once for each")
-    if told.backbone or told.revision or told.preset or told.lora:
-        raise KinemaError("nano has its own network; --backbone, --preset and --lora are told to `finetune`")
-    size = presets.nano().image_size
+    if told.backbone or told.revision or told.lora:
+        raise KinemaError("nano has its own network; --backbone and --lora are told to `finetune`")
+    policy = _PRESETS[choose("preset of nano", told.preset or "nano", list(_PRESETS))]
+    size = policy().source_size
 
     def sources(data: Path, pictures: Way) -> list[Source]:
         return named_sources(told.sets, pictures, card=told.card, image_size=size, hold_out=told.hold_out)
 
-    return PolicyStage(setting, policy=presets.nano, sources=sources)
+    return PolicyStage(setting, policy=policy, sources=sources)
 
 
 def nano_tabletop() -> Recipe:
@@ -55,6 +60,16 @@ def nano_metaworld() -> Recipe:
     return _nano(
         "nano_metaworld", "Meta-World MT50, 50 demonstrations a task, 128 px (about an hour on one core)",
         "kinema data make metaworld --raw --out data/metaworld_raw", _on(metaworld_sources, 128),
+        pictures=None,
+    )  # fmt: skip
+
+
+def nano_metaworld_look() -> Recipe:
+    """The same with a second look, from pictures of 256 px. No artifact of it is shipped."""
+    return _nano(
+        "nano_metaworld_look", "the same with a second look: 128 px, and crops of 64 of 256 px",
+        "kinema data make metaworld --raw --image-size 256 --out data/metaworld_raw",
+        partial(PolicyStage, policy=presets.nano_look, sources=partial(metaworld_sources, image_size=256)),
         pictures=None,
     )  # fmt: skip
 

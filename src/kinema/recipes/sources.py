@@ -40,7 +40,7 @@ def dream_sources(data: Path, pictures: Way = "cache", *, image_size: int) -> li
     return [_open(root, image_size, pictures, stride=DREAM_STEPS) for root in folders]
 
 
-def metaworld_sources(data: Path, pictures: Way = "cache") -> list[Source]:
+def metaworld_sources(data: Path, pictures: Way = "cache", *, image_size: int = 128) -> list[Source]:
     """Meta-World's tasks, one source each, from the raw arrays of `kinema data make metaworld --raw`.
 
     Raw, because every second picture is enough to begin windows at and halves the rendering, and because
@@ -53,7 +53,7 @@ def metaworld_sources(data: Path, pictures: Way = "cache") -> list[Source]:
             f"kinema data make metaworld --raw --out {data / METAWORLD_RAW}"
         )
     card = load_card("sawyer_metaworld")
-    return [raw_source(folder, card) for folder in folders]
+    return [raw_source(folder, card, image_size=image_size) for folder in folders]
 
 
 def libero_sources(data: Path, pictures: Way = "cache", *, image_size: int) -> list[Source]:

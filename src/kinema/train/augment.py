@@ -18,11 +18,15 @@ _LUMA = torch.tensor([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    shift_px: int = 4
+    shift_px: int = 4  # of the pictures as the backbone reads them
     brightness: float = 0.2  # added, as a fraction of full scale
     contrast: float = 0.3  # gain about mid grey
     saturation: float = 0.4  # gain about the pixel's own grey
     tint: float = 0.12  # independent gain of each colour channel
+
+    def of_pictures(self, zoom: float) -> AugmentConfig:
+        """The same for pictures that are `zoom` times as large as what the backbone reads."""
+        return replace(self, shift_px=round(self.shift_px * zoom))
 
     def __post_init__(self) -> None:
         if min(self.shift_px, self.brightness, self.contrast, self.saturation, self.tint) < 0:

@@ -14,7 +14,7 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (
     apply_activation_checkpointing,
     checkpoint_wrapper,
 )
-from wrapping import batch_for, hybrid, saved_bytes
+from wrapping import batch_for, hybrid, looks_twice, saved_bytes
 
 from kinema.model.policy import presets
 from kinema.model.policy.action_dit import Block, Mask
@@ -35,7 +35,7 @@ def _checkpointed(policy):
 
 
 @pytest.mark.parametrize("mask", get_args(Mask))
-@pytest.mark.parametrize("make", [hybrid, lambda mask: presets.tiny(64)])
+@pytest.mark.parametrize("make", [hybrid, lambda mask: presets.tiny(64), looks_twice])
 def test_every_module_is_called(make, mask):
     """A linear layer that is not called is one whose adapter or whose 4 bits are not heeded."""
     policy, called = Policy(make(mask)), set()
@@ -92,8 +92,9 @@ def test_base_with_checkpointing_keeps_a_quarter_at_most():
 
 
 @pytest.mark.slow
-def test_acting_compiles_to_one_graph_each():
-    config = hybrid()
+@pytest.mark.parametrize("make", [hybrid, looks_twice])
+def test_acting_compiles_to_one_graph_each(make):
+    config = make()
     text = {**config.text, "num_hidden_layers": 2, "layer_types": ["linear_attention", "full_attention"]}
     policy = Policy(replace(config, text=text)).eval()
     inputs = batch_for(config, 2).inputs

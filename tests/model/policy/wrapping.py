@@ -1,6 +1,7 @@
 """A small policy on Qwen3.5's hybrid pattern, a batch for any policy, what a forward keeps for backward."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from kinema.data.batch import Batch, Inputs
 from kinema.model.policy.action_dit import DecoderConfig, Mask
 from kinema.model.policy.policy import PolicyConfig
+from kinema.model.policy.second_look import SecondLookConfig
 from kinema.space.layout import NUM_SLOTS
 
 
@@ -30,9 +32,14 @@ def hybrid(mask: Mask = "cached") -> PolicyConfig:
     return PolicyConfig(text=text, vision=vision, image_size=64, decoder=decoder)
 
 
+def looks_twice(mask: Mask = "cached") -> PolicyConfig:
+    """The same with a second look."""
+    return replace(hybrid(mask), second_look=SecondLookConfig(source_size=96, crop_size=32))
+
+
 def batch_for(config: PolicyConfig, rows: int, device: str = "cpu") -> Batch:
     """Noise of the right shapes: two views, seven tokens."""
-    views, side, points, horizon = 2, config.image_size, max(config.points, 1), config.decoder.horizon
+    views, side, points, horizon = 2, config.source_size, max(config.points, 1), config.decoder.horizon
     slots = torch.ones(rows, NUM_SLOTS, dtype=torch.bool, device=device)
     labelled = torch.ones(rows, views, points, dtype=torch.bool, device=device)
     generator = torch.Generator().manual_seed(0)

@@ -11,7 +11,7 @@ from typing import Any
 from kinema.bench.benchmark import Factory
 from kinema.bench.run import RunSettings
 from kinema.bench.run import run as judge
-from kinema.commands.policies import bodies_of, policy_factory, tabletop_bodies
+from kinema.commands.policies import bodies_of, policy_factory, second_look_px, tabletop_bodies
 
 _SEED = 7  # not the default of `kinema eval`, so that what is watched is not what is reported
 
@@ -23,12 +23,15 @@ def closed_loop(folder: Path) -> Callable[[Path], Mapping[str, float]]:
     def evaluate(artifact: Path) -> Mapping[str, float]:
         known = bodies_of(artifact)
         bodies = [name for name in known if name in tabletop_bodies()]
+        size_px = second_look_px(str(artifact))
         if bodies:
-            benchmark = Factory(
-                target="kinema.bench.tabletop:TabletopBenchmark", arguments={"bodies": bodies}
-            )
+            arguments = {"bodies": bodies, **({"image_size": size_px} if size_px else {})}
+            benchmark = Factory(target="kinema.bench.tabletop:TabletopBenchmark", arguments=arguments)
         else:
-            benchmark = Factory(target="kinema.bench.metaworld.benchmark:MetaworldBenchmark")
+            benchmark = Factory(
+                target="kinema.bench.metaworld.benchmark:MetaworldBenchmark",
+                arguments={"size_px": size_px} if size_px else {},
+            )
         settings = RunSettings(
             benchmark=benchmark, policy=policy_factory(str(artifact)), episodes=2, seed=_SEED
         )

@@ -44,7 +44,7 @@ def judge_openloop(policy: str, data: str | None, *, bodies: Sequence[str], sitt
         raise KinemaError(f"{folder} has learnt from every episode of {data}; train it with --hold-out")
     episodes, out = unseen[: sitting.episodes], writable(sitting.out)
     told = set_map_of(root).model_copy(update={"card": card.name})
-    size = judged.artifact.policy.config.image_size
+    size = judged.artifact.policy.config.source_size
     source = from_dataset(index, card, image_size=size, told=told, pictures="decode")
     seed = seed_of(sitting.seed, [policies.policy_factory(policy, bodies)])
     others = np.setdiff1d(np.arange(index.num_episodes), unseen)

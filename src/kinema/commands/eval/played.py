@@ -60,6 +60,8 @@ class Played:
 
 
 def _tabletop(told: Told) -> Judged:
+    from kinema.bench.tabletop import IMAGE_SIZE_PX
+
     wanted = told.bodies or policies.tabletop_bodies()
     bodies = told.bodies or policies.trained_bodies(told.policy, wanted)
     standing = policies.tabletop_bodies(bodies)
@@ -67,7 +69,12 @@ def _tabletop(told: Told) -> Judged:
         choices = ", ".join(policies.tabletop_bodies())
         raise KinemaError(f"none of {', '.join(bodies)} stands at the tabletop; choices: {choices}")
     return Judged(
-        benchmark=_factory("tabletop:TabletopBenchmark", bodies=standing, variations=told.variations),
+        benchmark=_factory(
+            "tabletop:TabletopBenchmark",
+            bodies=standing,
+            variations=told.variations,
+            **_larger(told, wanted, image_size=IMAGE_SIZE_PX),
+        ),
         bodies=wanted,
     )
 
@@ -75,10 +82,11 @@ def _tabletop(told: Told) -> Judged:
 def _metaworld(told: Told) -> Judged:
     from kinema.bench.metaworld.protocols import PROTOCOLS
 
-    protocol = choose("protocol", told.protocol, tuple(PROTOCOLS))
+    protocol, bodies = choose("protocol", told.protocol, tuple(PROTOCOLS)), ("sawyer_metaworld",)
+    larger = _larger(told, bodies, size_px=PROTOCOLS[protocol].rendering.size_px)
     return Judged(
-        benchmark=_factory("metaworld.benchmark:MetaworldBenchmark", protocol=protocol),
-        bodies=("sawyer_metaworld",),
+        benchmark=_factory("metaworld.benchmark:MetaworldBenchmark", protocol=protocol, **larger),
+        bodies=bodies,
     )
 
 
@@ -97,12 +105,14 @@ def _libero(told: Told) -> Judged:
         )
     if told.episodes > START_STATES:
         raise KinemaError(f"LIBERO has {START_STATES} start states of a task; got --episodes {told.episodes}")
+    size_px = SIZE_PX if policies.is_address(told.policy) else RENDERING.size_px
+    arguments = {"size_px": size_px, **_larger(told, (CARD,), size_px=size_px)}
     benchmark = _factory(
         "libero.benchmark:LiberoBenchmark",
         suites=list(suites),
-        size_px=SIZE_PX if policies.is_address(told.policy) else RENDERING.size_px,
         look=choose("look", told.look, tuple(LOOKS)),
         variations=list(told.variations),
+        **arguments,
     )
     return Judged(benchmark=benchmark, bodies=(CARD,), server="kinema.bench.libero.openpi:LiberoServer")
 
@@ -129,6 +139,12 @@ def _latency(told: Told) -> Judged:
         player="kinema.bench.latency:LatencyPlayer",
         steady=True,
     )
+
+
+def _larger(told: Told, bodies: tuple[str, ...], **usual_px: int) -> dict[str, int]:
+    """The size of pictures, as the argument named here, where a policy looks twice at larger ones."""
+    learnt_px = policies.second_look_px(told.policy, bodies)
+    return {name: learnt_px for name, px in usual_px.items() if learnt_px > px}
 
 
 def _factory(target: str, **arguments: object) -> Factory:

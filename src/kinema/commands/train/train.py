@@ -66,7 +66,11 @@ def train(
     ] = None,
     revision: Annotated[str | None, typer.Option(help="finetune: of the backbone on the Hub.")] = None,
     preset: Annotated[
-        str | None, typer.Option(help="finetune: whose decoder the backbone gets [base]; edge is smaller.")
+        str | None,
+        typer.Option(
+            help="finetune: whose decoder the backbone gets [base]; edge is smaller. nano: `nano`, or "
+            "`nano_look`, which looks twice."
+        ),
     ] = None,
     lora: Annotated[
         int, typer.Option(help="finetune: rank of adapters, which learn in place of the matrices.", min=0)

@@ -105,7 +105,7 @@ class LocalPolicy:
             question.observation,
             codec,
             self.artifact.tokenizer,
-            image_size=config.image_size,
+            image_size=config.source_size,
             horizon=config.decoder.horizon,
         )
 
@@ -113,7 +113,7 @@ class LocalPolicy:
         """Compile, and answer what may come: bodies with one camera or more, questions and draws likewise."""
         compiled.compile_blocks(self.artifact.policy)
         cards = {len(codec.card.cameras) > 1: codec.card for codec in self.artifact.codecs.values()}
-        side = self.artifact.policy.config.image_size
+        side = self.artifact.policy.config.source_size
         with compiled.warming_up():
             for card in cards.values():
                 question = Question(

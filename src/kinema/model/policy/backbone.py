@@ -76,16 +76,12 @@ class Backbone(nn.Module):
         super().__init__()
         config = qwen.config
         vision = config.vision_config
-        if image_size % (vision.patch_size * vision.spatial_merge_size):
-            raise ValueError(
-                f"image_size {image_size} must be a multiple of patch x merge = "
-                f"{vision.patch_size} x {vision.spatial_merge_size}"
-            )
+        self.config = config
+        self.check_size("image_size", image_size)
         if conv_stem and vision.patch_size != ConvStem.PATCH:
             raise ValueError(
                 f"the convolutional stem makes patches of {ConvStem.PATCH}, config says {vision.patch_size}"
             )
-        self.config = config
         adopt(qwen)
         self.qwen = qwen
         self._mean, self._std, self._closing = image_mean, image_std, tuple(closing)
@@ -97,6 +93,15 @@ class Backbone(nn.Module):
             self.stem = ConvStem(vision.hidden_size)
             self.qwen.visual.patch_embed = None
 
+    def check_size(self, what: str, size: int) -> None:
+        """Raise ValueError for pictures of a size that the vision tower cannot read."""
+        vision = self.config.vision_config
+        if size % (vision.patch_size * vision.spatial_merge_size):
+            raise ValueError(
+                f"{what} {size} must be a multiple of patch x merge = "
+                f"{vision.patch_size} x {vision.spatial_merge_size}"
+            )
+
     @property
     def width(self) -> int:
         return self.config.text_config.hidden_size
@@ -104,7 +109,7 @@ class Backbone(nn.Module):
     def forward(
         self, images: Tensor, image_mask: Tensor, tokens: Tensor, token_mask: Tensor, tags: Tensor
     ) -> Context:
-        """images uint8 (B, V, 3, S, S); masks as in `Inputs`; tags int64 (B, V, 2) wrap ids."""
+        """images (B, V, 3, S, S), bytes or in their range; masks as in `Inputs`; tags (B, V, 2) wrap ids."""
         B, V = images.shape[:2]
         image_tokens = self.embed_images(images.flatten(0, 1)).unflatten(0, (B, V))  # (B, V, N, C)
         N, L = image_tokens.shape[2], tokens.shape[1]
@@ -123,7 +128,7 @@ class Backbone(nn.Module):
         return Context(hidden=hidden, mask=mask, image_tokens=by_view, grid=self.grid)
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """uint8 (n, 3, S, S) to merged image tokens (n, N, C)."""
+        """Bytes, or numbers in their range, (n, 3, S, S) to merged image tokens (n, N, C)."""
         visual = self.qwen.visual
         scale, shift = self._tables.get(images.device, lambda: self._normalisation(images.device))
         x = (images / scale - shift).to(visual.pos_embed.weight.dtype)

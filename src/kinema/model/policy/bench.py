@@ -44,7 +44,7 @@ def measure_latency(
     policy = LocalPolicy(folder, loading=loading, threads=threads)
     name = card or next(iter(policy.artifact.codecs))
     codec = policy.artifact.codec(name)
-    observation = made_up.observation(codec.card, policy.artifact.policy.config.image_size)
+    observation = made_up.observation(codec.card, policy.artifact.policy.config.source_size)
     rows = []
     for count in steps:
         policy.sample_steps = count

@@ -35,7 +35,7 @@ def inputs(config: PolicyConfig, views: int, words: int) -> Inputs:
     from kinema.data.batch import Inputs
 
     made = torch.Generator().manual_seed(0)
-    side, vocabulary = config.image_size, config.text["vocab_size"]
+    side, vocabulary = config.source_size, config.text["vocab_size"]
     whole = torch.ones(1, NUM_SLOTS, dtype=torch.bool)
     return Inputs(
         images=torch.randint(0, 256, (1, views, 3, side, side), generator=made, dtype=torch.uint8),

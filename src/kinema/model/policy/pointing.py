@@ -54,23 +54,26 @@ class PointHead(nn.Module):
         return Pointed(uv=uv, logits=logits)
 
 
+FREQUENCIES = 5
+
+
+def waves(uv: Tensor) -> Tensor:
+    """Coordinates (..., 2) in [0, 1] to sinusoids (..., 4 * FREQUENCIES)."""
+    angle = torch.pi * 2.0 ** torch.arange(FREQUENCIES, device=uv.device) * uv[..., None]
+    return torch.cat([angle.sin(), angle.cos()], -1).flatten(-2)
+
+
 class PointEmbed(nn.Module):
     """Points to decoder tokens (B, V * P, C)."""
 
-    FREQUENCIES = 5
-
     def __init__(self, width: int, points: int, max_views: int) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(
-            nn.Linear(4 * self.FREQUENCIES + 3, width), nn.SiLU(), nn.Linear(width, width)
-        )
+        self.mlp = nn.Sequential(nn.Linear(4 * FREQUENCIES + 3, width), nn.SiLU(), nn.Linear(width, width))
         self.which = nn.Parameter(torch.randn(max_views, points, width) * 0.02)
 
     def forward(self, pointed: Pointed) -> Tensor:
         uv = pointed.uv
-        angle = torch.pi * 2.0 ** torch.arange(self.FREQUENCIES, device=uv.device) * uv[..., None]
-        wave = torch.cat([angle.sin(), angle.cos()], -1).flatten(-2)
-        features = torch.cat([uv, pointed.visible[..., None], wave], -1)
+        features = torch.cat([uv, pointed.visible[..., None], waves(uv)], -1)
         tokens = self.mlp(features.to(self.which.dtype))
         return (tokens + self.which[: uv.shape[1]].to(tokens.dtype)).flatten(1, 2)
 

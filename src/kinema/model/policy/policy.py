@@ -1,6 +1,7 @@
 """The policy: Qwen3.5 backbone, pointing head and flow-matching action decoder.
 
     images, prompt -> backbone -> context --(linear)--> decoder context + point tokens + state token
+                                                        (+ tokens of a second look at what was pointed at)
     noise, tau, context -> decoder -> clean chunk
 
 Axes: B batch, R noise draws, H steps, K slots, V views, P points, C decoder width.
@@ -9,7 +10,7 @@ Axes: B batch, R noise draws, H steps, K slots, V views, P points, C decoder wid
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,15 @@ from kinema.model.policy.action_dit import ActionDiT, DecoderConfig, KeyValue
 from kinema.model.policy.backbone import Backbone
 from kinema.model.policy.flow import Known, Prediction, Times
 from kinema.model.policy.pointing import Pointed, PointEmbed, PointHead, point_losses
+from kinema.model.policy.second_look import (
+    Places,
+    SecondLook,
+    SecondLookConfig,
+    corners,
+    cut,
+    shrink,
+    training_places,
+)
 from kinema.space.layout import LAYOUT_VERSION, NUM_SLOTS
 
 MAX_VIEWS = 8
@@ -34,13 +44,14 @@ class PolicyConfig:
     text: dict
     vision: dict
     decoder: DecoderConfig
-    image_size: int
+    image_size: int  # pixels of a side of the pictures that the backbone reads
     conv_stem: bool = False
     # of pixels in [0, 1]: what is taken from them, and what they are divided by then
     image_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     image_std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     closing: tuple[int, ...] = ()  # tokens after the pictures
     points: int = 2  # 0: no pointing head
+    second_look: SecondLookConfig | None = None  # None: the policy looks once
     state_token: bool = True  # the normalised state as one decoder token
     prediction: Prediction = "data"  # what the network gives
     times: Times = "beta"  # how flow times are drawn in training
@@ -56,6 +67,13 @@ class PolicyConfig:
         ):  # fmt: skip
             if word not in choices:
                 raise ValueError(f"{what} {word!r} must be one of {choices}")
+        if self.second_look and not self.points:
+            raise ValueError("a second look needs points to look at; points is 0")
+        if self.second_look and self.second_look.source_size < self.image_size:
+            raise ValueError(
+                f"a second look at pictures of {self.second_look.source_size} px needs a first look at no "
+                f"more; image_size is {self.image_size}"
+            )
         if self.late_steps and not self.state_token:
             raise ValueError("late pictures need the state token: it says where the body is by now")
         if self.layout_version != LAYOUT_VERSION:
@@ -63,13 +81,23 @@ class PolicyConfig:
                 f"policy was made for layout version {self.layout_version}, this code has {LAYOUT_VERSION}"
             )
 
+    @property
+    def source_size(self) -> int:
+        """Pixels of a side of the pictures that the policy is given."""
+        return self.second_look.source_size if self.second_look else self.image_size
+
     def to_json(self) -> dict:
-        return asdict(self)
+        """Without what is None: a policy that looks once says what it said before there was a second look."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
     def from_json(cls, data: dict) -> PolicyConfig:
         """What `to_json` gave, or JSON made of it."""
-        told = {k: tuple(v) for k, v in data.items() if k in ("image_mean", "image_std", "closing")}
+        told: dict[str, Any] = {
+            k: tuple(v) for k, v in data.items() if k in ("image_mean", "image_std", "closing")
+        }
+        if "second_look" in data:
+            told["second_look"] = SecondLookConfig(**data["second_look"])
         return cls(**{**data, **told, "decoder": DecoderConfig(**data["decoder"])})
 
 
@@ -116,6 +144,12 @@ class Policy(nn.Module):
         if config.points:
             self.point_head = PointHead(self.backbone.width, config.points, self.backbone.grid)
             self.point_embed = PointEmbed(width, config.points, MAX_VIEWS)
+        self.second_look: SecondLook | None = None
+        if config.second_look:
+            self.backbone.check_size("crop_size", config.second_look.crop_size)
+            self.second_look = SecondLook(
+                config.second_look, self.backbone.width, width, config.points, MAX_VIEWS
+            )
 
     @classmethod
     def without_weights(cls, config: PolicyConfig) -> Policy:
@@ -133,17 +167,22 @@ class Policy(nn.Module):
         qwen = self.backbone.qwen
         return [*qwen.visual.blocks, *qwen.language_model.layers, *self.decoder.blocks]
 
-    def prefill(self, inputs: Inputs) -> Prefilled:
-        """Run everything that does not depend on noise."""
-        context = self.backbone(
-            inputs.images, inputs.image_mask, inputs.tokens, inputs.token_mask, inputs.tags
-        )
+    def prefill(self, inputs: Inputs, places: Places | None = None) -> Prefilled:
+        """Run everything that does not depend on noise. places: of a second look; None: its own points."""
+        images = inputs.images
+        if self.second_look is not None:
+            images = shrink(images, self.config.image_size)
+        context = self.backbone(images, inputs.image_mask, inputs.tokens, inputs.token_mask, inputs.tags)
         parts, masks = [self.context_in(context.hidden)], [context.mask]
         pointed = None
         if self.point_head is not None:
             pointed = self.point_head(context.image_tokens)
             parts.append(self.point_embed(pointed))
             masks.append(inputs.image_mask.repeat_interleave(self.config.points, 1))
+        if self.second_look is not None and pointed is not None:
+            looked = self._look_again(self.second_look, inputs.images, pointed, places)
+            parts.append(looked.flatten(1, 2))
+            masks.append(inputs.image_mask.repeat_interleave(looked.shape[2], 1))
         if self.state_in is not None:
             pose = self.state_in(inputs.state.to(parts[0].dtype))
             if self.moved_in is not None:
@@ -155,6 +194,18 @@ class Policy(nn.Module):
         condition = self.prompt_in(context.hidden[:, inputs.tokens.shape[1] - 1])
         cache = self.decoder.prefill(tokens, mask)
         return Prefilled(context=tokens, mask=mask, condition=condition, cache=cache, pointed=pointed)
+
+    def _look_again(
+        self, second: SecondLook, images: Tensor, pointed: Pointed, places: Places | None
+    ) -> Tensor:
+        """Tokens (B, V, P * N, C) of the crops around the places, or around what was pointed at."""
+        own = pointed.uv.detach()
+        corner = corners(
+            places.or_at(own) if places else own, second.config.source_size, second.config.crop_size
+        )
+        crops = cut(images, corner, second.config.crop_size)
+        seen = self.backbone.embed_images(crops.flatten(0, 2)).unflatten(0, crops.shape[:3])
+        return second(seen, corner)
 
     def predict(self, prefilled: Prefilled, y: Tensor, tau: Tensor, given: Tensor | None = None) -> Tensor:
         """Clean chunks (B, R, H, K) from noisy ones and flow times (B, R); `given` as in the decoder."""
@@ -168,7 +219,11 @@ class Policy(nn.Module):
         Where the decoder takes prefixes, the first steps of some draws are given as they are and carry no
         loss (training-time real-time chunking: Black et al. 2025, arXiv 2512.05964).
         """
-        prefilled = self.prefill(batch.inputs)
+        places = None
+        if self.config.second_look:
+            labelled = batch.point_mask & batch.point_visible
+            places = training_places(batch.points, labelled, self.config.second_look, generator)
+        prefilled = self.prefill(batch.inputs, places)
         R, (B, H, K) = self.config.draws, batch.actions.shape
         data = batch.actions[:, None].expand(B, R, H, K)
         noise = torch.randn(B, R, H, K, generator=generator).to(data.device)

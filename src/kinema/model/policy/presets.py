@@ -7,9 +7,11 @@ counted on the meta device. On a released backbone (`released.py`) they say what
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from kinema.model.policy.action_dit import DecoderConfig
 from kinema.model.policy.policy import PolicyConfig
+from kinema.model.policy.second_look import SecondLookConfig
 
 
 def nano(vocab_size: int = 1024, image_size: int = 96) -> PolicyConfig:
@@ -18,6 +20,12 @@ def nano(vocab_size: int = 1024, image_size: int = 96) -> PolicyConfig:
         vocab_size, image_size, width=192, text_depth=3, vision_width=128, vision_depth=2,
         decoder=DecoderConfig(width=192, depth=3, heads=4, ffn=512, mask="read"),
     )  # fmt: skip
+
+
+def nano_look(vocab_size: int = 1024, image_size: int = 128) -> PolicyConfig:
+    """`nano` that looks again: crops of half a picture's side, at twice the resolution of the first look."""
+    look = SecondLookConfig(source_size=2 * image_size, crop_size=image_size // 2)
+    return replace(nano(vocab_size, image_size), second_look=look)
 
 
 def tiny(vocab_size: int = 512, image_size: int = 64) -> PolicyConfig:
@@ -141,5 +149,5 @@ def _qwen_vision(*, hidden: int, depth: int, ffn: int, heads: int, out: int) -> 
 
 
 PRESETS: dict[str, Callable[[], PolicyConfig]] = {
-    "tiny": tiny, "nano": nano, "edge": edge, "base": base, "pro": pro, "ultra": ultra
+    "tiny": tiny, "nano": nano, "nano_look": nano_look, "edge": edge, "base": base, "pro": pro, "ultra": ultra
 }  # fmt: skip

@@ -92,6 +92,7 @@ class PolicyStage(Stage[Policy, Batch]):
         for one in self.clipped:
             if one.notable:
                 print(one, flush=True)
+        self._augment = self.config.augment.of_pictures(network.source_size / network.image_size)
         self._parent = json.loads(stored[_PARENT]) if stored else dict(start.provenance) if start else None
         with setting.empty():
             is_read = backbone is not None and stored is None and not setting.is_planned
@@ -139,7 +140,7 @@ class PolicyStage(Stage[Policy, Batch]):
         )  # fmt: skip
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        batch = augment(batch, self.config.augment, generator)
+        batch = augment(batch, self._augment, generator)
         hidden = torch.rand(len(batch), generator=generator) < self.config.state_dropout
         batch.inputs.state_mask[hidden] = False
         batch = batch.to(self.device)
