@@ -1,5 +1,5 @@
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -138,7 +138,7 @@ def test_collected_demonstrations_hold_clean_labels(tmp_path):
 def test_larger_pictures_are_of_the_same_scenes(tmp_path):
     plan = Plan(episodes=1, rendered_every=2, size_px=32)
     (meta,) = collect_metaworld(tmp_path, ("reach-v3",), plan=plan).values()
-    assert meta["rendering"] == {**asdict(RENDERING), "size_px": 32}
+    assert meta["rendering"]["size_px"] == 32
     assert (tmp_path / "reach-v3" / "frames.u8").stat().st_size == meta["frames"] * 32 * 32 * 3
     benchmark = MetaworldBenchmark(size_px=32)
     assert benchmark.provenance()["rendering"]["size_px"] == 32
