@@ -124,6 +124,7 @@ _MODELS = {  # by card, or by card and side where its arms are no copies of each
     "aloha_gym": _interbotix("vx300s.urdf", "vx300s", tool=False),
     "viperx": _interbotix("vx300s.urdf", "vx300s", tool=False),
     "widowx": _interbotix("wx250s.urdf", "wx250s", tool=True),
+    "widowx_simpler": _interbotix("wx250s.urdf", "wx250s", tool=True),
     "xarm7": _Model(
         file="xarm7.urdf",
         made_from="xArm-Developer/xarm_ros2 3654ba7, macros xarm7_urdf and xarm_gripper_urdf",

@@ -39,10 +39,10 @@ def at(tree: Any, path: str) -> Any:
 
 
 def test_the_bodies_are_shipped() -> None:
-    """Seventeen different bodies: three of them also in others' worlds."""
+    """Seventeen different bodies: four of them also in others' worlds."""
     small = ("aloha", "arx_l5", "piper", "so101", "viperx", "widowx", "yam")
     large = ("fr3", "iiwa14", "jaco", "kinova_gen3", "panda", "sawyer", "ur10e", "ur5e", "xarm7")
-    others = ("aloha_gym", "panda_libero", "sawyer_metaworld")
+    others = ("aloha_gym", "panda_libero", "sawyer_metaworld", "widowx_simpler")
     assert card_names() == tuple(sorted((*small, *large, "g1", *others)))
 
 

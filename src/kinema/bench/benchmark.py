@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -80,6 +80,13 @@ class NumberedStarts(Protocol):
     def reset_to(self, index: int, seed: int) -> None:
         """In place of `reset`; the seed decides whatever else is drawn."""
         ...
+
+
+@runtime_checkable
+class JudgedAtTheEnd(Protocol):
+    """An environment whose benchmark asks for success after the last step only: episodes have all steps."""
+
+    judged_at_the_end: Literal[True]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""One episode: the policy acts in the environment until success or the step limit; a crash is an error."""
+"""One episode: the policy acts until success or the step limit, or all steps; a crash is an error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kinema.bench.benchmark import Environment, NumberedStarts, Privileged, TaskSpec
+from kinema.bench.benchmark import Environment, JudgedAtTheEnd, NumberedStarts, Privileged, TaskSpec
 from kinema.bench.video import write_video
 from kinema.runtime.chunk import ChunkPlayer
 from kinema.schema import Observation, Policy, Result
@@ -108,7 +108,8 @@ def play_episode(
         return environment.observe(render=sees)
 
     steps = 0
-    while steps < environment.max_steps and not environment.success():
+    to_the_end = isinstance(environment, JudgedAtTheEnd)
+    while steps < environment.max_steps and (to_the_end or not environment.success()):
         if film:
             film.take(steps)
         environment.step(player.act(observe))

@@ -1,4 +1,4 @@
-"""The Python environment of a benchmark that cannot share ours: where it is, and what to do where it fails."""
+"""The Python environment of a benchmark that cannot share ours: where it is, and the mend where it fails."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class OwnEnvironment:
     def asked(self, **about: Any) -> Iterator[tuple[SimulatorProcess, dict[str, Any]]]:
         """A process for a few questions, and what it answers to `about`.
 
-        Raises KinemaError, in one line with the mend, for whatever fails there and for another kinema's source.
+        Raises KinemaError, one line with the mend, for whatever fails there and for another kinema's source.
         """
         simulator = SimulatorProcess(self.python(), self.target)
         try:

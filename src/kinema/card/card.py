@@ -238,7 +238,8 @@ class Channel(_Strict):
       from the body's pose when the chunk begins (position channels subtract; rotation channels, which
       come in threes as an axis-angle vector, compose R_0^T R_t).
 
-    `step` is of a displacement in normalised units: how far 1 moves the target, m or rad.
+    `step` is of a displacement in normalised units, which are the simulator's own: how far 1 moves the
+    target, m or rad.
     """
 
     name: str
@@ -256,7 +257,7 @@ class Hold(_Strict):
     torque_on_exit: whether the motors stay on when the program ends; an arm without torque falls
     """
 
-    action: Literal["position", "zero"]  # "position": keep the measured pose; "zero": send zeros
+    action: Literal["position", "zero"]  # keep the measured pose; or zeros, while openings stay
     stop_after_s: float = Field(gt=0)
     torque_on_exit: Literal["hold", "off"] = "hold"
     source: str
@@ -324,6 +325,10 @@ class EmbodimentCard(_Strict):
     @property
     def camera_names(self) -> tuple[str, ...]:
         return tuple(camera.name for camera in self.cameras)
+
+    def keeps(self, channel: Channel) -> bool:
+        """Whether this action stays as it is when the body does nothing; zero is sent otherwise."""
+        return self.hold.action == "position" or channel.unit == "fraction"
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:

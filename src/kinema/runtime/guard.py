@@ -182,7 +182,7 @@ class Guard:
         """
         assert self._last is not None
         if self.card.hold.action == "zero":
-            return np.zeros_like(self._last)
+            return np.where([self.card.keeps(channel) for channel in self.card.actions], self._last, 0.0)
         target = self._last.copy()
         if not np.isfinite(measured).all():
             return target

@@ -81,7 +81,7 @@ class OpenpiPolicy:
         images = {key: observation.images[name] for name, key in observation_keys(card).items()}
         question = {**images, "observation/state": self.state(observation), "prompt": observation.instruction}
         try:
-            values = _actions(self._answer(pack(question), card), card)
+            values = self.native(_actions(self._answer(pack(question), card), card))
         except (TimeoutError, OSError, WebSocketException, WireError) as error:
             self.close()
             raise ServerError("lost", f"{self._address(card)}: {str(error) or 'no answer in time'}") from None
@@ -91,6 +91,10 @@ class OpenpiPolicy:
     def state(self, observation: Observation) -> np.ndarray:
         """What the server is told as the state: the card's, unless a body's servers expect another."""
         return observation.state
+
+    def native(self, values: np.ndarray) -> np.ndarray:
+        """The body's actions (T, D) for those of the server (T, D): the same, unless it speaks otherwise."""
+        return values
 
     def close(self) -> None:
         """End the connection; the next question opens a new one."""

@@ -15,15 +15,13 @@ from kinema.schema import ActionChunk, KinemaError, Observation
 def hold_action(card: EmbodimentCard, state: np.ndarray) -> np.ndarray:
     """What doing nothing is for this body in this measured state, float64 (D,).
 
-    Raises KinemaError when a channel's pose is not measured.
+    Raises KinemaError when what a channel is to keep is not measured.
     """
-    if card.hold.action == "zero":
-        return np.zeros(len(card.actions))
-    slots = [channel.slot for channel in card.states]
-    missing = [channel.name for channel in card.actions if channel.slot not in slots]
-    if missing:
+    measured = {channel.slot: float(value) for channel, value in zip(card.states, state)}
+    kept = [channel for channel in card.actions if card.keeps(channel)]
+    if missing := [channel.name for channel in kept if channel.slot not in measured]:
         raise KinemaError(f"{card.name} cannot hold its position: {missing} are not among its states")
-    return np.asarray(state, float)[[slots.index(channel.slot) for channel in card.actions]]
+    return np.array([measured[c.slot] if card.keeps(c) else 0.0 for c in card.actions])
 
 
 class CardPolicy(ABC):

@@ -87,14 +87,21 @@ def project(model: mujoco.MjModel, data: mujoco.MjData, camera: int, points_m: n
 
 
 def seen_from(
-    position_m: np.ndarray, R_world_camera: np.ndarray, fovy_rad: float, points_m: np.ndarray
+    position_m: np.ndarray,
+    R_world_camera: np.ndarray,
+    fovy_rad: float,
+    points_m: np.ndarray,
+    aspect: float = 1.0,
 ) -> np.ndarray:
-    """The same for a camera that stands at a world position (3,) and looks along its own -z."""
+    """The same for a camera that stands at a world position (3,) and looks along its own -z.
+
+    aspect: the picture's width in heights
+    """
     local = (points_m - position_m) @ R_world_camera
     depth = -local[:, 2]
     half = np.tan(fovy_rad / 2)
     safe = np.where(depth > 1e-3, depth, 1e-3)
-    u = 0.5 + 0.5 * local[:, 0] / (safe * half)
+    u = 0.5 + 0.5 * local[:, 0] / (safe * half * aspect)
     v = 0.5 - 0.5 * local[:, 1] / (safe * half)
     visible = (depth > 1e-3) & (u >= 0) & (u <= 1) & (v >= 0) & (v <= 1)
     return np.where(visible[:, None], np.stack([u, v, np.ones_like(u)], -1), 0.0)

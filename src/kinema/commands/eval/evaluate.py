@@ -40,6 +40,7 @@ EXAMPLES = examples(
     "kinema eval metaworld --policy expert --episodes 1 --tasks reach-v3,push-v3 --out out/mt",
     "kinema eval libero --policy random --suites spatial --tasks spatial/0 --episodes 1 --out out/libero",
     "kinema eval aloha --policy expert --suites gym --episodes 2 --out out/aloha",
+    "kinema eval simpler --policy random --tasks stack_cube --episodes 24 --out out/simpler",
     "kinema eval tabletop --baseline --robots panda,ur5e --episodes 10 --out out/sound",
 )
 
@@ -66,6 +67,9 @@ def evaluate(
             "reflections, rough edges)."
         ),
     ] = "shipped",
+    assets: Annotated[
+        str, typer.Option(help="simpler: the folder of ManiSkill's downloads. Default: its own.")
+    ] = "",
     variation: Annotated[
         str,
         typer.Option(
@@ -180,7 +184,7 @@ def evaluate(
         return
     told = Told(
         policy=policy, episodes=episodes, bodies=bodies, suites=words(suites), variations=words(variation),
-        look=look, protocol=protocol,
+        look=look, protocol=protocol, assets=assets or None,
     )  # fmt: skip
     judged = PLAYED[benchmark].judged(told)
     factory = policies.policy_factory(

@@ -31,6 +31,7 @@ class Told:
     variations: tuple[str, ...] = ("seen",)
     look: str = "shipped"
     protocol: str = "kinema"
+    assets: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +132,19 @@ def _aloha(told: Told) -> Judged:
     return Judged(benchmark=benchmark, bodies=(CARD,))
 
 
+def _simpler(told: Told) -> Judged:
+    """Somebody's server is shown the package's own pictures."""
+    from kinema.bench.simpler.benchmark import CARD, RENDERING
+
+    benchmark = _factory(
+        "simpler.benchmark:SimplerBenchmark",
+        assets=told.assets,
+        whole=policies.is_address(told.policy),
+        **_larger(told, (CARD,), size_px=RENDERING.width_px),
+    )
+    return Judged(benchmark=benchmark, bodies=(CARD,), server="kinema.bench.simpler.openpi:SimplerServer")
+
+
 def _latency(told: Told) -> Judged:
     bodies = told.bodies or latency.BODIES
     return Judged(
@@ -171,6 +185,11 @@ PLAYED = {
         heeds=(*_ALWAYS, "ray", "suites", "look"),
         replan_steps=8,  # 0.16 s at 50 Hz
         judged=_aloha,
+    ),
+    "simpler": Played(
+        heeds=(*_ALWAYS, "assets"),
+        replan_steps=4,  # as SimplerEnv's openpi client does
+        judged=_simpler,
     ),
     "latency": Played(heeds=(*_ALWAYS, "ray", "robots"), replan_steps=4, judged=_latency),
 }
