@@ -67,14 +67,14 @@ def prepare(
 
     gate: put the shipped gate before the policy, where it knows the body.
     """
-    request = parse_instruction(instruction)
+    variation = Variation.named(scene)
+    request = parse_instruction(instruction, variation.look)
     card = load_card(robot or _first_body(request.family))
     if request.family not in families_for(card):
         able = [name for name in tabletop_bodies() if request.family in families_for(name)]
         raise KinemaError(
             f"{card.name} has not learnt {request.family!r}; bodies that have: {', '.join(able)}"
         )
-    variation = Variation.named(scene)
     bodies = trained_bodies(policy_name, (card.name,))
     if bodies and card.name not in bodies:
         raise KinemaError(f"{policy_name} was not trained on {card.name}; it knows {', '.join(bodies)}")

@@ -36,7 +36,8 @@ def run(
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides the scene and the policy's noise.", min=0)] = 0,
     scene: Annotated[
-        str, typer.Option(help="How the scene looks: seen, all, or axes held out from training, joined by +.")
+        str,
+        typer.Option(help="How the scene looks: seen, all, held-out axes joined by +; wide, or wide+ these."),
     ] = "seen",
     policy: Annotated[str, typer.Option(help=policies.HELP)] = policies.DEFAULT,
     replan: Annotated[int, typer.Option(help="Steps of a chunk that are played before the next.", min=1)] = 4,

@@ -6,12 +6,28 @@ Axes: V cameras, N points, S pixels of a side.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import mujoco
 import numpy as np
 
+
+@dataclass(frozen=True, kw_only=True)
+class Effects:
+    """What is drawn beyond surfaces and light. shadow_px: of the shadow map, 0 for none; samples: of a pixel.
+
+    None keeps what the model says.
+    """
+
+    flags: Mapping[str, bool]  # of mjtRndFlag, by their names in small letters
+    shadow_px: int | None = None
+    samples: int | None = None
+
+
 # Shadows, reflections and the sky box cost more than everything else in software OpenGL.
-PLAIN: Mapping[str, bool] = {"shadow": False, "reflection": False, "skybox": False}
+PLAIN = Effects(flags={"shadow": False, "reflection": False, "skybox": False})
+# For films and pages: soft edges and shadows.
+FILM = Effects(flags={"shadow": True, "reflection": False, "skybox": False}, shadow_px=2048, samples=4)
 
 
 class Cameras:
@@ -21,13 +37,14 @@ class Cameras:
     """
 
     def __init__(
-        self, model: mujoco.MjModel, names: Sequence[str], size_px: int, effects: Mapping[str, bool] = PLAIN
+        self, model: mujoco.MjModel, names: Sequence[str], size_px: int, effects: Effects = PLAIN
     ) -> None:
-        """size_px: S. effects: of mjtRndFlag, by their names in small letters."""
+        """size_px: S."""
         self.ids = tuple(int(model.camera(name).id) for name in names)
         self._model, self._size_px = model, size_px
+        self._effects = effects
         self._flags = {
-            getattr(mujoco.mjtRndFlag, f"mjRND_{name.upper()}"): on for name, on in effects.items()
+            getattr(mujoco.mjtRndFlag, f"mjRND_{name.upper()}"): on for name, on in effects.flags.items()
         }
         self._renderer: mujoco.Renderer | None = None
 
@@ -63,8 +80,21 @@ class Cameras:
 
     def _ready(self) -> mujoco.Renderer:
         if self._renderer is None:
-            self._renderer = mujoco.Renderer(self._model, self._size_px, self._size_px)
+            self._renderer = self._context()
         return self._renderer
+
+    def _context(self) -> mujoco.Renderer:
+        """The graphics context takes its quality from the model, once; others of this model keep theirs."""
+        quality, effects = self._model.vis.quality, self._effects
+        kept = quality.shadowsize, quality.offsamples
+        if effects.shadow_px is not None:
+            quality.shadowsize = effects.shadow_px
+            self._model.light_castshadow[:] = effects.shadow_px > 0
+        if effects.samples is not None:
+            quality.offsamples = effects.samples
+        renderer = mujoco.Renderer(self._model, self._size_px, self._size_px)
+        quality.shadowsize, quality.offsamples = kept
+        return renderer
 
     def _shots(self, renderer: mujoco.Renderer, data: mujoco.MjData) -> list[np.ndarray]:
         shots = []

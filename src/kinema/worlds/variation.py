@@ -1,6 +1,7 @@
-"""What differs between episodes: the seen distribution and five held-out axes.
+"""What differs between episodes: a look, and the axes on which it is held out.
 
-Every axis changes one thing and leaves the rest as seen, so a gap can be laid at its door:
+The plain look has five axes. Each changes one thing and leaves the rest as seen, so a gap can be laid at
+its door:
 
 - color: the same five colour names, but shades from hue, saturation and value bands that training never
   draws, and colours without a name in training (orange, pink, white, black) on the things not named;
@@ -9,6 +10,9 @@ Every axis changes one thing and leaves the rest as seen, so a gap can be laid a
 - position: the things named in the sentence lie in a ring around the training area, 1.5 to 4 cm wide;
 - background: table and wall colours, a chequered table and light directions outside the training bands;
 - instruction: templates that training never uses.
+
+The wide look (`worlds/wide.py`) draws all of this from far more, with the same axes and three more: camera
+(where the fixed ones stand), clutter (how many other things lie about) and height (of the table).
 """
 
 from __future__ import annotations
@@ -19,37 +23,57 @@ from dataclasses import dataclass
 import numpy as np
 
 from kinema.schema import KinemaError
+from kinema.worlds import wide
 
 AXES = ("color", "instance", "position", "background", "instruction")
+WIDE_AXES = (*AXES, "camera", "clutter", "height")
+LOOKS = {"plain": AXES, "wide": WIDE_AXES}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variation:
-    """Which axes are held out. All False is the seen distribution."""
+    """The look, and which axes are held out. All False is the seen distribution of that look."""
 
+    look: str = "plain"
     color: bool = False
     instance: bool = False
     position: bool = False
     background: bool = False
     instruction: bool = False
+    camera: bool = False
+    clutter: bool = False
+    height: bool = False
 
     @classmethod
     def named(cls, name: str) -> Variation:
-        """`seen`, one axis, axes joined by "+", or `all`. Raises KinemaError naming the choices."""
-        if name == "seen":
-            return cls()
-        axes = AXES if name == "all" else tuple(name.split("+"))
-        unknown = [axis for axis in axes if axis not in AXES]
+        """`seen`, an axis, axes joined by "+", or `all`; `wide`, or `wide+` and any of these.
+
+        Raises KinemaError naming the choices.
+        """
+        first, _, rest = name.partition("+")
+        look, axes = ("wide", rest) if first == "wide" else ("plain", name)
+        if axes in ("", "seen") and name:
+            return cls(look=look)
+        named = LOOKS[look] if axes == "all" else tuple(axes.split("+"))
+        unknown = [axis for axis in named if axis not in LOOKS[look]]
         if unknown:
-            raise KinemaError(f"unknown variation {unknown[0]!r}; choices: seen, all, {', '.join(AXES)}")
-        return cls(**dict.fromkeys(axes, True))
+            raise KinemaError(
+                f"unknown variation {unknown[0]!r} of the {look} look; choices: seen, all, "
+                f"{', '.join(LOOKS[look])}; and wide, or wide+ one of {', '.join(WIDE_AXES)}"
+            )
+        return cls(look=look, **dict.fromkeys(named, True))  # type: ignore[arg-type]
 
     @property
     def name(self) -> str:
-        axes = [axis for axis in AXES if getattr(self, axis)]
-        if not axes:
-            return "seen"
-        return "all" if len(axes) == len(AXES) else "+".join(axes)
+        axes = [axis for axis in LOOKS[self.look] if getattr(self, axis)]
+        held_out = "all" if len(axes) == len(LOOKS[self.look]) else "+".join(axes)
+        if self.look == "plain":
+            return held_out or "seen"
+        return "+".join(part for part in (self.look, held_out) if part)
+
+    @property
+    def is_wide(self) -> bool:
+        return self.look == "wide"
 
 
 SEEN = Variation()
@@ -98,6 +122,32 @@ class Backdrop:
     checkered: bool
     light: float
     light_direction: tuple[float, float, float]
+    surface: str = ""  # the table's texture, of the wide look
+
+
+def draw_wide_backdrop(rng: np.random.Generator, held_out: bool) -> Backdrop:
+    table = (
+        wide.TABLE_HUE.draw(rng, held_out),
+        *(rng.uniform(*r) for r in (wide.TABLE_SATURATION, wide.TABLE_VALUE)),
+    )
+    wall = rng.uniform(0, 1), rng.uniform(0.0, 0.6), rng.uniform(0.2, 0.95)
+    return Backdrop(
+        table_rgb=colorsys.hsv_to_rgb(*table),
+        wall_rgb=colorsys.hsv_to_rgb(*wall),
+        checkered=False,
+        light=wide.LIGHT.draw(rng, held_out),
+        light_direction=_slanted(wide.LIGHT_TILT_RAD.draw(rng, held_out), rng.uniform(0, 2 * np.pi)),
+        surface=wide.TABLE_SURFACE.draw(rng, held_out),
+    )
+
+
+def _slanted(tilt_rad: float, azimuth_rad: float) -> tuple[float, float, float]:
+    across = np.sin(tilt_rad)
+    return (
+        float(across * np.cos(azimuth_rad)),
+        float(across * np.sin(azimuth_rad)),
+        float(-np.cos(tilt_rad)),
+    )
 
 
 def draw_backdrop(rng: np.random.Generator, held_out: bool) -> Backdrop:
@@ -112,11 +162,10 @@ def draw_backdrop(rng: np.random.Generator, held_out: bool) -> Backdrop:
         table = colorsys.hsv_to_rgb(rng.uniform(0.06, 0.12), rng.uniform(0.05, 0.35), rng.uniform(0.45, 0.75))
         wall = colorsys.hsv_to_rgb(rng.uniform(0, 1), rng.uniform(0.0, 0.12), rng.uniform(0.55, 0.85))
         tilt, light, checkered = rng.uniform(0.0, 0.5), rng.uniform(0.60, 0.80), False
-    direction = (
-        float(np.sin(tilt) * np.cos(azimuth)),
-        float(np.sin(tilt) * np.sin(azimuth)),
-        float(-np.cos(tilt)),
-    )
     return Backdrop(
-        table_rgb=table, wall_rgb=wall, checkered=checkered, light=float(light), light_direction=direction
+        table_rgb=table,
+        wall_rgb=wall,
+        checkered=checkered,
+        light=float(light),
+        light_direction=_slanted(tilt, azimuth),
     )

@@ -82,13 +82,12 @@ class MetaworldEnv:
 
     def _prepare_camera(self) -> None:
         model = self._env.model
-        from kinema.worlds.cameras import Cameras
+        from kinema.worlds.cameras import Cameras, Effects
 
         shown = self.rendering
-        effects = {"shadow": shown.shadows, "reflection": shown.reflections, "skybox": shown.skybox}
-        self._cameras = Cameras(
-            model, [shown.camera], shown.size_px, {**effects, "cull_face": shown.cull_faces}
-        )
+        flags = {"shadow": shown.shadows, "reflection": shown.reflections, "skybox": shown.skybox}
+        effects = Effects(flags={**flags, "cull_face": shown.cull_faces})
+        self._cameras = Cameras(model, [shown.camera], shown.size_px, effects)
         model.cam_pos[self._cameras.ids[0]] = shown.camera_position_m
         if not shown.shadows:
             model.vis.quality.shadowsize = 0

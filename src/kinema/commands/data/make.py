@@ -30,6 +30,7 @@ from kinema.pool.pool import Lost, Pool
 from kinema.schema import Captions, KinemaError
 from kinema.worlds.tabletop.demonstrate import Noise, demonstrate
 from kinema.worlds.tabletop.experts.expert import Expert
+from kinema.worlds.variation import Variation
 
 FIRST_SEED = 1_000_000  # seeds below are for evaluation
 _FEWEST_SUCCESSES = 0.25  # of at least _ENOUGH_TRIED episodes
@@ -52,6 +53,7 @@ class Task:
     first_seed: int = FIRST_SEED
     policy: str | None = None  # an artifact that acts first; the expert then mends what it left (tabletop)
     latency_s: float = 0.0  # the longest that this policy's answers are held back
+    look: str = "plain"  # of the tabletop
     views: int = 0  # of the card's cameras, the first so many; 0: all of them
 
 
@@ -203,9 +205,11 @@ class _Made:
     def progress(self, task: Task) -> tuple[int, int]:
         """How many seeds of a task were tried and how many succeeded."""
         mine = [line for line in self._lines if (line["card"], line["name"]) == (task.card, task.name)]
-        if any(line["noise"] != task.noise or line["image_size"] != task.image_size for line in mine):
+        settings = task.noise, task.image_size, task.look
+        if any((line["noise"], line["image_size"], line.get("look", "plain")) != settings for line in mine):
             raise KinemaError(
-                f"{self._path} was made with other settings of noise or picture size; use another folder"
+                f"{self._path} was made with other settings of noise, picture size or look; "
+                "use another folder"
             )
         return len(mine), sum(line["success"] for line in mine)
 
@@ -254,7 +258,12 @@ def _play_road(task: Task, seed: int) -> Recorded:
 def _tabletop(task: Task) -> Any:
     from kinema.worlds.tabletop.env import TabletopEnv
 
-    return TabletopEnv(card=load_card(task.card), family=task.name, image_size=task.image_size)
+    return TabletopEnv(
+        card=load_card(task.card),
+        family=task.name,
+        variation=Variation(look=task.look),
+        image_size=task.image_size,
+    )
 
 
 def _play_tabletop(task: Task, seed: int) -> Recorded:

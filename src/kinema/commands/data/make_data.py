@@ -33,6 +33,7 @@ HEEDED = {  # of the options that not every world heeds
         "noise",
         "image_size",
         "policy",
+        "look",
         "latency_ms",
         "first_seed",
         "workers",
@@ -52,6 +53,7 @@ IMAGE_SIZE_PX = 96  # of the worlds that are ours
 
 EXAMPLES = examples(
     "kinema data make tabletop --robots panda,ur5e --episodes 50 --workers 2 --out data/tabletop",
+    "kinema data make tabletop --look wide --episodes 50 --image-size 128 --out data/wide",
     "kinema data make metaworld --families reach-v3 --episodes 50 --out data/metaworld",
     "kinema data make libero --families object,spatial/0 --episodes 50 --workers 2 --out data/libero",
     "kinema data make aloha --episodes 50 --workers 2 --out data/aloha",
@@ -89,6 +91,9 @@ def make(
     latency_ms: Annotated[
         int, typer.Option(help="tabletop: that policy's answers come up to so much late.", min=0, max=1000)
     ] = 0,
+    look: Annotated[
+        str, typer.Option(help="tabletop: plain, or wide for things, words and rooms of all kinds.")
+    ] = "plain",
     raw: Annotated[
         bool, typer.Option("--raw", help="metaworld: raw arrays, every second picture: for nano_metaworld.")
     ] = False,
@@ -104,6 +109,7 @@ def make(
     refuse_unheeded(ctx, world, HEEDED)
     require_rendering()
     from kinema.commands.data.make import make as record
+    from kinema.worlds.variation import LOOKS
 
     writable(out)
     if world == "hazards":
@@ -126,6 +132,7 @@ def make(
         tasks = [
             replace(
                 task,
+                look=choose("look", look, tuple(LOOKS)),
                 first_seed=first_seed,
                 policy=str(policy) if policy else None,
                 latency_s=latency_ms / 1000,

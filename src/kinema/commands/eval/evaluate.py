@@ -73,7 +73,8 @@ def evaluate(
     variation: Annotated[
         str,
         typer.Option(
-            help="tabletop: seen, a held-out axis, axes joined by +, all; libero: seen, position, object, "
+            help="tabletop: seen, a held-out axis, axes joined by +, all, and the same after wide+; libero: "
+            "seen, position, object, "
             "language, task (LIBERO-PRO's); several with commas."
         ),
     ] = "seen",

@@ -129,6 +129,7 @@ class Controller:
         self.card, self.robot, self.model, self.data = card, robot, model, data
         self.kinematics = Kinematics(card)
         self.home_rotation: dict[str, np.ndarray] = {arm.side: home_rotation(arm) for arm in card.arms}
+        self.origin_m = np.zeros(3)  # of the robot's frame, in the world
         self._low = np.array([channel.range[0] for channel in card.actions])
         self._high = np.array([channel.range[1] for channel in card.actions])
         substeps = round(1.0 / (card.control_hz * model.opt.timestep))
@@ -222,7 +223,7 @@ class Controller:
         for handle in self.robot.arms:
             if self.card.control == "ee_pose":
                 rotation = self.data.site_xmat[handle.tool_site].reshape(3, 3)
-                parts.append(self.data.site_xpos[handle.tool_site])
+                parts.append(self.data.site_xpos[handle.tool_site] - self.origin_m)
                 parts.append(rotvec_from_matrix(rotation @ self.home_rotation[handle.side].T))
             else:
                 parts.append(self.data.qpos[handle.qpos])

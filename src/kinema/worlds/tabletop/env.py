@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import mujoco
 import numpy as np
@@ -15,7 +15,9 @@ from kinema.worlds.tabletop import families
 from kinema.worlds.tabletop.family import Episode
 from kinema.worlds.tabletop.scene import Scene, tabletop_spec
 from kinema.worlds.tabletop.sentence import Request
-from kinema.worlds.variation import SEEN, Variation, draw_backdrop
+from kinema.worlds.tabletop.surroundings import Surroundings
+from kinema.worlds.variation import SEEN, Variation, draw_backdrop, draw_wide_backdrop
+from kinema.worlds.words.reference import Sight
 
 FAMILIES: tuple[str, ...] = tuple(family.name for family in families.FAMILIES)
 
@@ -63,13 +65,18 @@ class TabletopEnv:
         if not 16 <= image_size <= 1024:
             raise KinemaError(f"image_size {image_size} must be within 16 ... 1024 pixels")
         self.card, self.family, self.variation, self.image_size = card, family, variation, image_size
-        self.task = families.family_named(family)()
+        self.task = families.family_named(family, variation.is_wide)()
+        self._surroundings = Surroundings() if variation.is_wide else None
         spec = tabletop_spec(card)
         self.task.add(spec, card.name)
+        if self._surroundings:
+            self._surroundings.add(spec)
         if furnish is not None:
             furnish(spec)
         self.scene = Scene(card, spec)
         self.task.bind(self.scene.model)
+        if self._surroundings:
+            self._surroundings.bind(self.scene)
         self.scene.controller.between.append(self._glance)
         self.instruction = ""
         self.max_steps = round(self.task.limit_s * card.control_hz)
@@ -81,9 +88,15 @@ class TabletopEnv:
         rng = np.random.default_rng([seed, 0x6B696E])
         scene = self.scene
         mujoco.mj_resetData(scene.model, scene.data)
-        scene.dress(draw_backdrop(rng, self.variation.background))
+        draw = draw_wide_backdrop if self.variation.is_wide else draw_backdrop
+        scene.dress(draw(rng, self.variation.background))
+        about: Sequence[Sight] = ()
+        if self._surroundings:
+            named = request.command.kinds if request and request.command else ()
+            about = self._surroundings.reset(scene, rng, self.variation, named)
         self._stand(rng)
-        episode = Episode(rng=rng, variation=self.variation, request=request)
+        episode = Episode(rng=rng, variation=self.variation, request=request, scene=scene, about=about)
+        self._episode = episode
         self.instruction = self.task.reset(scene, episode)
         if request is not None:
             self.instruction = request.text
@@ -131,6 +144,10 @@ class TabletopEnv:
         """Pointing labels (V, 2, 3) float32: u, v in [0, 1] and visibility of the thing and of its place."""
         world = np.stack(self.task.focus(self.scene))
         return self._cameras.project(self.scene.data, world)
+
+    def sights(self) -> list[Sight]:
+        """Everything that the grammar of words can name here, and where it lies now."""
+        return self.task.sights(self._episode)
 
     def success(self) -> bool:
         """Whether the goal is reached: it holds, and has held as long as the family asks."""

@@ -11,14 +11,18 @@ from typing import ClassVar
 import mujoco
 import numpy as np
 
+from kinema.worlds import wide
 from kinema.worlds.tabletop.experts.motion import Targets
 from kinema.worlds.tabletop.progress import Progress
 from kinema.worlds.tabletop.props import RGB, Block, Shape
 from kinema.worlds.tabletop.scene import Scene
 from kinema.worlds.tabletop.sentence import Request, Sentence
 from kinema.worlds.variation import COLORS, UNNAMED_COLORS, Variation, draw_shade
+from kinema.worlds.words import grammar
+from kinema.worlds.words.reference import Sight
 
 CONTAINER_RADIUS_M = 0.06
+_WIDE_HALF_M = 0.0225  # of a block of the usual size
 
 
 BLOCK_NOUNS = {"block": ("block", "cube", "brick")}
@@ -42,6 +46,7 @@ class Thing:
     name: str
     point_m: np.ndarray
     geoms: np.ndarray
+    size_m: float = 0.12  # its longest side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,26 +56,39 @@ class Episode:
     rng: np.random.Generator
     variation: Variation
     request: Request | None = None
+    scene: Scene | None = None
+    about: Sequence[Sight] = ()  # what else can be seen, out of reach
+
+    @property
+    def palette(self) -> tuple[str, ...]:
+        """The colours that have names."""
+        return tuple(wide.COLORS if self.variation.is_wide else COLORS)
 
     def colors(self, named: int, total: int) -> list[str]:
         """Distinct colours; the first `named` are the ones the sentence may name."""
         wanted = [self.request.thing, self.request.place][:named] if self.request else []
         wanted += [""] * (named - len(wanted))
-        free = [c for c in COLORS if c not in wanted]
+        free = [c for c in self.palette if c not in wanted]
         self.rng.shuffle(free)
         colors = [w or free.pop() for w in wanted]
-        others = list(UNNAMED_COLORS) if self.variation.color else free
+        unnamed = self.variation.color and not self.variation.is_wide
+        others = list(UNNAMED_COLORS) if unnamed else free
         self.rng.shuffle(others)
         while len(colors) < total:
             colors.append(others.pop() if others else free.pop())
         return colors
 
     def shade(self, color: str) -> RGB:
+        if self.variation.is_wide:
+            return wide.draw_shade(self.rng, color, self.variation.color)
         return draw_shade(self.rng, color, self.variation.color)
 
     def block_shape(self, scale: float) -> Shape:
         """A cube of 4 to 5 cm times `scale`, or a held-out form that the same grasp fits."""
         rng = self.rng
+        if self.variation.is_wide:
+            half = scale * _WIDE_HALF_M * wide.SIZE.draw(rng, self.variation.instance)
+            return Shape(kind="box", half_m=(half, half, half))
         if not self.variation.instance:
             half = scale * float(rng.uniform(0.020, 0.025))
             return Shape(kind="box", half_m=(half, half, half))
@@ -95,6 +113,7 @@ class Family(ABC):
     arms: ClassVar[int] = 1  # that it takes
     templates: ClassVar[Mapping[str, Templates]]  # by the kind of a request; "" where there is one kind
     examples: ClassVar[tuple[str, ...]]  # of sentences that it reads
+    actions: ClassVar[Mapping[str, str]]  # what each kind of request is called in the grammar of words
     thing_noun: ClassVar[str] = "block"  # the noun of what is acted on
     place_noun: ClassVar[str] = ""  # and of where it goes
     nouns: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # what a sentence may name by a colour: words by noun
@@ -169,11 +188,27 @@ class Family(ABC):
 
     def say(self, episode: Episode, kind: str = "", thing: str = "", place: str = "") -> str:
         """One of its sentences; `thing` and `place` are colours."""
+        if episode.variation.is_wide:
+            return self._say_widely(episode, self.actions[kind], *self.named(thing, place, kind))
         told = self.templates[kind]
         texts = told.held_out if episode.variation.instruction else told.seen
         text = texts[episode.rng.integers(len(texts))]
         thing, place = self.named(thing, place, kind)
         return text.format(thing=thing, place=place)
+
+    def _say_widely(self, episode: Episode, action: str, thing: str, place: str) -> str:
+        """A sentence of the grammar of words."""
+        sights = self.sights(episode)
+        numbers = {f"{sight.color} {sight.kind}".strip(): i for i, sight in enumerate(sights)}
+        held_out = episode.variation.instruction
+        return grammar.ask(action, sights, numbers.get(thing), numbers.get(place), episode.rng, held_out)
+
+    def sights(self, episode: Episode) -> list[Sight]:
+        """Everything to be seen that the grammar has a name for: its own things first, in their order."""
+        scene = episode.scene
+        assert scene is not None
+        mujoco.mj_kinematics(scene.model, scene.data)
+        return [*(scene.sight(t.name, t.point_m, t.size_m) for t in self.things(scene.data)), *episode.about]
 
     def measures(self, scene: Scene) -> dict[str, float]:
         """Named numbers about progress, for reports."""
@@ -182,8 +217,12 @@ class Family(ABC):
 
     def seen_blocks(self, data: mujoco.MjData) -> Iterator[Thing]:
         for block in self.free_blocks():
-            geoms = np.array([*block.geoms, block.skin])
-            yield Thing(name=f"{block.color} block", point_m=block.position(data), geoms=geoms)
+            yield Thing(
+                name=f"{block.color} {block.noun}",
+                point_m=block.position(data),
+                geoms=block.shown,
+                size_m=2 * max(block.shape.half_m),
+            )
 
     def free_blocks(self) -> list[Block]:
         """The blocks of this episode, which move."""

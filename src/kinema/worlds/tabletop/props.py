@@ -43,6 +43,8 @@ class Block:
     rock on boxes without coming to rest.
     """
 
+    noun = "block"
+
     def __init__(self, name: str) -> None:
         self.name = name
         self.shape = Shape(kind="box", half_m=(0.0225, 0.0225, 0.0225))
@@ -124,6 +126,11 @@ class Block:
         model.geom_conaffinity[self.geoms] = 0
         model.geom_group[[*self.geoms, self.skin]] = HIDDEN
         self.parked = True
+
+    @property
+    def shown(self) -> np.ndarray:
+        """The geoms that show it."""
+        return np.array([*self.geoms, self.skin])
 
     def position(self, data: mujoco.MjData) -> np.ndarray:
         return data.xpos[self.body].copy()

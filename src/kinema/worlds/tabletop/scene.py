@@ -10,6 +10,7 @@ import numpy as np
 
 from kinema.card.card import EmbodimentCard
 from kinema.card.kinematics import gripper_of, home_joints, home_rotation, tool_pose
+from kinema.worlds import wide
 from kinema.worlds.body.control import Controller
 from kinema.worlds.body.robots import (
     FIXED_COLLIDES,
@@ -22,6 +23,7 @@ from kinema.worlds.body.robots import (
 )
 from kinema.worlds.tabletop.props import Block
 from kinema.worlds.variation import Backdrop
+from kinema.worlds.words.reference import Sight
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,11 +133,20 @@ class Scene:
         self.pace = min(1.0, 10.0 / card.control_hz)
         self._owner = {body: handle.side for handle in self.robot.arms for body in handle.gripper_bodies}
 
+    def sight(self, name: str, point_m: np.ndarray, size_m: float) -> Sight:
+        """A thing named by its kind, or by colour and kind, as words can tell it."""
+        color, _, kind = name.partition(" ")
+        color, kind = (color, kind) if color in wide.COLORS else ("", name)
+        forward, left = self.area.turn(1.0, 0.0), self.area.turn(0.0, 1.0)
+        place = float(forward @ point_m[:2]), float(left @ point_m[:2])
+        return Sight(kind=kind, color=color, size_m=size_m, place_m=place)
+
     def dress(self, backdrop: Backdrop) -> None:
         """Colour table and wall and set the lamp."""
         model = self.model
         table = model.geom("table").id
         checkered = model.geom("checkered_table").id
+        model.geom_matid[table] = model.material(f"table/{backdrop.surface}").id if backdrop.surface else -1
         for name, rgb in (
             ("table", backdrop.table_rgb),
             ("checkered_table", backdrop.table_rgb),

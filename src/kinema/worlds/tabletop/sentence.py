@@ -10,6 +10,7 @@ from functools import cached_property
 
 from kinema.schema import KinemaError
 from kinema.worlds.variation import COLORS
+from kinema.worlds.words.grammar import Command
 
 _ARTICLES = ("the", "a", "an", "that", "this", "all", "any")
 
@@ -23,6 +24,7 @@ class Request:
     thing: str = ""  # colour of the thing to act on
     place: str = ""  # colour of where it goes
     kind: str = ""  # "bowl" or "plate"; "open" or "close"
+    command: Command | None = None  # in the wide look: as the grammar of words reads it
 
 
 @dataclass(frozen=True)

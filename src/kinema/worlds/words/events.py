@@ -15,6 +15,8 @@ from kinema.worlds.tabletop.env import TabletopEnv
 from kinema.worlds.tabletop.experts.motion import SECURE_N
 from kinema.worlds.tabletop.families import family_named
 from kinema.worlds.tabletop.parse import parse_instruction
+from kinema.worlds.tabletop.sentence import Request
+from kinema.worlds.variation import LOOKS
 
 KINDS = (
     "grasp", "lift", "release", "place", "push", "arrive", "press", "open", "close", "raise",
@@ -55,18 +57,30 @@ class Aim:
     @classmethod
     def of(cls, instruction: str) -> Aim:
         """Reads a sentence of the tabletop; any other sentence gives an aim without names."""
-        try:
-            request = parse_instruction(instruction)
-        except KinemaError:
+        request = _understood(instruction)
+        if request is None:
             goal = read_goal(instruction)
             return cls(family=f"road/{goal.name}", thing=goal.thing) if goal else cls()
-        thing, place = family_named(request.family).named(request.thing, request.place, request.kind)
+        if request.command is not None:
+            named = request.command.thing, request.command.place
+            thing, place = (str(reference or "") for reference in named)
+        else:
+            thing, place = family_named(request.family).named(request.thing, request.place, request.kind)
         return cls(family=request.family, thing=thing, place=place, opens=request.kind != "close")
 
     @property
     def done(self) -> str:
         """The kind of event with which it is reached."""
         return ("open" if self.opens else "close") if self.family == "drawer" else _DONE.get(self.family, "")
+
+
+def _understood(instruction: str) -> Request | None:
+    for look in LOOKS:
+        try:
+            return parse_instruction(instruction, look)
+        except KinemaError:
+            continue
+    return None
 
 
 class Watcher:
@@ -114,7 +128,7 @@ class Watcher:
         return [b for b in getattr(self._env.task, "blocks", []) if not b.parked]
 
     def _look_at_block(self, block) -> None:  # type: ignore[no-untyped-def]
-        scene, name, thing = self._env.scene, block.name, f"{block.color} block"
+        scene, name, thing = self._env.scene, block.name, f"{block.color} {block.noun}"
         squeezed = [h.side for h in scene.robot.arms if scene.pinch_n(block.body, h.side) > SECURE_N]
         if squeezed and name not in self._held:
             self._held[name] = squeezed[0]
@@ -135,7 +149,7 @@ class Watcher:
         block = self._env.task.target  # type: ignore[attr-defined]
         moved = block.position(self._env.scene.data) - self._start[block.name]
         if np.linalg.norm(moved[:2]) > 0.01 and all(event.kind != "push" for event in self._seen):
-            self._add("push", f"{block.color} block", side="right")
+            self._add("push", f"{block.color} {block.noun}", side="right")
 
     def _add(self, kind: str, thing: str, place: str = "", side: str = "") -> None:
         self._seen.append(Event(step=self._step, kind=kind, thing=thing, place=place, side=side))

@@ -28,6 +28,12 @@ class Command:
     thing: Reference | None = None
     place: Reference | None = None
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """All that it names."""
+        told = [reference for reference in (self.thing, self.place) if reference is not None]
+        return tuple(one.kind for one in (*told, *(r.near for r in told if r.near)) if one.kind)
+
 
 ACTIONS: Mapping[str, Ways] = {
     "put in": Ways(
@@ -160,6 +166,22 @@ def _phrase(reference: Reference, things: Sequence[Sight], rng: np.random.Genera
         pick=_one(picks[reference.pick], rng, held_out) if reference.pick else "",
         near=_phrase(reference.near, things, rng, held_out) if reference.near else "",
     )
+
+
+def ask(
+    action: str, things: Sequence[Sight], thing: int | None, place: int | None, rng: np.random.Generator,
+    held_out: bool = False,
+) -> str:  # fmt: skip
+    """A sentence that asks for an action on these two of a scene's things, where its phrases name them.
+
+    Raises KinemaError where nothing tells one of them from the others.
+    """
+    told = {
+        slot: refer(things, number, rng, held_out)
+        for slot, number in (("thing", thing), ("place", place))
+        if number is not None and f"{{{slot}}}" in ACTIONS[action].seen[0]
+    }
+    return say(Command(action=action, **told), things, rng, held_out)
 
 
 Words = tuple[str, ...]

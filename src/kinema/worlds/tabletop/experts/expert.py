@@ -36,12 +36,17 @@ class Expert:
             if target is None:
                 rotation = scene.data.site_xmat[handle.tool_site].reshape(3, 3)
                 rotvec = rotvec_from_matrix(rotation @ controller.home_rotation[side].T)
-                return np.concatenate([scene.tool(side), rotvec, [1.0]])
-            return np.concatenate([target.position_m, np.zeros(3), [target.opening]])
+                return np.concatenate([scene.tool(side) - controller.origin_m, rotvec, [1.0]])
+            position = target.position_m - controller.origin_m
+            return np.concatenate([position, np.zeros(3), [target.opening]])
         if target is None:
             return np.concatenate([handle.home, [1.0]])
         measured = scene.data.qpos[handle.qpos]
         joints = controller.kinematics.solve(
-            side, target.position_m, controller.home_rotation[side], measured, iterations=20
+            side,
+            target.position_m - controller.origin_m,
+            controller.home_rotation[side],
+            measured,
+            iterations=20,
         )
         return np.concatenate([joints, [target.opening]])

@@ -8,6 +8,7 @@ from kinema.worlds.tabletop.families.drawer import Drawer
 from kinema.worlds.tabletop.families.lift import LiftTwoArms
 from kinema.worlds.tabletop.families.pick_place import PickPlace
 from kinema.worlds.tabletop.families.push import Push
+from kinema.worlds.tabletop.families.put_things import PutThings
 from kinema.worlds.tabletop.families.stack import Stack
 from kinema.worlds.tabletop.families.tidy import Tidy
 from kinema.worlds.tabletop.family import Family
@@ -15,5 +16,9 @@ from kinema.worlds.tabletop.family import Family
 FAMILIES: tuple[type[Family], ...] = (PickPlace, Stack, Push, Drawer, PressButton, LiftTwoArms, Tidy)
 
 
-def family_named(name: str) -> type[Family]:
-    return next(family for family in FAMILIES if family.name == name)
+_WIDE: tuple[type[Family], ...] = (PutThings,)  # instead of those of the same name, in the wide look
+
+
+def family_named(name: str, is_wide: bool = False) -> type[Family]:
+    choices = (*_WIDE, *FAMILIES) if is_wide else FAMILIES
+    return next(family for family in choices if family.name == name)

@@ -82,6 +82,7 @@ class PressButton(Family):
             ("please press down the {thing}", "click the {thing}"),
         )
     }
+    actions: ClassVar = {"": "press"}
     examples = ("press the green button",)
     thing_noun = "button"
     nouns: ClassVar = {"button": ("button",)}

@@ -143,6 +143,7 @@ class Drawer(Family):
         ),
     }
     thing_noun = "drawer"
+    actions: ClassVar = {"open": "open", "close": "close"}
     examples = ("open the drawer", "close the drawer")
     seen = ("drawer handle",)
 

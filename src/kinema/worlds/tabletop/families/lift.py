@@ -93,6 +93,7 @@ class LiftTwoArms(Family):
         )
     }
     thing_noun = "tray"
+    actions: ClassVar = {"": "lift"}
     examples = ("lift the tray with both arms",)
     seen = ("right tray handle", "left tray handle")
 

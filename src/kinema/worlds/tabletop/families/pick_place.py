@@ -49,6 +49,7 @@ class PickPlace(Family):
             ),
         ),
     }
+    actions: ClassVar = {"bowl": "put in", "plate": "put on", "tray": "put in"}
     examples = ("put the red block in the blue bowl", "place the yellow block on the green plate")
     nouns: ClassVar = {**BLOCK_NOUNS, "bowl": ("bowl",), "plate": ("plate", "dish")}
     seen_by_color = ("block", "bowl", "plate")

@@ -41,6 +41,7 @@ class Push(Family):
             ("move the {thing} to the {place} by pushing it", "shove the {thing} onto the {place}"),
         )
     }
+    actions: ClassVar = {"": "push"}
     examples = ("push the blue block to the yellow area",)
     place_noun = "area"
     nouns: ClassVar = {**BLOCK_NOUNS, "area": ("area", "region", "spot", "zone")}

@@ -32,6 +32,7 @@ class Stack(Family):
             ("pile the {thing} onto the {place}", "the {thing} goes on top of the {place}"),
         )
     }
+    actions: ClassVar = {"": "stack"}
     examples = ("stack the purple block on the red block",)
     place_noun = "block"
     nouns: ClassVar = BLOCK_NOUNS

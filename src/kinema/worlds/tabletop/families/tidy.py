@@ -30,6 +30,7 @@ class Tidy(Family):
         )
     }
     place_noun = "box"
+    actions: ClassVar = {"": "tidy"}
     examples = ("tidy up the table", "put the green block in the box")
     nouns: ClassVar = BLOCK_NOUNS
     seen_by_color = ("block",)

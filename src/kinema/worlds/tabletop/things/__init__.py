@@ -1,0 +1,1 @@
+"""Things with names: what each kind looks like, and how one is put on the table."""
