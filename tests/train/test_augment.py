@@ -36,6 +36,12 @@ def test_points_move_with_the_picture(batch):
     assert shifted > 8
 
 
+def test_larger_pictures_move_as_far_for_their_size():
+    config = AugmentConfig(shift_px=4)
+    assert config.of_pictures(1) == config
+    assert config.of_pictures(2) == AugmentConfig(shift_px=8)
+
+
 def test_no_augmentation_is_the_identity(batch):
     off = AugmentConfig(shift_px=0, brightness=0, contrast=0, saturation=0, tint=0)
     same = augment(batch, off, torch.Generator().manual_seed(0))

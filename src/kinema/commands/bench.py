@@ -36,7 +36,8 @@ def policy(
     policy: Annotated[str, typer.Option(help="A shipped artifact, or the folder of one.")] = policies.DEFAULT,
     robot: Annotated[str | None, typer.Option(help="The body. Default: the artifact's first.")] = None,
     preset: Annotated[
-        str | None, typer.Option(help="A size instead of an artifact: nano, edge, base, pro, ultra.")
+        str | None,
+        typer.Option(help="A size instead of an artifact: nano, nano_look, edge, base, pro, ultra."),
     ] = None,
     random_weights: Annotated[
         bool, typer.Option("--random-weights", help="Of the preset: there are no others of it.")

@@ -187,6 +187,52 @@ def test_what_acts_is_what_was_trained(made, tmp_path):
     np.testing.assert_allclose(acting.infer(observation, "panda").values, expected, atol=1e-5)
 
 
+def _striped(seed, side=128, square=16):
+    """Pictures of a square of stripes one pixel wide; the action is one where they lie, another where not."""
+    source = fake_source(load_card("panda"), image_size=16, seed=seed, episodes=60)
+    rng = np.random.default_rng(seed)
+    lying, corner = rng.random(source.steps) < 0.5, rng.integers(40, 72, (source.steps, 2))
+    images = np.zeros((source.steps, len(source.card.cameras), side, side, 3), np.uint8)
+    lines = np.where(np.arange(square) % 2, 255, 60)[:, None].repeat(square, 1)
+    for i, (u, v) in enumerate(corner):
+        images[i, :, v : v + square, u : u + square] = (lines if lying[i] else lines.T)[..., None]
+    middle, reach = (np.array([c.range for c in source.card.actions]) @ [[0.5, -0.2], [0.5, 0.2]]).T
+    points = np.ones((source.steps, len(source.card.cameras), 2, 3), np.float32)
+    points[..., :2] = ((corner + square / 2) / side)[:, None, None]
+    at_rest = np.array([c.range for c in source.card.states]).mean(1, dtype=np.float32)
+    return replace(
+        source, images=images.__getitem__, points=points, state=np.tile(at_rest, (source.steps, 1)),
+        action=(middle + reach * np.where(lying, 1, -1)[:, None]).astype(np.float32),
+        ends=np.arange(source.steps) + 1,
+    )  # fmt: skip
+
+
+def _batches(source, tokenizer, codecs, rows):
+    return Mixture([source], codecs, tokenizer, Feed(batch_size=rows, seed=0), horizon=16)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_what_only_the_second_look_resolves_is_learnt():
+    torch.manual_seed(2)
+    source = _striped(2)
+    tokenizer = TextTokenizer.train(source.tasks, 400)
+    codecs = {"panda": Codec(source.card, *measure_stats([source], 16))}
+    batches, chance = _batches(source, tokenizer, codecs, 16), torch.Generator().manual_seed(2)
+    policy = Policy(replace(presets.tiny(tokenizer.vocab_size), second_look=LOOK))
+    optimiser = torch.optim.AdamW(policy.parameters(), 2e-3)
+    for _ in range(160):
+        losses = policy(batches.draw(), chance)
+        optimiser.zero_grad()
+        (losses["flow"] + losses["point_uv"] + 0.1 * losses["point_cell"]).backward()
+        optimiser.step()
+    new = _batches(_striped(102), tokenizer, codecs, 64).draw()
+    chunk = policy.eval().sample(new.inputs, torch.zeros(64, 1, 16, 80))[:, 0, 0]
+    assert ((chunk * new.actions[:, 0]).sum(1) > 0).float().mean() > 0.75  # who guesses is right in half
+    stripes = torch.tensor([60, 255], dtype=torch.uint8).repeat(64).expand(1, 1, 3, 128, 128)
+    assert shrink(stripes, 64)[..., 2:-2].std() < 1e-3  # in the first look there are none
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
