@@ -347,7 +347,7 @@ def test_an_instruction_is_refused_before_the_queue() -> None:
     policy = ToyPolicy()
     served = dataclasses.replace(toy_served(policy), check_instruction=check)
     with running(make_app(served)) as server, RemotePolicy(server.ws) as remote:
-        for bad, says in (("a b c d", "too many tokens"), ("a\nb", "control character"), ("x" * 301, "300")):
+        for bad, says in (("a b c d", "too many tokens"), ("a\nb", "control character"), ("x" * 401, "400")):
             with pytest.raises(ServerError, match=says) as refused:
                 remote.infer(observation(PANDA, px=16, instruction=bad), "panda")
             assert refused.value.code == "bad_request"

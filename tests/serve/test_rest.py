@@ -117,7 +117,7 @@ def changed(**observation: Any) -> dict[str, Any]:
         ({"json": changed(images={"front": "%%%", "wrist": ""})}, 422, "bad_request"),
         ({"json": changed(images={})}, 422, "bad_request"),
         ({"json": changed(instruction="refuse me")}, 422, "bad_request"),
-        ({"json": changed(instruction="x" * 301)}, 422, "bad_request"),
+        ({"json": changed(instruction="x" * 401)}, 422, "bad_request"),
         ({"json": changed(instruction="crash")}, 500, "policy_failed"),
         ({"content": b"x" * 200_001, "headers": {"Content-Type": "application/json"}}, 413, "too_large"),
     ],

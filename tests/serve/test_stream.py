@@ -146,7 +146,7 @@ def test_faults_are_error_frames(talk: Talk, message: Any, code: str, says: str)
         ("state", np.full(7, np.inf), "finite"),
         ("state", [1e39] * 7, "finite"),
         ("instruction", "", "say what to do"),
-        ("instruction", "x" * 301, "300"),
+        ("instruction", "x" * 401, "400"),
         ("instruction", "put it\ndown", "control character"),
         ("instruction", "put\u200bit", "control character"),
         ("instruction", "<|pad|> go", "special token"),

@@ -172,6 +172,6 @@ def test_the_documents_load_nothing_from_elsewhere() -> None:
 def test_a_hello_says_what_is_limited() -> None:
     with running() as server, connect(server.ws + PATH, compression=None) as one:
         limits = unpack(one.recv(timeout=10))["limits"]
-    assert limits["instruction_chars"] == 300
+    assert limits["instruction_chars"] == 400
     assert limits["idle_s"] is None
     assert np.isfinite([value for value in limits.values() if value is not None]).all()

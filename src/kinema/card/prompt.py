@@ -9,7 +9,7 @@ import unicodedata
 
 from kinema.card.card import EmbodimentCard
 
-MAX_INSTRUCTION_CHARS = 300
+MAX_INSTRUCTION_CHARS = 400
 
 
 def prompt(card: EmbodimentCard, instruction: str, steps: int) -> str:

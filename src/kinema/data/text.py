@@ -1,13 +1,16 @@
 """Words to token ids: a small byte-pair tokenizer made here, with the prompt's fixed phrases as tokens, or
 one that came with a released backbone (`model/policy/released.py`).
 
-Any text encodes (bytes are the fallback). The phrases of the prompt template and the camera tags are tokens
-of their own, so the constant part of every prompt costs a few positions instead of thirty.
+Any text encodes (bytes are the fallback). It is learnt from a recipe's own sentences and from common English
+words (`english.txt`, the commonest first), so that words which no recipe says are few tokens, too. The
+phrases of the prompt template and the camera tags are tokens of their own, so the constant part of every
+prompt costs a few positions instead of thirty.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +35,22 @@ PHRASES = [
     " control actions to execute the following task:",
 ]
 MAX_TOKENS = 160
+VOCAB_SIZE = 2560
+# How often the merges see a text of the recipe, and the commonest English word; later words less and less.
+_RECIPE_WEIGHT, _ENGLISH_WEIGHT, _HALVED_AT = 100, 50, 40
+_SENTENCES_BEGIN_WITH = 200  # of the commonest words
+
+
+def _weighted(texts: Iterable[str]) -> Iterator[str]:
+    """What the merges are learnt from, each as often as it counts."""
+    for text in sorted(set(texts)):
+        yield f"{text}\n" * _RECIPE_WEIGHT
+    words = files("kinema.data").joinpath("english.txt").read_text().split()
+    for rank, word in enumerate(dict.fromkeys(words)):
+        often = max(1, _ENGLISH_WEIGHT * _HALVED_AT // (rank + _HALVED_AT))
+        yield f" {word}" * often
+        if rank < _SENTENCES_BEGIN_WITH:
+            yield f"{word.capitalize()} {word.capitalize()}\n" * max(1, often // 4)
 
 
 class TextTokenizer:
@@ -45,8 +64,8 @@ class TextTokenizer:
             raise KinemaError(f"this tokenizer lacks the token {PAD!r}; it was not made by kinema")
 
     @classmethod
-    def train(cls, texts: Iterable[str], vocab_size: int) -> TextTokenizer:
-        """A byte-level BPE of at most vocab_size tokens, learnt from the given texts."""
+    def train(cls, texts: Iterable[str], vocab_size: int = VOCAB_SIZE) -> TextTokenizer:
+        """A byte-level BPE of at most vocab_size tokens, learnt from the given texts and common English."""
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
@@ -56,7 +75,7 @@ class TextTokenizer:
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
-        tokenizer.train_from_iterator(sorted(set(texts)), trainer)
+        tokenizer.train_from_iterator(_weighted(texts), trainer)
         tokenizer.add_tokens(PHRASES)
         return cls(tokenizer)
 

@@ -19,7 +19,7 @@ from kinema.data.frames import Way
 from kinema.data.mixture import Mixture
 from kinema.data.source import Source, measure_stats
 from kinema.data.stream import Feed
-from kinema.data.text import TextTokenizer
+from kinema.data.text import VOCAB_SIZE, TextTokenizer
 from kinema.model.policy import artifact, lora
 from kinema.model.policy.policy import Policy, PolicyConfig
 from kinema.model.policy.released import Released
@@ -58,7 +58,7 @@ class PolicyStage(Stage[Policy, Batch]):
     def __init__(
         self, setting: Setting, *, policy: Callable[[int], PolicyConfig],
         sources: Callable[[Path, Way], Sequence[Source]], config: SftConfig | None = None,
-        vocab_size: int = 1024, backbone: Released | None = None,
+        vocab_size: int = VOCAB_SIZE, backbone: Released | None = None,
     ) -> None:  # fmt: skip
         """policy: a function of the vocabulary's size, known once the words are.
 
