@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinema.bench.conventions import check_same
-from kinema.bench.libero.benchmark import CARD, FOLDER, SUITES, LiberoBenchmark, native_state
+from kinema.bench.libero.benchmark import CARD, LiberoBenchmark, native_state
 from kinema.bench.libero.conventions import FINGER_TRAVEL_M, Conventions, of_card
 from kinema.bench.libero.openpi import openpi_state
+from kinema.bench.libero.suites import LIBERO, SUITES
 from kinema.card.load import load_card
 from kinema.runtime.wire import convert, pack, unpack
 from kinema.schema import KinemaError
@@ -102,7 +103,7 @@ def test_the_suites_have_the_published_sizes_and_step_limits() -> None:
 
 
 def test_a_missing_environment_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(FOLDER, str(tmp_path))
+    monkeypatch.setenv(LIBERO.variable, str(tmp_path))
     with pytest.raises(KinemaError, match=r"own environment is missing.*setup_libero\.sh"):
         LiberoBenchmark()
 
@@ -115,7 +116,7 @@ def test_an_environment_that_does_not_work_is_one_line(
     python.parent.mkdir()
     python.write_text(f"#!/bin/sh\necho noise >&2\necho {says} >&2\nexit 1\n")
     python.chmod(python.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv(FOLDER, str(tmp_path))
+    monkeypatch.setenv(LIBERO.variable, str(tmp_path))
     with pytest.raises(KinemaError) as told:
         LiberoBenchmark()
     assert str(told.value).startswith(f"the simulator's process died with exit code 1: {says}; make it with")
@@ -139,7 +140,7 @@ def test_what_cannot_be_played_is_refused_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv(FOLDER, str(tmp_path / "nothing"))
+    monkeypatch.setenv(LIBERO.variable, str(tmp_path / "nothing"))
     assert says in one_line(["eval", "libero", *arguments, "--out", str(tmp_path / "out")], capsys)
 
 

@@ -9,20 +9,14 @@ import numpy as np
 import pytest
 
 from kinema.bench.drawing import LOOKS
-from kinema.bench.libero.benchmark import (
-    FOLDER,
-    SUITES,
-    UNVARIED,
-    VARIATIONS,
-    LiberoBenchmark,
-    LiberoEnv,
-)
+from kinema.bench.libero.benchmark import LiberoBenchmark, LiberoEnv
 from kinema.bench.libero.demos import demonstrate_libero
 from kinema.bench.libero.openpi import openpi_state
+from kinema.bench.libero.suites import LIBERO, SUITES, UNVARIED, VARIATIONS
 from kinema.card.load import load_card
 from kinema.schema import KinemaError
 
-FOUND = Path(os.environ.get(FOLDER) or ".venv-libero") / "bin" / "python"
+FOUND = Path(os.environ.get(LIBERO.variable) or LIBERO.folder) / "bin" / "python"
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not FOUND.is_file(), reason=f"no LIBERO at {FOUND}: scripts/setup_libero.sh makes it"),
@@ -108,7 +102,7 @@ def test_all_suites_have_their_tasks() -> None:
     assert {name: len(sentences) for name, sentences in told["sentences"].items()} == {
         f"libero_{name}": suite.tasks for name, suite in SUITES.items()
     }
-    assert told["simulator"]["robosuite"] == "1.4.0"
+    assert told["simulator"]["LIBERO"]["robosuite"] == "1.4.0"
 
 
 def test_what_a_server_is_told_is_the_raw_reading_as_openpi_writes_it() -> None:
@@ -192,5 +186,5 @@ def test_libero_pro_changes_what_it_says() -> None:
     assert other_sentence == "pick the cream cheese and place it in the basket"
     assert np.abs(moved[0, 0] - seen[0, 0]).max() > 0.05, "the thing stands elsewhere"
     assert np.abs(other[0, 0] - seen[0, 0]).max() > 0.05, "another thing is wanted"
-    with pytest.raises(KinemaError, match="spatial, object, goal, 10, not 90"):
+    with pytest.raises(KinemaError, match="spatial, object, goal, 10 have changed forms, not 90"):
         LiberoBenchmark(("90",), variations=("position",))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from kinema.bench.conventions import check_same
 from kinema.bench.drawing import LOOKS, Lighter
 from kinema.bench.libero.conventions import FINGER_TRAVEL_M, Conventions, of_card
 from kinema.bench.libero.expert import SUITES as WITH_EXPERT
+from kinema.bench.libero.suites import STANDARD, SUITES, UNVARIED, environment_of
 from kinema.bench.own_environment import OwnEnvironment
 from kinema.bench.simulator import SimulatorProcess
 from kinema.card.card import EmbodimentCard
@@ -30,35 +31,6 @@ from kinema.space.rotation import matrix_from_quat, rotvec_from_matrix
 from kinema.worlds.cameras import seen_from
 
 CARD = "panda_libero"
-START_STATES = 50  # of every task
-FOLDER = "KINEMA_LIBERO"  # the environment variable that names LIBERO's environment
-_THERE = OwnEnvironment(
-    benchmark="LIBERO", variable=FOLDER, folder=".venv-libero", script="scripts/setup_libero.sh",
-    target="kinema.bench.libero.simulation:LiberoSimulation",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Suite:
-    """How many tasks, and when an episode is over without success."""
-
-    tasks: int
-    max_steps: int
-
-
-SUITES = {
-    "spatial": Suite(tasks=10, max_steps=220),
-    "object": Suite(tasks=10, max_steps=280),
-    "goal": Suite(tasks=10, max_steps=300),
-    "10": Suite(tasks=10, max_steps=520),
-    "90": Suite(tasks=90, max_steps=400),
-}
-STANDARD = ("spatial", "object", "goal", "10")
-UNVARIED = "seen"
-# LIBERO-PRO's changes of the four usual suites (arXiv 2510.03827), and what the package calls them. It has no
-# files of a fifth, the surroundings'.
-VARIATIONS = {UNVARIED: "", "position": "swap", "object": "object", "language": "lan", "task": "task"}
-_OWN_SENTENCES = ("language", "task")  # what is changed stands in the task's file, not in its name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +55,9 @@ DIFFERENCES = (
     "state: rotation from the straight-down tool and one opening of the gripper, where others take axis and "
     "angle of the raw quaternion and both fingers",
     "hard_reset=False: scenes are not built anew for every episode",
+    "LIBERO-Plus: sentences are the unchanged task's but under language, where published loops take the "
+    "package's, which name what is changed (view 0 0 100 0 0 initstate 7); an episode's number is its start "
+    "state, of which published numbers play the first alone; noise is added at 256 px, then scaled",
 )
 
 
@@ -93,20 +68,20 @@ class LiberoEnv:
         self,
         suite: str,
         number: int,
-        python: Path,
         rendering: Rendering = RENDERING,
         variation: str = UNVARIED,
     ) -> None:
         self.max_steps = SUITES[suite].max_steps
         self._rendering = rendering
         self._card = load_card(CARD)
-        self._simulator = SimulatorProcess(python, _THERE.target)
+        there = environment_of(variation)
+        self._simulator = SimulatorProcess(there.python(), there.target)
         lighter = rendering.lighter and asdict(rendering.lighter)
         told = self._simulator.call(
             "open",
-            suite=folder(suite, variation),
+            suite=suite,
             number=number,
-            own=variation in _OWN_SENTENCES,
+            variation=variation,
             size_px=rendering.size_px,
             lighter=lighter,
         )
@@ -202,13 +177,8 @@ def native_state(card: EmbodimentCard, reading: dict[str, Any]) -> np.ndarray:
     return np.concatenate([reading["robot0_eef_pos"], rotation, [opening]]).astype(np.float32)
 
 
-def folder(suite: str, variation: str) -> str:
-    """What the package calls a suite that is changed so."""
-    return "_".join(name for name in ("libero", suite, VARIATIONS[variation]) if name)
-
-
 class LiberoBenchmark:
-    """Suites for the runner; a task is "suite/number", as in the package, with "/variation" if changed.
+    """Suites for the runner; a task is "suite/number", as in its package, with "/variation" if changed.
 
     Raises KinemaError when LIBERO's environment is missing, incomplete, of another kinema, or cannot draw.
     """
@@ -226,27 +196,27 @@ class LiberoBenchmark:
         self._suites = tuple(suites)
         if unknown := [suite for suite in self._suites if suite not in SUITES]:
             raise KinemaError(f"unknown LIBERO suite {unknown[0]!r}; choices: {', '.join(SUITES)}")
+        wanted = tuple(dict.fromkeys(variations))
+        plain = [suite for suite in self._suites if suite not in STANDARD]
+        if plain and set(wanted) != {UNVARIED}:
+            raise KinemaError(f"only the suites {', '.join(STANDARD)} have changed forms, not {plain[0]}")
+        self._about: dict[str, dict[str, str]] = {}
+        self._sentences: dict[str, list[str]] = {}
         self._places: dict[str, tuple[str, int, str]] = {}
-        for variation in variations:
-            for suite in self._suites:
-                if variation != UNVARIED and suite not in STANDARD:
-                    raise KinemaError(f"LIBERO-PRO changes the suites {', '.join(STANDARD)}, not {suite}")
-                for number in range(SUITES[suite].tasks):
+        for package in dict.fromkeys(map(environment_of, wanted)):
+            self._ask(package, [variation for variation in wanted if environment_of(variation) == package])
+
+    def _ask(self, package: OwnEnvironment, variations: Iterable[str]) -> None:
+        """What there is to play."""
+        with package.asked() as (simulator, about):
+            self._about |= {package.benchmark: about["versions"]}
+            simulator.call("draws")
+            for variation, suite in product(variations, self._suites):
+                told = simulator.call("tasks", suite=suite, variation=variation)
+                self._sentences[told["name"]] = told["sentences"]
+                for number in told["numbers"]:
                     name = f"{suite}/{number}" + (f"/{variation}" if variation != UNVARIED else "")
                     self._places[name] = (suite, number, variation)
-        self._python = _THERE.python()
-        self._about, self._sentences = self._asked()
-
-    def _asked(self) -> tuple[dict[str, Any], dict[str, list[str]]]:
-        with _THERE.asked() as (simulator, about):
-            simulator.call("draws")
-            sentences: dict[str, list[str]] = {}
-            for suite, _, variation in self._places.values():
-                name = folder(suite, variation)
-                if name not in sentences:
-                    own = variation in _OWN_SENTENCES
-                    sentences[name] = simulator.call("sentences", suite=name, own=own)
-            return about, sentences
 
     def tasks(self) -> tuple[TaskSpec, ...]:
         hz = load_card(CARD).control_hz
@@ -263,14 +233,14 @@ class LiberoBenchmark:
 
     def make(self, task: str) -> LiberoEnv:
         suite, number, variation = self._places[task]
-        return LiberoEnv(suite, number, self._python, self._rendering, variation)
+        return LiberoEnv(suite, number, self._rendering, variation)
 
     def provenance(self) -> dict[str, Any]:
         return {
             "protocol": "start state by episode index, 10 settling steps, "
             + ", ".join(f"{suite} {SUITES[suite].max_steps} steps" for suite in self._suites)
             + ", an episode ends at its first success",
-            "simulator": self._about["versions"],
+            "simulator": self._about,
             "sentences": self._sentences,
             "rendering": asdict(self._rendering),
             "not_as_openpi": DIFFERENCES,

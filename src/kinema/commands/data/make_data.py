@@ -279,8 +279,9 @@ def _metaworld_tasks(names: Sequence[str], noise: float, size_px: int | None) ->
 
 def _libero_tasks(names: Sequence[str], noise: float) -> list[Task]:
     """A suite's name stands for all of its tasks."""
-    from kinema.bench.libero.benchmark import CARD, RENDERING, SUITES
+    from kinema.bench.libero.benchmark import CARD, RENDERING
     from kinema.bench.libero.expert import SUITES as WITH_EXPERT
+    from kinema.bench.libero.suites import SUITES
     from kinema.commands.data.make import Task
 
     tasks = {suite: [f"{suite}/{n}" for n in range(SUITES[suite].tasks)] for suite in WITH_EXPERT}

@@ -57,7 +57,8 @@ def evaluate(
     suites: Annotated[
         str,
         typer.Option(
-            help="libero: spatial, object, goal, 10, 90, with commas; default: all but 90. aloha: gym, act."
+            help="libero: spatial, object, goal, 10, 90, with commas; default: all but 90. aloha: gym, act. "
+            "robotwin: clean, randomized."
         ),
     ] = "",
     look: Annotated[
@@ -75,7 +76,8 @@ def evaluate(
         typer.Option(
             help="tabletop: seen, a held-out axis, axes joined by +, all, and the same after wide+; libero: "
             "seen, position, object, "
-            "language, task (LIBERO-PRO's); several with commas."
+            "language, task (LIBERO-PRO's), plus-camera, plus-robot, plus-language, plus-noise, plus-light, "
+            "plus-background, plus-layout (LIBERO-Plus's); several with commas."
         ),
     ] = "seen",
     robots: Annotated[

@@ -93,13 +93,14 @@ def _metaworld(told: Told) -> Judged:
 
 def _libero(told: Told) -> Judged:
     from kinema.bench.drawing import LOOKS
-    from kinema.bench.libero.benchmark import CARD, RENDERING, STANDARD, START_STATES, VARIATIONS
+    from kinema.bench.libero.benchmark import CARD, RENDERING
     from kinema.bench.libero.expert import SUITES as WITH_EXPERT
     from kinema.bench.libero.openpi import SIZE_PX
+    from kinema.bench.libero.suites import CHOICES, STANDARD, START_STATES
 
     suites = told.suites or STANDARD
     for name in told.variations:
-        choose("variation of LIBERO", name, tuple(VARIATIONS))
+        choose("variation of LIBERO", name, CHOICES)
     if told.policy == "expert" and (without := [suite for suite in suites if suite not in WITH_EXPERT]):
         raise KinemaError(
             f"LIBERO's suites {', '.join(without)} have no expert yet; --suites {','.join(WITH_EXPERT)} has"
@@ -145,6 +146,15 @@ def _simpler(told: Told) -> Judged:
     return Judged(benchmark=benchmark, bodies=(CARD,), server="kinema.bench.simpler.openpi:SimplerServer")
 
 
+def _robotwin(told: Told) -> Judged:
+    from kinema.bench.robotwin.benchmark import CARD, SUITES
+
+    if told.policy == "expert":
+        raise KinemaError("RoboTwin's expert plays whole episodes, no steps; its scenes are those it solves")
+    suites = [choose("suite of RoboTwin", name, SUITES) for name in told.suites or SUITES]
+    return Judged(benchmark=_factory("robotwin.benchmark:RobotwinBenchmark", suites=suites), bodies=(CARD,))
+
+
 def _latency(told: Told) -> Judged:
     bodies = told.bodies or latency.BODIES
     return Judged(
@@ -177,7 +187,7 @@ PLAYED = {
         heeds=(*_ALWAYS, "ray", "protocol"), replan_steps=8, judged=_metaworld
     ),  # 0.1 s at 80 Hz
     "libero": Played(
-        heeds=(*_ALWAYS, "suites", "variation", "look"),
+        heeds=(*_ALWAYS, "ray", "suites", "variation", "look"),
         replan_steps=5,  # as openpi does
         judged=_libero,
     ),
@@ -191,5 +201,6 @@ PLAYED = {
         replan_steps=4,  # as SimplerEnv's openpi client does
         judged=_simpler,
     ),
+    "robotwin": Played(heeds=(*_ALWAYS, "ray", "suites"), replan_steps=8, judged=_robotwin),  # 0.5 s
     "latency": Played(heeds=(*_ALWAYS, "ray", "robots"), replan_steps=4, judged=_latency),
 }
