@@ -198,6 +198,14 @@ _MODELS = {  # by card, or by card and side where its arms are no copies of each
         turned={"hand": (0.0, _HALF, 0.0, _HALF)},
         limits=(),
     ),
+    "aloha_agilex": _Model(
+        file="arx5_description_isaac.urdf",
+        made_from="agilexrobotics/mobile_aloha_sim, aloha_isaac_sim/urdf/arx5_description_isaac.urdf",
+        base="fl_base_link",
+        joints=_numbered("fl_joint{}", 6),
+        frames={"link3": "fl_link3", "link6": "fl_link6"},
+        limits=(),
+    ),
     "so101": _Model(
         file="so101.urdf",
         made_from="TheRobotStudio/SO-ARM100 fda892c, Simulation/SO101/so101_new_calib.urdf",

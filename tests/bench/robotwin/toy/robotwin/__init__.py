@@ -1,0 +1,1 @@
+"""What `kinema.bench.robotwin` asks of the real package, without scenes."""
