@@ -15,6 +15,7 @@ from kinema.worlds.tabletop.things.catalog import KINDS
 from kinema.worlds.tabletop.things.draw import GRASPED_HALF_M, colors_of, kinds
 from kinema.worlds.variation import COLORS, WIDE_AXES, draw_shade, draw_wide_backdrop
 from kinema.worlds.words import lexicon
+from kinema.worlds.words.events import Aim
 from kinema.worlds.words.grammar import Command
 from kinema.worlds.words.reference import Reference
 
@@ -154,6 +155,11 @@ def test_a_sentence_builds_a_scene_in_which_it_means_one_thing() -> None:
         assert (env.task.place.kind, env.task.place.color) == ("bowl", "blue")
 
 
+def test_captions_name_what_a_sentence_means_without_what_lies_beside_it() -> None:
+    aim = Aim.of("next, put the white candle nearest the bowl in the orange tray")
+    assert aim == Aim(family="pick_place", thing="white candle", place="orange tray")
+
+
 def test_same_seed_gives_the_same_wide_scene_after_other_episodes() -> None:
     env = TabletopEnv(card=load_card("panda"), family="pick_place", variation=WIDE, image_size=32)
     seen = []
@@ -187,7 +193,7 @@ def test_the_expert_picks_and_places_some_kinds() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("robot", ["panda", "ur5e", "so101", "aloha"])
+@pytest.mark.parametrize("robot", ["panda", "ur5e"])
 def test_the_expert_picks_and_places_every_kind(robot: str) -> None:
     env = TabletopEnv(card=load_card(robot), family="pick_place", variation=WIDE)
     solved = [solves(env, kind, seed) for seed in range(3) for kind in KINDS]

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -63,7 +63,8 @@ class Aim:
             return cls(family=f"road/{goal.name}", thing=goal.thing) if goal else cls()
         if request.command is not None:
             named = request.command.thing, request.command.place
-            thing, place = (str(reference or "") for reference in named)
+            # What lies beside it is left out: whoever reads a caption would take it for what moved.
+            thing, place = (str(replace(told, near=None)) if told else "" for told in named)
         else:
             thing, place = family_named(request.family).named(request.thing, request.place, request.kind)
         return cls(family=request.family, thing=thing, place=place, opens=request.kind != "close")

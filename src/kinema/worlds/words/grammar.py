@@ -44,7 +44,7 @@ ACTIONS: Mapping[str, Ways] = {
             "move {thing} into {place}",
             "take {thing} and put it into {place}",
         ),
-        ("drop {thing} inside {place}", "{thing} goes in {place}", "{place} is where {thing} belongs"),
+        ("drop {thing} inside {place}", "have {thing} end up in {place}", "let {place} hold {thing}"),
     ),
     "put on": Ways(
         (
@@ -54,11 +54,11 @@ ACTIONS: Mapping[str, Ways] = {
             "move {thing} onto {place}",
             "take {thing} and put it onto {place}",
         ),
-        ("set {thing} down on {place}", "{thing} goes on {place}", "let {place} carry {thing}"),
+        ("set {thing} down on {place}", "have {thing} end up on {place}", "let {place} carry {thing}"),
     ),
     "stack": Ways(
         ("stack {thing} on {place}", "put {thing} on top of {place}"),
-        ("pile {thing} onto {place}", "{thing} goes on top of {place}"),
+        ("pile {thing} onto {place}", "have {thing} end up on top of {place}"),
     ),
     "push": Ways(
         ("push {thing} to {place}", "slide {thing} to {place}", "push {thing} onto {place}"),

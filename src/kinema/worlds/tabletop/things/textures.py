@@ -52,7 +52,7 @@ def _clouds(rng: np.random.Generator, octaves: tuple[int, ...] = (4, 8, 16)) -> 
 
 def _grain(rng: np.random.Generator, face: int) -> np.ndarray:
     x, y = _axes()
-    return 0.80 + 0.20 * np.sin(2 * np.pi * (7 * y + 1.2 * _clouds(rng) + 0.3 * x))
+    return 0.89 + 0.11 * np.sin(2 * np.pi * (5 * y + 1.0 * _clouds(rng) + 0.3 * x))
 
 
 def _mottle(rng: np.random.Generator, face: int) -> np.ndarray:
