@@ -138,6 +138,18 @@ def test_the_expert_solves_it_in_the_shorter_time_and_to_hold_still_does_not(env
     assert env.measures() == {"highest_reward": 4.0, "diverged": 0.0}
 
 
+@pytest.mark.parametrize("seed", [31, 32, 33])
+def test_no_wrist_is_turned_by_half_a_turn_and_episodes_are_alike(env: AlohaEnv, seed: int) -> None:
+    """A policy cannot see which way round a wrist that could as well have gone the other way has gone."""
+    env.reset(seed)
+    rolls = []
+    while not env.success() and env._steps < SUITES["gym"]:
+        env.step(env.expert_action())
+        rolls.append(env.state()[[3, 10]])
+    assert env.success()
+    assert np.abs(rolls).max() < 1.5
+
+
 def test_a_simulation_that_diverges_is_a_failure_that_the_next_episode_forgets(env: AlohaEnv) -> None:
     first = played(env, 7)
     low, high = np.array([channel.range for channel in load_card(CARD).actions]).T

@@ -13,7 +13,7 @@ from kinema.worlds.body.control import Kinematics
 
 _GAIN = 0.8  # of how far a joint is behind, by which its target is moved ahead; three would swing
 _LATE_RAD = 0.2  # at most, of what counts as behind
-
+_FROM_AFAR = 60  # iterations of inverse kinematics, at most, from where an episode begins
 
 Aim = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -32,7 +32,12 @@ class Keyframe:
 
 
 class Arm:
-    """For one episode; `act` is called once a step. The last keyframe is held."""
+    """For one episode; `act` is called once a step. The last keyframe is held.
+
+    An episode begins with straight wrists, from where a tool that goes straight turns forearm and wrist by
+    half a turn, this way or that by chance. So it is the joints that go straight to the first keyframe, and
+    the tool to all others.
+    """
 
     def __init__(
         self, kinematics: Kinematics, side: str, joints: np.ndarray, keyframes: Sequence[Keyframe]
@@ -40,7 +45,7 @@ class Arm:
         """joints: as measured in the beginning (6,)"""
         self._kinematics, self._side = kinematics, side
         self._arm = arm_of(kinematics.robot.card, side)  # type: ignore[arg-type]
-        self._wanted = joints  # where the joints should be
+        self._rested = self._wanted = joints  # where the joints were, and should be
         self._keyframes = list(keyframes)
         self._began = Keyframe(step=0, aim=stay, opening=0.0)
         self._from = tool_pose(self._arm, joints)
@@ -53,11 +58,19 @@ class Arm:
             self._from = self._began.aim(tool, self._from)
         to = self._keyframes[0]
         share = min(1.0, (step + 1 - self._began.step) / (to.step - self._began.step))
-        aim = _between(self._from, to.aim(tool, self._from), share**2 * (3 - 2 * share))
         late = np.clip(self._wanted - joints, -_LATE_RAD, _LATE_RAD)
-        self._wanted = self._kinematics.solve(self._side, aim[:3, 3], aim[:3, :3], self._wanted)
+        self._wanted = self._on_the_way(to.aim(tool, self._from), share**2 * (3 - 2 * share))
         opening = self._began.opening + share * (to.opening - self._began.opening)
         return np.append(self._wanted + _GAIN * late, opening)
+
+    def _on_the_way(self, to: np.ndarray, share: float) -> np.ndarray:
+        """Joints (6,) that far on the way from the keyframe before."""
+        if self._began.step == 0:
+            return self._rested + share * (self._solve(to, self._rested, _FROM_AFAR) - self._rested)
+        return self._solve(_between(self._from, to, share), self._wanted)
+
+    def _solve(self, tool: np.ndarray, start: np.ndarray, iterations: int = 12) -> np.ndarray:
+        return self._kinematics.solve(self._side, tool[:3, 3], tool[:3, :3], start, iterations)
 
 
 def stay(tool: np.ndarray, before: np.ndarray) -> np.ndarray:
