@@ -10,7 +10,7 @@ from kinema.card.load import load_card
 from kinema.commands.data.annotate import annotate
 from kinema.data.lerobot_write import Writer
 from kinema.recipes.perception import nano_inverse
-from kinema.recipes.sources import metaworld_sources, tabletop_sources
+from kinema.recipes.sources import made_sources, metaworld_sources
 from kinema.schema import KinemaError
 from kinema.train.stage import Setting
 
@@ -35,7 +35,7 @@ def _record(root, card, size=32, steps=6):
 def test_every_round_of_tabletop_data_is_found(tmp_path):
     for folder, name in (("tabletop", "panda"), ("tabletop", "ur5e"), ("tabletop_corrections", "panda")):
         _record(tmp_path / folder / name, load_card(name))
-    sources = tabletop_sources(tmp_path, image_size=32)
+    sources = made_sources(tmp_path, image_size=32)
     assert [s.card.name for s in sources] == ["panda", "ur5e", "panda"]
     for source in sources:
         assert source.images(source.starts[np.arange(3)]).shape == (3, 2, 32, 32, 3)
@@ -68,8 +68,18 @@ def test_raw_metaworld_windows_begin_at_rendered_steps_only(tmp_path):
         metaworld_sources(tmp_path, image_size=32)
 
 
+def test_the_data_of_one_world_is_not_anothers(tmp_path):
+    for folder, name in (("aloha", "aloha_gym"), ("aloha_more", "aloha_gym"), ("libero", "panda_libero")):
+        _record(tmp_path / folder / name, load_card(name))
+    found = {world: made_sources(tmp_path, image_size=32, world=world) for world in ("aloha", "libero")}
+    assert {world: [s.card.name for s in sources] for world, sources in found.items()} == {
+        "aloha": ["aloha_gym", "aloha_gym"], "libero": ["panda_libero"],
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "name", ["nano_tabletop", "nano_metaworld", "nano_metaworld_look", "nano_libero", "nano_mixed"]
+    "name",
+    ["nano_tabletop", "nano_metaworld", "nano_metaworld_look", "nano_libero", "nano_aloha", "nano_mixed"],
 )
 def test_missing_data_names_the_command_that_makes_it(name, tmp_path):
     with pytest.raises(KinemaError, match="kinema data make"):
@@ -88,9 +98,9 @@ def test_a_set_of_an_unknown_robot_is_named_until_its_map_says_whose_it_is(tmp_p
     info = json.loads((root / "meta/info.json").read_text())
     (root / "meta/info.json").write_text(json.dumps(info | {"robot_type": robot}))
     with pytest.raises(KinemaError, match=rf"{root}: .*unknown robot .*kinema.yaml: `card: "):
-        tabletop_sources(tmp_path, image_size=32)
+        made_sources(tmp_path, image_size=32)
     (root / "kinema.yaml").write_text("card: panda\n")
-    (source,) = tabletop_sources(tmp_path, image_size=32)
+    (source,) = made_sources(tmp_path, image_size=32)
     assert source.card.name == "panda"
 
 
@@ -102,7 +112,7 @@ def test_whoever_opens_a_set_of_an_unknown_robot_names_its_folder(tmp_path, name
     path.write_text(json.dumps(json.loads(path.read_text()) | {"robot_type": name}))
     inverse = nano_inverse()
     for read in (
-        lambda: tabletop_sources(tmp_path, image_size=16),
+        lambda: made_sources(tmp_path, image_size=16),
         lambda: inverse.stage(Setting(data=tmp_path, out=tmp_path)),
         lambda: annotate(root),
     ):

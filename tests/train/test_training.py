@@ -236,6 +236,21 @@ def test_a_run_that_looks_twice_can_start_from_an_artifact_that_looks_once(train
     assert artifact.load(exported).policy.config.second_look == begun.policy.config.second_look
 
 
+def test_a_run_may_answer_with_longer_chunks_than_what_it_starts_from(trained, tmp_path):
+    _, _, folder = trained
+    known = artifact.load(folder).policy
+    recipe = debug_recipe(made_up(tmp_path))
+    longer = replace(known.config, decoder=replace(known.config.decoder, horizon=24))
+    recipe = replace(recipe, stage=partial(recipe.stage, policy=lambda _: longer))
+    again = begin(recipe, tmp_path, init=folder)
+    steps, begun = "decoder.step_embed", again.policy.state_dict()
+    assert all(torch.equal(begun[name], p) for name, p in known.state_dict().items() if name != steps)
+    assert torch.equal(begun[steps][:16], known.decoder.step_embed)
+    assert torch.equal(begun[steps][16:], known.decoder.step_embed[-1:].expand(8, -1))
+    losses = again.run.stage(again.mixture.draw(), torch.Generator().manual_seed(0))
+    assert torch.isfinite(losses["flow"])
+
+
 def test_exporting_in_the_middle_does_not_change_what_is_drawn_next(tmp_path):
     training = _training(tmp_path, 2)
     before = training.mixture.state

@@ -13,7 +13,8 @@ _MODULES = {
     "debug": ("debug", "base"),
     "finetune": ("finetune",),
     "nano": (
-        "nano", "nano_tabletop", "nano_metaworld", "nano_metaworld_look", "nano_libero", "nano_mixed",
+        "nano", "nano_tabletop", "nano_metaworld", "nano_metaworld_look", "nano_libero", "nano_aloha",
+        "nano_mixed",
     ),
     "perception": ("nano_gate", "nano_inverse", "nano_detector"),
     "world": ("nano_vae", "nano_world", "nano_world_text"),

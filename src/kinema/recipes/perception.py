@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from kinema.recipes.sources import tabletop_folders
+from kinema.recipes.sources import made_folders
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig
 from kinema.train.recipe import Recipe
@@ -47,7 +47,7 @@ def nano_inverse() -> Recipe:
         name="nano_inverse",
         summary="actions from films of three bodies on the tabletop (half an hour on one core)",
         data_command="kinema data make tabletop --out data/tabletop",
-        stage=partial(InverseStage, roots=tabletop_folders),
+        stage=partial(InverseStage, roots=made_folders),
         batch_size=24,
         loop=LoopConfig(steps=7000, optim=optim),
     )

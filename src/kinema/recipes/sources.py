@@ -17,7 +17,7 @@ from kinema.schema import KinemaError
 from kinema.train.recipe import Recipe
 from kinema.train.stage import Stage
 
-TABLETOP, METAWORLD_RAW, LIBERO, DREAMS = "tabletop", "metaworld_raw", "libero", "dreams"
+TABLETOP, METAWORLD_RAW, DREAMS = "tabletop", "metaworld_raw", "dreams"
 DREAM_STEPS = 3  # control steps from one imagined picture to the next
 
 
@@ -27,11 +27,11 @@ def with_sources(recipe: Recipe, sources: Sequence[Source]) -> Recipe:
     return replace(recipe, stage=partial(stage, sources=lambda data, pictures: sources))
 
 
-def tabletop_sources(
-    data: Path, pictures: Way = "cache", *, image_size: int, which: str = TABLETOP
+def made_sources(
+    data: Path, pictures: Way = "cache", *, image_size: int, world: str = TABLETOP, which: str | None = None
 ) -> list[Source]:
-    """One source per data set in data/tabletop and in data/tabletop_* (corrections, other rounds)."""
-    return [_open(root, image_size, pictures) for root in tabletop_folders(data, which)]
+    """One source per data set of a world, see `made_folders`."""
+    return [_open(root, image_size, pictures) for root in made_folders(data, world, which)]
 
 
 def dream_sources(data: Path, pictures: Way = "cache", *, image_size: int) -> list[Source]:
@@ -56,15 +56,12 @@ def metaworld_sources(data: Path, pictures: Way = "cache", *, image_size: int = 
     return [raw_source(folder, card, image_size=image_size) for folder in folders]
 
 
-def libero_sources(data: Path, pictures: Way = "cache", *, image_size: int) -> list[Source]:
-    """One source per data set in data/libero and in data/libero_*."""
-    folders = _made_by("kinema data make libero", data, LIBERO)
-    return [_open(root, image_size, pictures) for root in folders]
+def made_folders(data: Path, world: str = TABLETOP, which: str | None = None) -> list[Path]:
+    """What `kinema data make WORLD` wrote to data/<which> and data/<which>_* (corrections, other rounds).
 
-
-def tabletop_folders(data: Path, which: str = TABLETOP) -> list[Path]:
-    """The data sets in data/<which> and in data/<which>_*. Raises KinemaError when there is none."""
-    return _made_by(f"kinema data make {TABLETOP}", data, which)
+    which: the world's name, if not told. Raises KinemaError when there is none.
+    """
+    return _made_by(f"kinema data make {world}", data, which or world)
 
 
 def _made_by(command: str, data: Path, which: str) -> list[Path]:

@@ -12,7 +12,7 @@ from kinema.data.source import Source
 from kinema.model.policy import presets
 from kinema.model.policy.action_dit import Mask
 from kinema.model.policy.policy import PolicyConfig
-from kinema.recipes.sources import dream_sources, tabletop_sources
+from kinema.recipes.sources import dream_sources, made_sources
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig
 from kinema.train.recipe import Recipe
@@ -45,7 +45,7 @@ def study_read_mask() -> Recipe:
 
 def study_real10() -> Recipe:
     """Ten demonstrations of each task and nothing else."""
-    ten = partial(tabletop_sources, image_size=96, which="study10")
+    ten = partial(made_sources, image_size=96, which="study10")
     return _study("study_real10", "ten demonstrations a task", partial(_mask, "read"), ten, _TEN)
 
 
@@ -58,7 +58,7 @@ def study_real10_dreams() -> Recipe:
 
 
 def _ten_and_dreams(data: Path, pictures: Way) -> list[Source]:
-    real = tabletop_sources(data, pictures, image_size=96, which="study10")
+    real = made_sources(data, pictures, image_size=96, which="study10")
     dreams = dream_sources(data, pictures, image_size=96)
     return real + [replace(source, weight=len(real) / len(dreams)) for source in dreams]
 
@@ -80,7 +80,7 @@ def _mask(mask: Mask, vocab_size: int) -> PolicyConfig:
 
 def _study(
     name: str, what: str, policy: Callable[[int], PolicyConfig],
-    sources: Callable[[Path, Way], list[Source]] = partial(tabletop_sources, image_size=96, which="study"),
+    sources: Callable[[Path, Way], list[Source]] = partial(made_sources, image_size=96, which="study"),
     data_command: str = _MANY,
 ) -> Recipe:  # fmt: skip
     return Recipe(

@@ -14,7 +14,7 @@ from kinema.data.lerobot import Dataset
 from kinema.model.policy.artifact import Artifact, load
 from kinema.model.world import presets as world_presets
 from kinema.model.world.model import WorldConfig
-from kinema.recipes.sources import tabletop_folders
+from kinema.recipes.sources import made_folders
 from kinema.schema import KinemaError
 from kinema.space.clip_shape import ClipShape
 from kinema.train.loop import LoopConfig
@@ -31,7 +31,7 @@ _ROAD_COMMAND = "kinema data make road --episodes 20 --views 2 --out data/road"
 
 def panda_clips(data: Path, part: Part, pictures: Way = "cache") -> list[ClipSource]:
     """Two 96 px views, thirteen frames 0.3 s apart."""
-    return open_clips(tabletop_folders(data), {"panda": load_card("panda")}, ClipShape(), part, pictures)
+    return open_clips(made_folders(data), {"panda": load_card("panda")}, ClipShape(), part, pictures)
 
 
 def nano_vae() -> Recipe:

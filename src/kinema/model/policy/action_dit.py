@@ -12,7 +12,7 @@ Axes: B batch, R noise draws per sample, T context tokens, H action steps, K slo
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -63,6 +63,13 @@ class ActionDiT(nn.Module):
         for layer in [self.modulate_out, *(block.modulation for block in self.blocks)]:
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
+
+    def lengthen(self, horizon: int) -> None:
+        """Answer with at least so many steps; new ones begin as the last one is."""
+        if (more := horizon - self.config.horizon) > 0:
+            known = self.step_embed.detach()
+            self.step_embed = nn.Parameter(torch.cat([known, known[-1:].repeat(more, 1)]))
+            self.config = replace(self.config, horizon=horizon)
 
     def prefill(self, context: Tensor, mask: Tensor) -> list[KeyValue]:
         """Keys and values of the context (B, T, C) for every block, none if joint; mask bool (B, T)."""

@@ -14,11 +14,11 @@ from kinema.model.policy.policy import PolicyConfig
 from kinema.model.policy.second_look import SecondLookConfig
 
 
-def nano(vocab_size: int = 1024, image_size: int = 96) -> PolicyConfig:
+def nano(vocab_size: int = 1024, image_size: int = 96, horizon: int = 16) -> PolicyConfig:
     """About 5 M parameters: softmax attention only, a convolutional stem with 16 px patches."""
     return _small(
         vocab_size, image_size, width=192, text_depth=3, vision_width=128, vision_depth=2,
-        decoder=DecoderConfig(width=192, depth=3, heads=4, ffn=512, mask="read"),
+        decoder=DecoderConfig(width=192, depth=3, heads=4, ffn=512, mask="read", horizon=horizon),
     )  # fmt: skip
 
 

@@ -102,6 +102,7 @@ class PolicyStage(Stage[Policy, Batch]):
                 f"the decoder to start from is {start.policy.config.decoder}, this one {network.decoder}"
             )
         if start:
+            start.policy.decoder.lengthen(horizon)
             parts = _WITHOUT_BACKBONE if backbone else ("",)
             start_from(self.model, start.policy, may_lack=True, parts=parts)
         told = setting.named
