@@ -130,6 +130,11 @@ class SimplerEnv:
         self._take(self._simulator.call("step", action=action))
         self._steps += 1
 
+    def expert_action(self) -> np.ndarray:
+        """What the scripted expert does from here, float64 (7,)."""
+        action: np.ndarray = self._simulator.call("expert_action")
+        return action
+
     def success(self) -> bool:
         """What the package's test says now; SimplerEnv counts what it says after the last step."""
         return bool(self._reading["success"])
@@ -183,7 +188,10 @@ class SimplerBenchmark:
 
     def tasks(self) -> tuple[TaskSpec, ...]:
         hz = load_card(CARD).control_hz
-        return tuple(TaskSpec(name=name, card=CARD, control_hz=hz, groups={"task": name}) for name in TASKS)
+        return tuple(
+            TaskSpec(name=name, card=CARD, control_hz=hz, groups={"task": name}, expert=True)
+            for name in TASKS
+        )
 
     def make(self, task: str) -> SimplerEnv:
         return SimplerEnv(task, self._python, self._rendering, self._assets)

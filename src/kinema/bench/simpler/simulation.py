@@ -26,6 +26,7 @@ from kinema.bench.simpler.conventions import (
     rounded,
     taken,
 )
+from kinema.bench.simpler.expert import Expert
 from kinema.bench.simpler.placements import drawn
 from kinema.bench.simpler.robot import matrix, tool
 from kinema.card.kinematics import home_rotation
@@ -55,6 +56,7 @@ class SimplerSimulation:
 
     def __init__(self) -> None:
         self._env: Any = None
+        self._expert: Expert | None = None
 
     def about(self, assets: str | None) -> dict[str, Any]:
         """Versions, this package's source here, and the assets. Raises KinemaError for what is missing.
@@ -118,7 +120,7 @@ class SimplerSimulation:
         The scene is built anew: what the arm of an episode did while things settle in the next one would
         otherwise decide where they lie.
         """
-        env = self._env
+        env, self._expert = self._env, None
         fixed = env.xyz_configs, env.quat_configs
         if start is None:
             places, attitudes = (np.asarray(configurations) for configurations in fixed)
@@ -140,6 +142,11 @@ class SimplerSimulation:
         sensors = self._env.get_obs(self._info)["sensor_data"]
         picture = sensors[_CAMERA]["rgb"][0].numpy().astype(np.uint8)
         return {_CAMERA: cv2.resize(picture, self._shown_px, interpolation=cv2.INTER_AREA)}
+
+    def expert_action(self) -> np.ndarray:
+        """What the scripted expert does from here, (7,)."""
+        self._expert = self._expert or Expert(self._env)
+        return self._expert.act()
 
     def pointed(self) -> dict[str, Any]:
         """World positions (2, 3) [m] of what is taken and of where it goes, and how the camera stands."""

@@ -41,7 +41,7 @@ _ENOUGH_TRIED = 20
 class Task:
     """One kind of episode of one body.
 
-    world: tabletop, metaworld, libero, aloha or road
+    world: tabletop, metaworld, libero, aloha, simpler or road
     noise: how much disturbs it
     """
 
@@ -54,6 +54,7 @@ class Task:
     policy: str | None = None  # an artifact that acts first; the expert then mends what it left (tabletop)
     latency_s: float = 0.0  # the longest that this policy's answers are held back
     look: str = "plain"  # of the tabletop
+    assets: str | None = None  # the folder of the world's downloads (simpler)
     views: int = 0  # of the card's cameras, the first so many; 0: all of them
 
 
@@ -229,6 +230,7 @@ def _play(job: tuple[Task, int]) -> Recorded:
         "metaworld": _play_metaworld,
         "libero": _play_libero,
         "aloha": _play_aloha,
+        "simpler": _play_simpler,
         "road": _play_road,
     }
     return play[task.world](task, seed)
@@ -382,4 +384,18 @@ def _play_aloha(task: Task, seed: int) -> Recorded:
     from kinema.bench.aloha.demos import demonstrate_aloha
 
     demo = demonstrate_aloha(_aloha(task), seed, noise=task.noise)
+    return Recorded(arrays=demo.arrays(), success=demo.success)
+
+
+@lru_cache(maxsize=1)
+def _simpler(task: Task) -> Any:
+    from kinema.bench.simpler.benchmark import SimplerBenchmark
+
+    return SimplerBenchmark(assets=task.assets, size_px=task.image_size).make(task.name)
+
+
+def _play_simpler(task: Task, seed: int) -> Recorded:
+    from kinema.bench.simpler.demos import demonstrate_simpler
+
+    demo = demonstrate_simpler(_simpler(task), seed, noise=task.noise)
     return Recorded(arrays=demo.arrays(), success=demo.success)

@@ -42,6 +42,7 @@ HEEDED = {  # of the options that not every world heeds
     "metaworld": ("families", "noise", "image_size", "raw", "workers", "ray"),
     "libero": ("families", "noise", "workers"),
     "aloha": ("families", "noise", "workers", "ray"),
+    "simpler": ("families", "noise", "assets", "workers"),
     "hazards": ("robots", "policy"),
     "human": ("robots", "families", "image_size", "first_seed"),
     "looks": ("robots",),
@@ -57,6 +58,7 @@ EXAMPLES = examples(
     "kinema data make metaworld --families reach-v3 --episodes 50 --out data/metaworld",
     "kinema data make libero --families object,spatial/0 --episodes 50 --workers 2 --out data/libero",
     "kinema data make aloha --episodes 50 --workers 2 --out data/aloha",
+    "kinema data make simpler --families stack_cube --episodes 50 --out data/simpler",
     "kinema data make hazards --episodes 600 --out data/hazards",
     "kinema data make looks --episodes 60 --out data/looks",
     "kinema data make road --episodes 50 --views 2 --out data/road",
@@ -76,7 +78,12 @@ def make(
     robots: Annotated[str, typer.Option(help="tabletop: bodies, with commas.")] = "panda,ur5e,aloha",
     families: Annotated[
         str,
-        typer.Option(help="Families, tasks of Meta-World or ALOHA, LIBERO's suites or tasks. Default: all."),
+        typer.Option(
+            help="Families, tasks of Meta-World, ALOHA or SimplerEnv, LIBERO's suites or tasks. Default: all."
+        ),
+    ] = "",
+    assets: Annotated[
+        str, typer.Option(help="simpler: the folder of ManiSkill's downloads. Default: its own.")
     ] = "",
     noise: Annotated[
         float, typer.Option(help="Disturbance of what is executed; 0 none, 1 usual.", min=0, callback=finite)
@@ -145,6 +152,8 @@ def make(
         tasks = _libero_tasks(names, noise)
     elif world == "aloha":
         tasks = _aloha_tasks(names, noise)
+    elif world == "simpler":
+        tasks = _simpler_tasks(names, noise, assets)
     else:
         tasks = _metaworld_tasks(names, noise, image_size)
     with saved_on_interrupt(lambda: f"Finished episodes are in {out}; the same command goes on from there."):
@@ -299,3 +308,14 @@ def _aloha_tasks(names: Sequence[str], noise: float) -> list[Task]:
     wanted = [choose("ALOHA task", name, tuple(INSTRUCTIONS)) for name in names or INSTRUCTIONS]
     size = RENDERING.width_px
     return [Task(world="aloha", card=CARD, name=n, noise=noise, image_size=size) for n in wanted]
+
+
+def _simpler_tasks(names: Sequence[str], noise: float, assets: str) -> list[Task]:
+    from kinema.bench.simpler.benchmark import CARD, RENDERING, TASKS
+    from kinema.commands.data.make import Task
+
+    wanted = [choose("SimplerEnv task", name, tuple(TASKS)) for name in names or TASKS]
+    size, folder = RENDERING.width_px, assets or None
+    return [
+        Task(world="simpler", card=CARD, name=n, noise=noise, image_size=size, assets=folder) for n in wanted
+    ]
