@@ -126,7 +126,10 @@ def test_an_environment_that_does_not_work_is_one_line(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--policy", "expert"], "suites goal, 10 have no expert yet; --suites spatial,object has"),
+        (
+            ["--policy", "expert", "--suites", "10,90"],
+            "suites 90 have no expert yet; --suites spatial,object,goal,10 has",
+        ),
         (["--policy", "hold", "--episodes", "51"], "50 start states"),
         (["--policy", "hold", "--robots", "panda"], "--robots says nothing to libero"),
         (["--policy", "hold"], "own environment is missing"),

@@ -19,7 +19,7 @@ from kinema.bench.libero.sliding import push_to
 from kinema.bench.libero.stowing import has_door, stow
 from kinema.schema import KinemaError
 
-SUITES = ("spatial", "object")  # that it solves
+SUITES = ("spatial", "object", "goal", "10")  # whose tasks it plays
 SKILLS: dict[str, Callable[..., Skill]] = {  # called with env, arm, *names
     "on": partial(put, inside=False),
     "in": partial(put, inside=True),

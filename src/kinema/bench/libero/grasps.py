@@ -25,6 +25,7 @@ _LEANS_RAD = np.radians([0, -20, 20, -40, 40])
 _MARGINS_M = (0.005, 0.003)  # around everything
 _WAY_M = (0.0, 0.03, 0.07)  # back from the grasp, where nothing may be touched either
 _FINE_M, _COARSE_M = 0.004, 0.01
+_UPRIGHT = np.eye(3)
 _SURFACE = Boxes(_MIDDLES_M, _HALVES_M, np.stack([np.eye(3)] * 3)).surface(_COARSE_M)
 
 
@@ -35,14 +36,19 @@ def gripper_at(grip: Grip) -> np.ndarray:
 
 def touches(grip: Grip, points: np.ndarray, margin_m: float) -> bool:
     """Whether the open gripper there has any of the points (P, 3) in it, or nearer than the margin."""
-    local = (points - grip.position_m) @ grip.rotation
+    rotation = grip.rotation
+    level = np.abs((points - grip.position_m) @ rotation[:, 0]) < _HALVES_M[:, 0].max() + margin_m
+    local = (points[level] - grip.position_m) @ rotation
     return bool((np.abs(local[:, None] - _MIDDLES_M) < _HALVES_M + margin_m).all(-1).any())
 
 
-def grasps(arm: Arm, thing: Boxes, around: Boxes) -> Iterator[Grip]:
-    """The cheapest first; those that touch nothing, first with a wide margin and then with a narrow one."""
+def grasps(arm: Arm, thing: Boxes, around: Boxes, tilt: np.ndarray = _UPRIGHT) -> Iterator[Grip]:
+    """The cheapest first; those that touch nothing, first with a wide margin and then with a narrow one.
+
+    tilt: the rotation (3, 3) that the thing, and the hand with it, is to make before it is let go
+    """
     own, others = thing.surface(_FINE_M), around.surface_near(thing.middle_m, 0.3, _COARSE_M)
-    ranked = sorted(_candidates(arm, thing), key=lambda candidate: candidate[0])
+    ranked = sorted(_candidates(arm, thing, tilt), key=lambda candidate: candidate[0])
     for margin_m in _MARGINS_M:
         for _, grip in ranked:
             if not touches(grip, own, 0.001) and not any(
@@ -51,7 +57,7 @@ def grasps(arm: Arm, thing: Boxes, around: Boxes) -> Iterator[Grip]:
                 yield grip
 
 
-def _candidates(arm: Arm, thing: Boxes) -> Iterator[tuple[float, Grip]]:
+def _candidates(arm: Arm, thing: Boxes, tilt: np.ndarray) -> Iterator[tuple[float, Grip]]:
     """With their costs: far from the thing's middle, leaning, and turned far from how the tool is."""
     points = thing.surface(_FINE_M)
     for center, jaws in _pinched(thing):
@@ -70,7 +76,7 @@ def _candidates(arm: Arm, thing: Boxes) -> Iterator[tuple[float, Grip]]:
                     continue
                 shift = np.array([0.0, (held.min() + held.max()) / 2, tool])
                 found = grip.shifted(grip.rotation @ shift)
-                yield _cost(arm, found, thing, depth_m), found
+                yield _cost(arm, found, thing, depth_m, tilt), found
 
 
 def _pinched(thing: Boxes) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -82,9 +88,19 @@ def _pinched(thing: Boxes) -> Iterator[tuple[np.ndarray, np.ndarray]]:
                 yield center, level / np.linalg.norm(level)
 
 
-def _cost(arm: Arm, grip: Grip, thing: Boxes, depth_m: float) -> float:
+def _cost(arm: Arm, grip: Grip, thing: Boxes, depth_m: float, tilt: np.ndarray) -> float:
     off_m = np.linalg.norm((grip.position_m - thing.middle_m)[:2])
-    leans_rad = np.arccos(np.clip(-grip.approach @ UP, -1, 1))
+    leans_rad = _leans_rad(grip.approach)
+    more_rad = _leans_rad(tilt @ grip.approach) - leans_rad
+    turns_rad = np.linalg.norm(arm.turn_rad(grip))
     return float(
-        2 * off_m + 0.3 * leans_rad + 0.1 * np.linalg.norm(arm.turn_rad(grip)) + 3 * (_DEPTHS_M[0] - depth_m)
+        2 * off_m
+        + 0.3 * leans_rad
+        + 0.6 * max(0.0, more_rad)
+        + 0.1 * turns_rad
+        + 3 * (_DEPTHS_M[0] - depth_m)
     )
+
+
+def _leans_rad(approach: np.ndarray) -> float:
+    return float(np.arccos(np.clip(-approach @ UP, -1, 1)))

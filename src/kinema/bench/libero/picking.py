@@ -23,14 +23,14 @@ _LOWERING_STEPS, _WAITING_STEPS = 25, 10
 
 def put(env: Any, arm: Arm, name: str, where: str, inside: bool) -> Skill:
     """One try: it ends with open fingers, whether the thing is there or slipped."""
-    stood = Pose.of(env, name).rotation
-    if (grasp := next(grasps(arm, thing(env, name), scene(env, without=name)), None)) is None:
+    stood, region = Pose.of(env, name).rotation, Region.of(env, where, inside)
+    if (grasp := next(grasps(arm, thing(env, name), scene(env, without=name), region.tilt), None)) is None:
         yield from let_go(arm, _WAITING_STEPS)
         return
     yield from _passed_over(arm, grasp.back(_HOVER_M), scene(env), 0.0, OPEN)
     yield from go(arm, lambda: grasp, OPEN, near_m=_MET_M)
     yield from close(arm, lambda: grasp)
-    yield from _held(env, arm, name, _carried(env, arm, name, Region.of(env, where, inside), stood))
+    yield from _held(env, arm, name, _carried(env, arm, name, region, stood))
     yield from leave(arm, _HOVER_M, _PASSED_M)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, product
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,12 @@ from kinema.bench.libero.grasps import gripper_at
 from kinema.bench.libero.solids import Boxes
 from kinema.space.rotation import matrix_from_rotvec, rotvec_from_matrix
 
-_ON_THING_M = 0.02  # of 0.03 that a thing may stand beside the middle of what it stands on
-_WITHIN = 0.8  # of a region's half sizes to the sides
+_ON_THING_M = 0.025  # of 0.03 that a thing may stand beside the middle of what it stands on
+_WITHIN = 0.8  # of a region's half sizes to the sides, where spots are tried
 _SPOTS = 5  # along each side of a region
 _TURNS_RAD = np.radians(np.arange(-90, 91, 15))
+_LEVEL = 0.99  # cosine of a slope that is none
+_LEANS_RAD = tuple(np.radians([0, -5, 5]))
 _ON_OTHERS_M = 0.045  # above a region, where a thing stands on something else in it
 _COMPARED = 4  # of the places that fit, from the simplest on
 _MARGIN_M = 0.004
@@ -69,9 +71,9 @@ class Region:
         half = np.asarray(env.env.object_sites_dict[where].size, np.float64)
         middle, axes = env.sim.data.get_site_xpos(where), env.sim.data.get_site_xmat(where).reshape(3, 3)
         if inside:
-            half = np.abs(axes @ half) * [_WITHIN, _WITHIN, 1]
+            half = np.abs(axes @ half)
             return cls(np.array(middle), np.eye(3), -half - 0.008 * UP, half - 0.002 * UP)
-        spread = _WITHIN * half * [1, 1, 0]
+        spread = half * [1, 1, 0]
         return cls(
             np.array(middle),
             np.array(axes),
@@ -79,13 +81,28 @@ class Region:
             spread + (half[2] + 0.098) * UP,
         )
 
+    @property
+    def up(self) -> np.ndarray:
+        """The way (3,) that what is put there is to point up."""
+        return self.axes[:, 2] if self.axes[2, 2] > 0 else UP
+
+    @property
+    def tilt(self) -> np.ndarray:
+        """The rotation (3, 3) of what is put there from how it stands on a level table."""
+        return _shortest(UP, self.up)
+
+    @property
+    def leans_rad(self) -> tuple[float, ...]:
+        """About its first axis: what a thing leans on has not quite the region's own slope."""
+        return (0.0,) if self.up @ UP > _LEVEL else _LEANS_RAD
+
     def holds(self, point: np.ndarray) -> bool:
         local = self.axes.T @ (point - self.middle_m)
         return bool((local >= self.low_m - 1e-9).all() and (local <= self.high_m + 1e-9).all())
 
     def spots(self) -> Iterator[tuple[float, np.ndarray]]:
         """Points in its middle plane, with how far off its middle they are."""
-        lines = [np.linspace(self.low_m[a], self.high_m[a], _SPOTS) for a in (0, 1)]
+        lines = [_WITHIN * np.linspace(self.low_m[a], self.high_m[a], _SPOTS) for a in (0, 1)]
         for x, y in np.stack(np.meshgrid(*lines), -1).reshape(-1, 2):
             yield float(np.hypot(x, y)), self.middle_m + self.axes @ np.array([x, y, 0.0])
 
@@ -131,11 +148,10 @@ class Heights:
 
 def _tries(region: Region, now: Pose, stood: np.ndarray) -> list[tuple[float, np.ndarray, np.ndarray]]:
     """Costs, rotations of the thing, and spots in the region."""
-    up = region.axes[:, 2] if region.axes[2, 2] > 0 else UP
-    lean = _shortest(UP, up)
     tries = []
-    for turn_rad in (*_TURNS_RAD, *_aligned(region, stood)):
-        rotation = matrix_from_rotvec(turn_rad * up) @ lean @ stood
+    for lean_rad, turn_rad in product(region.leans_rad, (*_TURNS_RAD, *_aligned(region, stood))):
+        tilt = matrix_from_rotvec(lean_rad * region.axes[:, 0]) @ region.tilt
+        rotation = matrix_from_rotvec(turn_rad * region.up) @ tilt @ stood
         turned_rad = float(np.linalg.norm(rotvec_from_matrix(rotation @ now.rotation.T)))
         tries += [(0.1 * turned_rad + 3 * off_m, rotation, spot) for off_m, spot in region.spots()]
     return tries
