@@ -76,8 +76,8 @@ def test_actions_do_what_the_card_says() -> None:
     env.close()
 
 
-@pytest.mark.parametrize("task", ["object/1", "object/4", "goal/7", "10/3"])
-def test_the_expert_solves_things_flat_and_tall_a_knob_and_a_drawer_and_to_hold_still_none(task: str) -> None:
+@pytest.mark.parametrize("task", ["object/1", "object/4", "goal/7"])
+def test_the_expert_solves_things_flat_and_tall_and_a_knob_and_to_hold_still_solves_none(task: str) -> None:
     env = LiberoBenchmark((task.split("/")[0],)).make(task)
     for act, solved in ((env.expert_action, True), (lambda: np.zeros(7), False)):
         env.reset_to(2, 5)

@@ -21,6 +21,7 @@ _TIP_M = 0.013  # of the finger tips ahead of the tool
 _PADS_M = (0.008, -0.012, 0.012)  # how far they reach: across, and ahead from and to
 _WIDEST_M = 0.068  # between the fingers
 _DEPTHS_M = (0.03, 0.02, 0.012)  # of the tips below the top of what is between them
+_SAFE_M, _FLAT_M = 0.012, 0.003  # of the pads on a side, and how flat it is there
 _LEANS_RAD = np.radians([0, -20, 20, -40, 40])
 _MARGINS_M = (0.005, 0.003)  # around everything
 _WAY_M = (0.0, 0.03, 0.07)  # back from the grasp, where nothing may be touched either
@@ -71,12 +72,19 @@ def _candidates(arm: Arm, thing: Boxes, tilt: np.ndarray) -> Iterator[tuple[floa
                 continue
             for depth_m in _DEPTHS_M:
                 tool = local[between, 2].min() + depth_m - _TIP_M
-                held = local[between & (np.abs(local[:, 2] - tool) < _PADS_M[2]), 1]
-                if not len(held) or np.ptp(held) > _WIDEST_M:
+                held = local[between & (np.abs(local[:, 2] - tool) < _PADS_M[2])]
+                if not len(held) or np.ptp(held[:, 1]) > _WIDEST_M:
                     continue
-                shift = np.array([0.0, (held.min() + held.max()) / 2, tool])
+                shift = np.array([0.0, (held[:, 1].min() + held[:, 1].max()) / 2, tool])
                 found = grip.shifted(grip.rotation @ shift)
-                yield _cost(arm, found, thing, depth_m, tilt), found
+                slips_m = max(0.0, _SAFE_M - _touched_m(held))
+                yield _cost(arm, found, thing, depth_m, tilt) + 20 * slips_m, found
+
+
+def _touched_m(held: np.ndarray) -> float:
+    """How long the pads lie on what they hold, on the side where they do so less."""
+    sides = (held[:, 1] < held[:, 1].min() + _FLAT_M, held[:, 1] > held[:, 1].max() - _FLAT_M)
+    return min(float(np.ptp(held[side, 2])) for side in sides)
 
 
 def _pinched(thing: Boxes) -> Iterator[tuple[np.ndarray, np.ndarray]]:
