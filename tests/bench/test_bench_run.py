@@ -57,6 +57,19 @@ def test_same_seed_same_result_for_any_number_of_workers(whole, tmp_path):
     assert 0 < one.overall["successes"] < one.overall["episodes"] == 18, "a result that could not differ"
 
 
+def test_a_run_from_a_later_episode_plays_the_same_ones_as_a_whole_run(whole, tmp_path):
+    later = run(replace(toy(), first=4, episodes=2), tmp_path, quiet=True)
+    played = outcomes(whole[0])
+    assert without_films(outcomes(tmp_path)) == without_films({k: e for k, e in played.items() if k[1] >= 4})
+    assert later.complete
+    assert later.overall["episodes"] == 6
+
+
+def without_films(entries: dict) -> dict:
+    """The first episodes that a run plays are filmed, whichever they are."""
+    return {key: {k: v for k, v in entry.items() if k != "video"} for key, entry in entries.items()}
+
+
 def test_another_seed_gives_other_episodes(whole, tmp_path):
     other = RunSettings(**{**vars(toy()), "seed": 6})
     run(other, tmp_path, quiet=True)
@@ -228,6 +241,8 @@ def test_bad_requests_name_what_is_wrong(tmp_path):
         run(toy(policy={"unfit": True}), tmp_path / "b", quiet=True)
     with pytest.raises(KinemaError, match="cannot import 'nowhere:Thing'"):
         Factory(target="nowhere:Thing").build()
+    with pytest.raises(KinemaError, match="first episode's index must be at least 0; got -1"):
+        replace(toy(), first=-1)
     run(toy(tasks=("left",)), tmp_path / "c", quiet=True)
     with pytest.raises(KinemaError, match=r"belongs to another run.*seed: there 5, now 9"):
         run(RunSettings(**{**vars(toy(tasks=("left",))), "seed": 9}), tmp_path / "c", quiet=True)

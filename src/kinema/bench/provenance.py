@@ -35,6 +35,7 @@ def describe_run(
         "seed_rule": settings.seed_rule,
         "seeds": "blake2b(seed:task) mod 990000 + episode index: below 1000000, where demonstrations begin",
         "episodes_per_task": settings.episodes,
+        "first_episode": settings.first,
         "replan_steps": settings.replan_steps,
         "weights": {
             role: {"sha256": weights_digest(files), "files": files}

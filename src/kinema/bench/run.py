@@ -117,7 +117,7 @@ def _publish(
     out: Path,
 ) -> Results:
     """Write the results and the report of what the journal holds of the wanted episodes."""
-    wanted = {(spec.name, index) for spec in specs for index in range(settings.episodes)}
+    wanted = {(spec.name, index) for spec in specs for index in settings.indices}
     records = [journal.records[key] for key in sorted(wanted & journal.records.keys())]
     *earlier, latest = journal.sittings
     provenance = {**latest, "earlier_sittings": earlier} if earlier else latest
@@ -153,12 +153,12 @@ def _missing_jobs(
     filmed = -(-_VIDEOS_WANTED // max(1, len(specs)))  # the first episodes of every task
     jobs = []
     for spec in specs:
-        for index in range(settings.episodes):
+        for index in settings.indices:
             played = journal.records.get((spec.name, index))
             if played and not (settings.retry_errors and played.result == Result.ERROR):
                 continue
             job = EpisodeJob(task=spec.name, index=index, seed=episode_seed(settings.seed, spec.name, index))
-            if index < filmed:
+            if index < settings.first + filmed:
                 job = replace(job, video=f"videos/{episode_file_name(job)}{video_suffix()}")
             jobs.append(job)
     return jobs

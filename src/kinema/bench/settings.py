@@ -14,6 +14,7 @@ from kinema.schema import KinemaError
 class RunSettings:
     """What decides the result, except the machine. `episodes` is per task; no `tasks` means all of them.
 
+    first:        the index of a task's first episode: its start state, where they are numbered
     play:         builds what plays an episode in place of `play_episode`
     seed_rule:    where the seed comes from, in words
     retry_errors: play again what was an error when the run was last stopped
@@ -22,6 +23,7 @@ class RunSettings:
     benchmark: Factory
     policy: Factory
     episodes: int = 10
+    first: int = 0
     seed: int = 0
     seed_rule: str = "given"
     replan_steps: int = 8
@@ -33,9 +35,16 @@ class RunSettings:
     def __post_init__(self) -> None:
         if self.episodes < 1:
             raise KinemaError(f"episodes must be at least 1; got {self.episodes}")
+        if self.first < 0:
+            raise KinemaError(f"the first episode's index must be at least 0; got {self.first}")
+
+    @property
+    def indices(self) -> range:
+        """Of a task's episodes."""
+        return range(self.first, self.first + self.episodes)
 
     def identity(self) -> dict[str, Any]:
-        """The part that two halves of one run must share; `episodes` and `tasks` may grow.
+        """The part that two halves of one run must share; `indices` and `tasks` may grow.
 
         Artifacts stand in it by their content: where they lie does not matter, what they hold does.
         """

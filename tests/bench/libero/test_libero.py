@@ -131,6 +131,7 @@ def test_an_environment_that_does_not_work_is_one_line(
             "suites 90 have no expert yet; --suites spatial,object,goal,10 has",
         ),
         (["--policy", "hold", "--episodes", "51"], "50 start states"),
+        (["--policy", "hold", "--episodes", "10", "--first", "41"], "50 start states"),
         (["--policy", "hold", "--robots", "panda"], "--robots says nothing to libero"),
         (["--policy", "hold"], "own environment is missing"),
     ],

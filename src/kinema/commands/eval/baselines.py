@@ -46,7 +46,7 @@ def with_baselines(results: Results, settings: RunSettings, sitting: Sitting) ->
     first = [one.first_error for one in (results, *played.values()) if one.first_error]
     results = replace(results, baselines=_beside(played), first_error=next(iter(first), None))
     results.save(sitting.out / "results.json")
-    kept = [r for r in read_records(sitting.out) if r.task in results.tasks and r.index < settings.episodes]
+    kept = [r for r in read_records(sitting.out) if r.task in results.tasks and r.index in settings.indices]
     write_report(sitting.out, results, kept)
     return results
 

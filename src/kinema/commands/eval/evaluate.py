@@ -50,6 +50,12 @@ def evaluate(
     benchmark: Annotated[str, typer.Argument(help=f"Which benchmark: {' or '.join(BENCHMARKS)}.")],
     policy: Annotated[str, typer.Option(help=policies.HELP)] = policies.DEFAULT,
     episodes: Annotated[int, typer.Option(help="Episodes per task.", min=1)] = 10,
+    first: Annotated[
+        int,
+        typer.Option(
+            help="A task's first episode: where start states are numbered, the first of them.", min=0
+        ),
+    ] = 0,
     seed: Annotated[str, typer.Option(help=SEED_HELP)] = "fresh",
     workers: Annotated[int, typer.Option(help="Processes. The result does not depend on it.", min=1)] = 1,
     ray: Annotated[str | None, typer.Option(help=RAY_HELP)] = None,
@@ -186,8 +192,8 @@ def evaluate(
         judge_imagined(ranked)
         return
     told = Told(
-        policy=policy, episodes=episodes, bodies=bodies, suites=words(suites), variations=words(variation),
-        look=look, protocol=protocol, assets=assets or None,
+        policy=policy, episodes=episodes, first=first, bodies=bodies, suites=words(suites),
+        variations=words(variation), look=look, protocol=protocol, assets=assets or None,
     )  # fmt: skip
     judged = PLAYED[benchmark].judged(told)
     factory = policies.policy_factory(
@@ -198,6 +204,7 @@ def evaluate(
         benchmark=judged.benchmark,
         policy=factory,
         episodes=episodes,
+        first=first,
         seed=drawn.value,
         seed_rule=drawn.rule,
         replan_steps=replan or PLAYED[benchmark].replan_steps,

@@ -17,7 +17,10 @@ from kinema.schema import KinemaError
 if TYPE_CHECKING:
     from kinema.bench.benchmark import Factory
 
-_ALWAYS = ("tasks", "workers", "retry_errors", "replan", "baseline", "device", "dtype", "quantise", "compile")
+_ALWAYS = (
+    "tasks", "first", "workers", "retry_errors", "replan", "baseline",
+    "device", "dtype", "quantise", "compile",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +29,7 @@ class Told:
 
     policy: str
     episodes: int
+    first: int = 0
     bodies: tuple[str, ...] = ()
     suites: tuple[str, ...] = ()
     variations: tuple[str, ...] = ("seen",)
@@ -105,8 +109,11 @@ def _libero(told: Told) -> Judged:
         raise KinemaError(
             f"LIBERO's suites {', '.join(without)} have no expert yet; --suites {','.join(WITH_EXPERT)} has"
         )
-    if told.episodes > START_STATES:
-        raise KinemaError(f"LIBERO has {START_STATES} start states of a task; got --episodes {told.episodes}")
+    if told.first + told.episodes > START_STATES:
+        raise KinemaError(
+            f"LIBERO has {START_STATES} start states of a task; got --episodes {told.episodes}"
+            f" from --first {told.first}"
+        )
     size_px = SIZE_PX if policies.is_address(told.policy) else RENDERING.size_px
     arguments = {"size_px": size_px, **_larger(told, (CARD,), size_px=size_px)}
     benchmark = _factory(
