@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinema.card.load import card_names, load_card
+from kinema.card.prompt import MAX_INSTRUCTION_CHARS
 from kinema.data.clips import ClipSource
 from kinema.data.fit_channels import share_outside
 from kinema.data.fits import compare, findings, fit, open_set
@@ -389,7 +390,9 @@ def test_a_value_that_is_not_finite_names_its_frame(tmp_path, bad):
         fit(dataset, PANDA)
 
 
-@pytest.mark.parametrize("task", ["word " * 80, "pick\nplace", "say <|pad|>", "\ufeffpick"])
+@pytest.mark.parametrize(
+    "task", ["w" * (MAX_INSTRUCTION_CHARS + 1), "pick\nplace", "say <|pad|>", "\ufeffpick"]
+)
 def test_an_instruction_that_no_policy_can_be_given_names_set_task_and_episode(tmp_path, task):
     dataset = Dataset.open(record(tmp_path / "set"))
     dataset.tasks[0] = task

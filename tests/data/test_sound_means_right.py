@@ -19,6 +19,7 @@ from edits import data_file, edit_column, edit_info, edit_rows, edit_table, epis
 
 from conftest import SIZE, make_episode
 from kinema.card.load import load_card
+from kinema.card.prompt import MAX_INSTRUCTION_CHARS
 from kinema.data import journal
 from kinema.data.fault import Kind
 from kinema.data.lerobot import Dataset
@@ -337,7 +338,7 @@ def test_what_harms_nothing_here_but_others_is_remarked(older: Path) -> None:
 @pytest.mark.parametrize(
     "task",
     ["pick it up\nthen put it down", "\ufeffpick it up", "wave at the \U0001f468\u200d\U0001f527",
-     "word " * 80, "say <|pad|>", "\ud800"],
+     "w" * (MAX_INSTRUCTION_CHARS + 1), "say <|pad|>", "\ud800"],
 )  # fmt: skip
 def test_the_writer_refuses_what_training_refuses(tmp_path: Path, task: str) -> None:
     episode = make_episode(0, 3)
