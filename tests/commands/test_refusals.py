@@ -58,6 +58,7 @@ REFUSED = [
     ["eval", "nobody"],
     ["eval", "tabletop", "--policy", "nobody:nothing", "--robots", "panda"],
     ["data", "make", "nobody"],
+    ["data", "make", "libero", "--families", "object/0"],  # no environment there
     *([*base] for base in BASES if "nobody" in base),
     ["keys", "make", "", "--out", "file"],
     ["keys", "make", "a\nb"],

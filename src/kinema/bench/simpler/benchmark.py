@@ -35,7 +35,7 @@ TASKS = {  # as the package calls them
     "spoon_on_towel": "PutSpoonOnTableClothInScene-v1",
     "stack_cube": "StackGreenCubeOnYellowCubeBakedTexInScene-v1",
 }
-_THERE = OwnEnvironment(
+SIMPLER = OwnEnvironment(
     benchmark="SimplerEnv", variable=FOLDER, folder=".venv-simpler", script="scripts/setup_simpler.sh",
     target="kinema.bench.simpler.simulation:SimplerSimulation",
 )  # fmt: skip
@@ -71,7 +71,7 @@ class SimplerEnv:
         if task not in TASKS:
             raise KinemaError(f"unknown SimplerEnv task {task!r}; choices: {', '.join(TASKS)}")
         self._card = load_card(CARD)
-        self._simulator = SimulatorProcess(python, _THERE.target)
+        self._simulator = SimulatorProcess(python, SIMPLER.target)
         told = self._simulator.call(
             "open", task=TASKS[task], shown_px=[rendering.width_px, rendering.height_px], assets=assets
         )
@@ -180,9 +180,9 @@ class SimplerBenchmark:
         self, assets: str | None = None, size_px: int = RENDERING.width_px, whole: bool = False
     ) -> None:
         self._rendering = WHOLE if whole else Rendering(width_px=size_px, height_px=size_px)
-        self._python = _THERE.python()
+        self._python = SIMPLER.python()
         self._assets = assets
-        with _THERE.asked(assets=assets) as (simulator, self._about):
+        with SIMPLER.asked(assets=assets) as (simulator, self._about):
             self._drawn_on = simulator.call("draws")
             self._tasks = simulator.call("tasks")
 

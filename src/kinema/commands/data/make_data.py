@@ -287,16 +287,17 @@ def _metaworld_tasks(names: Sequence[str], noise: float, size_px: int | None) ->
 
 
 def _libero_tasks(names: Sequence[str], noise: float) -> list[Task]:
-    """A suite's name stands for all of its tasks."""
+    """A suite's name stands for all of its tasks. Raises KinemaError without LIBERO's environment."""
     from kinema.bench.libero.benchmark import CARD, RENDERING
     from kinema.bench.libero.expert import SUITES as WITH_EXPERT
-    from kinema.bench.libero.suites import SUITES
+    from kinema.bench.libero.suites import LIBERO, SUITES
     from kinema.commands.data.make import Task
 
     tasks = {suite: [f"{suite}/{n}" for n in range(SUITES[suite].tasks)] for suite in WITH_EXPERT}
     known = (*tasks, *(task for group in tasks.values() for task in group))
     chosen = [choose("LIBERO suite or task", name, known) for name in names or tasks]
     wanted = dict.fromkeys(task for name in chosen for task in tasks.get(name, [name]))
+    LIBERO.python()
     size = RENDERING.size_px
     return [Task(world="libero", card=CARD, name=n, noise=noise, image_size=size) for n in wanted]
 
@@ -311,10 +312,11 @@ def _aloha_tasks(names: Sequence[str], noise: float) -> list[Task]:
 
 
 def _simpler_tasks(names: Sequence[str], noise: float, assets: str) -> list[Task]:
-    from kinema.bench.simpler.benchmark import CARD, RENDERING, TASKS
+    from kinema.bench.simpler.benchmark import CARD, RENDERING, SIMPLER, TASKS
     from kinema.commands.data.make import Task
 
     wanted = [choose("SimplerEnv task", name, tuple(TASKS)) for name in names or TASKS]
+    SIMPLER.python()
     size, folder = RENDERING.width_px, assets or None
     return [
         Task(world="simpler", card=CARD, name=n, noise=noise, image_size=size, assets=folder) for n in wanted
