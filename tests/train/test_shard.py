@@ -133,6 +133,8 @@ def test_a_rank_that_is_killed_ends_the_run_by_name_and_the_next_one_goes_on_bit
 
         def killed(batch: Any, generator: torch.Generator) -> Any:
             if dies and group.rank == 2 and loop.step == 3:
+                while not checkpoint.stored(folder / "checkpoint"):  # it is written while training goes on
+                    time.sleep(0.01)
                 os.kill(os.getpid(), signal.SIGKILL)
             return objective(batch, generator)
 
