@@ -17,7 +17,8 @@ from kinema.bench.episode import EpisodeRecord
 from kinema.bench.journal import read_records
 from kinema.bench.run import run
 from kinema.bench.settings import RunSettings
-from kinema.commands.data.make import Task, make
+from kinema.commands.data.make import make
+from kinema.commands.data.play import Task
 from kinema.pool.on_ray import OnRay
 from kinema.pool.pool import Lost, Pool
 from kinema.schema import KinemaError

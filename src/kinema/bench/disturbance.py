@@ -48,3 +48,9 @@ class Disturbance:
         fresh = self.rng.normal(size=3) * self.sigma * np.sqrt(1 - keep**2)
         self._value = keep * self._value + fresh
         return self._value
+
+    def displace(self, clean: np.ndarray) -> np.ndarray:
+        """An action with the next addend on its first three numbers, which displace the tool."""
+        sent = clean.copy()
+        sent[:3] += self.next()
+        return sent

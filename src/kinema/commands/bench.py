@@ -256,7 +256,8 @@ def data(
 
 
 def _recorded(out: Path) -> Path:
-    from kinema.commands.data.make import Task, make
+    from kinema.commands.data.make import make
+    from kinema.commands.data.play import Task
 
     task = Task(world="tabletop", card="panda", name="pick_place", noise=1.0, image_size=96)
     make([task], out, episodes=8, workers=1)

@@ -13,13 +13,14 @@ from kinema import cli
 from kinema.card.load import load_card
 from kinema.commands.data import make as make_data
 from kinema.commands.data.annotate import record_of
-from kinema.commands.data.make import Task, make
+from kinema.commands.data.make import make
 from kinema.commands.data.make_human import make_human
+from kinema.commands.data.play import Task
 from kinema.data.captions import FILE, LAYERS, read_captions
 from kinema.data.clips import ClipSource
 from kinema.data.lerobot import Dataset
 from kinema.space.clip_shape import ClipShape
-from kinema.worlds.tabletop.demonstrate import demonstrate
+from kinema.worlds.tabletop.demonstrate import Noise, demonstrate
 from kinema.worlds.tabletop.env import TabletopEnv
 from kinema.worlds.tabletop.experts.expert import Expert
 from kinema.worlds.words.caption_checks import contradictions
@@ -62,9 +63,7 @@ def test_it_is_the_watcher_that_tells(tabletop: Path) -> None:
     env = TabletopEnv(card=load_card("panda"), family="pick_place", image_size=SIZE)
     solved = [s for s in seeds if '"success": true' in s]
     for captions, seed in zip(read_captions(tabletop).values(), solved):
-        demo = demonstrate(
-            env, Expert(env), int(seed.split(",")[0]), make_data.Noise(share=0.4), render=False
-        )
+        demo = demonstrate(env, Expert(env), int(seed.split(",")[0]), Noise(share=0.4), render=False)
         assert {event.kind for event in demo.events} >= {"grasp", "lift", "place"}
         for event in demo.events:
             assert f"t {event.step / env.card.control_hz:.1f} s" in captions.feedback

@@ -13,7 +13,8 @@ from in_process import InProcess
 from kinema import cli
 from kinema.card.load import load_card
 from kinema.commands.data import make as make_data
-from kinema.commands.data.make import FIRST_SEED, Recorded, Task, make
+from kinema.commands.data.make import make
+from kinema.commands.data.play import FIRST_SEED, Recorded, Task
 from kinema.data.lerobot import Dataset
 from kinema.schema import KinemaError
 from refusals import one_line
@@ -26,8 +27,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A world whose expert fails on every third seed; returns the seeds that were played."""
     played: list[int] = []
 
-    def play(job: tuple[Task, int]) -> Recorded:
-        task, seed = job
+    def play(task: Task, seed: int) -> Recorded:
         played.append(seed)
         card = load_card(task.card)
         steps = 3
@@ -44,7 +44,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return Recorded(arrays=arrays, success=seed % 3 != 0)
 
     monkeypatch.setattr(make_data, "backend", InProcess)
-    monkeypatch.setattr(make_data, "_play", play)
+    monkeypatch.setattr(make_data, "play", play)
     return played
 
 
@@ -107,7 +107,7 @@ def test_settings_are_not_mixed(tmp_path: Path) -> None:
 
 
 def test_an_expert_that_fails_stops_the_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(make_data, "_play", lambda _: Recorded(arrays={}, success=False))
+    monkeypatch.setattr(make_data, "play", lambda *_: Recorded(arrays={}, success=False))
     with pytest.raises(KinemaError, match=r"solved 0 of \d+ episodes of pick_place"):
         make([TASK], tmp_path, episodes=30, workers=1)
 

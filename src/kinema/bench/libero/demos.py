@@ -18,8 +18,6 @@ def demonstrate_libero(env: LiberoEnv, seed: int, *, noise: float = 1.0) -> Reco
     disturbance = Disturbance(Noise(sigma=(0.0, _SIGMA * noise)), np.random.default_rng([seed, 0x6E6F69]))
 
     def disturb(clean: np.ndarray) -> np.ndarray:
-        sent = clean.copy()
-        sent[:3] += disturbance.next()
-        return np.clip(sent, -1.0, 1.0)
+        return np.clip(disturbance.displace(clean), -1.0, 1.0)
 
     return record(env, env.expert_action, disturb, linger=_LINGER_STEPS)

@@ -17,10 +17,4 @@ def demonstrate_simpler(env: SimplerEnv, seed: int, *, noise: float = 1.0) -> Re
     env.reset(seed)
     drawn = Noise(sigma=(0.0, _SIGMA_M * noise), noisy_steps=(2, 6), clean_steps=(4, 10))
     disturbance = Disturbance(drawn, np.random.default_rng([seed, 0x6E6F69]))
-
-    def disturb(clean: np.ndarray) -> np.ndarray:
-        sent = clean.copy()
-        sent[:3] += disturbance.next()
-        return sent
-
-    return record(env, env.expert_action, disturb, linger=_LINGER_STEPS)
+    return record(env, env.expert_action, disturbance.displace, linger=_LINGER_STEPS)

@@ -24,7 +24,7 @@ from kinema.commands.terminal import (
 from kinema.schema import KinemaError
 
 if TYPE_CHECKING:
-    from kinema.commands.data.make import Task
+    from kinema.commands.data.play import Task
 
 HEEDED = {  # of the options that not every world heeds
     "tabletop": (
@@ -244,7 +244,7 @@ def _make_raw(
 
 
 def _tabletop_tasks(robots: Sequence[str], names: Sequence[str], noise: float, image_size: int) -> list[Task]:
-    from kinema.commands.data.make import Task
+    from kinema.commands.data.play import Task
     from kinema.worlds.tabletop.env import families_for
 
     tasks = []
@@ -265,7 +265,7 @@ def _tabletop_tasks(robots: Sequence[str], names: Sequence[str], noise: float, i
 
 
 def _road_tasks(names: Sequence[str], noise: float, image_size: int, views: int) -> list[Task]:
-    from kinema.commands.data.make import Task
+    from kinema.commands.data.play import Task
     from kinema.worlds.road.goals import GOALS
 
     goals = [choose("goal", name, GOALS) for name in names] or GOALS
@@ -279,7 +279,7 @@ def _metaworld_tasks(names: Sequence[str], noise: float, size_px: int | None) ->
     from kinema.bench.metaworld.benchmark import CARD
     from kinema.bench.metaworld.protocols import RENDERING
     from kinema.bench.metaworld.tasks import TASKS
-    from kinema.commands.data.make import Task
+    from kinema.commands.data.play import Task
 
     wanted = [choose("Meta-World task", name, TASKS) for name in names] or TASKS
     size = size_px or RENDERING.size_px
@@ -291,7 +291,7 @@ def _libero_tasks(names: Sequence[str], noise: float) -> list[Task]:
     from kinema.bench.libero.benchmark import CARD, RENDERING
     from kinema.bench.libero.expert import SUITES as WITH_EXPERT
     from kinema.bench.libero.suites import LIBERO, SUITES
-    from kinema.commands.data.make import Task
+    from kinema.commands.data.play import Task
 
     tasks = {suite: [f"{suite}/{n}" for n in range(SUITES[suite].tasks)] for suite in WITH_EXPERT}
     known = (*tasks, *(task for group in tasks.values() for task in group))
@@ -304,7 +304,7 @@ def _libero_tasks(names: Sequence[str], noise: float) -> list[Task]:
 
 def _aloha_tasks(names: Sequence[str], noise: float) -> list[Task]:
     from kinema.bench.aloha.benchmark import CARD, INSTRUCTIONS, RENDERING
-    from kinema.commands.data.make import Task
+    from kinema.commands.data.play import Task
 
     wanted = [choose("ALOHA task", name, tuple(INSTRUCTIONS)) for name in names or INSTRUCTIONS]
     size = RENDERING.width_px
@@ -313,7 +313,7 @@ def _aloha_tasks(names: Sequence[str], noise: float) -> list[Task]:
 
 def _simpler_tasks(names: Sequence[str], noise: float, assets: str) -> list[Task]:
     from kinema.bench.simpler.benchmark import CARD, RENDERING, SIMPLER, TASKS
-    from kinema.commands.data.make import Task
+    from kinema.commands.data.play import Task
 
     wanted = [choose("SimplerEnv task", name, tuple(TASKS)) for name in names or TASKS]
     SIMPLER.python()
