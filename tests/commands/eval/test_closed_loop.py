@@ -41,7 +41,7 @@ def test_errors_of_an_evaluation_are_said(
     found = SimpleNamespace(tasks={"a": _group(0, 0, 3), "b": _group(1, 0, 1)}, groups={"x": _group(0, 0, 3)})
     monkeypatch.setattr(closed_loop, "judge", lambda *_, **__: found)
     monkeypatch.setattr(closed_loop, "bodies_of", lambda _: ["panda"])
-    monkeypatch.setattr(closed_loop, "second_look_px", lambda _: 0)
+    monkeypatch.setattr("kinema.commands.policies.second_look_px", lambda *_: 0)
     monkeypatch.setattr(closed_loop, "policy_factory", lambda _: Factory(target="a:b"))
     assert closed_loop.closed_loop(tmp_path)(tmp_path) == {"errors/x": 3, "success_with_errors/x": 0.0}
     assert "4 of 5 episodes" in capsys.readouterr().err

@@ -8,11 +8,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from kinema.bench.benchmark import Factory
 from kinema.bench.run import RunSettings
 from kinema.bench.run import run as judge
-from kinema.commands.policies import bodies_of, policy_factory, second_look_px, tabletop_bodies
+from kinema.commands.eval.played import PLAYED, Told
+from kinema.commands.policies import bodies_of, policy_factory, tabletop_bodies
 
+_EPISODES = 2
 _SEED = 7  # not the default of `kinema eval`, so that what is watched is not what is reported
 
 
@@ -21,19 +22,11 @@ def closed_loop(folder: Path) -> Callable[[Path], Mapping[str, float]]:
     rounds = count()
 
     def evaluate(artifact: Path) -> Mapping[str, float]:
-        known = bodies_of(artifact)
-        bodies = [name for name in known if name in tabletop_bodies()]
-        size_px = second_look_px(str(artifact))
-        if bodies:
-            arguments = {"bodies": bodies, **({"image_size": size_px} if size_px else {})}
-            benchmark = Factory(target="kinema.bench.tabletop:TabletopBenchmark", arguments=arguments)
-        else:
-            benchmark = Factory(
-                target="kinema.bench.metaworld.benchmark:MetaworldBenchmark",
-                arguments={"size_px": size_px} if size_px else {},
-            )
+        bodies = tuple(name for name in bodies_of(artifact) if name in tabletop_bodies())
+        played = PLAYED["tabletop" if bodies else "metaworld"]
+        judged = played.judged(Told(policy=str(artifact), episodes=_EPISODES, bodies=bodies))
         settings = RunSettings(
-            benchmark=benchmark, policy=policy_factory(str(artifact)), episodes=2, seed=_SEED
+            benchmark=judged.benchmark, policy=policy_factory(str(artifact)), episodes=_EPISODES, seed=_SEED
         )
         out = folder / "evaluations" / f"{next(rounds):03d}"
         results = judge(settings, out, workers=1, quiet=True)

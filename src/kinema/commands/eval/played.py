@@ -191,8 +191,10 @@ PLAYED = {
         judged=_tabletop,
     ),
     "metaworld": Played(
-        heeds=(*_ALWAYS, "ray", "protocol"), replan_steps=8, judged=_metaworld
-    ),  # 0.1 s at 80 Hz
+        heeds=(*_ALWAYS, "ray", "protocol"),
+        replan_steps=8,  # 0.1 s at 80 Hz
+        judged=_metaworld,
+    ),
     "libero": Played(
         heeds=(*_ALWAYS, "ray", "suites", "variation", "look"),
         replan_steps=5,  # as openpi does
