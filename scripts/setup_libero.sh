@@ -7,18 +7,12 @@
 #     scripts/setup_libero.sh --plus [FOLDER]      default: .venv-libero-plus; elsewhere set KINEMA_LIBERO_PLUS=FOLDER
 set -euo pipefail
 
-root="$(cd "$(dirname "$0")/.." && pwd)"
 name=libero variable=KINEMA_LIBERO plus=
 if [ "${1:-}" = --plus ]; then name=libero-plus variable=KINEMA_LIBERO_PLUS plus=1; shift; fi
+title=$name
+. "$(dirname "$0")/own_environment.sh"
 venv="${1:-$root/.venv-$name}"
-python="${PYTHON:-python3.11}"
-export PIP_DISABLE_PIP_VERSION_CHECK=1
-
-say() { printf '\033[1mkinema set-up of %s:\033[0m %s\n' "$name" "$*"; }
-fail() { printf 'kinema set-up of %s: %s\n' "$name" "$*" >&2; exit 1; }
-
-command -v "$python" >/dev/null || fail "no $python; name one: PYTHON=/path/to/python3.11 $0"
-[ -x "$venv/bin/python" ] || "$python" -m venv "$venv" || fail "$python cannot make an environment at $venv"
+make_environment
 # What packages ask for is older, or another simulator's; the versions here were run together.
 pip() { "$venv/bin/python" -m pip install --quiet --no-warn-conflicts "$@"; }
 
@@ -37,9 +31,7 @@ else
     pip "${shared[@]}" numpy==2.4.6 numba==0.68.1 scipy==1.17.1 opencv-python-headless==5.0.0.93 h5py==3.16.0 \
         matplotlib==3.11.2
 fi
-say "installing kinema's wire"
-pip 'pyyaml>=6.0' 'pydantic>=2.10' 'msgspec>=0.19'
-pip --no-deps --editable "$root"
+install_wire
 set_folder="$([ "$venv" = "$root/.venv-$name" ] || echo "$variable=$venv ")"
 if [ "$plus" ]; then
     "$venv/bin/python" -c 'import wand.api' 2>/dev/null \

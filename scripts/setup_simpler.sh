@@ -8,22 +8,13 @@
 # too old. Assets (30 MB) are downloaded by ManiSkill: the last line says how.
 set -euo pipefail
 
-root="$(cd "$(dirname "$0")/.." && pwd)"
+title=SimplerEnv
+. "$(dirname "$0")/own_environment.sh"
 venv="${1:-$root/.venv-simpler}"
-python="${PYTHON:-python3.11}"
-export PIP_DISABLE_PIP_VERSION_CHECK=1
-
-say() { printf '\033[1mkinema set-up of SimplerEnv:\033[0m %s\n' "$*"; }
-fail() { printf 'kinema set-up of SimplerEnv: %s\n' "$*" >&2; exit 1; }
-
-command -v "$python" >/dev/null || fail "no $python; name one: PYTHON=/path/to/python3.11 $0"
-[ -x "$venv/bin/python" ] || "$python" -m venv "$venv" || fail "$python cannot make an environment at $venv"
-pip() { "$venv/bin/python" -m pip install --quiet "$@"; }
+make_environment
 
 say "installing ManiSkill, SAPIEN and PyTorch"
 pip mani_skill==3.0.1 sapien==3.0.3 torch==2.13.0
-say "installing kinema's wire"
-pip 'pyyaml>=6.0' 'pydantic>=2.10' 'msgspec>=0.19'
-pip --no-deps --editable "$root"
+install_wire
 say "ready: $venv/bin/python -m mani_skill.utils.download_asset PutCarrotOnPlateInScene-v1"
 say "then:  kinema eval simpler --policy random --tasks carrot_on_plate --episodes 1"
