@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +68,12 @@ class Squarer:
         return number**2
 
     def note(self, name: str) -> int:
-        """How often this was done, with this time."""
-        times = len(list(self._notes.glob(f"{name}.*")))
-        (self._notes / f"{name}.{times}").touch()
-        return times + 1
+        """How often this was done, with this time; two workers who note it at once are counted as two."""
+        for times in count():
+            with suppress(FileExistsError):
+                (self._notes / f"{name}.{times}").touch(exist_ok=False)
+                return times + 1
+        raise AssertionError("never reached")
 
     def close(self) -> None:
         self.note("close")
