@@ -22,6 +22,7 @@ _PASSED_M = 0.03  # near enough to what need not be met exactly
 _BACK_M = 0.1
 _HELD_M, _TOUCHED_M = 0.04, 0.09  # a tool farther from where it took or touched the part has slipped
 _OPEN_M, _SHUT_M = -0.16, 0.03  # where to move drawers [m], doors and knobs [rad] to
+_WIDE_M = -0.15  # a drawer that is barely open is shut again by what goes in
 _AJAR_RAD, _CLOSED_RAD = -1.5, 0.15
 _ON_RAD, _OFF_RAD = 1.0, -0.3
 
@@ -137,7 +138,11 @@ def push(arm: Arm, part: Part, contact: Grip, to: float, until: Callable[[], boo
 def open_part(env: Any, arm: Arm, name: str) -> Skill:
     part = Part.of(env, name)
     grip, to = (_drawer_grip(part), _OPEN_M) if part.slides else (_door_grip(part), _AJAR_RAD)
-    return pull(arm, part, grip, to, lambda: reached(env, ("open", name)))
+
+    def wide() -> bool:
+        return reached(env, ("open", name)) and (not part.slides or part.travel < _WIDE_M)
+
+    return pull(arm, part, grip, to, wide)
 
 
 def close_part(env: Any, arm: Arm, name: str) -> Skill:

@@ -16,7 +16,7 @@ import numpy as np
 
 from kinema.bench.libero.arm import UP, Grip
 from kinema.bench.libero.grasps import gripper_at
-from kinema.bench.libero.solids import Boxes
+from kinema.bench.libero.solids import Boxes, thing
 from kinema.space.rotation import matrix_from_rotvec, rotvec_from_matrix
 
 _ON_THING_M = 0.025  # of 0.03 that a thing may stand beside the middle of what it stands on
@@ -26,6 +26,7 @@ _TURNS_RAD = np.radians(np.arange(-90, 91, 15))
 _LEVEL = 0.99  # cosine of a slope that is none
 _LEANS_RAD = tuple(np.radians([0, -5, 5]))
 _ON_OTHERS_M = 0.045  # above a region, where a thing stands on something else in it
+_ON_TOP_M = 0.01  # above the highest that a thing has, where another stands on something else on it
 _COMPARED = 4  # of the places that fit, from the simplest on
 _MARGIN_M = 0.004
 _SEEN_M, _CELL_M = 0.35, 0.003  # to all sides of a region, and how finely
@@ -55,19 +56,24 @@ class Pose:
 
 @dataclass(frozen=True)
 class Region:
-    """A box for the origin of what is put there: its middle, axes (3, 3), and extents along the axes."""
+    """A box for the origin of what is put there: its middle, axes (3, 3), and extents along the axes.
+
+    rests_m: how high above the middle the lowest point of what is put there may be
+    """
 
     middle_m: np.ndarray
     axes: np.ndarray
     low_m: np.ndarray
     high_m: np.ndarray
+    rests_m: float = _ON_OTHERS_M
 
     @classmethod
     def of(cls, env: Any, where: str, inside: bool) -> Region:
         """As the package tests its predicates `in` (inside) and `on`."""
         if where not in env.env.object_sites_dict:
-            side = np.array([_ON_THING_M, _ON_THING_M, 0.0])
-            return cls(Pose.of(env, where).position_m, np.eye(3), -side, side + 0.2 * UP)
+            side, middle = np.array([_ON_THING_M, _ON_THING_M, 0.0]), Pose.of(env, where).position_m
+            top_m = float(thing(env, where).top_m - middle[2])
+            return cls(middle, np.eye(3), -side, side + 0.2 * UP, top_m + _ON_TOP_M)
         half = np.asarray(env.env.object_sites_dict[where].size, np.float64)
         middle, axes = env.sim.data.get_site_xpos(where), env.sim.data.get_site_xmat(where).reshape(3, 3)
         if inside:
@@ -183,6 +189,6 @@ def _lowered(
     drop_m = max(0.0, below.lift_m(gripper_at(grip)) - lift_m)
     if not region.holds(spot + lift_m * UP):
         return None
-    if standing[:, 2].min() + lift_m - spot[2] > _ON_OTHERS_M:
+    if standing[:, 2].min() + lift_m - spot[2] > region.rests_m:
         return None
     return drop_m, Pose(spot + (lift_m + drop_m + _MARGIN_M) * UP, rotation)
