@@ -12,7 +12,8 @@ from kinema.data import sample
 from kinema.model.policy import artifact
 from kinema.model.policy.act import LocalPolicy
 from kinema.runtime.chunk import ChunkPlayer
-from kinema.space.codec import Codec
+from kinema.space.codec import ChunkFrame, Codec
+from kinema.space.layout import slot_index
 from kinema.worlds import Expert, TabletopEnv
 
 BODIES = ("panda", "ur5e", "aloha")
@@ -27,6 +28,22 @@ def test_shipped_artifacts_are_whole_small_and_answer_their_example(name):
     assert {"recipe", "commit", "data", "steps", "seed", "hardware", "train_s"} <= loaded.provenance.keys()
     for codec in loaded.codecs.values():
         assert codec.card.actions
+
+
+@pytest.mark.parametrize("name", ["nano", "nano_metaworld"])
+def test_shipped_artifacts_keep_the_numbers_that_they_were_trained_with(name):
+    """Their cards do not say which end is open: a larger number is a larger slot, bit for bit."""
+    rng = np.random.default_rng(0)
+    for codec in artifact.load(shipped_artifacts()[name], check=False).codecs.values():
+        card, stats = codec.card, codec.action_stats
+        actions = stats.center + stats.half_width * rng.uniform(-1.2, 1.2, (16, len(card.actions)))
+        state = codec.state_stats.center.astype(np.float32)
+        scaled = (ChunkFrame(card).enter(actions, state) - stats.center) / stats.half_width
+        slots = [slot_index(channel.slot) for channel in card.actions]
+        unified = codec.encode(actions, state)
+        np.testing.assert_array_equal(unified[:, slots], np.clip(scaled, -1, 1).astype(np.float32))
+        back = np.clip(unified[:, slots].astype(np.float64), -1, 1) * stats.half_width + stats.center
+        np.testing.assert_array_equal(codec.decode(unified, state), ChunkFrame(card).leave(back, state))
 
 
 @pytest.fixture(scope="module")

@@ -109,6 +109,8 @@ def test_a_misspelt_key_gets_a_suggestion() -> None:
         ("arms[0].links[0].mass_kg", 0, "arms[0].links[0].mass_kg: Input should be greater than 0"),
         ("arms[0].gripper.fingers", ["thumb", "right_finger"], "['thumb'] are not joints of this arm"),
         ("arms[0].tool.link", "wrist", "tool link 'wrist' must be one of"),
+        ("actions[6].open", 0.5, "actions[6]: open is an end of the range [0.0, 1.0], got 0.5"),
+        ("actions[2].open", 1.0, "actions[2]: open belongs to a gripper or a hand, 'z' is 'right.ee.z'"),
         ("actions[1].name", "x", "action channel names must be unique; twice: ['x']"),
     ],
 )

@@ -423,6 +423,29 @@ def test_a_gripper_that_begins_closed_is_told_of_and_not_refused(tmp_path, caplo
     np.testing.assert_array_equal(turned.action[:12, 6], 1 - state[:, 6])
 
 
+@pytest.mark.parametrize("name", ["panda_libero", "sawyer_metaworld"])
+@pytest.mark.parametrize("first", [-1.0, 1.0])
+def test_a_benchmarks_own_numbers_are_its_cards_and_others_are_told_of(tmp_path, caplog, name, first):
+    """Demonstrations begin open, at the card's -1; a set that begins at 1 perhaps counts the other way."""
+    card = load_card(name)
+    state = np.tile([sum(c.range) / 2 for c in card.states], (12, 1))
+    action = np.zeros((12, len(card.actions)))
+    action[:, -1] = np.where(np.arange(12) < 6, first, -first)
+    with Writer(tmp_path / "set", card=card, image_size=SIZE) as writer:
+        images = {c: np.full((12, SIZE, SIZE, 3), 90, np.uint8) for c in card.camera_names}
+        writer.add_episode(images=images, state=state, action=action, task="push it")
+    fitting = fit(Dataset.open(tmp_path / "set"), card)
+    np.testing.assert_array_equal(fitting.action, action.astype(np.float32))
+    assert ("begin closed" in caplog.text) == (first == 1)
+    if first == 1:
+        assert "1 closed, -1 open" in caplog.text
+        turned = fit(
+            Dataset.open(tmp_path / "set"), card, SetMap(channels={"gripper": ChannelMap(ends=(1, -1))})
+        )
+        assert "gripper: {ends: [1, -1]}" in caplog.text
+        np.testing.assert_array_equal(turned.action[:, -1], -action[:, -1])
+
+
 def test_columns_of_other_names_are_opened_by_the_map(tmp_path):
     root = tmp_path / "set"
     names = [c.name for c in PANDA.actions]

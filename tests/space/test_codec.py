@@ -61,6 +61,61 @@ def test_decode_undoes_encode_on_the_mask(name):
 
 
 @pytest.mark.parametrize("name", card_names())
+def test_the_slot_of_a_gripper_or_hand_is_larger_the_further_it_opens_whichever_way_the_body_counts(name):
+    codec = _codec(name, np.random.default_rng(0))
+    actions, state = _chunk(codec.card, np.random.default_rng(0), steps=5)
+    ends = [i for i, c in enumerate(codec.card.actions) if c.slot.split(".")[1] in ("gripper", "hand")]
+    for i in ends:
+        channel = codec.card.actions[i]
+        actions[:, i] = np.linspace(*channel.closed_and_open, 5)
+        np.testing.assert_allclose(channel.opening(actions[:, i]), np.linspace(0, 1, 5))
+    unified = codec.encode(actions, state)
+    for i in ends:
+        channel = codec.card.actions[i]
+        if channel.reference == "absolute":
+            np.testing.assert_allclose(unified[:, slot_index(channel.slot)], np.linspace(-1, 1, 5))
+        assert (np.diff(unified[:, slot_index(channel.slot)]) >= 0).all()
+    for i, channel in enumerate(codec.card.states):
+        if channel.slot.endswith(".gripper"):
+            measured = np.tile(state, (2, 1))
+            measured[:, i] = channel.closed_and_open
+            assert codec.encode_state(measured)[:, slot_index(channel.slot)].tolist() == [-1, 1]
+
+
+@pytest.mark.parametrize("name", card_names())
+def test_states_come_back_too(name):
+    codec = _codec(name, np.random.default_rng(0))
+    _, state = _chunk(codec.card, np.random.default_rng(4))
+    np.testing.assert_allclose(codec.decode_state(codec.encode_state(state)), state, atol=1e-5)
+
+
+@examples(40)
+@given(st.sampled_from([0.0, 1.0]), st.sampled_from([0.0, 1.0]), st.integers(0, 1000))
+def test_a_card_that_counts_the_other_way_is_the_same_body_to_a_network(action_open, state_open, seed):
+    """The same motion, in the numbers of whichever card, is the same in the unified space, and comes back."""
+    codec = _codec("panda", np.random.default_rng(0))
+    actions, state = _chunk(codec.card, np.random.default_rng(seed))
+    ends = {"actions": action_open, "states": state_open}
+    turned = {
+        what: tuple(
+            c.model_copy(update={"open": end}) if c.slot.endswith(".gripper") else c
+            for c in getattr(codec.card, what)
+        )
+        for what, end in ends.items()
+    }
+    other = Codec(codec.card.model_copy(update=turned), codec.action_stats, codec.state_stats)
+    theirs, measured = actions.copy(), state.copy()
+    if action_open == 0:
+        theirs[:, -1] = 1 - theirs[:, -1]
+    if state_open == 0:
+        measured[-1] = 1 - measured[-1]
+    unified = other.encode(theirs, measured)
+    np.testing.assert_allclose(unified, codec.encode(actions, state), atol=1e-6)
+    np.testing.assert_allclose(other.encode_state(measured), codec.encode_state(state), atol=1e-6)
+    np.testing.assert_allclose(other.decode(unified, measured), theirs, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", card_names())
 def test_chunk_frame_is_invertible_and_begins_at_zero(name):
     rng = np.random.default_rng(1)
     card = load_card(name)

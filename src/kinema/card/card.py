@@ -5,7 +5,7 @@ come from. Behaviour (kinematics, prompts, normalisation, simulation, guard limi
 the card, so adding a robot means adding one YAML file.
 
 Conventions: metres, radians, seconds, kilograms; quaternions are (w, x, y, z); a frame's pose is
-given in its parent; gripper values run from 0 (closed) to 1 (open); x forward, y left, z up.
+given in its parent; openings run from 0 (closed) to 1 (open); x forward, y left, z up.
 """
 
 from __future__ import annotations
@@ -240,6 +240,9 @@ class Channel(_Strict):
 
     `step` is of a displacement in normalised units, which are the simulator's own: how far 1 moves the
     target, m or rad.
+
+    `open` is of a gripper's or a hand's channel: the end of the range at which it is open; None: the upper.
+    Whichever it is, the slot of the unified space is larger the further it opens.
     """
 
     name: str
@@ -248,6 +251,28 @@ class Channel(_Strict):
     range: Range
     reference: Literal["absolute", "first_frame"] = "absolute"
     step: float | None = Field(default=None, gt=0)
+    open: float | None = Field(default=None, exclude_if=lambda end: end is None)
+
+    @property
+    def closed_and_open(self) -> tuple[float, float]:
+        """The native values at which a gripper is closed and open."""
+        low, high = self.range
+        return (high, low) if self.open == low else (low, high)
+
+    def opening(self, value: np.ndarray) -> np.ndarray:
+        """From 0 closed to 1 open, of a gripper's native values."""
+        closed, opened = self.closed_and_open
+        return np.clip((value - closed) / (opened - closed), 0.0, 1.0)
+
+    @model_validator(mode="after")
+    def _opens_at_an_end(self) -> Self:
+        if self.open is None:
+            return self
+        if self.slot.split(".")[1] not in ("gripper", "hand"):
+            raise ValueError(f"open belongs to a gripper or a hand, {self.name!r} is {self.slot!r}")
+        if self.open not in self.range:
+            raise ValueError(f"open is an end of the range {list(self.range)}, got {self.open:g}")
+        return self
 
 
 class Hold(_Strict):

@@ -205,11 +205,11 @@ def begins_closed(
         if not channel.slot.endswith(".gripper") or not len(first):
             continue
         low, high = channel.range
-        opened = (column - low) / (high - low)
-        if np.mean(opened[first] < 0.25) > 0.8 and opened.max() > 0.75:
+        (closed, opened), opening = channel.closed_and_open, channel.opening(column)
+        if np.mean(opening[first] < 0.25) > 0.8 and opening.max() > 0.75:
             yield Finding(
                 what=f"{what} channel {channel.name!r}", found="nearly all episodes begin closed",
-                wanted=f"{low:g} closed, {high:g} open", verdict="note",
+                wanted=f"{closed:g} closed, {opened:g} open", verdict="note",
                 how=f"if the set counts the other way, {_mend(channel, f'{{ends: [{high:g}, {low:g}]}}')}",
             )  # fmt: skip
 
@@ -239,8 +239,9 @@ def _likely(channel: Channel, column: np.ndarray, told: SetMap) -> str:
         return "if this is what the body did, widen the card's range or say `outside: 1`; else " + _mend(
             channel, "{scale: ..., offset: ...}"
         )
-    low = " (first the number for closed)" if channel.slot.endswith(".gripper") else ""
-    return " or ".join(_mend(channel, line) for line in lines) + low
+    first = "open" if channel.open == channel.range[0] else "closed"
+    note = f" (first the number for {first})" if channel.slot.endswith(".gripper") else ""
+    return " or ".join(_mend(channel, line) for line in lines) + note
 
 
 def _would_fit(values: np.ndarray, channel: Channel) -> bool:

@@ -1,12 +1,15 @@
 """One body's native actions and states to the unified space and back.
 
 `encode` and `decode` stand side by side and are inverses on the mask, for values inside the statistics'
-range (values outside are clipped to [-1, 1] on the way in). Training and serving use this one class.
+range (values outside are clipped to [-1, 1] on the way in). A gripper's slot is larger the further it is
+open, whichever way its body counts. Training and serving use this one class.
 
 Axes: T steps of a chunk, D native action channels, S native state channels, K unified slots.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -30,6 +33,7 @@ class Codec:
         self._frame = ChunkFrame(card)
         self._slots = np.array([slot_index(c.slot) for c in card.actions])
         self._state_slots = np.array([slot_index(c.slot) for c in card.states])
+        self._signs, self._state_signs = _signs(card.actions), _signs(card.states)
         self.mask = _slot_mask(self._slots)
         self.state_mask = _slot_mask(self._state_slots)
 
@@ -38,12 +42,12 @@ class Codec:
         relative = self._frame.enter(actions, state)
         scaled = (relative - self.action_stats.center) / self.action_stats.half_width
         unified = np.zeros((*actions.shape[:-1], NUM_SLOTS), np.float32)
-        unified[..., self._slots] = np.clip(scaled, -1.0, 1.0)
+        unified[..., self._slots] = self._signs * np.clip(scaled, -1.0, 1.0)
         return unified
 
     def decode(self, unified: np.ndarray, state: np.ndarray) -> np.ndarray:
         """Unified actions (..., T, K) to native float64 (..., T, D); slots outside the mask are ignored."""
-        scaled = np.clip(unified[..., self._slots].astype(np.float64), -1.0, 1.0)
+        scaled = self._signs * np.clip(unified[..., self._slots].astype(np.float64), -1.0, 1.0)
         return self._frame.leave(scaled * self.action_stats.half_width + self.action_stats.center, state)
 
     def beyond(self, actions: np.ndarray, state: np.ndarray) -> np.ndarray:
@@ -54,8 +58,14 @@ class Codec:
         """Native state (S,) or (N, S) to float32 (..., K), clipped to [-1, 1]."""
         scaled = (state - self.state_stats.center) / self.state_stats.half_width
         unified = np.zeros((*state.shape[:-1], NUM_SLOTS), np.float32)
-        unified[..., self._state_slots] = np.clip(scaled, -1.0, 1.0)
+        unified[..., self._state_slots] = self._state_signs * np.clip(scaled, -1.0, 1.0)
         return unified
+
+    def decode_state(self, unified: np.ndarray) -> np.ndarray:
+        """Native states float64 (..., S) of unified ones (..., K), not clipped: what lies between states may
+        lie outside."""
+        scaled = self._state_signs * unified[..., self._state_slots].astype(np.float64)
+        return scaled * self.state_stats.half_width + self.state_stats.center
 
 
 class ChunkFrame:
@@ -113,6 +123,12 @@ def _rotation_triples(
             )
         triples.append((np.array([columns[s] for s in slots]), np.array([state_of[s] for s in slots])))
     return triples
+
+
+def _signs(channels: Sequence[Channel]) -> np.ndarray:
+    """-1 where a larger native value closes a gripper, else 1: float64 (C,)."""
+    ends = np.array([channel.closed_and_open for channel in channels]).reshape(-1, 2)
+    return np.sign(ends[:, 1] - ends[:, 0])
 
 
 def _slot_mask(slots: np.ndarray) -> np.ndarray:

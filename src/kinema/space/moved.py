@@ -68,7 +68,7 @@ def moved_by(
         side, _, part = channel.slot.partition(".")
         if part == "gripper":
             before = (grips_before or {}).get(side, measured.get(channel.slot, 1.0))
-            grips[side] = Grip(before=before, after=_opening(channel, native[-1]))
+            grips[side] = Grip(before=before, after=float(channel.opening(native[-1])))
         else:
             if unit := _unit_of(channel):
                 units[channel.slot] = unit
@@ -86,11 +86,6 @@ def _amount(
     if channel.reference == "first_frame":
         return float(relative[-1])
     return float(native[-1] - measured.get(channel.slot, native[0]))
-
-
-def _opening(channel: Channel, value: float) -> float:
-    """A normalised command is an effort, as in Meta-World and LIBERO: -1 opens, 1 closes."""
-    return float(np.clip((1 - value) / 2 if channel.unit == "normalised" else value, 0.0, 1.0))
 
 
 def tool_moved(card: EmbodimentCard, start: np.ndarray, end: np.ndarray, grips: Mapping[str, Grip]) -> Moved:

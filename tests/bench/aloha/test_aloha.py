@@ -94,6 +94,21 @@ def test_the_cards_arms_are_the_simulators(env: AlohaEnv) -> None:
     assert np.radians(physics.named.model.cam_fovy[camera.name]) == pytest.approx(camera.fovy_rad, abs=1e-4)
 
 
+def test_the_cards_say_which_of_the_simulators_numbers_opens(env: AlohaEnv) -> None:
+    card = load_card(CARD)
+    grippers = [i for i, channel in enumerate(card.actions) if channel.slot.endswith(".gripper")]
+    measured = []
+    env.reset(1_000_000)
+    for end in (0, 1):
+        action = env.state().astype(float)
+        action[grippers] = [card.actions[i].closed_and_open[end] for i in grippers]
+        for _ in range(25):
+            env.step(action)
+        measured.append(env.state()[grippers])
+    assert (measured[0] < 0.2).all(), "closed"
+    assert (measured[1] > 0.8).all(), "open"
+
+
 def test_a_square_picture_is_the_middle_of_the_packages(env: AlohaEnv) -> None:
     whole = AlohaEnv(env.task, SUITES["gym"], WHOLE)
     square = AlohaEnv(env.task, SUITES["gym"], replace(WHOLE, width_px=480))

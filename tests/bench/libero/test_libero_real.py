@@ -67,6 +67,7 @@ def test_actions_do_what_the_card_says() -> None:
     assert (begin <= high).all()
     assert np.abs(begin[3:6]).max() < 0.2, "it begins about straight down"
     assert begin[6] > 0.9, "settled with an open gripper"
+    assert card.actions[6].closed_and_open == (CLOSE[6], -CLOSE[6])
     for action, channel, sign in ((UP, 2, 1), (TURN, 5, 1), (CLOSE, 6, -1)):
         before = env.state()
         for _ in range(8):

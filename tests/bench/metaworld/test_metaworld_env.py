@@ -8,7 +8,7 @@ os.environ.setdefault("MUJOCO_GL", "egl")
 pytest.importorskip("metaworld")
 
 from kinema.bench.episode import EVALUATION_SEEDS_BELOW
-from kinema.bench.metaworld.benchmark import TRAINING_SEEDS_FROM, MetaworldBenchmark, MetaworldEnv
+from kinema.bench.metaworld.benchmark import CARD, TRAINING_SEEDS_FROM, MetaworldBenchmark, MetaworldEnv
 from kinema.bench.metaworld.demos import Plan, collect_metaworld
 from kinema.bench.metaworld.protocols import RENDERING
 from kinema.bench.metaworld.tasks import GROUPS, INSTRUCTIONS, TASKS, interleaved
@@ -109,6 +109,19 @@ def test_bad_actions_and_names_are_refused():
     for action in (np.zeros(3), np.array([0, 0, np.nan, 0])):
         with pytest.raises(KinemaError, match="4 finite numbers"):
             env.step(action)
+
+
+def test_the_card_says_which_of_the_simulators_numbers_opens():
+    channel = load_card(CARD).actions[-1]
+    env = MetaworldEnv("reach-v3")
+    measured = []
+    for end in channel.closed_and_open:
+        env.reset(0)
+        for _ in range(30):
+            env.step(np.array([0, 0, 0, end]))
+        measured.append(env.state()[3])
+    env.close()
+    assert measured[0] < 0.5 < measured[1], "closed, open"
 
 
 def test_collected_demonstrations_hold_clean_labels(tmp_path):

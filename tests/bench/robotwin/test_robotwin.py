@@ -72,6 +72,8 @@ def test_an_episode_is_seen_acted_and_judged(environment: Path) -> None:
     np.testing.assert_array_equal(env.observe(render=False).state, HELD.astype(np.float32))
     env.step(CLOSED)
     assert env.success()
+    grippers = [(c, value) for c, value in zip(card.actions, CLOSED) if c.slot.endswith(".gripper")]
+    assert {float(channel.opening(value)) for channel, value in grippers} == {0.0}
     with pytest.raises(KinemaError, match="14 finite numbers"):
         env.step(np.zeros(7))
     env.reset_to(1, 0)

@@ -70,6 +70,7 @@ def test_what_the_package_takes_is_the_same_motion_in_its_own_numbers(
     x, y, z = told[3:6]
     np.testing.assert_allclose(about(0, x) @ about(1, y) @ about(2, z), matrix_from_rotvec(turn), atol=1e-12)
     assert told[6] == 2 * opening - 1, "it closes at -1"
+    assert load_card(CARD).actions[-1].opening(opening) == pytest.approx(opening)
 
 
 @given(turn=TURNS, opening=st.floats(0, 1))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from kinema.card.card import EmbodimentCard
 
 CAMERAS = ("agentview", "robot0_eye_in_hand")
@@ -46,7 +48,7 @@ def of_card(card: EmbodimentCard) -> Conventions:
         high=tuple(float(channel.range[1]) for channel in card.actions),
         step=tuple(channel.step or 0.0 for channel in card.actions),
         relative=card.control == "ee_delta",
-        gripper_closes=1,
+        gripper_closes=int(np.sign(card.actions[-1].closed_and_open[0])),
         finger_travel_m=FINGER_TRAVEL_M,
         reading=tuple(READING.items()),
         quaternion="xyzw",

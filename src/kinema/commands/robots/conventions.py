@@ -21,7 +21,7 @@ def conventions() -> str:
         ("units of channels", units),
         ("quaternions", f"({', '.join(quaternion)})"),
         ("axes", "x forward, y left, z up; transforms are named `T_parent_child`"),
-        ("gripper", f"0 {closed} … 1 {opened}"),
+        ("gripper", f"0 {closed} … 1 {opened}; a channel that counts otherwise says where it is `{opened}`"),
         ("pictures", "uint8 RGB (height, width, 3), row 0 on top"),
         ("time", "seconds on the body's clock; a chunk carries the time of every step"),
         ("a channel inside a chunk", f"{references} (relative to the pose when the chunk begins)"),

@@ -157,11 +157,13 @@ def wiring(
 
 
 def _print_channels(what: str, channels: tuple[Channel, ...]) -> None:
-    rows = [
-        (c.name, c.slot, c.unit, f"{c.range[0]:g} … {c.range[1]:g}", c.reference.replace("_", " "))
-        for c in channels
-    ]
+    rows = [(c.name, c.slot, c.unit, _range(c), c.reference.replace("_", " ")) for c in channels]
     print(table(rows, (what, "slot", "unit", "range", "reference")), end="\n\n")
+
+
+def _range(channel: Channel) -> str:
+    low, high = channel.range
+    return f"{low:g} … {high:g}" + ("" if channel.open is None else f", open at {channel.open:g}")
 
 
 @app.command("conventions", epilog=examples("kinema robots conventions"))

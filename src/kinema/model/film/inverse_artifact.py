@@ -24,7 +24,6 @@ from kinema.model.film.inverse_dynamics import (
     InverseDynamics,
     body_vector,
     steady,
-    unscaled_states,
 )
 from kinema.model.stored import meaning_of, read_card, read_json, read_tensors
 from kinema.schema import Film, KinemaError
@@ -81,7 +80,7 @@ class FilmReader:
             x[0].cpu().numpy() for x in (reading.state, reading.change, reading.actions)
         )
         first = None if first_state is None else codec.encode_state(first_state)
-        path = unscaled_states(codec, steady(state, change, trust=_TRUST, first=first))
+        path = codec.decode_state(steady(state, change, trust=_TRUST, first=first))
         return Motion(
             card=card.name,
             states=path,

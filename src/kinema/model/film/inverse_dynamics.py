@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kinema.card.card import EmbodimentCard
-from kinema.space.codec import Codec
 from kinema.space.layout import NUM_SLOTS, slot_index
 
 _CAMERA_NUMBERS = 8  # position, orientation, field of view
@@ -164,10 +163,3 @@ def steady(
     matrix += trust * step.T @ step
     right += trust * step.T @ changes
     return np.linalg.solve(matrix, right)
-
-
-def unscaled_states(codec: Codec, unified: np.ndarray) -> np.ndarray:
-    """Native states (F, S) of unified ones (F, K): the inverse of `Codec.encode_state` inside its range."""
-    slots = [slot_index(channel.slot) for channel in codec.card.states]
-    stats = codec.state_stats
-    return unified[..., slots].astype(np.float64) * stats.half_width + stats.center

@@ -77,9 +77,9 @@ class Record:
     def moved(self, start: int, end: int) -> Moved:
         """How the actions of a stretch move every slot; on the ground, with the way that was covered."""
         before = {
-            slot.partition(".")[0]: float(np.clip(self.executed[start - 1, i], 0, 1))
-            for i, (slot, unit) in enumerate((channel.slot, channel.unit) for channel in self.card.actions)
-            if slot.endswith(".gripper") and start > 0 and unit != "normalised"  # that is no opening
+            channel.slot.partition(".")[0]: float(channel.opening(self.executed[start - 1, i]))
+            for i, channel in enumerate(self.card.actions)
+            if channel.slot.endswith(".gripper") and start > 0 and channel.unit != "normalised"  # an effort
         }
         moved = moved_by(self.card, self.executed[start:end], self.state[start], grips_before=before or None)
         slots = [channel.slot for channel in self.card.states]
