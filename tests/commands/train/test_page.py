@@ -23,7 +23,7 @@ def _run(out: Path) -> None:
     }
     (out / "run.json").write_text(json.dumps(about))
     for number in (0, 1):
-        videos = out / "evaluations" / f"00{number}" / "videos" / "reach"
+        videos = out / "evaluations" / f"00{number}" / "metaworld" / "videos" / "reach"
         videos.mkdir(parents=True)
         (videos / f"film_{number}.mp4").write_bytes(b"film" * (number + 1))
 

@@ -2,53 +2,75 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from kinema.bench.run import RunSettings
+from kinema.bench.results import Results
 from kinema.bench.run import run as judge
-from kinema.commands.eval.played import PLAYED, Told
-from kinema.commands.policies import bodies_of, policy_factory, tabletop_bodies
+from kinema.bench.settings import RunSettings
+from kinema.commands.eval.played import PLAYED, Told, trained_for
+from kinema.commands.policies import bodies_of, policy_factory
+from kinema.commands.terminal import say_error
+from kinema.schema import KinemaError
 
 _EPISODES = 2
+_FIRST = 22  # where start states are numbered (LIBERO has 50, SimplerEnv 24): the last that both have
 _SEED = 7  # not the default of `kinema eval`, so that what is watched is not what is reported
 
 
 def closed_loop(folder: Path) -> Callable[[Path], Mapping[str, float]]:
-    """A function that lets an artifact act on the bodies it was trained on, and returns what came of it."""
-    rounds = count()
+    """A function that lets an artifact act in every benchmark of the bodies it was trained on.
+
+    It returns what is logged, see `scalars`. Where no benchmark has its bodies, or one cannot be played here,
+    that is said, and the training goes on.
+    """
+    evaluations = folder / "evaluations"
+    rounds = count(len(list(evaluations.glob("*/"))))  # a run that goes on goes on counting
 
     def evaluate(artifact: Path) -> Mapping[str, float]:
-        bodies = tuple(name for name in bodies_of(artifact) if name in tabletop_bodies())
-        played = PLAYED["tabletop" if bodies else "metaworld"]
-        judged = played.judged(Told(policy=str(artifact), episodes=_EPISODES, bodies=bodies))
-        settings = RunSettings(
-            benchmark=judged.benchmark, policy=policy_factory(str(artifact)), episodes=_EPISODES, seed=_SEED
-        )
-        out = folder / "evaluations" / f"{next(rounds):03d}"
-        results = judge(settings, out, workers=1, quiet=True)
-        if errors := sum(group["errors"] for group in results.tasks.values()):
-            episodes = sum(group["episodes"] for group in results.tasks.values())
-            print(
-                f"kinema: {errors} of {episodes} episodes of this evaluation were errors and are in no "
-                f"success rate; the causes are in {out}",
-                file=sys.stderr,
-            )
-        return scalars(results.groups)
+        out = evaluations / f"{next(rounds):03d}"
+        bodies = bodies_of(artifact)
+        benchmarks = trained_for(bodies)
+        if not benchmarks:
+            say_error(f"not judged: no benchmark has {' or '.join(bodies)}")
+        found: dict[str, float] = {}
+        for name in benchmarks:
+            try:
+                found |= scalars(name, _judged(name, artifact, out / name).groups)
+            except KinemaError as error:
+                say_error(f"not judged on {name}: {error}")
+        return found
 
     return evaluate
 
 
-def scalars(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+def _judged(name: str, artifact: Path, out: Path) -> Results:
+    played = PLAYED[name]
+    judged = played.judged(Told(policy=str(artifact), episodes=_EPISODES, first=_FIRST))
+    settings = RunSettings(
+        benchmark=judged.benchmark, policy=policy_factory(str(artifact)), episodes=_EPISODES, first=_FIRST,
+        seed=_SEED, replan_steps=played.replan_steps,
+    )  # fmt: skip
+    results = judge(settings, out, workers=1, quiet=True)
+    if errors := sum(group["errors"] for group in results.tasks.values()):
+        episodes = sum(group["episodes"] for group in results.tasks.values())
+        say_error(
+            f"{errors} of {episodes} episodes of this evaluation were errors and are in no success rate; "
+            f"the causes are in {out}"
+        )
+    return results
+
+
+def scalars(benchmark: str, groups: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """What is logged of an evaluation, by group: success where anything was scored, and the errors.
 
     `success_with_errors` counts an error as a failure; it stands wherever there was an error.
     """
     found: dict[str, float] = {}
-    for name, group in groups.items():
+    for which, group in groups.items():
+        name = f"{benchmark}/{which}"
         if group["success_rate"] is not None:
             found[f"success/{name}"] = group["success_rate"]
         found[f"errors/{name}"] = group["errors"]

@@ -5,8 +5,9 @@ Refusals come from here, before a simulator is started.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from kinema.commands import policies
@@ -57,11 +58,15 @@ class Judged:
 
 @dataclass(frozen=True, kw_only=True)
 class Played:
-    """heeds: of the options that not every benchmark heeds; replan_steps: of a chunk, where none are told"""
+    """heeds: of the options that not every benchmark heeds; replan_steps: of a chunk, where none are told
+
+    learners: the bodies whose policies are judged here while they are trained
+    """
 
     heeds: tuple[str, ...]
     replan_steps: int
     judged: Callable[[Told], Judged]
+    learners: Callable[[], tuple[str, ...]] = tuple
 
 
 def _tabletop(told: Told) -> Judged:
@@ -85,13 +90,14 @@ def _tabletop(told: Told) -> Judged:
 
 
 def _metaworld(told: Told) -> Judged:
+    from kinema.bench.metaworld.benchmark import CARD
     from kinema.bench.metaworld.protocols import PROTOCOLS
 
-    protocol, bodies = choose("protocol", told.protocol, tuple(PROTOCOLS)), ("sawyer_metaworld",)
-    larger = _larger(told, bodies, size_px=PROTOCOLS[protocol].rendering.size_px)
+    protocol = choose("protocol", told.protocol, tuple(PROTOCOLS))
+    larger = _larger(told, (CARD,), size_px=PROTOCOLS[protocol].rendering.size_px)
     return Judged(
         benchmark=_factory("metaworld.benchmark:MetaworldBenchmark", protocol=protocol, **larger),
-        bodies=bodies,
+        bodies=(CARD,),
     )
 
 
@@ -184,32 +190,51 @@ def _factory(target: str, **arguments: object) -> Factory:
     return Factory(target=f"kinema.bench.{target}", arguments=arguments)
 
 
+def _body_of(benchmark: str) -> Callable[[], tuple[str, ...]]:
+    return lambda: (import_module(f"kinema.bench.{benchmark}.benchmark").CARD,)
+
+
+def trained_for(bodies: Collection[str]) -> tuple[str, ...]:
+    """The benchmarks that one of these bodies plays."""
+    return tuple(name for name, played in PLAYED.items() if not set(bodies).isdisjoint(played.learners()))
+
+
 PLAYED = {
     "tabletop": Played(
         heeds=(*_ALWAYS, "ray", "variation", "robots", "world", "imagines"),
         replan_steps=4,  # at 10 Hz contact wants 0.4 s
         judged=_tabletop,
+        learners=policies.tabletop_bodies,
     ),
     "metaworld": Played(
         heeds=(*_ALWAYS, "ray", "protocol"),
         replan_steps=8,  # 0.1 s at 80 Hz
         judged=_metaworld,
+        learners=_body_of("metaworld"),
     ),
     "libero": Played(
         heeds=(*_ALWAYS, "ray", "suites", "variation", "look"),
         replan_steps=5,  # as openpi does
         judged=_libero,
+        learners=_body_of("libero"),
     ),
     "aloha": Played(
         heeds=(*_ALWAYS, "ray", "suites", "look"),
         replan_steps=8,  # 0.16 s at 50 Hz
         judged=_aloha,
+        learners=_body_of("aloha"),
     ),
     "simpler": Played(
         heeds=(*_ALWAYS, "assets"),
         replan_steps=4,  # as SimplerEnv's openpi client does
         judged=_simpler,
+        learners=_body_of("simpler"),
     ),
-    "robotwin": Played(heeds=(*_ALWAYS, "ray", "suites"), replan_steps=8, judged=_robotwin),  # 0.5 s
+    "robotwin": Played(
+        heeds=(*_ALWAYS, "ray", "suites"),
+        replan_steps=8,  # 0.5 s
+        judged=_robotwin,
+        learners=_body_of("robotwin"),
+    ),
     "latency": Played(heeds=(*_ALWAYS, "ray", "robots"), replan_steps=4, judged=_latency),
 }

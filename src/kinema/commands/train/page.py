@@ -68,7 +68,7 @@ def _films(out: Path) -> str:
     evaluations = sorted((out / "evaluations").glob("*/"))
     shown: list[tuple[str, str]] = []
     left = _FILM_BYTES
-    for path in sorted((evaluations[-1] / "videos").rglob("*.mp4")) if evaluations else ():
+    for path in sorted(evaluations[-1].glob("*/videos/**/*.mp4")) if evaluations else ():
         left -= path.stat().st_size
         if left < 0 or len(shown) == _FILMS:
             break

@@ -157,7 +157,10 @@ def train(
     ] = None,
     evaluate_every: Annotated[
         int,
-        typer.Option(help="Judge every so many steps, and log it: a policy by acting in the worlds.", min=0),
+        typer.Option(
+            help="Judge every so many steps, and log it: a policy where `kinema eval` plays its bodies.",
+            min=0,
+        ),
     ] = 0,
 ) -> None:
     """Train a recipe and write its artifact: weights, what gives them their meaning, and provenance."""
