@@ -12,48 +12,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-
-def _unit_length(vector: tuple[float, ...]) -> tuple[float, ...]:
-    if abs(sum(v * v for v in vector) - 1.0) > 2e-3:
-        raise ValueError(f"must have length 1, got {vector}")
-    return vector
-
-
-def _increasing(limits: tuple[float, float]) -> tuple[float, float]:
-    if not limits[0] < limits[1]:
-        raise ValueError(f"must be [low, high] with low < high, got {list(limits)}")
-    return limits
-
-
-def _of_a_body(inertia: tuple[float, ...]) -> tuple[float, ...]:
-    """The principal moments of a real body: each above 0, none above the sum of the other two."""
-    xx, yy, zz, xy, xz, yz = inertia
-    low, middle, high = np.linalg.eigvalsh([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
-    if low <= 0 or high > 1.01 * (low + middle):
-        raise ValueError(
-            f"must be xx, yy, zz, xy, xz, yz of a body: its principal moments {low:.3g}, {middle:.3g} and "
-            f"{high:.3g} must be above 0 and none above the sum of the others"
-        )
-    return inertia
-
-
-Vec3 = tuple[float, float, float]
-Axis = Annotated[Vec3, AfterValidator(_unit_length)]
-QuatWxyz = Annotated[tuple[float, float, float, float], AfterValidator(_unit_length)]
-Range = Annotated[tuple[float, float], AfterValidator(_increasing)]
-Side = Literal["left", "right"]
+from kinema.card.values import Axis, Inertia, QuatWxyz, Range, Side, Strict, Vec3
 
 _SIZES = {"box": 3, "capsule": 2, "cylinder": 2, "sphere": 1}
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Geom(_Strict):
+class Geom(Strict):
     """A simple visual and collision primitive fixed to a link (sizes as MuJoCo's half sizes, metres)."""
 
     type: Literal["box", "capsule", "cylinder", "sphere"]
@@ -72,7 +38,7 @@ class Geom(_Strict):
         return self
 
 
-class Joint(_Strict):
+class Joint(Strict):
     """One degree of freedom between a link and its parent: rad or m, effort in N m or N.
 
     acceleration: what a command may ask for; None: full speed in 0.3 s
@@ -91,10 +57,7 @@ class Joint(_Strict):
     home: float = 0.0
 
 
-Inertia = Annotated[tuple[float, float, float, float, float, float], AfterValidator(_of_a_body)]
-
-
-class Link(_Strict):
+class Link(Strict):
     """A rigid body: its frame in the parent link's frame, its joint to the parent (None: fixed), its mass.
 
     inertia_kgm2: xx, yy, zz, xy, xz, yz about the centre of mass, in the directions of the link's axes;
@@ -121,7 +84,7 @@ class Link(_Strict):
         return self
 
 
-class Gripper(_Strict):
+class Gripper(Strict):
     """A parallel-jaw (or single-jaw) gripper, driven by one value: 0 closed, 1 open.
 
     Each finger is a link of the arm whose joint moves linearly from `closed` to `open`.
@@ -141,7 +104,7 @@ class Gripper(_Strict):
         return self
 
 
-class Hand(_Strict):
+class Hand(Strict):
     """A hand of several values, each the set point of a drive of its own: 0 closed, 1 open.
 
     The values fill the arm's hand slots in this order. Their fingers are not links of the card: to the
@@ -153,7 +116,7 @@ class Hand(_Strict):
     source: str
 
 
-class Tool(_Strict):
+class Tool(Strict):
     """The tool centre point: z points out of the gripper, y along the closing direction.
 
     `home_quat_wxyz` is R_home, the tool's orientation in the robot's frame when it points straight down
@@ -169,7 +132,7 @@ class Tool(_Strict):
     source: str
 
 
-class Arm(_Strict):
+class Arm(Strict):
     """An arm ends in a gripper or in a hand."""
 
     side: Side
@@ -218,7 +181,7 @@ class Arm(_Strict):
         return self
 
 
-class Camera(_Strict):
+class Camera(Strict):
     """A camera: looks along its -z axis, +y up in the image (MuJoCo's and OpenGL's convention)."""
 
     name: str
@@ -229,7 +192,7 @@ class Camera(_Strict):
     fovy_rad: float = Field(gt=0.05, lt=3.0)
 
 
-class Channel(_Strict):
+class Channel(Strict):
     """One number of the native action or state vector, and the slot of the unified space it fills.
 
     `reference` says what the native value means inside a chunk:
@@ -275,7 +238,7 @@ class Channel(_Strict):
         return self
 
 
-class Hold(_Strict):
+class Hold(Strict):
     """What doing nothing means for this body: repeat the last position, and stop for good after a while.
 
     stop_after_s:   how long it may go without a fresh action, or without being seen
@@ -288,7 +251,7 @@ class Hold(_Strict):
     source: str
 
 
-class MotionLimits(_Strict):
+class MotionLimits(Strict):
     """What bounds every command beside the ranges and the joints' own numbers.
 
     limits_braking: whether the joints' acceleration binds a body that brakes too; where it does not, a body
@@ -305,7 +268,7 @@ class MotionLimits(_Strict):
     source: str
 
 
-class Tabletop(_Strict):
+class Tabletop(Strict):
     """Where things lie in the tabletop world, and what its expert is known to solve with this body there.
 
     center_m, half_m: a rectangle in the robot's frame; default: the middle of the workspace
@@ -326,7 +289,7 @@ class Tabletop(_Strict):
         return self
 
 
-class EmbodimentCard(_Strict):
+class EmbodimentCard(Strict):
     """One body. See `kinema.card.load` for reading one and `docs/your-robot.md` for writing one."""
 
     version: Literal[1]

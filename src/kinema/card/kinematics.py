@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kinema.card.card import Arm, EmbodimentCard, Gripper, Joint, QuatWxyz, Side, Vec3
+from kinema.card.card import Arm, EmbodimentCard, Gripper, Joint
+from kinema.card.values import QuatWxyz, Side, Vec3
 
 
 def arm_of(card: EmbodimentCard, side: Side) -> Arm:

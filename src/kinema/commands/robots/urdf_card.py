@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kinema.card.card import EmbodimentCard, Side
+from kinema.card.card import EmbodimentCard
 from kinema.card.kinematics import arm_of, home_joints, home_rotation, tool_pose
 from kinema.card.load import card_names, parse_card
+from kinema.card.values import Side
 from kinema.commands.robots.urdf import Joint, attribute, chain_to, joint_of, read
 from kinema.commands.robots.urdf_links import link_rows, listed, mass_of, number, quat_of
 from kinema.schema import KinemaError
