@@ -13,6 +13,7 @@ from kinema import cli
 from kinema.commands import closed_loop
 from kinema.commands.closed_loop import play, prepare
 from kinema.schema import KinemaError, Result
+from kinema.worlds.cameras import FILM, PLAIN
 from kinema.worlds.tabletop.env import TabletopEnv
 from refusals import one_line
 
@@ -53,6 +54,26 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another() -> None:
     assert not np.array_equal(first.frames["front"][0], other.frames["front"][0])
     assert first.trace.outcome.result is Result.SUCCESS
     assert len(first.frames["front"]) == len(first.trace.actions)
+
+
+def test_film_effects_change_the_film_and_nothing_else(tmp_path: Path) -> None:
+    told = ["run", "press the red button", "--robot", "sawyer", "--policy", "expert"]
+    films = []
+    for name, more in (("plain", []), ("film", ["--film-effects"])):
+        assert cli.exit_code([*told, *more, "--out", str(tmp_path / name)]) == 0
+        with av.open(str(tmp_path / name / "run.mp4")) as film:
+            films.append(next(film.decode(video=0)).to_ndarray(format="rgb24"))
+    plain, drawn = films
+    assert drawn.shape == (64, 2 * 64, 3)  # without what the world model imagines
+    assert np.abs(plain[:64].astype(int) - drawn).mean() > 1
+    acted = [
+        play(
+            prepare(told[1], robot="sawyer", scene="seen", seed=0, policy_name="expert", effects=e),
+            replan_steps=4,
+        )
+        for e in (PLAIN, FILM)
+    ]
+    assert np.array_equal(acted[0].trace.states, acted[1].trace.states)
 
 
 def test_a_policy_that_does_nothing_fails_and_says_so() -> None:

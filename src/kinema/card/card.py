@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
+from kinema.card.drawing import MOST_MESHES, Mesh, MeshFolder
 from kinema.card.values import Axis, Inertia, QuatWxyz, Range, Side, Strict, Vec3
 
 _SIZES = {"box": 3, "capsule": 2, "cylinder": 2, "sphere": 1}
@@ -64,6 +66,7 @@ class Link(Strict):
         without it the simulator takes a compact body of the link's mass
     armature_kgm2: what the joint's own drive adds, seen at the joint (kg for a slide); without it the
         simulator takes 0.2 % of the effort
+    meshes: what it may be drawn by in place of its geoms. No part of what a body is: not in what is dumped
     """
 
     name: str
@@ -76,6 +79,7 @@ class Link(Strict):
     inertia_kgm2: Inertia | None = None
     armature_kgm2: float | None = Field(default=None, ge=0)
     geoms: tuple[Geom, ...] = ()
+    meshes: tuple[Mesh, ...] = Field(default=(), exclude=True)
 
     @model_validator(mode="after")
     def _armature_has_a_joint(self) -> Self:
@@ -142,6 +146,7 @@ class Arm(Strict):
     tool: Tool
     gripper: Gripper | None = None
     hand: Hand | None = None
+    mesh_folder: MeshFolder | None = Field(default=None, exclude=True)
     source: str
 
     @property
@@ -159,6 +164,15 @@ class Arm(Strict):
     def _ends_in_one(self) -> Self:
         if (self.gripper is None) == (self.hand is None):
             raise ValueError(f"the {self.side} arm ends in a gripper or in a hand; give one of the two")
+        return self
+
+    @model_validator(mode="after")
+    def _meshes_have_a_folder(self) -> Self:
+        count = sum(len(link.meshes) for link in self.links)
+        if count > MOST_MESHES:
+            raise ValueError(f"the {self.side} arm has {count} meshes; at most {MOST_MESHES} are drawn")
+        if count and self.mesh_folder is None:
+            raise ValueError(f"links of the {self.side} arm have meshes; say in mesh_folder where they lie")
         return self
 
     @model_validator(mode="after")

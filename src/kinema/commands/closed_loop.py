@@ -18,7 +18,7 @@ from kinema.commands.policies import gate_folder, policy_factory, tabletop_bodie
 from kinema.runtime.chunk import ChunkPlayer
 from kinema.runtime.report import RunTrace
 from kinema.schema import KinemaError, Outcome, Policy, Result
-from kinema.worlds.cameras import Cameras
+from kinema.worlds.cameras import PLAIN, Cameras, Effects
 from kinema.worlds.tabletop.env import TabletopEnv, families_for
 from kinema.worlds.tabletop.experts.expert import Expert
 from kinema.worlds.tabletop.parse import parse_instruction
@@ -44,6 +44,7 @@ class Session:
     request: Request
     seed: int
     prompt: str
+    effects: Effects
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +62,11 @@ class Film:
 
 def prepare(
     instruction: str, *, robot: str | None, scene: str, seed: int, policy_name: str, gate: bool = False,
-    loading: Loading | None = None,
+    loading: Loading | None = None, effects: Effects = PLAIN,
 ) -> Session:  # fmt: skip
     """Understand the sentence, build its scene and the policy. Raises KinemaError or ValueError.
 
-    gate: put the shipped gate before the policy, where it knows the body.
+    gate: put the shipped gate before the policy, where it knows the body. effects: of the film alone.
     """
     variation = Variation.named(scene)
     request = parse_instruction(instruction, variation.look)
@@ -81,7 +82,7 @@ def prepare(
     policy = policy_factory(policy_name, (card.name,), loading=loading).build()
     if gate:
         policy = _gated(policy, card)
-    world = TabletopEnv(card=card, family=request.family, variation=variation)
+    world = TabletopEnv(card=card, family=request.family, variation=variation, meshes=effects.meshes)
     return Session(
         world=world,
         card=card,
@@ -90,6 +91,7 @@ def prepare(
         request=request,
         seed=seed,
         prompt=prompt(card, instruction, card.chunk),
+        effects=effects,
     )
 
 
@@ -118,7 +120,7 @@ def play(session: Session, *, replan_steps: int) -> Film:
         policy.attach(cast(Environment, _WithExpert(world)))
     player = ChunkPlayer(policy, card.name, replan_steps)
     player.reset(session.seed)
-    camera = _FilmCamera(world)
+    camera = _FilmCamera(world, session.effects)
     actions, states, times_s = [], [], []
     left, interrupted = world.max_steps, False
     try:
@@ -186,9 +188,9 @@ class _WithExpert:
 class _FilmCamera:
     """Larger pictures than the policy gets, from the same cameras."""
 
-    def __init__(self, world: TabletopEnv) -> None:
+    def __init__(self, world: TabletopEnv, effects: Effects) -> None:
         self._scene = world.scene
-        self._cameras = Cameras(world.scene.model, world.card.camera_names, FILM_PX)
+        self._cameras = Cameras(world.scene.model, world.card.camera_names, FILM_PX, effects)
         self._shots: dict[str, list[np.ndarray]] = {name: [] for name in world.card.camera_names}
 
     def shoot(self) -> None:

@@ -48,6 +48,14 @@ def run(
     dtype: loading.Dtype = "fp32",
     quantise: loading.Quantise = None,
     compile: loading.Compile = False,
+    film_effects: Annotated[
+        bool,
+        typer.Option(
+            "--film-effects",
+            help="Film with shadows, soft edges and the body's meshes, where its card names some. The policy "
+            "sees none of it; what the world model imagines beside a film is left out.",
+        ),
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder for the film, the recording and the report.")] = Path(
         "out/run"
     ),
@@ -58,10 +66,11 @@ def run(
     from kinema.commands.closed_loop import play, prepare
     from kinema.runtime.report import write_report
     from kinema.runtime.rerun_file import write_rerun
+    from kinema.worlds.cameras import FILM, PLAIN
 
     session = prepare(
         instruction, robot=robot, scene=scene, seed=seed, policy_name=policy, gate=gate,
-        loading=loading.loading_of(device, dtype, quantise, compile),
+        loading=loading.loading_of(device, dtype, quantise, compile), effects=FILM if film_effects else PLAIN,
     )  # fmt: skip
     writable(out)
     print(f"prompt: {session.prompt}")
@@ -85,11 +94,12 @@ def run(
 
 
 def _with_imagined(film: Film, session: Session) -> tuple[np.ndarray, RunTrace]:
-    """The run's pictures and trace, with what the shipped world model imagined below, where there is one."""
+    """The run's pictures and trace, with what the shipped world model imagined below, where there is one and
+    the film shows what it knows."""
     from kinema.commands.imagine.beside import imagined_along, shipped_world, stacked
 
     pictures, trace = film.side_by_side(), film.trace
-    if shipped_world() is None:
+    if shipped_world() is None or session.effects.meshes:
         return pictures, trace
     from kinema.commands.eval.eval_world import imagines_factory
 

@@ -11,23 +11,36 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+# Geom groups: primitives of links that have meshes, and those meshes. Who asks for no meshes sees the first.
+STAND_INS, MESHES = 1, 3
+
 
 @dataclass(frozen=True, kw_only=True)
 class Effects:
-    """What is drawn beyond surfaces and light. shadow_px: of the shadow map, 0 for none; samples: of a pixel.
+    """What is drawn beyond surfaces and light. None keeps what the model says.
 
-    None keeps what the model says.
+    shadow_px: of the shadow map, 0 for none; shadow_m: how far from a lamp's axis it reaches
+    samples:   of a pixel
+    meshes:    whether links are drawn by theirs, where the model has them
     """
 
     flags: Mapping[str, bool]  # of mjtRndFlag, by their names in small letters
     shadow_px: int | None = None
+    shadow_m: float | None = None
     samples: int | None = None
+    meshes: bool = False
 
 
 # Shadows, reflections and the sky box cost more than everything else in software OpenGL.
 PLAIN = Effects(flags={"shadow": False, "reflection": False, "skybox": False})
-# For films and pages: soft edges and shadows.
-FILM = Effects(flags={"shadow": True, "reflection": False, "skybox": False}, shadow_px=2048, samples=4)
+# For films and pages: soft edges, shadows and meshes.
+FILM = Effects(
+    flags={"shadow": True, "reflection": False, "skybox": False},
+    shadow_px=2048,
+    shadow_m=1.2,
+    samples=4,
+    meshes=True,
+)
 
 
 class Cameras:
@@ -46,6 +59,9 @@ class Cameras:
         self._flags = {
             getattr(mujoco.mjtRndFlag, f"mjRND_{name.upper()}"): on for name, on in effects.flags.items()
         }
+        self._option = mujoco.MjvOption()
+        if effects.meshes and MESHES in model.geom_group:
+            self._option.geomgroup[[STAND_INS, MESHES]] = 0, 1
         self._renderer: mujoco.Renderer | None = None
 
     def pictures(self, data: mujoco.MjData) -> list[np.ndarray]:
@@ -85,21 +101,25 @@ class Cameras:
 
     def _context(self) -> mujoco.Renderer:
         """The graphics context takes its quality from the model, once; others of this model keep theirs."""
-        quality, effects = self._model.vis.quality, self._effects
-        kept = quality.shadowsize, quality.offsamples
+        quality, effects, map = self._model.vis.quality, self._effects, self._model.vis.map
+        kept = quality.shadowsize, quality.offsamples, map.shadowclip
         if effects.shadow_px is not None:
             quality.shadowsize = effects.shadow_px
             self._model.light_castshadow[:] = effects.shadow_px > 0
+        if effects.shadow_m is not None:
+            map.shadowclip = effects.shadow_m / self._model.stat.extent
         if effects.samples is not None:
             quality.offsamples = effects.samples
+        frame = self._model.vis.global_
+        frame.offwidth, frame.offheight = (max(self._size_px, px) for px in (frame.offwidth, frame.offheight))
         renderer = mujoco.Renderer(self._model, self._size_px, self._size_px)
-        quality.shadowsize, quality.offsamples = kept
+        quality.shadowsize, quality.offsamples, map.shadowclip = kept
         return renderer
 
     def _shots(self, renderer: mujoco.Renderer, data: mujoco.MjData) -> list[np.ndarray]:
         shots = []
         for camera in self.ids:
-            renderer.update_scene(data, camera)
+            renderer.update_scene(data, camera, self._option)
             for flag, on in self._flags.items():
                 renderer.scene.flags[flag] = on
             shots.append(renderer.render().copy())

@@ -29,6 +29,27 @@ def compile_body(card: EmbodimentCard) -> str:
     )
 
 
+def draw_body(card: EmbodimentCard) -> str:
+    """Read the meshes that the card names, where their package is installed. Raises ValueError."""
+    from kinema.worlds.body.meshes import draw_links
+    from kinema.worlds.body.robots import add_robot, new_spec
+
+    packages = sorted({arm.mesh_folder.package for arm in card.arms if arm.mesh_folder})
+    if not packages:
+        return "by its primitives; the card names no meshes"
+    spec = new_spec()
+    add_robot(spec, card)
+    try:
+        draw_links(spec, card)
+    except KinemaError as error:
+        raise ValueError(str(error)) from None
+    told = ", ".join(packages)
+    if not spec.meshes:
+        return f"by its primitives; {told} is not installed"
+    model = spec.compile()
+    return f"{model.nmesh} meshes of {told} in films, {model.mesh_facenum.sum()} triangles"
+
+
 def stand_at_the_table(card: EmbodimentCard) -> str:
     """What the tabletop world can play with this body, and at which rate. Raises ValueError."""
     from kinema.card.kinematics import gripper_of, home_rotation
@@ -119,6 +140,7 @@ def _draw(rng: np.random.Generator, channels: tuple[Channel, ...], steps: int) -
 
 MORE_CHECKS: tuple[CardCheck, ...] = (
     ("body", compile_body),
+    ("drawing", draw_body),
     ("tabletop", stand_at_the_table),
     ("codec", round_trip),
     ("slots", fill_slots),

@@ -10,6 +10,7 @@ import numpy as np
 from kinema.card.card import EmbodimentCard
 from kinema.card.load import load_card
 from kinema.schema import KinemaError, Observation
+from kinema.worlds.body.meshes import draw_links
 from kinema.worlds.cameras import Cameras
 from kinema.worlds.tabletop import families
 from kinema.worlds.tabletop.family import Episode
@@ -53,10 +54,12 @@ class TabletopEnv:
         family: str,
         variation: Variation = SEEN,
         image_size: int = 96,
+        meshes: bool = False,
         furnish: Callable[[mujoco.MjSpec], None] | None = None,
     ) -> None:
         """Compile the scene. image_size: pixels of a square image. Raises KinemaError.
 
+        meshes: give links those that the card names, for film cameras; what `observe` shows has none.
         furnish: adds bodies of its own to the specification before it is compiled.
         """
         choices = self._choices(card)
@@ -68,6 +71,8 @@ class TabletopEnv:
         self.task = families.family_named(family, variation.is_wide)()
         self._surroundings = Surroundings() if variation.is_wide else None
         spec = tabletop_spec(card)
+        if meshes:
+            draw_links(spec, card)
         self.task.add(spec, card.name)
         if self._surroundings:
             self._surroundings.add(spec)

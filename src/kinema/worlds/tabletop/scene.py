@@ -25,6 +25,8 @@ from kinema.worlds.tabletop.props import Block
 from kinema.worlds.variation import Backdrop
 from kinema.worlds.words.reference import Sight
 
+_LAMP_M = 3.0  # from the work area
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkArea:
@@ -158,6 +160,8 @@ class Scene:
         model.geom_rgba[table, 3] = 0.0 if backdrop.checkered else 1.0
         model.light_diffuse[0] = backdrop.light
         model.light_dir[0] = backdrop.light_direction
+        # Films have its shadows, which a map of so many pixels holds for what is near its axis.
+        model.light_pos[0] = [*self.area.center, 0.0] - _LAMP_M * model.light_dir[0]
 
     def tool(self, side: str = "right") -> np.ndarray:
         """Position (3,) of the tool [m]."""
