@@ -13,6 +13,7 @@ from in_process import InProcess
 from kinema import cli
 from kinema.card.load import load_card
 from kinema.commands.data import make as make_data
+from kinema.commands.data.made import MADE, Told
 from kinema.commands.data.make import make
 from kinema.commands.data.play import FIRST_SEED, Recorded, Task
 from kinema.data.lerobot import Dataset
@@ -125,7 +126,14 @@ def test_every_tried_seed_is_a_line(tmp_path: Path, world: list[int]) -> None:
         (["make", "tabeltop", "--out", "x"], "did you mean tabletop"),
         (["make", "tabletop", "--out", "x", "--families", "pick_plce"], "did you mean pick_place"),
         (["make", "tabletop", "--out", "x", "--robots", "pnda"], "did you mean 'panda'"),
+        (["make", "tabletop", "--out", "x", "--robots", "panda,g1"], "g1 does not stand at the tabletop"),
+        (
+            ["make", "tabletop", "--out", "x", "--latency-ms", "9"],
+            "--latency-ms says nothing to the expert alone",
+        ),
         (["make", "metaworld", "--out", "x", "--families", "rech-v3"], "did you mean reach-v3"),
+        (["make", "libero", "--out", "x", "--views", "2"], "--views says nothing to libero"),
+        (["make", "looks", "--out", "x", "--noise", "0"], "--noise says nothing to looks"),
         (["make", "tabletop"], "--out"),
         (["make", "tabletop", "--out", "x", "--episodes", "0"], "--episodes"),
         (["verify", "nowhere"], "not a folder"),
@@ -177,3 +185,31 @@ def test_a_policy_that_cannot_act_first_is_refused_before_a_folder_is_made(
     assert error.count("\n") == 1
     assert not out.exists()
     assert not world
+
+
+NAMES = {"names": "families", "bodies": "robots", "size_px": "image_size", "latency_s": "latency_ms"}
+
+
+@pytest.mark.parametrize("which", MADE)
+def test_every_world_reads_the_options_that_it_heeds_and_no_other(
+    which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is refused says nothing to a world, and what says something is not refused."""
+    read: set[str] = set()
+
+    class Watched(Told):
+        def __getattribute__(self, name: str) -> object:
+            if name in Told.__dataclass_fields__:
+                read.add(NAMES.get(name, name))
+            return super().__getattribute__(name)
+
+    monkeypatch.setattr(make_data, "make", lambda *_, **__: {})
+    monkeypatch.setattr("kinema.bench.metaworld.demos.collect_metaworld", lambda *_, **__: {})
+    for makes in ("make_hazards.make_scenes", "make_hazards.make_hazards", "make_looks.make_looks"):
+        monkeypatch.setattr(f"kinema.commands.data.{makes}", lambda *_, **__: 0)
+    monkeypatch.setattr("kinema.commands.data.make_human.make_human", lambda *_, **__: {})
+    monkeypatch.setattr("kinema.bench.own_environment.OwnEnvironment.python", lambda _: Path("python"))
+    for raw in (False, True):
+        MADE[which].make(Watched(out=tmp_path, episodes=1, bodies=("panda",), raw=raw))
+    told = {"out", "episodes"} | ({"workers", "ray"} if "workers" in MADE[which].heeds else set())
+    assert read | told == set(MADE[which].heeds) | told
