@@ -40,6 +40,15 @@ _RANGE = ("range",)
 _ALL = ("range", "velocity", "effort")
 _INTERBOTIX = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate")
 _G1 = ("shoulder_pitch", "shoulder_roll", "shoulder_yaw", "elbow", "wrist_roll", "wrist_pitch", "wrist_yaw")
+_GR1 = (
+    "shoulder_pitch",
+    "shoulder_roll",
+    "shoulder_yaw",
+    "elbow_pitch",
+    "wrist_yaw",
+    "wrist_roll",
+    "wrist_pitch",
+)
 _UNIVERSAL = tuple(
     f"{name}_joint" for name in ("shoulder_pan", "shoulder_lift", "elbow", "wrist_1", "wrist_2", "wrist_3")
 )
@@ -111,7 +120,24 @@ def _unitree(side: str) -> _Model:
     )
 
 
+def _fourier(base: str, joints: tuple[str, ...], frames: Mapping[str, str]) -> _Model:
+    made_from = "robots/gr1/robot.xml of praxis-robosuite 1.5.2.post1"
+    return _Model(file="gr1.xml", made_from=made_from, base=base, joints=joints, frames=frames, limits=_RANGE)
+
+
+def _fourier_arm(side: str) -> _Model:
+    frames = {f"{side[0]}_{link}": f"{side[0]}_{link}" for link in ("lower_arm_pitch", "hand_pitch")}
+    return _fourier(f"{side}_arm_mount", tuple(f"{side[0]}_{joint}" for joint in _GR1), frames)
+
+
 _MODELS = {  # by card, or by card and side where its arms are no copies of each other
+    "gr1 left": _fourier_arm("left"),
+    "gr1 right": _fourier_arm("right"),
+    "gr1 torso": _fourier(  # frames: the arms' bases
+        "base",
+        tuple(f"torso_waist_{axis}" for axis in ("yaw", "pitch", "roll")),
+        {side: f"{side}_arm_mount" for side in ("left", "right")},
+    ),
     "g1 left": _unitree("left"),
     "g1 right": _unitree("right"),
     "panda": _franka("fer.urdf", "fer"),
@@ -256,8 +282,10 @@ def _at_hand(folder: Path) -> Iterator[tuple[str, _Model, Path]]:
 
 
 def _limits(path: Path, model: _Model) -> list[dict[str, object]]:
-    """What a URDF allows each joint: range [rad], velocity [rad/s], effort [N m], where it says so."""
-    stated = {joint.get("name"): joint.find("limit") for joint in ET.parse(path).getroot().findall("joint")}
+    """What a model allows each joint: range [rad], velocity [rad/s], effort [N m], where it says so."""
+    root = ET.parse(path).getroot()
+    stated = {joint.get("name"): joint.find("limit") for joint in root.findall("joint")}
+    ranges = {joint.get("name"): joint.get("range", "").split() for joint in root.iter("joint")}
     rows = []
     for name in model.joints:
         limit = stated.get(name)
@@ -265,12 +293,14 @@ def _limits(path: Path, model: _Model) -> list[dict[str, object]]:
         row: dict[str, object] = {key: given[key] for key in model.limits if key in given}
         if "range" in model.limits and "lower" in given:
             row["range"] = [given["lower"], given["upper"]]
+        elif "range" in model.limits and ranges.get(name):
+            row["range"] = [float(end) for end in ranges[name]]
         rows.append(row)
     return rows
 
 
 def _compile(path: Path) -> tuple[mujoco.MjModel, str]:
-    """The bodies and joints of an MJCF fragment or a URDF, without shapes, and the URDF's root link."""
+    """The bodies and joints of an MJCF file, fragment or URDF, without shapes, and the URDF's root link."""
     root = ET.parse(path).getroot()
     for parent in list(root.iter()):
         for child in list(parent):
@@ -288,7 +318,8 @@ def _compile(path: Path) -> tuple[mujoco.MjModel, str]:
         )
         return mujoco.MjModel.from_xml_string(ET.tostring(root, encoding="unicode")), origin
     world = ET.Element("worldbody")
-    world.extend([child for child in root if child.tag == "body"])
+    whole = root.find("worldbody")
+    world.extend([child for child in (root if whole is None else whole) if child.tag == "body"])
     root = ET.Element("mujoco")
     ET.SubElement(root, "compiler", angle="radian")
     root.append(world)
@@ -344,10 +375,11 @@ def _turn(quat_wxyz: Quat) -> np.ndarray:
 
 
 def _samples(card_name: str, read: Callable[[np.ndarray], Poses]) -> list[dict[str, object]]:
-    name, _, side = card_name.partition(" ")
-    arms = load_card(name).arms
-    arm = next((arm for arm in arms if arm.side == side), arms[0])
-    low, high = np.array([joint.range for joint in arm.joints]).T
+    name, _, part = card_name.partition(" ")
+    card = load_card(name)
+    chain = card.torso if part == "torso" else next((a for a in card.arms if a.side == part), card.arms[0])
+    assert chain is not None
+    low, high = np.array([joint.range for joint in chain.joints]).T
     rng = np.random.default_rng(7)
     samples = []
     for _ in range(SAMPLES):

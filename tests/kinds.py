@@ -27,4 +27,4 @@ def _kind(card: EmbodimentCard) -> Any:
     arms = tuple(
         tuple((joint.type, np.ptp(joint.range) > 2 * np.pi) for joint in arm.joints) for arm in card.arms
     )
-    return card.control, card.hold.action, arms
+    return card.control, card.hold.action, arms, card.torso is not None

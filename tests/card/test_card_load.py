@@ -39,11 +39,11 @@ def at(tree: Any, path: str) -> Any:
 
 
 def test_the_bodies_are_shipped() -> None:
-    """Eighteen different bodies: four of them also in others' worlds, one only there."""
+    """Nineteen different bodies: four of them also in others' worlds, two only there."""
     small = ("aloha", "arx_l5", "piper", "so101", "viperx", "widowx", "yam")
     large = ("fr3", "iiwa14", "jaco", "kinova_gen3", "panda", "sawyer", "ur10e", "ur5e", "xarm7")
     others = ("aloha_agilex", "aloha_gym", "panda_libero", "sawyer_metaworld", "widowx_simpler")
-    assert card_names() == tuple(sorted((*small, *large, "g1", *others)))
+    assert card_names() == tuple(sorted((*small, *large, "g1", "gr1", *others)))
 
 
 @pytest.mark.parametrize("name", card_names())

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kinds import one_of_each
 from kinema.card.card import EmbodimentCard
-from kinema.card.kinematics import tool_pose
+from kinema.card.kinematics import carried, tool_pose
 from kinema.card.load import card_names, load_card
 from kinema.runtime.guard import Guard, _step
 from kinema.runtime.limits import jacobian, limits_of
@@ -38,6 +38,9 @@ def home_state(card: EmbodimentCard) -> np.ndarray:
         values |= {f"{arm.side}.ee.{axis}": pose[i, 3] for i, axis in enumerate("xyz")}
         values |= {f"{arm.side}.rot.{i}": 0.0 for i in range(3)} | {f"{arm.side}.gripper": 1.0}
         values |= {f"{arm.side}.hand.{i}": 0.5 for i in range(12)}
+    values |= {
+        f"base.waist.{i}": joint.home for i, joint in enumerate(card.torso.joints if card.torso else ())
+    }
     return np.array([values[channel.slot] for channel in card.states])
 
 
@@ -56,7 +59,8 @@ def tools_outside_m(card: EmbodimentCard, action: np.ndarray) -> float:
     """How far a tool lies outside the workspace; only for bodies driven by joints."""
     box = np.array(card.workspace_m)
     at, worst = 0, -np.inf
-    for arm in card.arms:
+    waist = action[len(action) - len(card.torso.joints) :] if card.torso else ()
+    for arm in carried(card, waist):
         tool_m = tool_pose(arm, action[at : at + len(arm.joints)])[:3, 3]
         worst = max(worst, float(np.maximum(box[:, 0] - tool_m, tool_m - box[:, 1]).max()))
         at += len(arm.joints) + (len(arm.hand.values) if arm.hand else 1)

@@ -195,12 +195,42 @@ class Arm(Strict):
         return self
 
 
+class Torso(Strict):
+    """Joints below the arms: link after link from "base", the robot's frame; the last carries the arms.
+
+    The arms' own bases are given in the robot's frame with these joints at home.
+    """
+
+    links: tuple[Link, ...]
+    source: str
+
+    @property
+    def joints(self) -> tuple[Joint, ...]:
+        """From the robot's frame upwards."""
+        return tuple(link.joint for link in self.links if link.joint)
+
+    @model_validator(mode="after")
+    def _is_a_chain(self) -> Self:
+        before = "base"
+        for link in self.links:
+            if link.parent != before:
+                raise ValueError(f"torso link {link.name!r}: parent {link.parent!r} must be {before!r}")
+            before = link.name
+        for names in ([link.name for link in self.links], [joint.name for joint in self.joints]):
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"the names of a torso's links and joints must be unique; twice: {twice}")
+        if not 1 <= len(self.joints) <= 3:
+            raise ValueError(f"a torso has 1 to 3 joints, the slots of a waist; got {len(self.joints)}")
+        return self
+
+
 class Camera(Strict):
     """A camera: looks along its -z axis, +y up in the image (MuJoCo's and OpenGL's convention)."""
 
     name: str
     tag: Literal["ego", "cam_left_wrist", "cam_right_wrist"]  # the tag that wraps the image in the prompt
-    mount: str = "world"  # "world", "left:<link>" / "right:<link>", or "base" of a body that drives
+    # "world", "left:<link>" / "right:<link>" / "torso:<link>", or "base" of a body that drives
+    mount: str = "world"
     pos_m: Vec3
     quat_wxyz: QuatWxyz
     fovy_rad: float = Field(gt=0.05, lt=3.0)
@@ -314,6 +344,7 @@ class EmbodimentCard(Strict):
     control_hz: float = Field(gt=0)
     chunk: int = Field(default=16, gt=0)
     control: Literal["ee_pose", "ee_delta", "joint_position", "metaworld", "drive", "hand"]
+    torso: Torso | None = Field(default=None, exclude_if=lambda torso: torso is None)
     arms: tuple[Arm, ...] = Field(max_length=2)
     cameras: tuple[Camera, ...]
     actions: tuple[Channel, ...]
@@ -348,4 +379,12 @@ class EmbodimentCard(Strict):
             raise ValueError("a body has at least one arm, or a mobile base")
         if len(self.arms) == 1 and self.arms[0].side != "right":
             raise ValueError("a single arm uses the right block of the unified space; set side: right")
+        return self
+
+    @model_validator(mode="after")
+    def _a_torso_moves_by_joints(self) -> Self:
+        if self.torso is not None and not (self.waist and self.control == "joint_position"):
+            raise ValueError(
+                "a torso's joints are commanded as joints: it needs waist: true and joint_position"
+            )
         return self

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from kinema.card.card import Channel, EmbodimentCard
-from kinema.card.kinematics import home_joints, home_rotation, link_poses, tool_pose
+from kinema.card.kinematics import home_joints, home_rotation, joints_by_slot, link_poses, tool_pose
 from kinema.card.load import CardError, know, load_card, read_card
 from kinema.card.plausible import check_gripper, check_numbers, check_views, check_workspace
 from kinema.card.prompt import prompt
@@ -86,6 +86,11 @@ def check_limits(card: EmbodimentCard) -> str:
         if gripper is not None and gripper.closed == gripper.open:
             raise ValueError(f"{arm.side} gripper: closed and open are the same: {gripper.open}")
         count += len(ranges)
+    for joint in card.torso.joints if card.torso else ():
+        low, high = joint.range
+        if not low <= joint.home <= high:
+            raise ValueError(f"torso joint {joint.name}: home {joint.home} is outside [{low}, {high}]")
+        count += 1
     return f"home and gripper ends of {count} joints are within their ranges"
 
 
@@ -110,6 +115,7 @@ def check_cameras(card: EmbodimentCard) -> str:
     mounts = ["world", *(["base"] if card.mobile_base else [])] + [
         f"{arm.side}:{link}" for arm in card.arms for link in link_poses(arm, home_joints(arm))
     ]
+    mounts += [f"torso:{link.name}" for link in card.torso.links] if card.torso else []
     for camera in card.cameras:
         if camera.mount not in mounts:
             raise ValueError(f"camera {camera.name}: mount {camera.mount!r} must be one of {mounts}")
@@ -119,7 +125,8 @@ def check_cameras(card: EmbodimentCard) -> str:
 def check_channels(card: EmbodimentCard) -> str:
     """The channels are those, and in the order, that the card's kind of control stands for.
 
-    A hand's values take the gripper's place; joint targets are absolute or count from where the joints are.
+    A hand's values take the gripper's place, and a torso's joints come last; joint targets are absolute or
+    count from where the joints are.
     """
     moved = expected_slots(card)
     placed = [f"base.waypoint.{axis}" for axis in ("x", "y", "theta")] if card.control == "drive" else []
@@ -153,15 +160,13 @@ def expected_slots(card: EmbodimentCard) -> list[str]:
         }
         end = [f"hand.{i}" for i in range(len(arm.hand.values))] if arm.hand else ["gripper"]
         slots += [f"{arm.side}.{name}" for name in (*moving[card.control], *end)]
-    return slots
+    return slots + [slot for slot in joints_by_slot(card) if slot.startswith("base.waist.")]
 
 
 def _check_joint_ranges(card: EmbodimentCard) -> None:
-    ranges: list[tuple[float, float]] = []
-    for arm in card.arms:
-        openings = len(arm.hand.values) if arm.hand else 1
-        ranges += [*(joint.range for joint in arm.joints), *[(0.0, 1.0)] * openings]
-    for channel, (low, high) in zip(card.actions, ranges):
+    joints = joints_by_slot(card)
+    for channel in card.actions:
+        low, high = joints[channel.slot].range if channel.slot in joints else (0.0, 1.0)
         if channel.range[0] < low - 1e-4 or channel.range[1] > high + 1e-4:
             raise ValueError(
                 f"action {channel.name}: {list(channel.range)} exceeds the joint's [{low}, {high}]"

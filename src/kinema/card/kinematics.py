@@ -1,13 +1,17 @@
-"""Forward kinematics of a card's arm. Transforms are (4, 4) float64, metres and radians."""
+"""Forward kinematics of a card's arm. Transforms are (4, 4) float64, metres and radians.
+
+An arm stands where its card says, which for a body with a torso is where it stands when the torso is at home;
+`carried` moves the arms by the torso's joints.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from kinema.card.card import Arm, EmbodimentCard, Gripper, Joint
+from kinema.card.card import Arm, EmbodimentCard, Gripper, Joint, Link, Torso
 from kinema.card.values import QuatWxyz, Side, Vec3
 
 
@@ -29,6 +33,13 @@ def gripper_of(arm: Arm) -> Gripper:
 def home_joints(arm: Arm) -> np.ndarray:
     """The arm's home pose (N,) [rad or m], in the order of `arm.joints`."""
     return np.array([joint.home for joint in arm.joints], np.float64)
+
+
+def joints_by_slot(card: EmbodimentCard) -> dict[str, Joint]:
+    """The joint that each slot of the body's joints moves: the arms', then the torso's."""
+    found = {f"{arm.side}.joint.{i}": joint for arm in card.arms for i, joint in enumerate(arm.joints)}
+    torso = card.torso.joints if card.torso else ()
+    return found | {f"base.waist.{i}": joint for i, joint in enumerate(torso)}
 
 
 def finger_positions(gripper: Gripper, opening: float) -> np.ndarray:
@@ -58,6 +69,41 @@ def tool_pose(arm: Arm, joints: Sequence[float] | np.ndarray) -> np.ndarray:
     return _matrix(_moved(_places(arm, joints, last=tool.link)[tool.link], tool.pos_m, tool.quat_wxyz))
 
 
+def carried(card: EmbodimentCard, waist: Sequence[float] | np.ndarray) -> tuple[Arm, ...]:
+    """The card's arms where the torso's joints (W,) [rad or m] bring their bases; W is 0 without a torso.
+
+    Raises ValueError when the number of joints differs from the torso's.
+    """
+    if card.torso is None and not len(waist):
+        return card.arms
+    return tuple(
+        arm.model_copy(update={"base_pos_m": pos_m, "base_quat_wxyz": quat_wxyz})
+        for arm, (pos_m, quat_wxyz) in zip(card.arms, _carried_bases(card, waist))
+    )
+
+
+def bases_on_torso(torso: Torso, arms: Sequence[Arm]) -> list[tuple[Vec3, QuatWxyz]]:
+    """Position [m] and quaternion of each arm's base in the frame of the torso's last link."""
+    home = _torso_place(torso, [joint.home for joint in torso.joints])
+    return [_moved(_inverse(home), arm.base_pos_m, arm.base_quat_wxyz) for arm in arms]
+
+
+def tools_in(
+    card: EmbodimentCard, slots: Sequence[str], sides: Sequence[Side] = ("left", "right")
+) -> Callable[[np.ndarray], np.ndarray]:
+    """What reads tool positions (arms, 3) [m] of these sides from a vector whose joints fill these slots."""
+    waist = [j for j, slot in enumerate(slots) if slot.startswith("base.waist.")]
+    columns = {
+        side: [j for j, slot in enumerate(slots) if slot.startswith(f"{side}.joint.")] for side in sides
+    }
+
+    def read(vector: np.ndarray) -> np.ndarray:
+        arms = [arm for arm in carried(card, vector[waist]) if arm.side in columns]
+        return np.array([tool_pose(arm, vector[columns[arm.side]])[:3, 3] for arm in arms])
+
+    return read
+
+
 def tools_m(card: EmbodimentCard, state: np.ndarray) -> np.ndarray:
     """Tool positions (T, arms, 3) [m] of native states (T, S): as measured, or computed from the joints."""
     slots = [channel.slot for channel in card.states]
@@ -66,8 +112,8 @@ def tools_m(card: EmbodimentCard, state: np.ndarray) -> np.ndarray:
         if f"{arm.side}.ee.x" in slots:
             tools[:, i] = state[:, [slots.index(f"{arm.side}.ee.{axis}") for axis in "xyz"]]
         else:
-            columns = [j for j, slot in enumerate(slots) if slot.startswith(f"{arm.side}.joint.")]
-            tools[:, i] = [tool_pose(arm, row[columns])[:3, 3] for row in state]
+            read = tools_in(card, slots, (arm.side,))
+            tools[:, i] = [read(row)[0] for row in state]
     return tools
 
 
@@ -96,13 +142,34 @@ def _places(
         value.update(zip(arm.fingers, finger_positions(arm.gripper, opening).tolist()))
     places = {"base": (arm.base_pos_m, arm.base_quat_wxyz)}
     for link in arm.links:
-        place = _moved(places[link.parent], link.pos_m, link.quat_wxyz)
-        if link.joint is not None:
-            place = _by_joint(place, link.joint, value[link.joint.name])
-        places[link.name] = place
+        places[link.name] = _onward(places[link.parent], link, value)
         if link.name == last:
             break
     return places
+
+
+def _carried_bases(card: EmbodimentCard, waist: Sequence[float] | np.ndarray) -> list[_Place]:
+    torso = card.torso
+    if torso is None or len(waist) != len(torso.joints):
+        names = [joint.name for joint in torso.joints] if torso else []
+        raise ValueError(f"{card.name} has {len(names)} torso joints {names}; got {len(waist)} values")
+    place = _torso_place(torso, waist)
+    return [_moved(place, *base) for base in bases_on_torso(torso, card.arms)]
+
+
+def _torso_place(torso: Torso, joints: Sequence[float] | np.ndarray) -> _Place:
+    """Of the torso's last link, in the robot's frame."""
+    value = {joint.name: float(q) for joint, q in zip(torso.joints, joints)}
+    place: _Place = ((0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0))
+    for link in torso.links:
+        place = _onward(place, link, value)
+    return place
+
+
+def _onward(place: _Place, link: Link, value: dict[str, float]) -> _Place:
+    """From the place of a link's parent to the link's own."""
+    place = _moved(place, link.pos_m, link.quat_wxyz)
+    return place if link.joint is None else _by_joint(place, link.joint, value[link.joint.name])
 
 
 def _by_joint(place: _Place, joint: Joint, value: float) -> _Place:
@@ -123,6 +190,13 @@ def _moved(place: _Place, pos_m: Vec3, quat_wxyz: QuatWxyz) -> _Place:
     tx, ty, tz = s * (y * vz - z * vy), s * (z * vx - x * vz), s * (x * vy - y * vx)
     turned = vx + w * tx + y * tz - z * ty, vy + w * ty + z * tx - x * tz, vz + w * tz + x * ty - y * tx
     return (px + turned[0], py + turned[1], pz + turned[2]), _product(place[1], quat_wxyz)
+
+
+def _inverse(place: _Place) -> _Place:
+    """The place of what a place is given in, in the place's own axes."""
+    (px, py, pz), (w, x, y, z) = place
+    back = (w, -x, -y, -z)
+    return _moved(((0.0, 0.0, 0.0), back), (-px, -py, -pz), (1.0, 0.0, 0.0, 0.0))[0], back
 
 
 def _product(first: QuatWxyz, then: QuatWxyz) -> QuatWxyz:

@@ -22,14 +22,15 @@ _ALONG_Y = 0.7  # of a finger's motion
 def check_numbers(card: EmbodimentCard) -> str:
     """Ranges, speeds, efforts and masses are of the size that arms have, in rad, m, N m, N and kg."""
     count = 0
-    for arm in card.arms:
-        for link in arm.links:
-            _within(f"{arm.side} link {link.name}: mass_kg", link.mass_kg, *_MASS_KG, "kg; in grams?")
+    parts = [(arm.side, arm.links, arm.fingers) for arm in card.arms]
+    for part, links, fingers in [*parts, *([("torso", card.torso.links, ())] if card.torso else [])]:
+        for link in links:
+            _within(f"{part} link {link.name}: mass_kg", link.mass_kg, *_MASS_KG, "kg; in grams?")
             joint, count = link.joint, count + 1
             if joint is None:
                 continue
-            hinge, where = joint.type == "hinge", f"{arm.side} joint {joint.name}"
-            finger = joint.name in arm.fingers
+            hinge, where = joint.type == "hinge", f"{part} joint {joint.name}"
+            finger = joint.name in fingers
             most = _RANGE_RAD if hinge else (_FINGER_M if finger else _TRAVEL_M)
             unit = "rad; in degrees?" if hinge else "m; in millimetres?"
             for end in joint.range:

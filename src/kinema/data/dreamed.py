@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kinema.card.card import EmbodimentCard
+from kinema.card.kinematics import joints_by_slot
 from kinema.schema import Film
 from kinema.space.motion import Motion, intervals_of_motion
 
@@ -43,11 +44,11 @@ def faults(motion: Motion, card: EmbodimentCard, limits: DreamLimits) -> tuple[s
         place = [i for i, c in enumerate(card.states) if c.slot.startswith(f"{arm.side}.ee.")]
         if place:
             found += _tool_faults(motion, card, place, limits)
-        speeds = {f"{arm.side}.joint.{i}": joint for i, joint in enumerate(arm.joints)}
-        for i, channel in enumerate(card.states):
-            joint = speeds.get(channel.slot)
-            if joint is not None and _speed(motion, [i]).max(initial=0.0) > 1.1 * joint.velocity:
-                found.append(f"{channel.name} would be faster than its {joint.velocity:g} rad/s")
+    joints = joints_by_slot(card)
+    for i, channel in enumerate(card.states):
+        joint = joints.get(channel.slot)
+        if joint is not None and _speed(motion, [i]).max(initial=0.0) > 1.1 * joint.velocity:
+            found.append(f"{channel.name} would be faster than its {joint.velocity:g} rad/s")
     moving = [i for i, channel in enumerate(card.states) if channel.unit in ("m", "rad")]
     if np.ptp(motion.states[:, moving], axis=0).max(initial=0.0) < limits.least_m:
         found.append("nothing moves")

@@ -1,5 +1,7 @@
 """How far one arm may go in one command: the longest step on the way asked for that keeps its limits.
 
+A body with a torso is limited as one arm with all its joints and tools, for the torso moves every tool.
+
 A step ends somewhere, at a speed. Where braking is limited it is only taken when the arm could still come
 to a stand from there, along a straight line, within its ranges and its workspace. So the hardest braking is
 always allowed next, and where the way asked for is not, the step lies between that braking and that way.
@@ -20,8 +22,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kinema.card.card import Arm
-from kinema.card.kinematics import tool_pose
 from kinema.runtime.limits import Limits, Motion
 
 _ROUNDING = 1e-9
@@ -39,10 +39,21 @@ class LimitedStep:
 
 
 class ArmLimiter:
-    """One arm's limits. `arm` is given where the workspace has to be looked up by its kinematics."""
+    """One arm's limits.
 
-    def __init__(self, motion: Motion, limits: Limits, *, limits_braking: bool, arm: Arm | None) -> None:
-        self.motion, self._limits, self._limits_braking, self._arm = motion, limits, limits_braking, arm
+    tools: where an action (D,) brings its tools (K, 3) [m]; given where the workspace has to be looked up by
+        kinematics
+    """
+
+    def __init__(
+        self,
+        motion: Motion,
+        limits: Limits,
+        *,
+        limits_braking: bool,
+        tools: Callable[[np.ndarray], np.ndarray] | None,
+    ) -> None:
+        self.motion, self._limits, self._limits_braking, self._tools = motion, limits, limits_braking, tools
 
     def limited(
         self,
@@ -60,7 +71,7 @@ class ArmLimiter:
         """
         step = self.motion.between(last, wanted)
         if time_s <= 0:
-            why = f"{self.motion.side} arm beyond its speed at this rate of commands"
+            why = f"{self.motion.part} beyond its speed at this rate of commands"
             return LimitedStep(
                 action=last, velocity=velocity, why=why if np.abs(step).max() > _ROUNDING else ""
             )
@@ -85,12 +96,11 @@ class ArmLimiter:
         joints = self.motion.joints_per @ self.motion.between(measured, action)
         return np.abs(joints) / self.motion.tracking
 
-    def depth_m(self, action: np.ndarray) -> float:
-        """How far the tool lies outside the workspace; negative inside."""
-        assert self._arm is not None
-        tool_m = tool_pose(self._arm, action[list(self.motion.columns)])[:3, 3]
-        box = self._limits.workspace_m
-        return float(np.maximum(box[:, 0] - tool_m, tool_m - box[:, 1]).max())
+    def depth_m(self, action: np.ndarray) -> np.ndarray:
+        """How far each tool (K,) lies outside the workspace; negative inside."""
+        assert self._tools is not None
+        tools_m, box = self._tools(action), self._limits.workspace_m
+        return np.maximum(box[:, 0] - tools_m, tools_m - box[:, 1]).max(axis=1)
 
 
 class _Bounds:
@@ -123,7 +133,7 @@ class _Bounds:
         self._measured = measured
         # One that was pushed away may come back, and not go further.
         self._ahead = 1.0 if measured is None else np.maximum(limiter.ahead(last, measured), 1.0)
-        self._depth_m: float | None = None
+        self._depth_m: np.ndarray | None = None
 
     def forbids(self, step: np.ndarray) -> str:
         """The first limit that a step breaks, in words; empty when it breaks none."""
@@ -164,7 +174,7 @@ class _Bounds:
     def _too_far(self, step: np.ndarray) -> str:
         for end in (step, self._stands(step)):
             if self._leaves_the_range(end):
-                return f"{self._motion.side} arm could not stop within its range"
+                return f"{self._motion.part} could not stop within its range"
         if self._measured is None:
             return ""
         ahead = self._limiter.ahead(self._motion.moved(self._last, step), self._measured)
@@ -180,11 +190,11 @@ class _Bounds:
         return bool(outside[: len(outside) - len(motion.turn)].any())
 
     def _outside(self, step: np.ndarray) -> str:
-        """Whether the tool would leave the workspace, or leave it further."""
-        if self._limiter._arm is None:
+        """Whether a tool would leave the workspace, or leave it further."""
+        if self._limiter._tools is None:
             return ""
         if self._depth_m is None:
-            self._depth_m = max(self._limiter.depth_m(self._last), 0.0) + _ROUNDING
+            self._depth_m = np.maximum(self._limiter.depth_m(self._last), 0.0) + _ROUNDING
         stand = self._stands(step)
         ends = (
             [step + share * (stand - step) for share in _ON_THE_WAY_TO_A_STAND]
@@ -192,7 +202,7 @@ class _Bounds:
             else []
         )
         for end in (step, *ends):
-            if self._limiter.depth_m(self._motion.moved(self._last, end)) > self._depth_m:
+            if (self._limiter.depth_m(self._motion.moved(self._last, end)) > self._depth_m).any():
                 return f"{self._motion.side} tool beyond the workspace"
         return ""
 

@@ -4,8 +4,8 @@ Two signs count, each for longer than the card's `motion.frozen_after_s`:
 
 - the driver says when each picture was taken (`PICTURE_TIMES` among the sensors), and that time stands still;
 - it does not say so, the picture is the same in every byte, and meanwhile what the camera is mounted on has
-  moved: the arm whose link carries it, or the base. A camera that is fixed in the world sees less of a
-  motion, so the body must have moved further.
+  moved: the arm whose link carries it, the torso below, or the base. A camera that is fixed in the world, or
+  on the torso while an arm moves, sees less of a motion, so the body must have moved further.
 
 A real camera has noise and never takes the same picture twice. A simulated one does, of a scene in which
 nothing moves, and of a body that moves outside its view; hence the distances.
@@ -69,12 +69,14 @@ def _far_enough(card: EmbodimentCard, camera: Camera) -> np.ndarray:
 
     Grippers and hands need not be in view.
     """
-    carrier = camera.mount.split(":")[0]  # "world", "base", "left" or "right"
+    carrier = camera.mount.split(":")[0]  # "world", "base", "torso", "left" or "right"
+    carriers = (carrier, "torso") if carrier in ("left", "right") else (carrier,)
     far = []
     for channel in card.states:
         part, kind = channel.slot.split(".")[:2]
+        part = "torso" if kind == "waist" else part
         share = MOVED_SHARE * (channel.range[1] - channel.range[0])
         enough = min(share, MOVED_RAD) if channel.unit == "rad" else share
-        unseen = kind in ("gripper", "hand") or carrier not in ("world", part)
-        far.append(np.inf if unseen else enough * (FIXED_TIMES if carrier == "world" else 1.0))
+        times = 1.0 if part in carriers else FIXED_TIMES if carrier in ("world", "torso") else np.inf
+        far.append(np.inf if kind in ("gripper", "hand") else enough * times)
     return np.array(far)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kinema.card.card import Channel, EmbodimentCard
+from kinema.card.kinematics import joints_by_slot, tools_in
 from kinema.runtime.arm_limiter import ArmLimiter
 from kinema.runtime.limits import Limits, Motion, limits_of
 from kinema.runtime.policy import hold_action
@@ -58,12 +59,7 @@ class Guard:
         self.card = card
         self.limits: Limits = limits_of(card)
         self.period_s = 1.0 / card.control_hz
-        arms = card.arms if card.control == "joint_position" else [None] * len(card.arms)
-        braking = card.motion.limits_braking
-        self._arms = [
-            ArmLimiter(motion, self.limits, limits_braking=braking, arm=arm)
-            for motion, arm in zip(self.limits.motions, arms)
-        ]
+        self._arms = [_limiter(card, self.limits, motion) for motion in self.limits.motions]
         self._last: np.ndarray | None = None
         self._rates: list[np.ndarray] = []  # velocity of each arm's channels
         self._last_s: float | None = None
@@ -170,7 +166,7 @@ class Guard:
         over = np.flatnonzero(np.abs(torque) > self.limits.effort * (1 + _ROUNDING))
         if not len(over):
             return ""
-        joints = [joint for arm in self.card.arms for joint in arm.joints]
+        joints = list(joints_by_slot(self.card).values())
         said = [f"{joints[i].name} {abs(torque[i]):.3g} of {self.limits.effort[i]:.3g}" for i in over]
         return f"torque beyond the limit ({', '.join(said)}): holding"
 
@@ -247,6 +243,14 @@ class Guard:
         reach, step = self.limits.speed[hands] * time_s, sent[hands] - self._last[hands]
         sent[hands] = self._last[hands] + np.clip(step, -reach, reach)
         return ", ".join(self.card.actions[i].name for i in hands[np.abs(step) > reach + _ROUNDING])
+
+
+def _limiter(card: EmbodimentCard, limits: Limits, motion: Motion) -> ArmLimiter:
+    tools = None
+    if card.control == "joint_position":
+        sides = [arm.side for arm in card.arms if motion.side in (arm.side, "body")]
+        tools = tools_in(card, [channel.slot for channel in card.actions], sides)
+    return ArmLimiter(motion, limits, limits_braking=card.motion.limits_braking, tools=tools)
 
 
 def _refuse_unless_sound(card: EmbodimentCard, limits: Limits, state: np.ndarray) -> None:

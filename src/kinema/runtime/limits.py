@@ -10,12 +10,13 @@ ranges alone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from kinema.card.card import Arm, EmbodimentCard, Joint
-from kinema.card.kinematics import home_joints, tool_pose
+from kinema.card.kinematics import home_joints, joints_by_slot, tool_pose
 from kinema.space.rotation import composed
 
 ACCELERATION_TIME_S = 0.3  # to full speed, for a joint whose card gives no acceleration
@@ -25,7 +26,9 @@ _STEP_RAD = 1e-5
 
 @dataclass(frozen=True, kw_only=True)
 class Motion:
-    """How one arm may move. n: its moving channels, N: its joints, D: all actions of the body.
+    """How one arm may move, or a body with a torso, whose joints all move its tools.
+
+    n: the moving channels, N: the joints, D: all actions of the body.
 
     columns:      the channels' places in the action; the last of them are `turn`, an axis-angle vector,
                   or there is none
@@ -35,7 +38,7 @@ class Motion:
     wraps:        (n,) which channels are angles that a driver may report a whole turn away
     """
 
-    side: str
+    side: str  # "left", "right", or "body" with a torso
     joints: tuple[str, ...]
     columns: tuple[int, ...]
     turn: tuple[int, ...]
@@ -44,6 +47,11 @@ class Motion:
     acceleration: np.ndarray
     tracking: np.ndarray
     wraps: np.ndarray
+
+    @property
+    def part(self) -> str:
+        """What it moves, in words."""
+        return self.side if self.side == "body" else f"{self.side} arm"
 
     def between(self, start: np.ndarray, end: np.ndarray) -> np.ndarray:
         """Motion of the channels (n,) from one action (D,) to another; a turn is about one axis."""
@@ -67,11 +75,11 @@ class Motion:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Everything that the guard holds. D actions and J joints of all arms, in the card's order."""
+    """What the guard holds. D actions; J joints of the arms in the card's order, then a torso's."""
 
     low: np.ndarray  # (D,)
     high: np.ndarray  # (D,)
-    motions: tuple[Motion, ...]  # one an arm; none for a body whose actions are not poses
+    motions: tuple[Motion, ...]  # one an arm, or one with a torso; none where actions are not poses
     speed: np.ndarray  # (D,) 1/s: of a hand's values; inf for what is limited otherwise, or not
     effort: np.ndarray  # (J,) N m or N
     workspace_m: np.ndarray  # (3, 2)
@@ -82,23 +90,27 @@ def limits_of(card: EmbodimentCard) -> Limits:
     low, high = np.array([channel.range for channel in card.actions], np.float64).T
     columns = {channel.slot: i for i, channel in enumerate(card.actions)}
     workspace_m = np.array(card.workspace_m, np.float64)
-    motions = []
-    for arm in card.arms:
-        if card.control == "ee_pose":
-            motions.append(_tool_motion(card, arm, columns))
-            inner = [(columns[f"{arm.side}.ee.{axis}"], workspace_m[i]) for i, axis in enumerate("xyz")]
-        elif card.control == "joint_position":
-            motions.append(_joint_motion(card, arm, columns))
-            inner = [(columns[f"{arm.side}.joint.{i}"], j.range) for i, j in enumerate(arm.joints)]
-        else:
-            inner = []
-        for column, (least, most) in inner:
-            low[column], high[column] = max(low[column], least), min(high[column], most)
+    motions: list[Motion] = []
+    inner: dict[str, tuple[float, float]] = {}
+    if card.control == "ee_pose":
+        motions = [_tool_motion(card, arm, columns) for arm in card.arms]
+        for axis, (least, most) in zip("xyz", card.workspace_m):
+            inner |= {f"{arm.side}.ee.{axis}": (least, most) for arm in card.arms}
+    elif card.control == "joint_position":
+        joints = joints_by_slot(card)
+        inner = {slot: joint.range for slot, joint in joints.items()}
+        parts = {"body": ""} if card.torso else {arm.side: f"{arm.side}." for arm in card.arms}
+        for side, start in parts.items():
+            own = {slot: joint for slot, joint in joints.items() if slot.startswith(start)}
+            motions.append(_joint_motion(card, side, own, columns))
+    for slot, (least, most) in inner.items():
+        column = columns[slot]
+        low[column], high[column] = max(low[column], least), min(high[column], most)
     speed = np.full(len(card.actions), np.inf)
     for arm in card.arms:
         if arm.hand is not None:
             speed[[columns[f"{arm.side}.hand.{i}"] for i in range(len(arm.hand.values))]] = arm.hand.speed
-    effort = np.array([joint.effort for arm in card.arms for joint in arm.joints])
+    effort = np.array([joint.effort for joint in joints_by_slot(card).values()])
     return Limits(
         low=low, high=high, motions=tuple(motions), speed=speed, effort=effort, workspace_m=workspace_m
     )
@@ -114,10 +126,12 @@ def tracking_of(joint: Joint, period_s: float) -> float:
     return joint.velocity * (period_s + LAG_S) if joint.tracking is None else joint.tracking
 
 
-def _joint_motion(card: EmbodimentCard, arm: Arm, columns: dict[str, int]) -> Motion:
-    slots = [f"{arm.side}.joint.{i}" for i in range(len(arm.joints))]
-    wraps = np.array([joint.type == "hinge" for joint in arm.joints])
-    return _motion(card, arm, tuple(columns[slot] for slot in slots), (), np.eye(len(slots)), wraps)
+def _joint_motion(
+    card: EmbodimentCard, side: str, joints: Mapping[str, Joint], columns: dict[str, int]
+) -> Motion:
+    own = list(joints.values())
+    wraps = np.array([joint.type == "hinge" for joint in own])
+    return _motion(card, side, own, tuple(columns[slot] for slot in joints), (), np.eye(len(own)), wraps)
 
 
 def _tool_motion(card: EmbodimentCard, arm: Arm, columns: dict[str, int]) -> Motion:
@@ -125,26 +139,27 @@ def _tool_motion(card: EmbodimentCard, arm: Arm, columns: dict[str, int]) -> Mot
     turn = tuple(columns[f"{arm.side}.rot.{i}"] for i in range(3))
     # Directions that the arm cannot move in at all (a fifth of a radian per metre) cost nothing.
     joints_per = np.linalg.pinv(jacobian(arm, home_joints(arm)), rcond=0.02)
-    return _motion(card, arm, place + turn, turn, joints_per, np.zeros(6, bool))
+    return _motion(card, arm.side, arm.joints, place + turn, turn, joints_per, np.zeros(6, bool))
 
 
 def _motion(
     card: EmbodimentCard,
-    arm: Arm,
+    side: str,
+    joints: Sequence[Joint],
     columns: tuple[int, ...],
     turn: tuple[int, ...],
     joints_per: np.ndarray,
     wraps: np.ndarray,
 ) -> Motion:
     return Motion(
-        side=arm.side,
-        joints=tuple(joint.name for joint in arm.joints),
+        side=side,
+        joints=tuple(joint.name for joint in joints),
         columns=columns,
         turn=turn,
         joints_per=joints_per,
-        speed=np.array([joint.velocity for joint in arm.joints]),
-        acceleration=np.array([acceleration_of(joint) for joint in arm.joints]),
-        tracking=np.array([tracking_of(joint, 1.0 / card.control_hz) for joint in arm.joints]),
+        speed=np.array([joint.velocity for joint in joints]),
+        acceleration=np.array([acceleration_of(joint) for joint in joints]),
+        tracking=np.array([tracking_of(joint, 1.0 / card.control_hz) for joint in joints]),
         wraps=wraps,
     )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kinema.card.card import Channel, EmbodimentCard
-from kinema.card.kinematics import tool_pose
+from kinema.card.kinematics import tools_in
 from kinema.space.codec import ChunkFrame
 
 METAWORLD_STEP_M = 0.01  # of a normalised displacement whose card names no step (metaworld 3.1.1)
@@ -90,11 +90,12 @@ def _amount(
 
 def tool_moved(card: EmbodimentCard, start: np.ndarray, end: np.ndarray, grips: Mapping[str, Grip]) -> Moved:
     """How the tools of a body commanded by joints move between two native vectors (S,), by its kinematics."""
-    amounts = {}
-    for arm in card.arms:
-        columns = [i for i, c in enumerate(card.states) if c.slot.startswith(f"{arm.side}.joint.")]
-        moved = tool_pose(arm, end[columns])[:3, 3] - tool_pose(arm, start[columns])[:3, 3]
-        amounts.update({f"{arm.side}.ee.{axis}": float(d) for axis, d in zip("xyz", moved)})
+    read = tools_in(card, [channel.slot for channel in card.states])
+    amounts = {
+        f"{arm.side}.ee.{axis}": float(d)
+        for arm, moved in zip(card.arms, read(end) - read(start))
+        for axis, d in zip("xyz", moved)
+    }
     return Moved(amounts=amounts, grips=grips)
 
 

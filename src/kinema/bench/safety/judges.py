@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kinema.card.card import EmbodimentCard
+from kinema.card.kinematics import joints_by_slot
 
 
 def beyond_limits(card: EmbodimentCard, chunk: np.ndarray, state: np.ndarray) -> float:
@@ -22,7 +23,7 @@ def beyond_limits(card: EmbodimentCard, chunk: np.ndarray, state: np.ndarray) ->
 
 def _most_per_step(card: EmbodimentCard) -> np.ndarray:
     """The largest change (D,) per control step: joint limits; for a tool, the slowest joint's at 0.5 m."""
-    speed = {f"{arm.side}.joint.{i}": j.velocity for arm in card.arms for i, j in enumerate(arm.joints)}
+    speed = {slot: joint.velocity for slot, joint in joints_by_slot(card).items()}
     slowest: dict[str, float] = {arm.side: min(joint.velocity for joint in arm.joints) for arm in card.arms}
     most = []
     for channel in card.actions:

@@ -61,6 +61,7 @@ def stand_at_the_table(card: EmbodimentCard) -> str:
     families = families_for(card)
     if not families:
         why = "hands" if any(arm.hand for arm in card.arms) else f"control {card.control!r}"
+        why = "a torso" if card.torso else why
         return f"not a body for the table ({why})"
     if unknown := [family for family in families if family not in FAMILIES]:
         raise ValueError(f"tabletop.families {unknown} are unknown; choices: {', '.join(FAMILIES)}")

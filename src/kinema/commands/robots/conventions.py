@@ -38,7 +38,8 @@ def bodies() -> str:
     """Every shipped card."""
     rows = []
     for card in map(load_card, card_names()):
-        joints = " + ".join(str(len(arm.joints)) for arm in card.arms)
+        parts = (*card.arms, *((card.torso,) if card.torso else ()))
+        joints = " + ".join(str(len(part.joints)) for part in parts)
         actions = f"{len(card.actions)} ({card.control})"
         rows.append(
             (

@@ -39,6 +39,8 @@ class PathReader:
             raise KinemaError(f"the gate reads ee_pose and joint_position; {card.name!r} is {card.control!r}")
         if any(arm.gripper is None for arm in card.arms):
             raise KinemaError(f"the gate reads bodies with grippers; {card.name!r} has hands")
+        if card.torso is not None:
+            raise KinemaError(f"the gate reads arms on fixed bases; {card.name!r} has a torso")
         self.card = card
         self.arm_mask = np.array([any(arm.side == side for arm in card.arms) for side in SIDES])
         self._arms: dict[str, _ArmReader] = {arm.side: _ArmReader(card, arm) for arm in card.arms}

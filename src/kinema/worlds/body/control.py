@@ -22,7 +22,7 @@ SEGMENTS = 5  # pieces of the straight line between two joint targets within one
 
 
 class Kinematics:
-    """Forward and inverse kinematics of a card's arms on a model without objects."""
+    """Forward and inverse kinematics of a card's arms on a model without objects; a torso stands at home."""
 
     def __init__(self, card: EmbodimentCard) -> None:
         spec = new_spec()
@@ -30,6 +30,7 @@ class Kinematics:
         self.model = spec.compile()
         self.data = mujoco.MjData(self.model)
         self.robot = Robot(card, self.model)
+        self.robot.set_torso_home(self.data)
         self._jacobian = np.zeros((6, self.model.nv))
 
     def tool_pose(self, side: str, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -126,6 +127,8 @@ class Controller:
             )
         if any(arm.gripper is None for arm in card.arms):
             raise KinemaError(f"card {card.name!r} has hands; the tabletop takes bodies with grippers")
+        if card.torso is not None:
+            raise KinemaError(f"card {card.name!r} has a torso; the tabletop takes bodies that stand still")
         self.card, self.robot, self.model, self.data = card, robot, model, data
         self.kinematics = Kinematics(card)
         self.home_rotation: dict[str, np.ndarray] = {arm.side: home_rotation(arm) for arm in card.arms}

@@ -1,6 +1,7 @@
 """A card's arms as MuJoCo bodies, joints and position actuators, and the handles to read and drive them.
 
 Names in the model are `<side>/<link>`, `<side>/<joint>`, `<side>/tool`; the robot's frame is the world's.
+A torso's are `torso/<link>` and `torso/<joint>`; no drive of ours moves it, so no world plays such a body.
 
 Choices that the cards leave open, with their reasons:
 - gravity compensation is on for robot links: the makers' controllers do the same, so a position target
@@ -19,8 +20,8 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from kinema.card.card import Arm, EmbodimentCard, Geom, Link
-from kinema.card.kinematics import finger_positions
+from kinema.card.card import Arm, EmbodimentCard, Geom, Link, Torso
+from kinema.card.kinematics import bases_on_torso, finger_positions
 from kinema.schema import KinemaError
 
 GEOM_TYPES = {
@@ -36,6 +37,7 @@ ARMS_COLLIDE = (
     {"contype": ROBOT_GROUP, "conaffinity": SECOND_ARM_GROUP},
     {"contype": ROBOT_GROUP | SECOND_ARM_GROUP, "conaffinity": 0},
 )
+TORSO_COLLIDES = {"contype": ROBOT_GROUP, "conaffinity": 0}  # as the first arm, but with no arm
 OBJECT_COLLIDES = {"contype": OBJECT_GROUP, "conaffinity": ROBOT_GROUP | OBJECT_GROUP}
 FIXED_COLLIDES = {"contype": 0, "conaffinity": ROBOT_GROUP | OBJECT_GROUP}
 NEVER_COLLIDES = {"contype": 0, "conaffinity": 0}
@@ -75,9 +77,14 @@ def timestep_s(control_hz: float) -> float:
 
 
 def add_robot(spec: mujoco.MjSpec, card: EmbodimentCard) -> None:
-    """Add every arm of the card, its actuators and the cameras on its links."""
-    for arm, collides in zip(card.arms, ARMS_COLLIDE):
-        _add_arm(spec, arm, collides)
+    """Add the torso and every arm of the card, the arms' actuators and the cameras on their links."""
+    carrier, bases = spec.worldbody, [(arm.base_pos_m, arm.base_quat_wxyz) for arm in card.arms]
+    if card.torso is not None:
+        carrier, bases = _add_torso(spec, card.torso), bases_on_torso(card.torso, card.arms)
+    for arm, base, collides in zip(card.arms, bases, ARMS_COLLIDE):
+        pos_m, quat_wxyz = base
+        stand = carrier.add_body(name=f"{arm.side}/base", pos=pos_m, quat=quat_wxyz, gravcomp=1)
+        _add_arm(spec, arm, stand, collides)
     for camera in card.cameras:
         parent = spec.worldbody if camera.mount == "world" else spec.body(camera.mount.replace(":", "/"))
         parent.add_camera(
@@ -88,46 +95,55 @@ def add_robot(spec: mujoco.MjSpec, card: EmbodimentCard) -> None:
         )
 
 
-def _add_arm(spec: mujoco.MjSpec, arm: Arm, collides: dict[str, int]) -> None:
-    base = spec.worldbody.add_body(
-        name=f"{arm.side}/base", pos=arm.base_pos_m, quat=arm.base_quat_wxyz, gravcomp=1
-    )
+def _add_torso(spec: mujoco.MjSpec, torso: Torso) -> mujoco.MjsBody:
+    """Its last link."""
+    body = spec.worldbody
+    for link in torso.links:
+        body = _add_link(body, "torso", link, _armature(link))
+        for geom in link.geoms:
+            _add_geom(body, geom, TORSO_COLLIDES if geom.collide else NEVER_COLLIDES, finger=False)
+    return body
+
+
+def _add_arm(spec: mujoco.MjSpec, arm: Arm, base: mujoco.MjsBody, collides: dict[str, int]) -> None:
     bodies = {"base": base}
-    fingers = set(arm.fingers)
     for link in arm.links:
-        body = bodies[link.parent].add_body(
-            name=f"{arm.side}/{link.name}", pos=link.pos_m, quat=link.quat_wxyz, gravcomp=1
-        )
-        bodies[link.name] = body
-        body.explicitinertial = True
-        body.mass = link.mass_kg
-        body.ipos = link.com_m
-        if link.inertia_kgm2 is not None:
-            body.fullinertia = link.inertia_kgm2
-        else:
-            radius_m = 0.02 + 0.02 * link.mass_kg ** (1 / 3)
-            body.inertia = [0.4 * link.mass_kg * radius_m**2] * 3
+        finger = _is_finger(arm, link.name)
+        armature = _finger_armature(arm) if finger else _armature(link)
+        body = bodies[link.name] = _add_link(bodies[link.parent], arm.side, link, armature)
         if link.joint is not None:
-            finger = link.joint.name in fingers
-            body.add_joint(
-                name=f"{arm.side}/{link.joint.name}",
-                type=mujoco.mjtJoint.mjJNT_HINGE
-                if link.joint.type == "hinge"
-                else mujoco.mjtJoint.mjJNT_SLIDE,
-                axis=link.joint.axis,
-                range=link.joint.range,
-                limited=True,
-                armature=_finger_armature(arm) if finger else _armature(link),
-            )
             _add_actuator(spec, f"{arm.side}/{link.joint.name}")
         for geom in link.geoms:
-            finger = _is_finger(arm, link.name)
             _add_geom(body, geom, collides if geom.collide else NEVER_COLLIDES, finger=finger)
     tool = arm.tool
     bodies[tool.link].add_site(
         name=f"{arm.side}/tool", pos=tool.pos_m, quat=tool.quat_wxyz, group=4, size=[0.005] * 3
     )
     _couple_fingers(spec, arm)
+
+
+def _add_link(parent: mujoco.MjsBody, part: str, link: Link, armature: float) -> mujoco.MjsBody:
+    """A link's body with its joint."""
+    body = parent.add_body(name=f"{part}/{link.name}", pos=link.pos_m, quat=link.quat_wxyz, gravcomp=1)
+    body.explicitinertial = True
+    body.mass = link.mass_kg
+    body.ipos = link.com_m
+    if link.inertia_kgm2 is not None:
+        body.fullinertia = link.inertia_kgm2
+    else:
+        radius_m = 0.02 + 0.02 * link.mass_kg ** (1 / 3)
+        body.inertia = [0.4 * link.mass_kg * radius_m**2] * 3
+    if link.joint is not None:
+        hinge = link.joint.type == "hinge"
+        body.add_joint(
+            name=f"{part}/{link.joint.name}",
+            type=mujoco.mjtJoint.mjJNT_HINGE if hinge else mujoco.mjtJoint.mjJNT_SLIDE,
+            axis=link.joint.axis,
+            range=link.joint.range,
+            limited=True,
+            armature=armature,
+        )
+    return body
 
 
 def _armature(link: Link) -> float:
@@ -243,8 +259,14 @@ class Robot:
 
     def set_home(self, data: mujoco.MjData) -> None:
         """Joints at the card's home, grippers open, servo targets there too."""
+        self.set_torso_home(data)
         for handle in self.arms:
             self.set_joints(data, handle, handle.home, gripper=1.0)
+
+    def set_torso_home(self, data: mujoco.MjData) -> None:
+        """The torso's joints at home, where there are any."""
+        for joint in self.card.torso.joints if self.card.torso else ():
+            data.joint(f"torso/{joint.name}").qpos[0] = joint.home
 
     def set_joints(self, data: mujoco.MjData, handle: ArmHandle, joints: np.ndarray, gripper: float) -> None:
         fingers = finger_targets(handle.arm, gripper)

@@ -61,7 +61,7 @@ def reaches(card: EmbodimentCard) -> bool:
     """Whether it has one arm whose tool comes straight down to each corner of the area, low and high."""
     if card.control not in ("ee_pose", "joint_position"):
         return False
-    if len(card.arms) != 1:  # a second one stands between table and camera
+    if len(card.arms) != 1 or card.torso is not None:  # a second arm stands between table and camera
         return False
     kinematics = Kinematics(card)
     handle = kinematics.robot.arm("right")

@@ -36,7 +36,7 @@ def families_for(card: EmbodimentCard | str) -> tuple[str, ...]:
     """
     card = load_card(card) if isinstance(card, str) else card
     has_grippers = bool(card.arms) and all(arm.gripper is not None for arm in card.arms)
-    if card.control not in ("ee_pose", "joint_position") or not has_grippers:
+    if card.control not in ("ee_pose", "joint_position") or not has_grippers or card.torso is not None:
         return ()
     return _ONE_ARM if card.tabletop.families is None else card.tabletop.families
 
