@@ -69,17 +69,29 @@ def test_raw_metaworld_windows_begin_at_rendered_steps_only(tmp_path):
 
 
 def test_the_data_of_one_world_is_not_anothers(tmp_path):
-    for folder, name in (("aloha", "aloha_gym"), ("aloha_more", "aloha_gym"), ("libero", "panda_libero")):
+    for folder, name in (
+        ("aloha", "aloha_gym"), ("aloha_more", "aloha_gym"), ("libero", "panda_libero"),
+        ("simpler", "widowx_simpler"),
+    ):  # fmt: skip
         _record(tmp_path / folder / name, load_card(name))
-    found = {world: made_sources(tmp_path, image_size=32, world=world) for world in ("aloha", "libero")}
+    worlds = ("aloha", "libero", "simpler")
+    found = {world: made_sources(tmp_path, image_size=32, world=world) for world in worlds}
     assert {world: [s.card.name for s in sources] for world, sources in found.items()} == {
-        "aloha": ["aloha_gym", "aloha_gym"], "libero": ["panda_libero"],
+        "aloha": ["aloha_gym", "aloha_gym"], "libero": ["panda_libero"], "simpler": ["widowx_simpler"],
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(
     "name",
-    ["nano_tabletop", "nano_metaworld", "nano_metaworld_look", "nano_libero", "nano_aloha", "nano_mixed"],
+    [
+        "nano_tabletop",
+        "nano_metaworld",
+        "nano_metaworld_look",
+        "nano_libero",
+        "nano_aloha",
+        "nano_simpler",
+        "nano_mixed",
+    ],
 )
 def test_missing_data_names_the_command_that_makes_it(name, tmp_path):
     with pytest.raises(KinemaError, match="kinema data make"):

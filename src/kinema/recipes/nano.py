@@ -96,6 +96,15 @@ def nano_aloha() -> Recipe:
     )  # fmt: skip
 
 
+def nano_simpler() -> Recipe:
+    """SimplerEnv's four WidowX tasks by their expert, one 128 px camera."""
+    return _nano(
+        "nano_simpler", "SimplerEnv WidowX, demonstrations of its expert, 128 px (about an hour on one core)",
+        "kinema data make simpler --out data/simpler",
+        _on(partial(made_sources, world="simpler", image_size=128), 128),
+    )  # fmt: skip
+
+
 def nano_mixed() -> Recipe:
     """Both in one set of weights, at Meta-World's picture size."""
     return _nano(
