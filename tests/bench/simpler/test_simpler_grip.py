@@ -15,7 +15,7 @@ DOWN = np.diag([1.0, -1.0, -1.0])
 
 def box(half_m: tuple[float, float, float]) -> np.ndarray:
     """Points all over a box that stands on the ground (N, 3)."""
-    ticks = np.linspace(-1, 1, 21)
+    ticks = np.linspace(-1, 1, 41)
     points = np.stack(np.meshgrid(ticks, ticks, ticks), -1).reshape(-1, 3)
     return (points[np.abs(points).max(1) == 1] + [0, 0, 1]) * half_m
 
@@ -24,7 +24,7 @@ def box(half_m: tuple[float, float, float]) -> np.ndarray:
 @examples(30)
 def test_two_fingers_close_across_the_thin_side_over_the_middle(turn: float, x: float, tall: float) -> None:
     R_thing = matrix_from_rotvec(np.array([0, 0, turn]))
-    position, R = grip(box((0.06, 0.012, tall)) @ R_thing.T + [x, 0.1, 0], DOWN)
+    position, R = grip(box((0.06, 0.012, tall)) @ R_thing.T + [x, 0.1, 0], np.array([x, 0.1, tall]), DOWN)
     np.testing.assert_allclose(R.T @ R, np.eye(3), atol=1e-9)
     np.testing.assert_allclose(R[:, 2], [0, 0, -1], atol=1e-9)
     assert abs(R[:, 1] @ R_thing[:, 1]) > np.cos(0.2), "the jaws' way is the thin one"
@@ -33,5 +33,19 @@ def test_two_fingers_close_across_the_thin_side_over_the_middle(turn: float, x: 
 
 
 def test_flat_things_are_taken_without_touching_the_ground() -> None:
-    position, _ = grip(box((0.06, 0.012, 0.004)), DOWN)
+    position, _ = grip(box((0.06, 0.012, 0.004)), np.array([0, 0, 0.004]), DOWN)
     assert position[2] == 0.017
+
+
+@given(turn=st.floats(-3.1, 3.1), taper=st.floats(0.06, 0.2), heavier=st.floats(-0.01, 0.01))
+@examples(30)
+def test_a_thing_that_tapers_is_touched_beside_its_centre(turn: float, taper: float, heavier: float) -> None:
+    """Its wider end ahead, the fingers' edge of that side is the one that touches."""
+    R_thing = matrix_from_rotvec(np.array([0, 0, turn]))
+    points = box((0.06, 0.015, 0.012))
+    points[:, 1] *= 1 + points[:, 0] * taper / 0.015
+    position, R = grip(points @ R_thing.T, R_thing @ [heavier, 0, 0.012], DOWN)
+    place = R_thing.T @ position
+    np.testing.assert_allclose(place[0], heavier - 0.011, atol=2e-3)
+    np.testing.assert_allclose(place[1], 0, atol=3e-3)
+    assert abs(R[:, 1] @ R_thing[:, 1]) > np.cos(0.2)

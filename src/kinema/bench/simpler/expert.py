@@ -21,12 +21,14 @@ _NEAR_M, _NEAR_RAD = 0.004, 0.05
 _PATIENCE_STEPS = 14
 _ABOVE_M = 0.06  # over what is taken or let go
 _TIP_M = 0.017  # how far the tool stays over what the thing lies on: its finger tips reach so far ahead
-_SLICE_M = 0.015  # to either side of its middle, where a thing is taken
+_SLICE_M = 0.015  # to either side of its centre, where a thing is taken
 _TIE_M = 0.0015
+_FINGER_M = 0.011  # half of a finger's breadth
+_TAPER_M = 0.0005  # along it: one end of the fingers touches then, the other one does not
 _CLEAR_M = 0.02  # over a rim that is between
 _FALL_M = 0.004  # over the goal, when it is let go; into a basket, from over its bottom
 _INTO_M = 0.03
-_GRASPED_M = 0.02  # lifted so far it is held
+_HELD = 0.5  # of the lift: a thing whose lowest point is up so far is held, neither lost nor swinging
 _CLOSING_STEPS = 4
 _OPENING_STEPS = 3
 _FINE = 8  # parts of a triangle's side
@@ -61,22 +63,24 @@ class Expert:
 
     def _put(self) -> Skill:
         thing = self._points(self._thing)
-        position, R = grip(thing, self._tool[:3, :3])
-        self._R = R
+        position, self._R = grip(thing, self._centre(self._thing), self._tool[:3, :3])
         yield from self._go(position + _ABOVE_M * UP, OPEN)
         yield from self._go(position, OPEN)
         for _ in range(_CLOSING_STEPS):
             yield self._towards(position, CLOSED)
         lowest = thing[:, 2].min()
         rim = max(self._top(self._basket) if self._basket else lowest, self._top(self._goal))
-        lifted = position + (rim - lowest + _CLEAR_M) * UP
+        lift = rim - lowest + _CLEAR_M
+        lifted = position + lift * UP
         yield from self._go(lifted, CLOSED)
-        if self._points(self._thing)[:, 2].min() < lowest + _GRASPED_M:
-            return
         held = self._points(self._thing)
+        if held[:, 2].min() < lowest + _HELD * lift:
+            return
         over = lifted + self._aim() - [*_middle(held), 0]
         yield from self._go(over, CLOSED)
         held = self._points(self._thing)
+        if held[:, 2].min() < lowest + _HELD * lift:
+            return
         fall = _INTO_M if self._basket else _FALL_M
         down = self._top(self._goal) + fall - held[:, 2].min()
         at = self._tool[:3, 3] + self._aim() - [*_middle(held), -down]
@@ -114,10 +118,18 @@ class Expert:
 
     def _points(self, thing: Any) -> np.ndarray:
         """Points all over the surfaces that it collides with (N, 3)."""
-        T = matrix(self._arm.root_link.pose.inv() * thing.pose)
         (body,) = thing._bodies
-        placed = [surface(shape) for shape in body.collision_shapes]
-        return np.concatenate(placed) @ T[:3, :3].T + T[:3, 3]
+        return self._placed(thing, np.concatenate([surface(shape) for shape in body.collision_shapes]))
+
+    def _centre(self, thing: Any) -> np.ndarray:
+        """Of its mass (3,)."""
+        (body,) = thing._bodies
+        return self._placed(thing, body.cmass_local_pose.p)
+
+    def _placed(self, thing: Any, points: np.ndarray) -> np.ndarray:
+        """Points of a thing's own frame (..., 3), where it is now."""
+        T = matrix(self._arm.root_link.pose.inv() * thing.pose)
+        return np.asarray(points @ T[:3, :3].T + T[:3, 3])
 
 
 def surface(shape: Any) -> np.ndarray:
@@ -128,29 +140,40 @@ def surface(shape: Any) -> np.ndarray:
     return np.asarray(points @ T[:3, :3].T + T[:3, 3])
 
 
-def grip(points: np.ndarray, R_tool: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def grip(points: np.ndarray, centre: np.ndarray, R_tool: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where two fingers from above take a thing, (3,), and the tool's rotation there, (3, 3).
 
-    points (N, 3): of its surface. Across where it is thinnest at the middle of its length; of equally thin
-    ways the one that turns the tool, now R_tool, the least.
+    points (N, 3): of its surface; centre (3,): of its mass. Across where it is thinnest at its centre; of
+    equally thin ways the one that turns the tool, now R_tool, the least. A thing that tapers is touched by
+    the fingers' edges alone and swings about them: these are brought to its centre, not the tool.
     """
-    middle = _middle(points)
-    flat = points[:, :2] - middle
+    flat = points[:, :2] - centre[:2]
     angles = np.radians(np.arange(0, 360, 2))
-    across = np.stack([np.cos(angles), np.sin(angles)], 1)
-    widths, centres = np.empty(len(angles)), np.empty(len(angles))
-    for i, direction in enumerate(across):
-        along = flat @ [-direction[1], direction[0]]
-        span = flat[np.abs(along - (along.max() + along.min()) / 2) < _SLICE_M] @ direction
-        low, high = (span.min(), span.max()) if len(span) else (0.0, np.inf)
-        widths[i], centres[i] = high - low, (high + low) / 2
+    ways = np.stack([np.cos(angles), np.sin(angles)], 1)
+    spans = np.stack([_span(flat, way, -_SLICE_M, _SLICE_M) for way in ways])
+    widths = spans[:, 1] - spans[:, 0]
     best = np.flatnonzero(widths < widths.min() + _TIE_M)
-    chosen = max(best.tolist(), key=lambda i: float(across[i] @ R_tool[:2, 1]))
-    jaws, down = np.array([*across[chosen], 0.0]), np.array([0.0, 0.0, -1.0])
+    chosen = max(best.tolist(), key=lambda i: float(ways[i] @ R_tool[:2, 1]))
+    way = ways[chosen]
+    thinner, wider = (np.ptp(_span(flat, way, *ends)) for ends in ((-_FINGER_M, 0.0), (0.0, _FINGER_M)))
+    back = _FINGER_M * np.sign(wider - thinner) * (abs(wider - thinner) > _TAPER_M)
+    across = _span(flat, way, -_SLICE_M - back, _SLICE_M - back).mean()
+    place = centre[:2] + across * way - back * _along(way)
+    jaws, down = np.array([*way, 0.0]), np.array([0.0, 0.0, -1.0])
     lowest, highest = points[:, 2].min(), points[:, 2].max()
-    place = middle + centres[chosen] * across[chosen]
     position = np.array([*place, max(lowest + _TIP_M, (lowest + highest) / 2)])
     return position, np.stack([np.cross(jaws, down), jaws, down], axis=1)
+
+
+def _span(flat: np.ndarray, way: np.ndarray, low: float, high: float) -> np.ndarray:
+    """From where to where points (N, 2) reach that way (2,), of those between two places along the other."""
+    along = flat @ _along(way)
+    within = flat[(along >= low) & (along <= high)] @ way
+    return np.array([within.min(), within.max()]) if len(within) else np.array([-np.inf, np.inf])
+
+
+def _along(way: np.ndarray) -> np.ndarray:
+    return np.array([-way[1], way[0]])
 
 
 def _middle(points: np.ndarray) -> np.ndarray:
