@@ -42,12 +42,10 @@ def together(*boxes: Boxes) -> Boxes:
 
 def ring(radius_m: float, half_height_m: float) -> Boxes:
     """The wall of a bowl, standing at the origin."""
-    turns = np.arange(0, 2 * np.pi, np.pi / 8)
+    turns, wide_m, high_m = np.arange(0, 2 * np.pi, np.pi / 8), radius_m * np.pi / 16, half_height_m
+    middles = [(radius_m * np.cos(t), radius_m * np.sin(t), high_m) for t in turns]
     return together(
-        *[
-            box((radius_m * np.cos(t), radius_m * np.sin(t), half_height_m), (0.002, 0.02, half_height_m), t)
-            for t in turns
-        ]
+        *[box(middle, (0.001, wide_m, high_m), t) for middle, t in zip(middles, turns, strict=True)]
     )
 
 
@@ -80,6 +78,35 @@ def test_a_bowl_is_taken_by_its_rim() -> None:
     assert grip.position_m[2] > 0.03
 
 
+@given(turn_rad=st.floats(-3, 3))
+@settings(max_examples=4, deadline=None)
+def test_a_rim_is_taken_across_and_not_along_its_curve(turn_rad: float) -> None:
+    bowl = moved(ring(0.05, 0.03), matrix_from_rotvec(turn_rad * UP), np.zeros(3))
+    for grip in islice(grasps(StillArm(), bowl, TABLE), 20):
+        outward = grip.position_m[:2] / np.linalg.norm(grip.position_m[:2])
+        level = grip.jaws[:2] / np.linalg.norm(grip.jaws[:2])
+        assert abs(level @ outward) > 0.9
+
+
+def test_a_bowl_under_a_drawer_is_taken_by_a_hand_that_leans_away_from_it() -> None:
+    drawer = box((0, -0.16, 0.15), (0.2, 0.19, 0.04))
+    free, grip = (
+        next(grasps(StillArm(), ring(0.05, 0.03), around)) for around in (TABLE, together(TABLE, drawer))
+    )
+    assert free.approach @ UP < -0.99
+    assert -grip.approach[1] > 0.3 * np.cos(np.radians(40))
+    assert not touches(grip, drawer.surface_near(np.zeros(3), 0.5, 0.005), 0.0)
+
+
+def test_a_long_flat_thing_is_taken_by_the_end_that_is_free() -> None:
+    bar = box((0, 0, 0.02), (0.08, 0.015, 0.02))
+    wall = box((-0.05, 0.07, 0.1), (0.07, 0.02, 0.1))
+    free, grip = (next(grasps(StillArm(), bar, around)) for around in (TABLE, together(TABLE, wall)))
+    assert abs(free.position_m[0]) < 0.005
+    assert grip.position_m[0] > 0.04
+    assert grip.approach @ UP < -0.99
+
+
 def test_what_is_wider_than_the_jaws_is_not_taken() -> None:
     assert next(grasps(StillArm(), box((0, 0, 0.05), (0.05, 0.05, 0.05)), TABLE), None) is None
 
@@ -103,6 +130,21 @@ def held(thing: Boxes, turn_rad: float = 0.0) -> tuple[Grip, Boxes, Pose]:
     lifted = moved(thing, turn, 0.5 * UP)
     grip = Grip(np.array([0, 0, lifted.top_m - 0.02]), -UP, turn @ [0, 1.0, 0])
     return grip, lifted, Pose(0.5 * UP, turn)
+
+
+def test_a_flat_thing_may_lie_on_the_rim_of_a_bowl_and_nowhere_higher() -> None:
+    bowl, lid = ring(0.04, 0.03), box((0, 0, 0.01), (0.04, 0.02, 0.01))
+    side = np.array([0.02, 0.02, 0])
+    grip, lifted, now = held(lid)
+
+    def lies(rests_m: float) -> Pose | None:
+        region = Region(np.zeros(3), np.eye(3), -side, side + 0.2 * UP, rests_m)
+        return place(region, grip, lifted, now, np.eye(3), together(TABLE, bowl))
+
+    assert lies(0.05) is None
+    there = lies(0.07)
+    assert there is not None
+    assert 0.06 < there.position_m[2] < 0.09
 
 
 @given(turn_rad=st.floats(-1.5, 1.5))
