@@ -31,10 +31,13 @@ ARTIFACT = {
 }  # fmt: skip
 
 
-def told(policy: str, **more: Any) -> dict[str, Any]:
+STAND_INS = "# Assets\n\nAll are theirs, but:\n\na box for the table.\n"
+
+
+def told(policy: str, stand_ins: str = "none", **more: Any) -> dict[str, Any]:
     return {
         "policy": {"target": "x:Y", "policy": policy, **more},
-        "benchmark": {"not_as_theirs": ["pictures: smaller"]},
+        "benchmark": {"not_as_theirs": ["pictures: smaller"], "assets": {"stand_ins": stand_ins}},
         "weights": {"policy": {"sha256": "abcdef0123456789"}}, "seed": 7, "seed_rule": "fresh: of all",
         "commit": "c0ffee", "versions": {"mujoco": "3.3.0"}, "started_utc": "2026-11-28T08:00:00Z",
         "command": "kinema eval toy",
@@ -100,6 +103,13 @@ def test_ours_stands_beside_what_was_published_with_size_data_and_protocol(tmp_p
         assert part in made
     for part in ("Theirs (published)", "62.5 %", "pictures: smaller", "a/push"):
         assert part in html
+
+
+@pytest.mark.parametrize("stand_ins", ["none", STAND_INS])
+def test_assets_that_are_not_all_the_benchmarks_are_said(stand_ins: str, tmp_path: Path) -> None:
+    save(tmp_path / "mine", stand_ins=stand_ins)
+    for text in shown(tmp_path):
+        assert ("assets: All are theirs, but: a box for the table." in text) == (stand_ins == STAND_INS)
 
 
 def test_a_benchmark_that_only_others_were_judged_on_says_so(tmp_path: Path) -> None:

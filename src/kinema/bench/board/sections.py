@@ -64,9 +64,15 @@ def _section(name: str, runs: tuple[Run, ...], published: tuple[Published, ...])
 
 
 def _differences(run: Run) -> Iterator[str]:
-    for key, sentences in run.results.provenance["benchmark"].items():
+    """Its benchmark's own sentences, and what lies beside assets that are not all the benchmark's."""
+    told = run.results.provenance["benchmark"]
+    for key, sentences in told.items():
         if key.startswith("not_as_"):
             yield from sentences
+    stand_ins = told.get("assets", {}).get("stand_ins", "none")
+    if stand_ins != "none":
+        lines = (line.strip() for line in stand_ins.splitlines())
+        yield f"assets: {' '.join(line for line in lines if line and not line.startswith('#'))}"
 
 
 def _headline(runs: Sequence[Run], published: Sequence[Published], kind: str) -> Table:
