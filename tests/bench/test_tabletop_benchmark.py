@@ -1,4 +1,5 @@
 import os
+from importlib.metadata import version
 
 import pytest
 
@@ -48,3 +49,9 @@ def test_unknown_names_are_refused():
         TabletopBenchmark(bodies=["panda"], families=["pick_plaice"])
     with pytest.raises(KinemaError, match="unknown variation"):
         TabletopBenchmark(variations=("colour",))
+
+
+def test_a_wide_result_says_what_its_things_were_drawn_by() -> None:
+    told = [TabletopBenchmark(("panda",), ("push",), (name,)).provenance() for name in ("wide", "seen")]
+    assert told[0]["rendering"]["meshes"] == f"metaworld {version('metaworld')}"
+    assert "meshes" not in told[1]["rendering"]

@@ -77,6 +77,8 @@ class TabletopBenchmark:
         return _WithExpert(environment)
 
     def provenance(self) -> dict[str, Any]:
+        wide = any(variation.is_wide for variation in self._variations.values())
+        drawn = _world("tabletop.things.metaworld").told() if wide else {}
         return {
             "protocol": "an episode ends at its first success or at the family's step limit",
             "variations": list(self._variations),
@@ -85,6 +87,7 @@ class TabletopBenchmark:
                 "shadows": False,
                 "reflections": False,
                 "skybox": False,
+                **drawn,
             },
         }
 

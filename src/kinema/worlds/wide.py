@@ -68,13 +68,15 @@ COLORS: Mapping[str, Hue] = {
 
 TONE = Range(seen=((0.0, 0.32), (0.58, 1.0)), held_out=((0.38, 0.52),))
 SIZE = Range(seen=((0.78, 0.88), (0.94, 1.08)), held_out=((0.895, 0.925),))  # times the kind's usual size
-KINDS_HELD_OUT = ("camera", "clock", "duck", "eggplant", "fork", "pear", "teapot", "wrench")
+KINDS_HELD_OUT = ("camera", "clock", "duck", "eggplant", "fork", "pear", "plug", "teapot", "wrench")
+MESHED = 0.5  # how often a kind that has them is drawn by meshes
 SURFACE = Choice(seen=("", "", "grain", "mottle", "speckle", "weave"), held_out=("rings", "tiles"))
 
 TABLE_HUE = Range(seen=((0.0, 0.38), (0.72, 1.0)), held_out=((0.41, 0.69),))
 TABLE_SATURATION, TABLE_VALUE = (0.0, 0.6), (0.25, 0.95)
 TABLE_SURFACE = Choice(
-    seen=("", "grain", "mottle", "weave", "stripes", "tiles"), held_out=("checks", "rings")
+    seen=("", "grain", "mottle", "weave", "stripes", "tiles", "wood", "planks", "granite", "plaster"),
+    held_out=("checks", "rings", "marble", "bricks"),
 )
 LIGHT = Range(seen=((0.24, 0.38), (0.57, 0.95)), held_out=((0.41, 0.54),))
 LIGHT_TILT_RAD = Range(seen=((0.0, 0.65), (1.13, 1.22)), held_out=((0.72, 1.08),))

@@ -90,7 +90,7 @@ def triangles_m(package: str, path: str, unit_m: float = 1.0) -> np.ndarray:
 
     Raises KinemaError for a file that is refused.
     """
-    triangles = unit_m * _read_stl(_installed_file(package, path))
+    triangles = unit_m * _read_stl(installed_file(package, path))
     *_, middle, longest = np.sort(np.ptp(triangles.reshape(-1, 3), axis=0))
     if not (middle >= SMALLEST_M and longest <= LARGEST_M):
         raise KinemaError(
@@ -100,13 +100,20 @@ def triangles_m(package: str, path: str, unit_m: float = 1.0) -> np.ndarray:
     return triangles
 
 
-def _installed_file(package: str, path: str) -> Path:
+def version_told(package: str) -> str:
+    """Which version is here, for what keeps how its pictures came about."""
+    found = _found(package)
+    return f"{package} {found.version}" if found else f"{package} is not installed"
+
+
+def installed_file(package: str, path: str) -> Path:
     """A file that an installed package put here. Raises KinemaError for any other."""
     found = _found(package)
     listed = {str(file): file for file in (found.files if found else None) or ()}
     if found is None or path not in listed or ".." in path.split("/"):
-        version = f"{package} {found.version}" if found else f"{package}, which is not installed,"
-        raise KinemaError(f"{version} did not install a file {path!r}; mend the card's mesh_folder or meshes")
+        raise KinemaError(
+            f"{path!r} is no file that was installed here by its package: {version_told(package)}"
+        )
     root, file = (Path(str(found.locate_file(at))).resolve() for at in ("", listed[path]))
     if not (file.is_relative_to(root) and file.is_file()):
         raise KinemaError(f"{path!r} of {package} lies elsewhere or is no file; install {package} anew")

@@ -25,7 +25,7 @@ from kinema.worlds.tabletop.props import Block
 from kinema.worlds.variation import Backdrop
 from kinema.worlds.words.reference import Sight
 
-_LAMP_M = 3.0  # from the work area
+_LAMP_M = 0.9  # from the work area: before the wall, whose shadow would cover everything
 
 
 @dataclass(frozen=True, kw_only=True)

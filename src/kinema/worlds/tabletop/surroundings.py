@@ -12,6 +12,7 @@ from kinema.worlds import wide
 from kinema.worlds.tabletop.scene import Scene
 from kinema.worlds.tabletop.things.draw import draw_look
 from kinema.worlds.tabletop.things.item import Ornament
+from kinema.worlds.tabletop.things.metaworld import add_drawings
 from kinema.worlds.tabletop.things.textures import add_textures
 from kinema.worlds.variation import Variation
 from kinema.worlds.words.reference import Sight
@@ -29,6 +30,7 @@ class Surroundings:
 
     def add(self, spec: mujoco.MjSpec) -> None:
         add_textures(spec)
+        add_drawings(spec)
         for ornament in self._ornaments:
             ornament.add(spec)
 

@@ -47,6 +47,9 @@ KINDS: Mapping[str, Ways] = _named(
     die="die", phone="phone | mobile phone", remote="remote control | remote", camera="camera",
     clock="clock | alarm clock", car="toy car | car", house="toy house | house", duck="rubber duck | duck",
     spool="spool of thread | reel of thread", flashlight="flashlight | torch", dumbbell="dumbbell | weight",
+    soccer_ball="soccer ball | football", basketball="basketball", hockey_puck="hockey puck | puck",
+    golf_club="golf club | putter", thermos="thermos, thermos flask | vacuum flask", plug="plug | power plug",
+    laptop="laptop | notebook computer", coffee_machine="coffee machine | coffee maker",
     # where things go, and what is worked
     bowl="bowl", plate="plate | dish", tray="tray", basket="basket", box="box | carton",
     area="area, spot | zone", button="button", drawer="drawer",

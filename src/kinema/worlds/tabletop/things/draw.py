@@ -39,4 +39,5 @@ def draw_look(
         rgb=wide.draw_shade(rng, color, variation.color),
         scale=min(size, GRASPED_HALF_M / KINDS[kind].half_m[1]),
         surface=wide.SURFACE.draw(rng, variation.background),
+        meshed=bool(rng.random() < wide.MESHED),
     )

@@ -9,6 +9,7 @@ import numpy as np
 
 from kinema.worlds.body.robots import NEVER_COLLIDES
 from kinema.worlds.tabletop.props import HIDDEN, RGB, SHOWN, Block, Fixture, Shape
+from kinema.worlds.tabletop.things import metaworld
 from kinema.worlds.tabletop.things.catalog import KINDS, MOST_PARTS
 from kinema.worlds.tabletop.things.shape import Kind
 
@@ -16,13 +17,14 @@ from kinema.worlds.tabletop.things.shape import Kind
 @dataclass(frozen=True, kw_only=True)
 class Look:
     """How one thing looks. scale: times the kind's usual size; surface: a texture, or "" for none, of the
-    parts in its own colour that have none of their own."""
+    parts in its own colour that have none of their own; meshed: as Meta-World draws it, where it does."""
 
     kind: Kind
     color: str
     rgb: RGB
     scale: float = 1.0
     surface: str = ""
+    meshed: bool = False
 
     @property
     def half_m(self) -> tuple[float, float, float]:
@@ -50,15 +52,23 @@ class Costume:
     def bind(self, model: mujoco.MjModel) -> None:
         self._geoms = np.array([model.geom(name).id for name in self._names])
         self.shown = self._geoms[:0]
+        self._drawings = metaworld.DRAWINGS if metaworld.are_drawn(model) else {}
 
     def wear(self, model: mujoco.MjModel, look: Look) -> None:
-        self.shown = self._geoms[: len(look.kind.parts)]
-        for geom, part in zip(self.shown, look.kind.parts):
+        parts, scale = look.kind.parts, look.scale
+        if look.meshed and look.kind.name in self._drawings:
+            parts, scale = self._drawings[look.kind.name], metaworld.nearest_size(scale)
+        self.shown = self._geoms[: len(parts)]
+        for geom, part in zip(self.shown, parts):
             model.geom_type[geom] = part.type
-            model.geom_size[geom] = look.scale * np.array(part.size)
-            model.geom_rbound[geom] = look.scale * float(np.linalg.norm(part.size))
-            model.geom_pos[geom] = look.scale * np.array(part.pos)
-            model.geom_quat[geom] = part.quat
+            if part.mesh:
+                metaworld.wear(model, geom, part, scale)
+            else:
+                model.geom_dataid[geom] = -1
+                model.geom_size[geom] = scale * np.array(part.size)
+                model.geom_rbound[geom] = scale * float(np.linalg.norm(part.size))
+                model.geom_pos[geom] = scale * np.array(part.pos)
+                model.geom_quat[geom] = part.quat
             model.geom_sameframe[geom] = 0  # MuJoCo would take the body's own pose instead
             model.geom_rgba[geom] = part.paint.on(look.rgb)
             surface = part.paint.texture or (look.surface if part.paint.rgb is None else "")

@@ -7,7 +7,7 @@ close along y. What is seen may reach beyond what is felt (a handle, a spout).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mujoco
 import numpy as np
@@ -39,13 +39,17 @@ Color = Paint | RGB
 
 @dataclass(frozen=True)
 class Part:
-    """One geom that is only seen. size: as MuJoCo has it for the type."""
+    """One geom that is only seen. size: as MuJoCo has it for the type; of a mesh, a factor thrice.
+
+    mesh: its file, without .stl
+    """
 
     type: mujoco.mjtGeom
     size: Point
     pos: Point
     quat: tuple[float, float, float, float]
     paint: Paint
+    mesh: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,28 @@ def ring(
         offset = (along, across, 0.0) if plane == "xy" else (along, 0.0, across)
         points.append((at[0] + offset[0], at[1] + offset[1], at[2] + offset[2]))
     return chain(points, [thick] * pieces, paint)
+
+
+def mesh(file: str, at: Point, paint: Color = OWN, *, tilt_rad: float = 0.0, about: str = "x") -> Part:
+    """A mesh in its own size, see `shrunk`."""
+    part = _part(mujoco.mjtGeom.mjGEOM_MESH, (1.0, 1.0, 1.0), at, _turned(about, tilt_rad), paint)
+    return replace(part, mesh=file)
+
+
+def shrunk(
+    factor: float, middle: Point, *parts: Part, tilt_rad: float = 0.0, about: str = "z"
+) -> tuple[Part, ...]:
+    """Parts about `middle`, which becomes the origin, turned about an axis through it and made smaller."""
+    turn, made = _turned(about, tilt_rad), []
+    for part in parts:
+        pos, quat = np.zeros(3), np.zeros(4)
+        mujoco.mju_rotVecQuat(pos, factor * np.subtract(part.pos, middle), turn)
+        mujoco.mju_mulQuat(quat, turn, np.array(part.quat))
+        x, y, z = (float(v) for v in pos)
+        a, b, c = (factor * length for length in part.size)
+        qw, qx, qy, qz = (float(v) for v in quat)
+        made.append(replace(part, size=(a, b, c), pos=(x, y, z), quat=(qw, qx, qy, qz)))
+    return tuple(made)
 
 
 def _part(type: mujoco.mjtGeom, size: Point, at: Point, quat: np.ndarray, paint: Color) -> Part:

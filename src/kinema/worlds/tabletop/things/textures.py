@@ -19,12 +19,15 @@ def add_textures(spec: mujoco.MjSpec) -> None:
     """Each with a material of its name for things, and one named `table/...` for the table."""
     for name, make in _MAKERS.items():
         faces = [make(np.random.default_rng([face, len(name)]), face) for face in range(_FACES)]
-        _add(spec, name, np.concatenate(faces), mujoco.mjtTexture.mjTEXTURE_CUBE)
-        flat = _add(spec, f"table/{name}", faces[0], mujoco.mjtTexture.mjTEXTURE_2D)
+        add_texture(spec, name, np.concatenate(faces), mujoco.mjtTexture.mjTEXTURE_CUBE)
+        flat = add_texture(spec, f"table/{name}", faces[0], mujoco.mjtTexture.mjTEXTURE_2D)
         flat.texrepeat = [_ON_TABLE, _ON_TABLE]
 
 
-def _add(spec: mujoco.MjSpec, name: str, pattern: np.ndarray, type: mujoco.mjtTexture) -> mujoco.MjsMaterial:
+def add_texture(
+    spec: mujoco.MjSpec, name: str, pattern: np.ndarray, type: mujoco.mjtTexture
+) -> mujoco.MjsMaterial:
+    """A texture from grey values in [0, 1] (H, W), and a material of its name."""
     grey = np.clip(255 * pattern, 0, 255).astype(np.uint8)
     height, width = grey.shape
     texture = spec.add_texture(name=name, type=type, width=width, height=height, nchannel=3)
