@@ -227,6 +227,7 @@ def test_only_files_that_the_package_installed_are_read(package: Package, tmp_pa
         (stl(np.full((4, 3, 3), np.nan)), "finite"), (stl(np.full((4, 3, 3), np.inf)), "finite"),
         (stl(100 * CUBE), "unit_m"), (stl(3e38 * CUBE), "unit_m"), (stl(1e-4 * CUBE), "unit_m"),
         (stl(0 * CUBE), "unit_m"), (stl(CUBE * [1, 0, 0]), "unit_m"),
+        (stl(CUBE[..., [0, 0, 0]]), "unit_m"), (stl(np.repeat(CUBE[:1], 4, 0)), "unit_m"),
         (stl(np.resize(CUBE, (MOST_TRIANGLES + 1, 3, 3))), "at most"),
     ],
 )  # fmt: skip

@@ -22,7 +22,7 @@ from kinema.worlds.body.robots import NEVER_COLLIDES
 from kinema.worlds.cameras import MESHES, STAND_INS
 
 MOST_TRIANGLES = 50_000  # of a file
-LARGEST_M, SMALLEST_M = 3.0, 1e-3  # its longest side at most, and the next one at least
+LARGEST_M, SMALLEST_M2 = 3.0, 1e-6  # its longest side at most, and its surface at least
 
 _log = logging.getLogger(__name__)
 _HEADER_BYTES = 84  # a comment and the number of triangles
@@ -48,12 +48,13 @@ def _draw_arm(spec: mujoco.MjSpec, arm: Arm, folder: MeshFolder) -> None:
             geom.group = STAND_INS
         for mesh in link.meshes:
             path = f"{folder.folder}/{mesh.file}"
-            if path not in known:
-                add_mesh(spec, path, triangles_m(folder.package, path, folder.unit_m))
-                known.add(path)
+            name = f"{folder.package}: {path} in {folder.unit_m:g} m"
+            if name not in known:
+                add_mesh(spec, name, triangles_m(folder.package, path, folder.unit_m))
+                known.add(name)
             body.add_geom(
                 type=mujoco.mjtGeom.mjGEOM_MESH,
-                meshname=path,
+                meshname=name,
                 pos=mesh.pos_m,
                 quat=mesh.quat_wxyz,
                 rgba=[*mesh.rgb, 1.0],
@@ -90,12 +91,15 @@ def triangles_m(package: str, path: str, unit_m: float = 1.0) -> np.ndarray:
 
     Raises KinemaError for a file that is refused.
     """
-    triangles = unit_m * _read_stl(installed_file(package, path))
-    *_, middle, longest = np.sort(np.ptp(triangles.reshape(-1, 3), axis=0))
-    if not (middle >= SMALLEST_M and longest <= LARGEST_M):
+    triangles = unit_m * _read_stl(installed_file(package, path)).astype(float)
+    corners = triangles.reshape(-1, 3)
+    longest = np.ptp(corners, axis=0).max()
+    sides = triangles[:, 1:] - triangles[:, :1]
+    surface = np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1).sum() / 2
+    if not (longest <= LARGEST_M and surface >= SMALLEST_M2 and len(np.unique(corners, axis=0)) > 3):
         raise KinemaError(
-            f"{path} of {package} is {longest:g} m long and {middle:g} m wide; at most {LARGEST_M:g} and at "
-            f"least {SMALLEST_M:g} m are drawn; mend unit_m"
+            f"{path} of {package} is {longest:g} m long with {surface:g} m2 of surface; drawn are at most "
+            f"{LARGEST_M:g} m, and {SMALLEST_M2:g} m2 between four corners or more; mend unit_m"
         )
     return triangles
 
