@@ -117,6 +117,21 @@ def tools_m(card: EmbodimentCard, state: np.ndarray) -> np.ndarray:
     return tools
 
 
+def body_axes(card: EmbodimentCard) -> np.ndarray:
+    """Forward, left and up of a body, the columns of (3, 3) in the robot's frame.
+
+    Of two arms the left one stands on the left, whichever way the frame lies; else x is forward.
+    """
+    base_m = {arm.side: np.array(arm.base_pos_m) for arm in card.arms}
+    up = np.array([0.0, 0.0, 1.0])
+    left = base_m["left"] - base_m["right"] if len(base_m) == 2 else np.zeros(3)
+    left = left - (left @ up) * up
+    if not left.any():
+        return np.eye(3)
+    left /= np.linalg.norm(left)
+    return np.stack([np.cross(left, up), left, up], axis=1)
+
+
 def home_rotation(arm: Arm) -> np.ndarray:
     """R_home (3, 3): the tool's orientation in the robot's frame that the zero rotation vector stands for."""
     return np.array(_rotation(arm.tool.home_quat_wxyz))

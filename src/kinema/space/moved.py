@@ -14,6 +14,7 @@ import numpy as np
 from kinema.card.card import Channel, EmbodimentCard
 from kinema.card.kinematics import tools_in
 from kinema.space.codec import ChunkFrame
+from kinema.space.rotation import matrix_from_rotvec, rotvec_from_matrix
 
 METAWORLD_STEP_M = 0.01  # of a normalised displacement whose card names no step (metaworld 3.1.1)
 
@@ -97,6 +98,28 @@ def tool_moved(card: EmbodimentCard, start: np.ndarray, end: np.ndarray, grips: 
         for axis, d in zip("xyz", moved)
     }
     return Moved(amounts=amounts, grips=grips)
+
+
+def tools_displaced(card: EmbodimentCard, start: np.ndarray, end: np.ndarray) -> dict[str, float]:
+    """How far tools that are commanded by displacements got between two native states (S,), by slot.
+
+    A displacement moves the tool's target, and the tool may stay far behind. Turns are about the axes of the
+    robot's frame.
+    """
+    state_of = {channel.slot: i for i, channel in enumerate(card.states)}
+    commanded = {c.slot for c in card.actions if c.unit == "normalised" and c.slot in state_of}
+    amounts = {
+        slot: float(end[state_of[slot]] - start[state_of[slot]])
+        for slot in sorted(commanded)
+        if slot.split(".")[1] == "ee"
+    }
+    for side in ("left", "right"):
+        slots = [f"{side}.rot.{i}" for i in range(3)]
+        if commanded.issuperset(slots):
+            columns = [state_of[slot] for slot in slots]
+            R_start, R_end = (matrix_from_rotvec(state[columns]) for state in (start, end))
+            amounts |= zip(slots, rotvec_from_matrix(R_end @ R_start.T).tolist())
+    return amounts
 
 
 def path_moved(start: np.ndarray, end: np.ndarray) -> Moved:

@@ -12,6 +12,7 @@ from in_process import InProcess
 
 from kinema import cli
 from kinema.card.load import load_card
+from kinema.commands.data import annotate
 from kinema.commands.data import make as make_data
 from kinema.commands.data.made import MADE, Told
 from kinema.commands.data.make import make
@@ -92,6 +93,17 @@ def test_a_line_that_is_none_is_named(tmp_path: Path) -> None:
         file.write("{\n{}\n")
     with pytest.raises(KinemaError, match=r"made\.jsonl, line \d+: not a line of a recording"):
         make([TASK], tmp_path, episodes=2, workers=1)
+
+
+def test_how_many_episodes_have_no_captions_is_said_with_the_first_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(annotate, "contradictions", lambda *_, **__: ["it flies", "it sings"])
+    make([TASK], tmp_path, episodes=3, workers=1)
+    said = capsys.readouterr().err
+    assert (
+        f"{tmp_path / 'panda'}: 3 episodes have no captions; the first, episode 0: it flies; it sings" in said
+    )
 
 
 def test_bodies_go_to_folders_of_their_own(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from kinema.card.card import EmbodimentCard
+from kinema.commands.terminal import say_error
 from kinema.data.aligned import camera_name, views_of
 from kinema.data.annotate import Annotator, Clip, UnansweredError
 from kinema.data.captions import AXES, LAYERS, CaptionFile
@@ -74,6 +75,21 @@ def annotate(folder: Path, describe: Describe | None = None, *, limit: int = 0) 
             if len(written.examples) < 2:
                 written.examples.append((episode, captions))
     return written
+
+
+def annotate_rest(folder: Path) -> None:
+    """Captions for the episodes that have none yet, of an older or a killed recording too.
+
+    How many get none, and why, is said: what was recorded is whole without.
+    """
+    try:
+        faulty = annotate(folder).faulty
+    except KinemaError as error:
+        say_error(f"{folder}: episodes have no captions: {error}")
+        return
+    if faulty:
+        episode, fault = next(iter(faulty.items()))
+        say_error(f"{folder}: {len(faulty)} episodes have no captions; the first, episode {episode}: {fault}")
 
 
 def narrated(dataset: Dataset, episode: int) -> Captions:

@@ -17,9 +17,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from kinema.commands.data.annotate import annotate
+from kinema.commands.data.annotate import annotate_rest
 from kinema.commands.data.play import Recorded, Task, body, play
-from kinema.commands.terminal import say_error
 from kinema.data.captions import CaptionFile
 from kinema.data.lerobot_write import Writer
 from kinema.pool.backend import backend
@@ -93,11 +92,8 @@ def make(
                 for task in group:
                     _record(pool, task, writer, captions, made, episodes, bar)
             counts[card] = writer.num_episodes
-    for card in counts:  # those that have no captions yet, of an older or a killed recording too
-        try:
-            annotate(out / card)
-        except KinemaError as error:  # what was recorded is whole without
-            say_error(f"{card}: some episodes have no captions: {error}")
+    for card in counts:
+        annotate_rest(out / card)
     return counts
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from kinema.card.card import EmbodimentCard
 from kinema.card.load import card_names, load_card
-from kinema.commands.data.annotate import annotate, told_of
+from kinema.commands.data.annotate import annotate_rest, told_of
 from kinema.data.aligned import HAND, HAND_CHANNELS, SCENE, SCENE_CHANNELS, STREAMS, camera_name
 from kinema.data.captions import CaptionFile
 from kinema.data.lerobot import Dataset
@@ -66,7 +66,7 @@ def make_human(
                 seed += 1
         worlds.close()
     for name in cards:
-        annotate(out / name)  # those that have no captions yet, of an older or a killed recording
+        annotate_rest(out / name)
     return {name: writer.num_episodes for name, writer in writers.items()}
 
 

@@ -13,15 +13,13 @@ from kinema.card.load import card_names, load_card
 from kinema.schema import Captions
 from kinema.space.action_words import read, tolerance, verb_of
 from kinema.space.moved import Moved
-from kinema.worlds.variation import COLORS, UNNAMED_COLORS
+from kinema.worlds.words.events import NOUNS, THING
 from kinema.worlds.words.narrate import LONG_WORDS, SHORT_WORDS, Record, faces_robot
 
 LAYERS = ("goal", "action", "feedback", "comprehensive", "concise")
 Check = Callable[[Captions, Record], Iterator[str]]
-_NOUNS = ("car", "block", "bowl", "plate", "area", "button", "drawer", "tray", "box")
-_THING = re.compile(rf"\b(?:({'|'.join([*COLORS, *UNNAMED_COLORS])}) )?({'|'.join(_NOUNS)})\b")
 _STRETCH = re.compile(
-    r"From (\d+\.\d) to (\d+\.\d) s ((?:the (?:left arm|right arm|vehicle) [^.]*(?:\.\d[^.]*)*))\."
+    r"From (\d+\.\d+) to (\d+\.\d+) s ((?:the (?:left arm|right arm|vehicle) [^.]*(?:\.\d[^.]*)*))\."
 )
 
 
@@ -78,7 +76,7 @@ def check_view(captions: Captions, record: Record) -> Iterator[str]:
         if heard and heard != set(record.cameras):
             yield f"{layer}: it is seen by {sorted(heard)}; the cameras are {sorted(record.cameras)}"
     for name, way in re.findall(r"fixed (\w+) camera, which (faces|looks)", captions.action):
-        if name in cameras and faces_robot(cameras[name]) != (way == "faces"):
+        if name in cameras and faces_robot(record.card, cameras[name]) != (way == "faces"):
             yield f"action: the {name} camera does not look as it is said to"
 
 
@@ -90,14 +88,14 @@ def check_things(captions: Captions, record: Record) -> Iterator[str]:
     known = {aim.thing, aim.place, *(e.thing for e in record.events), *(e.place for e in record.events)}
     nouns = {name.split()[-1] for name in known if name}
     for layer, text in _layers(captions):
-        for color, noun in _THING.findall(text.replace("table with blocks", "")):
+        for color, noun in THING.findall(text.replace("table with blocks", "")):
             if (color and f"{color} {noun}" not in known) or (not color and noun not in nouns):
                 yield f"{layer}: it speaks of a {color} {noun}".replace("  ", " ")
     for layer, text in _layers(captions):
         yield from _misplaced(layer, text, record)
 
 
-_NAME = rf"the ((?:\w+ )?(?:{'|'.join(_NOUNS)}))\b"
+_NAME = rf"the ((?:\w+ )?(?:{'|'.join(NOUNS)}))\b"
 _HELD = re.compile(rf"(?:meet|let go of|grasps?|holds?|releases?|lifts?) {_NAME}")
 _MOVED = re.compile(rf"{_NAME} (?:rests|reaches|leaves|begins|goes|stands|is shut|hangs)")
 _PLACED = re.compile(rf"(?:rests (?:in|on)|reaches|placed (?:in|on)) {_NAME}")
@@ -153,7 +151,7 @@ def _differences(heard: Moved, truth: Moved) -> Iterator[str]:
 _EVENT_SIGNS = {
     "grasp": r"\b(?:meet|grasps?|grabs?|picks? up|holds?) (?:the|it)\b",
     "release": r"\b(?:lets? go|releases?|drops?)\b",
-    "lift": r"\bleaves the table\b|\blifts? the \w+ block\b",
+    "lift": r"\bleaves the table\b|\bis lifted\b|\blifts? the \w+ block\b",
     "open": r"\bstands open\b",
     "close": r"\bis shut\b",
     "press": r"\bgoes down\b",
@@ -179,7 +177,7 @@ def check_events(captions: Captions, record: Record) -> Iterator[str]:
             ways = {event.place for event in record.events if event.kind == kind}
             if any(way not in ways for way in re.findall(sign, said)):
                 yield f"{layer}: the {kind} goes the other way"
-    for seconds, words in re.findall(r"[Aa]t (\d+\.\d) s ([^;.]+)", captions.feedback):
+    for seconds, words in re.findall(r"[Aa]t (\d+\.\d+) s ([^;.]+)", captions.feedback):
         kinds = {kind for kind, sign in _EVENT_SIGNS.items() if re.search(sign, words)}
         at = {event.kind for event in record.events if abs(event.step - record.step(seconds)) <= 1}
         if kinds and not kinds & at:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from kinema.worlds.tabletop.experts.motion import SECURE_N
 from kinema.worlds.tabletop.families import family_named
 from kinema.worlds.tabletop.parse import parse_instruction
 from kinema.worlds.tabletop.sentence import Request
-from kinema.worlds.variation import LOOKS
+from kinema.worlds.variation import COLORS, LOOKS, UNNAMED_COLORS
 
 KINDS = (
     "grasp", "lift", "release", "place", "push", "arrive", "press", "open", "close", "raise",
@@ -67,6 +68,8 @@ class Aim:
             thing, place = (str(replace(told, near=None)) if told else "" for told in named)
         else:
             thing, place = family_named(request.family).named(request.thing, request.place, request.kind)
+            if not _names_only(instruction, thing, place):
+                return cls()  # another world's sentence, of which a part was understood
         return cls(family=request.family, thing=thing, place=place, opens=request.kind != "close")
 
     @property
@@ -82,6 +85,17 @@ def _understood(instruction: str) -> Request | None:
         except KinemaError:
             continue
     return None
+
+
+NOUNS = ("car", "block", "bowl", "plate", "area", "button", "drawer", "tray", "box")
+THING = re.compile(rf"\b(?:({'|'.join([*COLORS, *UNNAMED_COLORS])}) )?({'|'.join(NOUNS)})\b")
+
+
+def _names_only(instruction: str, *known: str) -> bool:
+    nouns = {name.split()[-1] for name in known if name}
+    return all(
+        f"{color} {noun}" in known if color else noun in nouns for color, noun in THING.findall(instruction)
+    )
 
 
 class Watcher:

@@ -8,22 +8,23 @@ Axes: T steps, S native state channels, D native action channels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from kinema.card.card import Camera, EmbodimentCard
-from kinema.card.kinematics import tools_m
+from kinema.card.kinematics import body_axes, tools_m
 from kinema.schema import Captions, KinemaError
 from kinema.space.action_words import say
-from kinema.space.moved import Grip, Moved, moved_by, path_moved
+from kinema.space.moved import Grip, Moved, moved_by, path_moved, tools_displaced
 from kinema.space.rotation import matrix_from_quat
+from kinema.worlds.tabletop.env import families_for
 from kinema.worlds.words.events import Aim, Event
 
 LONG_WORDS, SHORT_WORDS = (50, 100), (15, 30)
-_SHORTEST = 3  # steps of a stretch worth telling
+_SHORTEST_S = 0.3  # of a stretch worth telling
 _SCENARIOS = {"drive": "on a road with a crossing", "metaworld": "at a table with one task on it"}
-_TABLE = "at a table with blocks"
+_BLOCKS, _TABLE = "at a table with blocks", "at a table"
 _GROUND = ("base.waypoint.x", "base.waypoint.y", "base.waypoint.theta")
 
 
@@ -65,7 +66,9 @@ class Record:
         return Aim.of(self.instruction)
 
     def seconds(self, step: int) -> str:
-        return f"{step / self.card.control_hz:.1f}"
+        """In as few digits as tell it from its neighbours, so that `step` reads it back."""
+        digits = max(1, int(np.ceil(np.log10(self.card.control_hz))))
+        return f"{step / self.card.control_hz:.{digits}f}"
 
     def step(self, seconds: str) -> int:
         return round(float(seconds) * self.card.control_hz)
@@ -75,25 +78,26 @@ class Record:
         return dict(self.moved(start, end).grips)
 
     def moved(self, start: int, end: int) -> Moved:
-        """How the actions of a stretch move every slot; on the ground, with the way that was covered."""
+        """How the actions of a stretch move every slot; what they displace, by the way that was covered."""
         before = {
             channel.slot.partition(".")[0]: float(channel.opening(self.executed[start - 1, i]))
             for i, channel in enumerate(self.card.actions)
-            if channel.slot.endswith(".gripper") and start > 0 and channel.unit != "normalised"  # an effort
+            if channel.slot.endswith(".gripper") and start > 0
         }
         moved = moved_by(self.card, self.executed[start:end], self.state[start], grips_before=before or None)
+        first, last = self.state[[start, min(end, self.length - 1)]]
         slots = [channel.slot for channel in self.card.states]
         if not set(_GROUND) <= set(slots):
-            return moved
+            return replace(moved, amounts={**moved.amounts, **tools_displaced(self.card, first, last)})
         columns = [slots.index(slot) for slot in _GROUND]
-        way = path_moved(self.state[start, columns], self.state[min(end, self.length - 1), columns])
+        way = path_moved(first[columns], last[columns])
         return Moved(amounts={**way.amounts, **moved.amounts}, units=moved.units)
 
     def tools(self, start: int, end: int) -> Moved:
         """How the tools truly moved in a stretch, whatever the body's commands are."""
         if not self.card.arms:
             return self.moved(start, end)
-        way = tools_m(self.card, self.state[[start, min(end, self.length - 1)]])
+        way = tools_m(self.card, self.state[[start, min(end, self.length - 1)]]) @ body_axes(self.card)
         amounts = {
             f"{arm.side}.ee.{axis}": float(d)
             for arm, delta in zip(self.card.arms, way[1] - way[0])
@@ -104,7 +108,7 @@ class Record:
 
 def scenario_of(card: EmbodimentCard) -> str:
     """The place in words where our worlds put this body."""
-    return _SCENARIOS.get(card.control, _TABLE)
+    return _SCENARIOS.get(card.control, _BLOCKS if families_for(card) else _TABLE)
 
 
 def narrate(record: Record) -> Captions:
@@ -127,9 +131,9 @@ def stretches(record: Record, most: int = 6) -> list[tuple[int, int]]:
     wanted = [
         e.step for e in record.events if e.kind in ("grasp", "release", "push", "turn", "stop", "change")
     ]
-    cuts = [0]
+    cuts, shortest = [0], round(_SHORTEST_S * record.card.control_hz)
     for step in wanted:
-        if step - cuts[-1] >= _SHORTEST and record.length - step >= _SHORTEST and len(cuts) < most:
+        if step - cuts[-1] >= shortest and record.length - step >= shortest and len(cuts) < most:
             cuts.append(step)
     return list(zip(cuts, [*cuts[1:], record.length]))
 
@@ -145,24 +149,24 @@ def told(record: Record, parts: Sequence[tuple[int, int]], how) -> str:  # type:
 def view_words(record: Record) -> str:
     """From where it is seen, and which way left is."""
     cameras = {camera.name: camera for camera in record.card.cameras}
-    seen = [_camera_words(cameras[name]) for name in record.cameras]
+    seen = [_camera_words(record.card, cameras[name]) for name in record.cameras]
     together = f"{', '.join(seen[:-1])}, and {seen[-1]}, side by side" if len(seen) > 1 else seen[0]
     owner = "robot" if record.card.arms else "vehicle"
     return f"Seen by {together}; directions are the {owner}'s own."
 
 
-def _camera_words(camera: Camera) -> str:
+def _camera_words(card: EmbodimentCard, camera: Camera) -> str:
     if camera.mount != "world":
         carrier = "vehicle" if camera.mount == "base" else "robot"
         return f"the {camera.name} camera, which moves with the {carrier}"
-    way = "which faces the robot" if faces_robot(camera) else "which looks the robot's way"
+    way = "which faces the robot" if faces_robot(card, camera) else "which looks the robot's way"
     return f"the fixed {camera.name} camera, {way}"
 
 
-def faces_robot(camera: Camera) -> bool:
+def faces_robot(card: EmbodimentCard, camera: Camera) -> bool:
     """Whether the robot's left is on the right of its pictures."""
     picture_right = matrix_from_quat(np.array(camera.quat_wxyz))[:, 0]
-    return bool(picture_right[1] > 0)
+    return bool(picture_right @ body_axes(card)[:, 1] > 0)
 
 
 _FEEDBACK: Mapping[str, str] = {
@@ -186,15 +190,24 @@ PLACES_IN = ("bowl", "box")
 
 def event_words(event: Event) -> str:
     """What an event did to the things."""
+    if event.kind == "lift" and not event.thing:
+        return "the object is lifted"  # from what is not known
     at = "in" if event.place.endswith(PLACES_IN) else "on"
     return _FEEDBACK[event.kind].format(thing=event.thing or "object", place=event.place or "table", at=at)
 
 
 def _feedback(record: Record) -> str:
     said = [f"at {record.seconds(event.step)} s {event_words(event)}" for event in record.events]
+    if not said and not _is_watched(record):
+        return _verdict(record)
     none = "nothing is taken or moved" if record.card.arms else "the vehicle keeps going its way"
     first = "; ".join(said) if said else none
     return f"{first[0].upper()}{first[1:]}. {_verdict(record)}"
+
+
+def _is_watched(record: Record) -> bool:
+    """Whether no event means that nothing happened: what is not understood names nothing to watch."""
+    return bool(record.aim.family) or not record.card.arms
 
 
 def _verdict(record: Record) -> str:
@@ -211,11 +224,11 @@ def _comprehensive(record: Record) -> str:
     ]
     for most, events in ((3, 3), (3, 2), (2, 3), (2, 2), (2, 1), (1, 2), (1, 1)):
         motion = told(record, stretches(record, most), lambda a, b: _main_motion(record, a, b))
-        sentences = [*frame, motion, _happened(record, events), _verdict(record)]
+        sentences = [*frame, motion, *_happened(record, events), _verdict(record)]
         if len(" ".join(sentences).split()) <= LONG_WORDS[1]:
             break
     else:
-        sentences = [*frame, _happened(record, 1), _verdict(record)]
+        sentences = [*frame, *_happened(record, 1), _verdict(record)]
     for filler in (
         "Directions are given as the body itself has them, not as the picture shows them.",
         "Times are counted in seconds from the first picture, and the views show the same moment.",
@@ -244,13 +257,15 @@ def _busy(moved: Moved, side: str) -> bool:
     return bool(way > 0.02) or (grip is not None and abs(grip.after - grip.before) > 0.3)
 
 
-def _happened(record: Record, most: int) -> str:
-    """The last events in one sentence."""
+def _happened(record: Record, most: int) -> tuple[str, ...]:
+    """The last events in one sentence; none where nothing is known of them."""
     said = list(dict.fromkeys(event_words(event) for event in record.events if event.kind != "lift"))
+    if not said and not _is_watched(record):
+        return ()
     if not said:
-        return "No thing is taken or moved." if record.card.arms else "The vehicle keeps going its way."
+        return ("No thing is taken or moved." if record.card.arms else "The vehicle keeps going its way.",)
     text = ", then ".join(said[-most:])
-    return f"{text[0].upper()}{text[1:]}."
+    return (f"{text[0].upper()}{text[1:]}.",)
 
 
 def _concise(record: Record) -> str:

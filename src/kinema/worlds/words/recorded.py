@@ -5,16 +5,18 @@ Axes: T steps, S states, D actions, V cameras, P points.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from kinema.card.card import EmbodimentCard
+from kinema.card.card import Channel, EmbodimentCard
 from kinema.card.kinematics import tools_m
 from kinema.worlds.road.lanes import LANE_M
 from kinema.worlds.words.events import LIFT_M, Aim, Event
 
 _SHUT, _GAP = 0.5, (0.06, 0.94)  # asked for less than this; stopped by something between the jaws
+_STILL = 0.2  # of an opening in a second
+_HELD_S, _LOST_S = 0.3, 0.2  # something is held for so long or longer; it is not lost for so short
 _SLID = 0.02  # of the picture's width
 _TURNED_RAD, _STOOD_M_S = np.radians(70), 0.15
 
@@ -84,13 +86,15 @@ def _grasps(
     height: np.ndarray,
     success: bool,
 ) -> Iterator[Event]:
-    """Something is held while jaws that are told to close stand still, apart."""
-    asked, measured = _column(card.actions, side, executed), _column(card.states, side, state)
+    """Something is held while jaws that were seen to close, and are told to, stand still, apart."""
+    asked, measured = _opening(card.actions, side, executed), _opening(card.states, side, state)
     if asked is None or measured is None:
         return
-    still = np.abs(np.diff(measured, append=measured[-1])) < 0.02
+    hz = card.control_hz
+    still = np.abs(np.diff(measured, append=measured[-1])) < _STILL / hz
     between = (measured > _GAP[0]) & (measured < _GAP[1])
-    runs = _runs((asked < _SHUT) & still & between)
+    runs = _runs((asked < _SHUT) & still & between, round(_HELD_S * hz), round(_LOST_S * hz))
+    runs = [run for run in runs if measured[: run[0] + 1].max() > measured[run[0]] + _GAP[0]]
     for i, (start, end) in enumerate(runs):
         yield Event(step=start, kind="grasp", thing=aim.thing, side=side)
         risen = np.flatnonzero(height[start:end] > height[start] + LIFT_M)
@@ -103,18 +107,19 @@ def _grasps(
             yield Event(step=max(end, len(state) - 2), kind="place", thing=aim.thing, place=aim.place)
 
 
-def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """Stretches (first, one past last) of three true steps or more, with gaps of two bridged."""
+def _runs(flags: np.ndarray, shortest: int, gap: int) -> list[tuple[int, int]]:
+    """Stretches (first, one past last) of `shortest` true steps or more, with gaps of `gap` bridged."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]])))
     runs: list[tuple[int, int]] = []
     for start, end in edges.reshape(-1, 2):
-        if runs and start - runs[-1][1] <= 2:
+        if runs and start - runs[-1][1] <= gap:
             runs[-1] = (runs[-1][0], int(end))
         else:
             runs.append((int(start), int(end)))
-    return [(start, end) for start, end in runs if end - start >= 3]
+    return [(start, end) for start, end in runs if end - start >= shortest]
 
 
-def _column(channels: tuple, side: str, values: np.ndarray) -> np.ndarray | None:
-    slots = [channel.slot for channel in channels]
-    return values[:, slots.index(f"{side}.gripper")] if f"{side}.gripper" in slots else None
+def _opening(channels: Sequence[Channel], side: str, values: np.ndarray) -> np.ndarray | None:
+    found = (i for i, channel in enumerate(channels) if channel.slot == f"{side}.gripper")
+    column = next(found, None)
+    return None if column is None else channels[column].opening(values[:, column])
