@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kinema.card.card import EmbodimentCard
 from kinema.card.load import CardError, card_names, load_card, parse_card
 from kinema.card.strict_yaml import MAX_BYTES
 from laws import examples
@@ -48,8 +49,17 @@ def test_the_bodies_are_shipped() -> None:
 
 @pytest.mark.parametrize("name", card_names())
 def test_every_shipped_card_reads_and_survives_a_round_trip(name: str) -> None:
+    """All but what draws it, which is no part of what a body is and is not dumped."""
     card = load_card(name)
-    assert parse(card.model_dump(mode="json")) == card
+    assert parse(card.model_dump(mode="json")) == undrawn(card)
+
+
+def undrawn(card: EmbodimentCard) -> EmbodimentCard:
+    arms = []
+    for arm in card.arms:
+        links = tuple(link.model_copy(update={"meshes": ()}) for link in arm.links)
+        arms.append(arm.model_copy(update={"links": links, "mesh_folder": None}))
+    return card.model_copy(update={"arms": tuple(arms)})
 
 
 @given(where=st.sampled_from(mappings(PANDA)), key=st.text("abcdefgh_", min_size=1, max_size=12))

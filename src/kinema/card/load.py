@@ -90,12 +90,12 @@ def read_card(path: str | Path) -> EmbodimentCard:
 def know(*cards: EmbodimentCard) -> None:
     """Let cards that are not shipped be found by their names, in this process.
 
-    Raises CardError for one that has a shipped card's name and is not that card.
+    Raises CardError for one that has a shipped card's name and is not that card, whatever draws it.
     """
     for card in cards:
         if card.name not in _all_shipped():
             _own[card.name] = card
-        elif card != _shipped(card.name):
+        elif card.model_dump() != _shipped(card.name).model_dump():
             raise CardError(
                 f"{card.name!r} is the name of a shipped card, which says other things; give your card a "
                 "name of its own"

@@ -133,13 +133,15 @@ def test_films_show_meshes_in_place_of_primitives(name: str) -> None:
     env.close()
 
 
-def test_what_a_body_is_holds_no_word_of_its_meshes() -> None:
-    """So an artifact's card and a run's fingerprint are what they were."""
+def test_what_a_body_is_holds_no_word_of_its_meshes(tmp_path: Path) -> None:
+    """So an artifact's card and a run's fingerprint are what they were, and the stored card is no other."""
     card = load_card("sawyer")
     told = card.model_dump_json()
     assert "mesh" not in told
     again = EmbodimentCard.model_validate_json(told)
     assert again.model_dump() == card.model_dump()
+    (tmp_path / "sawyer.yaml").write_text(told)
+    assert load_card(tmp_path / "sawyer.yaml").model_dump() == card.model_dump()
 
 
 def test_without_the_package_primitives_are_drawn_and_it_is_said_once(
