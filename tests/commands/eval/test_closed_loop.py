@@ -72,7 +72,7 @@ def test_errors_of_an_evaluation_are_said(
 
 BODY = {
     "tabletop": "ur5e", "metaworld": "sawyer_metaworld", "libero": "panda_libero", "aloha": "aloha_gym",
-    "simpler": "widowx_simpler", "robotwin": "aloha_agilex",
+    "simpler": "widowx_simpler", "robotwin": "aloha_agilex", "gr1": "gr1",
 }  # fmt: skip
 
 

@@ -168,6 +168,16 @@ def _robotwin(told: Told) -> Judged:
     return Judged(benchmark=_factory("robotwin.benchmark:RobotwinBenchmark", suites=suites), bodies=(CARD,))
 
 
+def _gr1(told: Told) -> Judged:
+    """Somebody's server is told joints [rad] in the order of GR00T's keys."""
+    from kinema.bench.gr1.benchmark import CARD
+
+    if told.policy == "expert":
+        raise KinemaError("RoboCasa-GR1 has no expert; its demonstrations were steered by people")
+    benchmark = _factory("gr1.benchmark:Gr1Benchmark")
+    return Judged(benchmark=benchmark, bodies=(CARD,), server="kinema.bench.gr1.openpi:Gr1Server")
+
+
 def _latency(told: Told) -> Judged:
     bodies = told.bodies or latency.BODIES
     return Judged(
@@ -235,6 +245,12 @@ PLAYED = {
         replan_steps=8,  # 0.5 s
         judged=_robotwin,
         learners=_body_of("robotwin"),
+    ),
+    "gr1": Played(
+        heeds=(*_ALWAYS, "ray"),
+        replan_steps=8,  # as GR00T's rollout_policy.py does
+        judged=_gr1,
+        learners=_body_of("gr1"),
     ),
     "latency": Played(heeds=(*_ALWAYS, "ray", "robots"), replan_steps=4, judged=_latency),
 }
