@@ -13,11 +13,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from kinema.card.card import Channel
+from kinema.card.card import Channel, EmbodimentCard
+from kinema.card.kinematics import home_rotation
 from kinema.data.finding import Finding
 from kinema.data.metadata import STATE, Metadata, channel_names, width_of
 from kinema.data.set_map import FILE, ChannelMap, Scale, SetMap, scale_of
 from kinema.schema import KinemaError
+from kinema.space.rotation import matrix_from_quat, matrix_from_rotvec, rotvec_from_matrix
 from kinema.space.units import UNITS
 
 MARGIN = 0.1  # of a channel's range: how far outside it a value may lie and still count as inside
@@ -25,23 +27,46 @@ MARGIN = 0.1  # of a channel's range: how far outside it a value may lie and sti
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """Which of the set's columns (n,) are the card's channels, and what makes the card's numbers of them."""
+    """Which of the set's columns (n,) are the card's channels, and what makes the card's numbers of them.
+
+    turns: of rotation vectors that the set counts from another attitude, after their numbers are scaled
+    """
 
     order: tuple[int, ...]
     scales: tuple[Scale, ...]
+    turns: tuple[Turn, ...] = ()
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """The set's values (N, m) as the card's, float32 (N, n)."""
         chosen = values[:, list(self.order)]
-        if not any(scale.changes for scale in self.scales):
-            return np.ascontiguousarray(chosen, np.float32)
-        scale = np.array([s.scale for s in self.scales])
-        return (chosen * scale + np.array([s.offset for s in self.scales])).astype(np.float32)
+        if any(scale.changes for scale in self.scales):
+            scale = np.array([s.scale for s in self.scales])
+            chosen = chosen * scale + np.array([s.offset for s in self.scales])
+        for turn in self.turns:
+            chosen = turn(chosen)
+        return np.ascontiguousarray(chosen, np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """Rotation vectors from one attitude as those from another: matrix(ours) = matrix(theirs) @ between."""
+
+    channels: tuple[int, ...]  # three of the card's
+    between: np.ndarray  # (3, 3)
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """(N, n) to (N, n)"""
+        turned = np.array(values, np.float64)
+        at = list(self.channels)
+        turned[:, at] = rotvec_from_matrix(matrix_from_rotvec(turned[:, at]) @ self.between)
+        return turned
 
 
 def columns_of(
-    there: Metadata, feature_name: str, channels: Sequence[Channel], told: SetMap
+    there: Metadata, feature_name: str, card: EmbodimentCard, told: SetMap
 ) -> tuple[Columns | None, list[Finding]]:
+    """The set's states or actions as the card's, None where something is refused."""
+    channels = card.states if feature_name == STATE else card.actions
     what = "state" if feature_name == STATE else "action"
     feature = there.features.get(feature_name)
     if feature is None:
@@ -56,7 +81,7 @@ def columns_of(
     scales: list[Scale] = []
     found: list[Finding] = []
     for channel in channels:
-        line = told.channels.get(channel.name, ChannelMap())
+        line = told.line(channel.name, feature_name == STATE)
         at = _place(names, channel, line, what)
         if at is None:
             found.append(_missing(what, channel, line, names, there))
@@ -75,8 +100,10 @@ def columns_of(
                              verdict="refused", how="each channel of the card needs its own"))  # fmt: skip
     if any(f.verdict == "refused" for f in found):
         return None, found
-    moved = order != sorted(order)
-    return Columns(order=tuple(order), scales=tuple(scales)), [
+    moved, turns = order != sorted(order), _turns(feature_name, card, told)
+    for turn in turns:
+        found.append(_turned(what, [channels[i].name for i in turn.channels]))
+    return Columns(order=tuple(order), scales=tuple(scales), turns=turns), [
         Finding(what=f"{what} channels", found=str(names), wanted=str(own),
                 verdict="converted" if moved or [names[i] for i in order] != own else "same",
                 how="taken by name" if moved else ""),
@@ -90,7 +117,29 @@ def _place(names: list[str], channel: Channel, line: ChannelMap, what: str) -> i
     for name in [key] if key is not None else [channel.name, f"{channel.name}.pos"]:
         if names.count(name) == 1:
             return names.index(name)
-    return None
+    return int(key) if key is not None and key.isdecimal() and int(key) < len(names) else None
+
+
+def _turns(feature_name: str, card: EmbodimentCard, told: SetMap) -> tuple[Turn, ...]:
+    """Of the arms whose rotation vectors are attitudes, as states are and targets, and not displacements."""
+    if feature_name != STATE and card.control != "ee_pose":
+        return ()
+    channels = card.states if feature_name == STATE else card.actions
+    turns = []
+    for arm in card.arms:
+        if arm.side not in told.zero_attitude:
+            continue
+        slots = [f"{arm.side}.rot.{axis}" for axis in range(3)]
+        at = tuple(i for slot in slots for i, channel in enumerate(channels) if channel.slot == slot)
+        if len(at) == 3:
+            theirs = matrix_from_quat(np.array(told.zero_attitude[arm.side]))
+            turns.append(Turn(channels=at, between=theirs @ home_rotation(arm).T))
+    return tuple(turns)
+
+
+def _turned(what: str, names: list[str]) -> Finding:
+    return Finding(what=f"{what} channels {names}", found="turned from another attitude",
+                   wanted="turned from the card's", verdict="converted", how="as the map says")  # fmt: skip
 
 
 def _missing(what: str, channel: Channel, line: ChannelMap, names: list[str], there: Metadata) -> Finding:
@@ -125,7 +174,7 @@ def _scale(what: str, channel: Channel, line: ChannelMap, *said: str | None) -> 
     about = f"{what} channel {channel.name!r}"
     unit = next((u for u in said if u), None)
     known = _ALIASES.get(unit.lower(), unit) if unit else None
-    mapped = line != ChannelMap(key=line.key, action_key=line.action_key)
+    mapped = line != ChannelMap(key=line.key, action_key=line.action_key, action=line.action)
     try:
         if known is None or mapped:
             scale = line.to_card(channel)
@@ -183,13 +232,13 @@ def values_outside(
             continue
         span = f"{column.min():.4g} … {column.max():.4g}"
         limits = f"{channel.range[0]:g} … {channel.range[1]:g} {channel.unit}"
-        refused = share > told.outside
+        refused, line = share > told.outside, told.line(channel.name, what == "state")
         yield Finding(
             what=about,
             found=f"{span}, {100 * share:.3g} % of the frames outside",
             wanted=limits,
             verdict="refused" if refused else "note",
-            how=_likely(channel, column, told) if refused else "few enough",
+            how=_likely(channel, column, line) if refused else "few enough",
         )
 
 
@@ -221,9 +270,9 @@ def share_outside(values: np.ndarray, channel: Channel) -> float:
     return float(np.mean((values < low - margin) | (values > high + margin)))
 
 
-def _likely(channel: Channel, column: np.ndarray, told: SetMap) -> str:
+def _likely(channel: Channel, column: np.ndarray, line: ChannelMap) -> str:
     """The lines that would bring these values into the channel's range."""
-    if channel.name in told.channels and told.channels[channel.name].to_card(channel).changes:
+    if line.to_card(channel).changes:
         return "the map's unit, ends or scale of this channel does not fit its numbers"
     lines = [
         f"{{unit: {u.name}}}"

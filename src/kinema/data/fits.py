@@ -100,18 +100,17 @@ def films_fit(
     cameras: the set's by the name that is wanted, when it is not of a robot with the card's cameras; None
     compares robot and cameras with the card. Raises KinemaError where they do not fit.
     """
+    told = set_map_of(dataset.root)
     if cameras is not None:
         chosen = {name: dataset.camera_key(own) for name, own in cameras.items()}
         found = [_picture(f"camera {n!r}", k, n, dataset.metadata.features[k]) for n, k in chosen.items()]
         shown = dict(cameras)
     else:
-        told = set_map_of(dataset.root)
         names, found = compare_cameras(dataset.metadata, card, told.cameras, _cameras(dataset))
         found = [_robot(dataset.metadata, card, told), *found]
         shown = dict(zip(card.camera_names, names))
     refuse(dataset, card, found)
-    same = _is_same_rate(dataset.metadata, card)
-    return (1.0 if same else dataset.fps / card.control_hz), shown
+    return _ratio(dataset.metadata, card, told), shown
 
 
 def numbers_fit(dataset: Dataset, card: EmbodimentCard) -> tuple[np.ndarray, np.ndarray]:
@@ -213,14 +212,13 @@ def compare(
     cameras: the set's features by their names; None: as info.json names them
     """
     found = [_robot(there, card, told), *_unknown(card, told)]
-    ratio = there.fps / card.control_hz
-    states, of_states = columns_of(there, STATE, card.states, told)
-    actions, of_actions = columns_of(there, ACTION, card.actions, told)
+    states, of_states = columns_of(there, STATE, card, told)
+    actions, of_actions = columns_of(there, ACTION, card, told)
     chosen, of_cameras = compare_cameras(there, card, told.cameras, cameras)
-    found += [_rate(there, card), *of_states, *of_actions, *of_cameras]
+    found += [_rate(there, card, told), *of_states, *of_actions, *of_cameras]
     return Declared(
         findings=tuple(found),
-        ratio=1.0 if _is_same_rate(there, card) else ratio,
+        ratio=_ratio(there, card, told),
         cameras=chosen,
         states=states,
         actions=actions,
@@ -247,20 +245,28 @@ def _unknown(card: EmbodimentCard, told: SetMap) -> Iterator[Finding]:
     for what, names, choices in (
         ("channels of the map", told.channels, channels),
         ("cameras of the map", told.cameras, card.camera_names),
+        ("arms of the map's zero_attitude", told.zero_attitude, [arm.side for arm in card.arms]),
     ):
         if wrong := [name for name in names if name not in choices]:
             yield Finding(what=what, found=str(wrong), wanted=str(list(dict.fromkeys(choices))),
                           verdict="refused", how="names of the card stand on the left")  # fmt: skip
 
 
-def _is_same_rate(there: Metadata, card: EmbodimentCard) -> bool:
-    return abs(there.fps / card.control_hz - 1) < _SAME_RATE
+def _ratio(there: Metadata, card: EmbodimentCard, told: SetMap) -> float:
+    """The set's rows for each control step of the card. The map outranks info.json."""
+    ratio = (told.rate_hz or there.fps) / card.control_hz
+    return 1.0 if abs(ratio - 1) < _SAME_RATE else ratio
 
 
-def _rate(there: Metadata, card: EmbodimentCard) -> Finding:
+def _rate(there: Metadata, card: EmbodimentCard, told: SetMap) -> Finding:
     found, wanted = f"{there.fps:g} frames/s", f"{card.control_hz:g} Hz"
-    if _is_same_rate(there, card):
-        return Finding(what="rate", found=found, wanted=wanted, verdict="same")
+    if _ratio(there, card, told) == 1:
+        if told.rate_hz is None or told.rate_hz == there.fps:
+            return Finding(what="rate", found=found, wanted=wanted, verdict="same")
+        how = f"`rate_hz: {told.rate_hz:g}`, as the map says"
+        return Finding(what="rate", found=found, wanted=wanted, verdict="converted", how=how)
+    if told.rate_hz is not None:
+        found = f"{told.rate_hz:g} rows/s, as the map says; the set says {there.fps:g}"
     for channel in card.actions:
         try:
             kind_of(channel)

@@ -6,10 +6,15 @@
     channels:
       shoulder_pan: {key: pan.pos, unit: deg}
       gripper: {ends: [0, 100]}           # the set's numbers where the card's range begins and ends
-    leave_out: [lift]                     # what the set commands and the card does not have
+      lift: {unit: mm, action: {unit: m}} # where commands are counted otherwise than measurements
+    rate_hz: 20                           # of the rows, where info.json says another
+    zero_attitude: {right: [1, 0, 0, 0]}  # the tool's attitude (w, x, y, z, in the robot's frame) from which
+                                          # the set's rotation vectors turn, where it is not the card's
+    leave_out: [tilt]                     # what the set commands and the card does not have
     outside: 0.05                         # share of the frames that may lie outside the card's ranges
 
-Names of the card stand on the left; the words are those of a robot's wiring file. A file `kinema.yaml` in the
+Names of the card stand on the left; the words are those of a robot's wiring file. A `key` is a name, or the
+place of a number where names are missing or stand twice. A file `kinema.yaml` in the
 data set's folder is read wherever the set is opened for training.
 """
 
@@ -25,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from kinema.card.card import Channel
 from kinema.card.strict_model import read_model
 from kinema.card.strict_yaml import StrictYamlError
+from kinema.card.values import QuatWxyz, Side
 from kinema.schema import KinemaError
 from kinema.space.units import UNITS
 
@@ -59,6 +65,7 @@ class ChannelMap(_Strict):
     ends: tuple[float, float] | None = None  # the set's numbers where the card's range begins and ends
     scale: float | None = None
     offset: float = 0.0
+    action: ChannelMap | None = None  # all of this for the commanded number, where it differs
 
     @model_validator(mode="after")
     def _one_way(self) -> ChannelMap:
@@ -73,6 +80,8 @@ class ChannelMap(_Strict):
             raise ValueError(f"ends must differ, got {list(self.ends)}")
         if self.scale == 0 or (self.offset and self.scale is None):
             raise ValueError("scale must be given and not 0")
+        if self.action is not None and (self.action_key or self.action.action_key or self.action.action):
+            raise ValueError("what stands below action is of the commanded number: its name is a key there")
         return self
 
     def to_card(self, channel: Channel) -> Scale:
@@ -95,8 +104,15 @@ class SetMap(_Strict):
     columns: Mapping[str, str | tuple[str, ...]] = {}
     cameras: Mapping[str, str] = {}
     channels: Mapping[str, ChannelMap] = {}
+    rate_hz: Annotated[float, Field(gt=0)] | None = None
+    zero_attitude: Mapping[Side, QuatWxyz] = {}
     leave_out: tuple[str, ...] = ()
     outside: Annotated[float, Field(ge=0, le=1)] = 0.01
+
+    def line(self, channel: str, measured: bool) -> ChannelMap:
+        """What is said of a channel as it is measured, or as it is commanded."""
+        line = self.channels.get(channel, ChannelMap())
+        return line if measured or line.action is None else line.action
 
 
 AS_IT_IS = SetMap()

@@ -13,9 +13,9 @@ from kinema.data.metadata import Features
 
 
 class LeRobot:
-    def __init__(self, dataset: Dataset) -> None:
-        """dataset: opened under the names that will be asked for"""
-        self._dataset = dataset
+    def __init__(self, dataset: Dataset, rate_hz: float | None = None) -> None:
+        """dataset: opened under the names that will be asked for; rate_hz: of its rows; None: as it says"""
+        self._dataset, self.rate_hz = dataset, rate_hz or dataset.fps
         self._stretches: list[tuple[int, int]] = []  # first row and one past the last of each task
         for first, end in dataset.episode_bounds.tolist():
             changes = np.flatnonzero(np.diff(dataset.task_index[first:end])) + 1 + first
@@ -30,10 +30,6 @@ class LeRobot:
         return self._dataset.card_name
 
     @property
-    def rate_hz(self) -> float:
-        return self._dataset.fps
-
-    @property
     def features(self) -> Features:
         return self._dataset.metadata.features
 
@@ -45,15 +41,15 @@ class LeRobot:
         return len(self._stretches)
 
     def __getitem__(self, number: int) -> Stretch:
-        return Stretch(self._dataset, *self._stretches[number])
+        return Stretch(self._dataset, self.rate_hz, *self._stretches[number])
 
 
 class Stretch:
     """The rows of one task in one episode; the first is at time 0."""
 
-    def __init__(self, dataset: Dataset, first: int, end: int) -> None:
+    def __init__(self, dataset: Dataset, rate_hz: float, first: int, end: int) -> None:
         self._dataset, self._first, self._end = dataset, first, end
-        self._times_s = np.arange(end - first) / dataset.fps
+        self._times_s = np.arange(end - first) / rate_hz
 
     @property
     def name(self) -> str:

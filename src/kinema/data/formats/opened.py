@@ -36,9 +36,12 @@ def open_source(
     if (root / INFO).is_file():
         dataset = open_set(root, told)
         if rate_hz is not None and abs(dataset.fps / rate_hz - 1) > 2e-3:
-            raise KinemaError(f"{root} has {dataset.fps:g} frames/s, not {rate_hz:g}; leave --rate out")
-        return LeRobot(dataset)
-    return Mapped(_foreign(root, rate_hz), columns, card, task)
+            raise KinemaError(
+                f"{root} has {dataset.fps:g} frames/s, not {rate_hz:g}; leave --rate out (a map's `rate_hz` "
+                "outranks what the set says)"
+            )
+        return LeRobot(dataset, told.rate_hz)
+    return Mapped(_foreign(root, rate_hz or told.rate_hz), columns, card, task)
 
 
 def _foreign(root: Path, rate_hz: float | None) -> Source:
