@@ -44,6 +44,23 @@ def codecs_for(
     return codecs
 
 
+def channels_changed(sources: Sequence[S], known: Mapping[str, Codec]) -> list[str]:
+    """A line for each body whose card says of a channel what it did not say when it was learnt.
+
+    Such a body is trained on as it began, and weights for several bodies may then mean two things by a slot.
+    """
+    lines = []
+    for card in {source.card.name: source.card for source in sources if source.card.name in known}.values():
+        learnt = known[card.name].card
+        before, now = ({c for c in (*of.actions, *of.states)} for of in (learnt, card))
+        if names := sorted({channel.name for channel in before ^ now}):
+            lines.append(
+                f"{card.name}: its card says otherwise of {', '.join(names)} than when it was learnt; it is "
+                f"trained on as it was. To train several bodies in one, begin without --init"
+            )
+    return lines
+
+
 def to_bytes(codecs: Mapping[str, Codec]) -> bytes:
     """Cards and statistics of codecs by body."""
     content: dict[str, Any] = {

@@ -80,6 +80,8 @@ class PolicyStage(Stage[Policy, Batch]):
             return Codec(group[0].card, *measure_stats(group, horizon))
 
         self.codecs = statistics.codecs_for(self.sources, measured, stored, start.codecs if start else {})
+        for line in statistics.channels_changed(self.sources, self.codecs):
+            print(line, flush=True)
         elsewhere = stored is not None or start is not None
         self.clipped = check_clipping(
             self.sources, self.codecs, horizon, setting.most_clipped if elsewhere else 1.0
