@@ -271,7 +271,8 @@ def _rate(there: Metadata, card: EmbodimentCard, told: SetMap) -> Finding:
         try:
             kind_of(channel)
         except KinemaError as error:
-            return Finding(what="rate", found=found, wanted=wanted, verdict="refused", how=str(error))
+            how = f"{error}, or say `rate_hz: {card.control_hz:g}` if its rows are that and it says otherwise"
+            return Finding(what="rate", found=found, wanted=wanted, verdict="refused", how=how)
     return Finding(
         what="rate", found=found, wanted=wanted, verdict="converted", how="windows are cut by time"
     )
