@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from toy import ToyPolicy, observation, toy_served, toy_values
 
+import kinema.serve.service as service_module
 from kinema.schema import Question
 from kinema.serve.refusal import Refusal
 from kinema.serve.service import Answer, Queueing, Service
@@ -257,6 +258,24 @@ def test_one_slow_answer_does_not_shut_the_service() -> None:
         policy.cost_s = 0.0
         results = gathered(lambda q: made.ask(q, deadline_s=100.0), [question()])  # by the estimate hopeless
         assert isinstance(results[0], Answer)
+
+
+def test_whoever_has_an_answer_meets_a_service_that_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the thread that answers takes to go on after it has handed the answer out."""
+    busy: list[int] = []
+    hand_out = service_module._hand_out
+
+    def watched(results: Any) -> None:
+        if results:
+            busy.append(made.answering)
+        hand_out(results)
+
+    monkeypatch.setattr(service_module, "_hand_out", watched)
+    with service() as made:
+        gathered(made.ask, [question(), question()])
+        gathered(made.ask, [question()])
+    assert busy
+    assert not any(busy)
 
 
 def test_a_batch_is_no_larger_than_what_can_be_answered_in_time() -> None:

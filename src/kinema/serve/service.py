@@ -219,7 +219,6 @@ class Service:
     def _collect(self) -> list[_Job] | None:
         """The next batch, without those nobody waits for; None when the service stops."""
         with self._changed:
-            self.answering = 0
             self._changed.wait_for(lambda: self._waiting or self._stopping)
             if self._stopping:
                 return None
@@ -272,7 +271,7 @@ class Service:
         began = self._began_s = self._clock()
         chunks = self._chunks([job.question for job in batch])
         took_s = self._clock() - began
-        self._began_s = None
+        self._began_s, self.answering = None, 0  # before anybody who has the answer can ask again
         self._last.append((len(batch), took_s))
         each_s = took_s / len(batch)
         self._per_question_s = 0.8 * self._per_question_s + 0.2 * each_s if self._per_question_s else each_s
