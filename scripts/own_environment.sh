@@ -15,6 +15,6 @@ make_environment() {  # in $venv; kept where it is there
 
 install_wire() {  # kinema itself, with the few packages by which it talks
     say "installing kinema's wire"
-    pip 'pyyaml>=6.0' 'pydantic>=2.10' 'msgspec>=0.19'
+    pip 'pyyaml>=6.0' 'pydantic>=2.12' 'msgspec>=0.19'
     pip --no-deps --editable "$root"
 }

@@ -123,5 +123,6 @@ def _key(slot: str) -> str:
 
 
 def _hands(card: EmbodimentCard) -> tuple[list[int], np.ndarray]:
-    hands = [i for i, channel in enumerate(card.actions) if channel.slot not in joints_by_slot(card)]
+    joints = joints_by_slot(card)
+    hands = [i for i, channel in enumerate(card.actions) if channel.slot not in joints]
     return hands, np.tile(BENT_RAD, len(card.arms))
