@@ -45,8 +45,8 @@ def test_every_round_of_tabletop_data_is_found(tmp_path):
         assert valid.sum(1).tolist() == [4, 1, 4]
 
 
-def test_raw_metaworld_windows_begin_at_rendered_steps_only(tmp_path):
-    folder = tmp_path / "metaworld_raw" / "reach-v3"
+def _raw_task(folder):
+    """Two episodes of six steps in all, of which three have a picture."""
     folder.mkdir(parents=True)
     frame = np.array([0, -1, 1, -1, 2, -1])
     frames = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((3, 16, 16, 3), np.uint8)
@@ -58,6 +58,22 @@ def test_raw_metaworld_windows_begin_at_rendered_steps_only(tmp_path):
     )  # fmt: skip
     meta = {"task": "reach-v3", "instruction": "reach the red dot", "rendering": {"size_px": 16}}
     (folder / "meta.json").write_text(json.dumps(meta))
+
+
+def test_the_folders_of_two_protocols_share_a_tasks_weight_by_their_pictures(tmp_path):
+    _raw_task(tmp_path / "metaworld_raw" / "reach-v3")
+    _raw_task(tmp_path / "metaworld_raw_lerobot" / "reach-v3")
+    _raw_task(tmp_path / "metaworld_raw_lerobot" / "push-v3")
+    weights = {source.name: source.weight for source in metaworld_sources(tmp_path, image_size=16)}
+    assert weights == {
+        "metaworld_raw/reach-v3": 0.5,
+        "metaworld_raw_lerobot/reach-v3": 0.5,
+        "metaworld_raw_lerobot/push-v3": 1,
+    }
+
+
+def test_raw_metaworld_windows_begin_at_rendered_steps_only(tmp_path):
+    _raw_task(tmp_path / "metaworld_raw" / "reach-v3")
     (source,) = metaworld_sources(tmp_path, image_size=16)
     assert source.starts.tolist() == [0, 2, 4]
     assert source.images(source.starts)[:, 0, 0, 0, 0].tolist() == [0, 1, 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -41,19 +42,31 @@ def dream_sources(data: Path, pictures: Way = "cache", *, image_size: int) -> li
 
 
 def metaworld_sources(data: Path, pictures: Way = "cache", *, image_size: int = 128) -> list[Source]:
-    """Meta-World's tasks, one source each, from the raw arrays of `kinema data make metaworld --raw`.
+    """Meta-World's tasks from the raw arrays of `kinema data make metaworld --raw` in data/metaworld_raw and
+    data/metaworld_raw_* (another protocol's), one source a task and folder.
 
+    All tasks weigh the same, and a task's folders by their pictures.
     Raw, because every second picture is enough to begin windows at and halves the rendering, and because
     goal markers of two or three pixels do not survive video compression. They are held in memory.
     """
-    folders = sorted(path.parent for path in (data / METAWORLD_RAW).glob("*/meta.json"))
+    folders = sorted(path.parent for path in data.glob(f"{METAWORLD_RAW}*/*/meta.json"))
     if not folders:
         raise KinemaError(
             f"no demonstrations below {data / METAWORLD_RAW}; make them with: "
             f"kinema data make metaworld --raw --out {data / METAWORLD_RAW}"
         )
     card = load_card("sawyer_metaworld")
-    return [raw_source(folder, card, image_size=image_size) for folder in folders]
+    sources = [raw_source(folder, card, image_size=image_size) for folder in folders]
+    pictures_of: Counter[str] = Counter()
+    for folder, source in zip(folders, sources, strict=True):
+        pictures_of[folder.name] += len(source.starts)
+    return [
+        replace(
+            source, name=f"{folder.parent.name}/{folder.name}",
+            weight=len(source.starts) / pictures_of[folder.name],
+        )
+        for folder, source in zip(folders, sources, strict=True)
+    ]  # fmt: skip
 
 
 def made_folders(data: Path, world: str = TABLETOP, which: str | None = None) -> list[Path]:

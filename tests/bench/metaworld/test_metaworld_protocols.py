@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ os.environ.setdefault("MUJOCO_GL", "egl")
 pytest.importorskip("metaworld")
 
 from kinema.bench.metaworld.benchmark import MetaworldBenchmark, MetaworldEnv
+from kinema.bench.metaworld.demos import Plan, collect_metaworld
 from kinema.bench.metaworld.protocols import PROTOCOLS
 from kinema.bench.metaworld.tasks import TASKS
+from kinema.data.picture import resize
 from kinema.schema import KinemaError
 
 LEROBOT = PROTOCOLS["lerobot"]
@@ -69,6 +72,25 @@ def test_the_protocol_decides_what_a_policy_is_told_and_the_results_say_so() -> 
     assert "sentences" not in said
     for left in ("scenes", "first picture", "3.0.0", "replan_steps", "demonstrations"):
         assert left in said
+
+
+def test_demonstrations_for_lerobots_way_look_as_it_judges_and_say_what_it_says(tmp_path: Path) -> None:
+    plan = Plan(protocol="lerobot", episodes=1, rendered_every=60, max_steps=100)
+    (meta,) = collect_metaworld(tmp_path, ("drawer-open-v3",), plan=plan).values()
+    assert meta["instruction"] == LEROBOT.instructions["drawer-open-v3"]
+    size, seed = (
+        LEROBOT.demonstrated.size_px,
+        int(np.load(tmp_path / "drawer-open-v3" / "steps.npz")["seed"][0]),
+    )
+    first = np.fromfile(tmp_path / "drawer-open-v3" / "frames.u8", np.uint8).reshape(-1, size, size, 3)[:1]
+    judged = MetaworldEnv("drawer-open-v3", "lerobot")
+    judged.reset(seed)
+    shown = judged.render()[None]
+    judged.close()
+    small, wanted = (resize(picture, 96).astype(float) for picture in (first, shown))
+    assert np.abs(small - wanted).mean() < 2, "of 255"
+    with pytest.raises(KinemaError, match=r"drawer-open-v3 has other pictures .*shadows True, not False"):
+        collect_metaworld(tmp_path, ("drawer-open-v3",), plan=Plan(episodes=1))
 
 
 def test_an_unknown_protocol_is_refused_with_the_choices() -> None:

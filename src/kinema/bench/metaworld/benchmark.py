@@ -41,9 +41,10 @@ def _package() -> Any:
     return metaworld
 
 
-def rendering_of(protocol: str, size_px: int | None) -> Rendering:
+def rendering_of(protocol: str, size_px: int | None, *, demonstrated: bool = False) -> Rendering:
     """How a protocol's pictures are made, at this size; None: at its own."""
-    rendering = PROTOCOLS[protocol].rendering
+    told = PROTOCOLS[protocol]
+    rendering = told.demonstrated if demonstrated else told.rendering
     return rendering if size_px is None else replace(rendering, size_px=size_px)
 
 
@@ -53,15 +54,20 @@ class MetaworldEnv:
     max_steps = MAX_STEPS
     cameras = ("corner2",)
 
-    def __init__(self, task: str, protocol: str = "kinema", size_px: int | None = None) -> None:
-        """size_px: pixels of a picture's side; None: the protocol's"""
+    def __init__(
+        self, task: str, protocol: str = "kinema", size_px: int | None = None, *, demonstrated: bool = False
+    ) -> None:
+        """size_px: pixels of a picture's side; None: the protocol's
+
+        demonstrated: with the pictures of its demonstrations
+        """
         if task not in TASKS:
             near = get_close_matches(task, TASKS, n=3, cutoff=0.3) or list(TASKS[:3])
             raise KinemaError(f"unknown Meta-World task {task!r}; nearest of the 50: {near}")
         package = _package()
         self.task = task
         self.instruction = PROTOCOLS[protocol].instructions[task]
-        self.rendering = rendering_of(protocol, size_px)
+        self.rendering = rendering_of(protocol, size_px, demonstrated=demonstrated)
         self._env = package.env_dict.ALL_V3_ENVIRONMENTS[task]()
         self._expert = package.policies.ENV_POLICY_MAP[task]()
         self._prepare_randomisation()
@@ -91,6 +97,8 @@ class MetaworldEnv:
         model.cam_pos[self._cameras.ids[0]] = shown.camera_position_m
         if not shown.shadows:
             model.vis.quality.shadowsize = 0
+        elif shown.shadow_map_px is not None:
+            model.vis.quality.shadowsize = shown.shadow_map_px
         model.vis.quality.offsamples = shown.multisampling
 
     def reset(self, seed: int) -> None:

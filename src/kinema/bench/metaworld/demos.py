@@ -24,8 +24,8 @@ import numpy as np
 
 from kinema.bench.disturbance import Disturbance, Noise
 from kinema.bench.metaworld.benchmark import TRAINING_SEEDS_FROM, MetaworldEnv, rendering_of
-from kinema.bench.metaworld.protocols import RENDERING
-from kinema.bench.metaworld.tasks import GROUP_OF, INSTRUCTIONS, interleaved
+from kinema.bench.metaworld.protocols import PROTOCOLS, Rendering
+from kinema.bench.metaworld.tasks import GROUP_OF, interleaved
 from kinema.pool.backend import backend
 from kinema.pool.pool import Lost, Pool
 from kinema.schema import KinemaError
@@ -35,13 +35,17 @@ Demonstration = tuple[list[np.ndarray], dict]  # pictures and arrays, as `record
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to collect. `max_steps` bounds one demonstration, `max_tries` the seeds spent on one task."""
+    """What to collect. `max_steps` bounds one demonstration, `max_tries` the seeds spent on one task.
 
+    protocol: whose sentences and pictures; size_px: None: as large as that protocol's demonstrations are
+    """
+
+    protocol: str = "kinema"
     episodes: int = 50
     first_seed: int = TRAINING_SEEDS_FROM
     noise: Noise = field(default_factory=Noise)
     rendered_every: int = 1
-    size_px: int = RENDERING.size_px
+    size_px: int | None = None
     tail_steps: int = 10  # recorded after the first success
     max_steps: int = 300
     max_tries: int = 400
@@ -52,6 +56,13 @@ class Plan:
                 f"demonstrations use seeds from {TRAINING_SEEDS_FROM} on (below are evaluation's); "
                 f"got first_seed={self.first_seed}"
             )
+
+    @property
+    def rendering(self) -> Rendering:
+        return rendering_of(self.protocol, self.size_px, demonstrated=True)
+
+    def env(self, task: str) -> MetaworldEnv:
+        return MetaworldEnv(task, self.protocol, self.size_px, demonstrated=True)
 
 
 @dataclass(frozen=True)
@@ -84,7 +95,7 @@ class Demonstrator:
         task, seed = job
         if self._env is None or task != self._task:
             self.close()
-            self._env, self._task = MetaworldEnv(task, size_px=self._plan.size_px), task
+            self._env, self._task = self._plan.env(task), task
         return record(self._env, seed, self._plan)
 
     def close(self) -> None:
@@ -104,22 +115,28 @@ def collect_metaworld(
     """Collect `plan.episodes` successful demonstrations of every task under `out_dir`; returns meta by task.
 
     Tasks whose folder is whole are kept, so a killed run resumes with the first unfinished one. Raises
-    KinemaError where their pictures are of another size.
+    KinemaError where their pictures are made otherwise.
     ray: the address of a cluster on whose nodes the workers are, see `kinema.pool.on_ray`
     """
     tasks = tasks or interleaved()
     whole = {task: Path(out_dir) / task / "meta.json" for task in tasks}
     missing = [task for task in tasks if not whole[task].exists()]
     for task in set(tasks) - set(missing):
-        if (size := json.loads(whole[task].read_text())["rendering"]["size_px"]) != plan.size_px:
-            raise KinemaError(
-                f"{whole[task].parent} has pictures of {size} px, and {plan.size_px} px are wanted; "
-                f"use another folder"
-            )
+        _require_same(whole[task].parent, json.loads(whole[task].read_text())["rendering"], plan)
     with Pool(backend(ray), Demonstrating(plan), workers if missing else 0) as pool:
         for task in missing:
             _collect_task(pool, task, whole[task].parent, plan)
     return {task: json.loads(path.read_text()) for task, path in whole.items()}
+
+
+def _require_same(folder: Path, made: Mapping[str, Any], plan: Plan) -> None:
+    """Raise KinemaError where a folder's pictures were made otherwise than the plan's."""
+    wanted = json.loads(json.dumps(asdict(plan.rendering)))
+    unlike = [
+        f"{name} {made.get(name)}, not {wanted[name]}" for name in wanted if made.get(name) != wanted[name]
+    ]
+    if unlike:
+        raise KinemaError(f"{folder} has other pictures ({'; '.join(unlike)}); use another folder")
 
 
 def _collect_task(pool: Pool[tuple[str, int], Demonstration], task: str, folder: Path, plan: Plan) -> None:
@@ -148,13 +165,13 @@ def _collect_task(pool: Pool[tuple[str, int], Demonstration], task: str, folder:
     meta = {
         "task": task,
         "group": GROUP_OF[task],
-        "instruction": INSTRUCTIONS[task],
+        "instruction": PROTOCOLS[plan.protocol].instructions[task],
         "episodes": len(episodes),
         "tried": tried,
         "frames": frames_written,
         "steps": int(sum(len(e["state"]) for e in episodes)),
         "rendered_every": plan.rendered_every,
-        "rendering": asdict(rendering_of("kinema", plan.size_px)),
+        "rendering": asdict(plan.rendering),
         "noise": asdict(plan.noise),
         "seconds": round(time.perf_counter() - began, 1),
     }

@@ -39,6 +39,7 @@ class Told:
     policy: Path | None = None
     latency_s: float = 0.0
     look: str = "plain"
+    protocol: str = "kinema"
     raw: bool = False
     first_seed: int = 1_000_000
     views: int = 3
@@ -100,13 +101,14 @@ def _road(told: Told) -> list[Task]:
 
 def _metaworld(told: Told) -> list[Task]:
     from kinema.bench.metaworld.benchmark import CARD
-    from kinema.bench.metaworld.protocols import RENDERING
+    from kinema.bench.metaworld.protocols import PROTOCOLS
     from kinema.bench.metaworld.tasks import TASKS
     from kinema.commands.data.play import Task
 
-    size_px = told.size_px or RENDERING.size_px
+    protocol = choose("protocol", told.protocol, tuple(PROTOCOLS))
+    size_px = told.size_px or PROTOCOLS[protocol].demonstrated.size_px
     return [
-        Task(world="metaworld", card=CARD, name=name, noise=told.noise, image_size=size_px)
+        Task(world="metaworld", card=CARD, name=name, noise=told.noise, image_size=size_px, protocol=protocol)
         for name in _chosen("Meta-World task", told.names, TASKS)
     ]
 
@@ -162,13 +164,14 @@ def _make_metaworld(told: Told) -> None:
 def _make_raw(told: Told) -> None:
     from kinema.bench.disturbance import Noise
     from kinema.bench.metaworld.demos import Plan, collect_metaworld
-    from kinema.bench.metaworld.protocols import RENDERING
+    from kinema.bench.metaworld.protocols import PROTOCOLS
     from kinema.bench.metaworld.tasks import TASKS
 
     tasks = tuple(choose("Meta-World task", name, TASKS) for name in told.names)
+    protocol = choose("protocol", told.protocol, tuple(PROTOCOLS))
     plan = Plan(
-        episodes=told.episodes, rendered_every=2, noise=Noise(sigma=(0.0, 0.25 * told.noise)),
-        size_px=told.size_px or RENDERING.size_px,
+        protocol=protocol, episodes=told.episodes, rendered_every=PROTOCOLS[protocol].rendered_every,
+        noise=Noise(sigma=(0.0, 0.25 * told.noise)), size_px=told.size_px,
     )  # fmt: skip
     with saved_on_interrupt(lambda: f"Whole tasks are in {told.out}; the same command goes on from there."):
         counts = collect_metaworld(told.out, tasks, plan=plan, workers=told.workers, ray=told.ray)
@@ -254,7 +257,8 @@ MADE = {
         make=partial(_demonstrated, _tabletop),
     ),
     "metaworld": Made(
-        heeds=("families", "noise", "image_size", "raw", "workers", "ray"), make=_make_metaworld
+        heeds=("families", "noise", "image_size", "protocol", "raw", "workers", "ray"),
+        make=_make_metaworld,
     ),
     "libero": Made(heeds=("families", "noise", "workers"), make=partial(_demonstrated, _libero)),
     "aloha": Made(heeds=("families", "noise", "workers", "ray"), make=partial(_demonstrated, _aloha)),

@@ -130,6 +130,11 @@ def _line(task: Task, seed: int, success: bool) -> dict[str, Any]:
     return {**asdict(task), "seed": seed, "success": success}
 
 
+def _settings(line: Mapping[str, Any]) -> tuple[float, int, str, str]:
+    """What all lines of a task must have alike; older lines do not say all of it."""
+    return line["noise"], line["image_size"], line.get("look", "plain"), line.get("protocol", "kinema")
+
+
 class _Made:
     """Which seeds were tried: one JSON line each.
 
@@ -162,10 +167,10 @@ class _Made:
     def progress(self, task: Task) -> tuple[int, int]:
         """How many seeds of a task were tried and how many succeeded."""
         mine = [line for line in self._lines if (line["card"], line["name"]) == (task.card, task.name)]
-        settings = task.noise, task.image_size, task.look
-        if any((line["noise"], line["image_size"], line.get("look", "plain")) != settings for line in mine):
+        settings = task.noise, task.image_size, task.look, task.protocol
+        if any(_settings(line) != settings for line in mine):
             raise KinemaError(
-                f"{self._path} was made with other settings of noise, picture size or look; "
+                f"{self._path} was made with other settings of noise, picture size, look or protocol; "
                 "use another folder"
             )
         return len(mine), sum(line["success"] for line in mine)

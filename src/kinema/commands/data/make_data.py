@@ -51,7 +51,8 @@ def make(
         float, typer.Option(help="Disturbance of what is executed; 0 none, 1 usual.", min=0, callback=finite)
     ] = 1.0,
     image_size: Annotated[
-        int | None, typer.Option(help="Pixels of a side. Default: 96, metaworld 128.", min=16, max=1024)
+        int | None,
+        typer.Option(help="Pixels of a side. Default: 96, metaworld 128 or 192.", min=16, max=1024),
     ] = None,
     policy: Annotated[
         Path | None,
@@ -63,8 +64,11 @@ def make(
     look: Annotated[
         str, typer.Option(help="tabletop: plain, or wide for things, words and rooms of all kinds.")
     ] = "plain",
+    protocol: Annotated[
+        str, typer.Option(help="metaworld: whose sentences and pictures, kinema's or lerobot's.")
+    ] = "kinema",
     raw: Annotated[
-        bool, typer.Option("--raw", help="metaworld: raw arrays, every second picture: for nano_metaworld.")
+        bool, typer.Option("--raw", help="metaworld: raw arrays, some pictures: for nano_metaworld.")
     ] = False,
     first_seed: Annotated[
         int, typer.Option(help="tabletop: the first scene; another round wants other scenes.", min=1_000_000)
@@ -81,7 +85,8 @@ def make(
     require_rendering()
     told = Told(
         out=writable(out), episodes=episodes, bodies=bodies_in(robots), names=words(families), noise=noise,
-        size_px=image_size, policy=policy, latency_s=latency_ms / 1000, look=look, raw=raw,
-        first_seed=first_seed, views=views, assets=assets or None, workers=workers, ray=ray,
+        size_px=image_size, policy=policy, latency_s=latency_ms / 1000, look=look,
+        protocol=protocol, raw=raw, first_seed=first_seed, views=views, assets=assets or None,
+        workers=workers, ray=ray,
     )  # fmt: skip
     MADE[world].make(told)

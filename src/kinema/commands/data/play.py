@@ -40,6 +40,7 @@ class Task:
     policy: str | None = None  # an artifact that acts first; the expert then mends what it left (tabletop)
     latency_s: float = 0.0  # the longest that this policy's answers are held back
     look: str = "plain"  # of the tabletop
+    protocol: str = "kinema"  # whose sentences and pictures (metaworld)
     assets: str | None = None  # the folder of the world's downloads (simpler)
     views: int = 0  # of the card's cameras, the first so many; 0: all of them
 
@@ -159,9 +160,9 @@ def _act_late(env: Any, policy: Any, steps: int, latency_s: float) -> None:
 
 @lru_cache(maxsize=2)
 def _metaworld(task: Task) -> Any:
-    from kinema.bench.metaworld.benchmark import MetaworldEnv
+    from kinema.bench.metaworld.demos import Plan
 
-    return MetaworldEnv(task.name, size_px=task.image_size)
+    return Plan(protocol=task.protocol, size_px=task.image_size).env(task.name)
 
 
 def _play_metaworld(task: Task, seed: int) -> Recorded:
