@@ -10,7 +10,7 @@ from kinema.card.card import EmbodimentCard
 from kinema.card.load import load_card
 from kinema.space.codec import Codec
 from kinema.space.stats import ChannelStats
-from kinema.train.statistics import channels_changed
+from kinema.train.statistics import changes, codecs_for
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,23 @@ def test_a_gripper_that_counted_the_other_way_when_it_was_learnt_is_named() -> N
     now = load_card("panda_libero")
     actions = tuple(c.model_copy(update={"open": None}) if c.name == "gripper" else c for c in now.actions)
     before = now.model_copy(update={"actions": actions})
-    (line,) = channels_changed([OneSource(now), OneSource(now)], {now.name: codec(before)})
+    known = {now.name: codec(before)}
+    (line,) = changes([OneSource(now), OneSource(now)], known, known)
     assert line.startswith("panda_libero: its card says otherwise of gripper than when it was learnt")
 
 
 def test_a_card_that_is_as_it_was_or_new_is_not_spoken_of() -> None:
     libero, panda = load_card("panda_libero"), load_card("panda")
-    assert not channels_changed([OneSource(libero), OneSource(panda)], {libero.name: codec(libero)})
+    sources, known = [OneSource(libero), OneSource(panda)], {libero.name: codec(libero)}
+    codecs = codecs_for(sources, lambda group: codec(group[0].card), None, known)
+    assert not changes(sources, codecs, known)
+    assert codecs[libero.name] is known[libero.name], "measured anew"
+
+
+def test_a_body_without_data_is_left_out_of_what_is_trained_and_that_is_said() -> None:
+    libero, panda = load_card("panda_libero"), load_card("panda")
+    known = {card.name: codec(card) for card in (libero, panda)}
+    codecs = codecs_for([OneSource(libero)], lambda group: codec(group[0].card), None, known)
+    assert list(codecs) == ["panda_libero"]
+    (line,) = changes([OneSource(libero)], codecs, known)
+    assert line.startswith("panda: known to the artifact to start from, and not in the data")

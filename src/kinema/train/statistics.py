@@ -26,7 +26,8 @@ def codecs_for(
     sources: Sequence[S], measure: Callable[[Sequence[S]], Codec], stored: Mapping[str, bytes] | None,
     known: Mapping[str, Codec],
 ) -> dict[str, Codec]:  # fmt: skip
-    """Codecs by body: those of the checkpoint gone on from, else those known, and new bodies' as measured.
+    """Codecs by body: those of the checkpoint gone on from; else of the bodies that there is data of, the
+    known ones' as they are and new ones' as measured.
 
     Raises KinemaError where there is data of a body that the checkpoint has no statistics of.
     """
@@ -34,7 +35,7 @@ def codecs_for(
     for source in sources:
         by_body.setdefault(source.card.name, []).append(source)
     if stored is None:
-        return dict(known) | {name: measure(of) for name, of in by_body.items() if name not in known}
+        return {name: known[name] if name in known else measure(of) for name, of in by_body.items()}
     codecs = from_bytes(stored[FILE])
     if new := sorted(set(by_body) - set(codecs)):
         raise KinemaError(
@@ -44,18 +45,37 @@ def codecs_for(
     return codecs
 
 
-def channels_changed(sources: Sequence[S], known: Mapping[str, Codec]) -> list[str]:
-    """A line for each body whose card says of a channel what it did not say when it was learnt.
+def changes(sources: Sequence[S], codecs: Mapping[str, Codec], known: Mapping[str, Codec]) -> list[str]:
+    """What a user should know of the bodies before a run: lines of those left out, and of changed cards.
+
+    codecs: what `codecs_for` gave; known: what it was given
+    """
+    cards = {source.card.name: source.card for source in sources}
+    return [*_left_out(cards, known), *_changed(cards, codecs)]
+
+
+def _left_out(cards: Mapping[str, EmbodimentCard], known: Mapping[str, Codec]) -> list[str]:
+    """Bodies that a run begins from and has no data of: while it learns others, it forgets them."""
+    if not (left := sorted(set(known) - set(cards))):
+        return []
+    return [
+        f"{', '.join(left)}: known to the artifact to start from, and not in the data; what is trained will "
+        "not speak for them"
+    ]
+
+
+def _changed(cards: Mapping[str, EmbodimentCard], codecs: Mapping[str, Codec]) -> list[str]:
+    """Bodies whose card says of a channel what it did not say when it was learnt.
 
     Such a body is trained on as it began, and weights for several bodies may then mean two things by a slot.
     """
     lines = []
-    for card in {source.card.name: source.card for source in sources if source.card.name in known}.values():
-        learnt = known[card.name].card
+    for name, card in cards.items():
+        learnt = codecs[name].card
         before, now = ({c for c in (*of.actions, *of.states)} for of in (learnt, card))
         if names := sorted({channel.name for channel in before ^ now}):
             lines.append(
-                f"{card.name}: its card says otherwise of {', '.join(names)} than when it was learnt; it is "
+                f"{name}: its card says otherwise of {', '.join(names)} than when it was learnt; it is "
                 f"trained on as it was. To train several bodies in one, begin without --init"
             )
     return lines

@@ -45,6 +45,8 @@ class InverseStage(RowStage[InverseDynamics, FilmBatch]):
         start = inverse_artifact.load(setting.init) if setting.init else None
         known = start.codecs if start else {}
         self.codecs = statistics.codecs_for(self.sources, codec_of, setting.stored, known)
+        for line in statistics.changes(self.sources, self.codecs, known):
+            print(line, flush=True)
         self.model = InverseDynamics(self.config)
         if start is not None:
             start_from(self.model, start.model)

@@ -79,8 +79,9 @@ class PolicyStage(Stage[Policy, Batch]):
         def measured(group: Sequence[Source]) -> Codec:
             return Codec(group[0].card, *measure_stats(group, horizon))
 
-        self.codecs = statistics.codecs_for(self.sources, measured, stored, start.codecs if start else {})
-        for line in statistics.channels_changed(self.sources, self.codecs):
+        known = start.codecs if start else {}
+        self.codecs = statistics.codecs_for(self.sources, measured, stored, known)
+        for line in statistics.changes(self.sources, self.codecs, known):
             print(line, flush=True)
         elsewhere = stored is not None or start is not None
         self.clipped = check_clipping(
