@@ -27,6 +27,7 @@ from kinema.commands import bench, doctor, results, run
 from kinema.commands.data import data, edit, fits, make_data
 from kinema.commands.eval import evaluate
 from kinema.commands.imagine import dream, imagine, retarget
+from kinema.commands.reinforce import reinforce
 from kinema.commands.robots import robots
 from kinema.commands.serve import bench_hostile, bench_serve, client, keys, serve
 from kinema.commands.terminal import examples, say_error
@@ -47,6 +48,7 @@ app.command("run", epilog=run.EXAMPLES)(run.run)
 app.command("eval", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command("results", epilog=results.EXAMPLES)(results.results)
 app.command("train", epilog=train.EXAMPLES)(train.train)
+app.command("reinforce", epilog=reinforce.EXAMPLES)(reinforce.reinforce)
 app.command("imagine", epilog=imagine.EXAMPLES)(imagine.imagine)
 app.command("dream", epilog=dream.EXAMPLES)(dream.dream)
 app.command("retarget", epilog=retarget.EXAMPLES)(retarget.retarget)

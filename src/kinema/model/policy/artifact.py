@@ -58,11 +58,14 @@ class Artifact:
 
 def save(
     folder: Path, policy: Policy, tokenizer: TextTokenizer, codecs: Mapping[str, Codec], example: Inputs,
-    provenance: Mapping[str, Any],
+    provenance: Mapping[str, Any], *, exact: bool = False,
 ) -> None:  # fmt: skip
-    """Write an artifact; weights in bfloat16. `example` (B = 1) is answered by the weights as stored."""
+    """Write an artifact. `example` (B = 1) is answered by the weights as stored.
+
+    exact: keep the weights as they are; else in bfloat16
+    """
     (folder / "cards").mkdir(parents=True, exist_ok=True)
-    stored = {k: _narrow(v) for k, v in policy.state_dict().items()}
+    stored = {k: v.contiguous() if exact else _narrow(v) for k, v in policy.state_dict().items()}
     save_file(stored, folder / "weights.safetensors")
     policy.load_state_dict({k: v.to(policy.state_dict()[k].dtype) for k, v in stored.items()})
     tokenizer.save(folder / "tokenizer.json")
@@ -140,15 +143,27 @@ def config_of(folder: Path) -> PolicyConfig:
         return PolicyConfig.from_json(config["policy"])
 
 
-def check_example(artifact: Artifact, loading: Loading = PLAIN) -> None:
-    """Answer the stored example; raises KinemaError if it differs by more than `loading.tolerance`."""
-    tensors = read_tensors(artifact.folder / "example.safetensors", "artifact")
+def example(folder: Path) -> Inputs:
+    """The input (B = 1) that an artifact proves itself on. Raises KinemaError where it is damaged."""
+    return _example(folder)[0]
+
+
+def _example(folder: Path) -> tuple[Inputs, Tensor, Tensor]:
+    """The input, its noise and the chunk it must give."""
+    tensors = read_tensors(folder / "example.safetensors", "artifact")
     if "tags" in tensors:  # artifacts from before rows had tags of their own: (V, 2) for the one row
         tensors["input.tags"] = tensors["tags"][None]
+    with meaning_of(folder / "example.safetensors"):
+        inputs = Inputs(**{f.name: tensors[f"input.{f.name}"] for f in fields(Inputs)})
+        return inputs, tensors["noise"], tensors["chunk"]
+
+
+def check_example(artifact: Artifact, loading: Loading = PLAIN) -> None:
+    """Answer the stored example; raises KinemaError if it differs by more than `loading.tolerance`."""
+    inputs, noise, expected = _example(artifact.folder)
     with meaning_of(artifact.folder / "example.safetensors"):
-        example = Inputs(**{f.name: tensors[f"input.{f.name}"] for f in fields(Inputs)}).to(loading.device)
-        chunk = artifact.policy.sample(example, tensors["noise"].to(loading.device))
-        error = (chunk.cpu() - tensors["chunk"]).abs().max().item()
+        chunk = artifact.policy.sample(inputs.to(loading.device), noise.to(loading.device))
+        error = (chunk.cpu() - expected).abs().max().item()
     if not error <= loading.tolerance:
         raise KinemaError(
             f"{artifact.folder} answers its own example with an error of {error:.2g} "
