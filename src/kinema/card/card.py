@@ -234,6 +234,8 @@ class Camera(Strict):
     pos_m: Vec3
     quat_wxyz: QuatWxyz
     fovy_rad: float = Field(gt=0.05, lt=3.0)
+    # how old its picture is: a camera of the past shows what the one at its place saw then
+    ago_s: float = Field(default=0.0, ge=0, exclude_if=lambda ago_s: ago_s == 0)
 
 
 class Channel(Strict):
@@ -343,7 +345,7 @@ class EmbodimentCard(Strict):
     mobile_base: bool = False
     control_hz: float = Field(gt=0)
     chunk: int = Field(default=16, gt=0)
-    control: Literal["ee_pose", "ee_delta", "joint_position", "metaworld", "drive", "hand"]
+    control: Literal["ee_pose", "ee_delta", "joint_position", "metaworld", "drive", "waypoints", "hand"]
     torso: Torso | None = Field(default=None, exclude_if=lambda torso: torso is None)
     arms: tuple[Arm, ...] = Field(max_length=2)
     cameras: tuple[Camera, ...]
@@ -358,6 +360,17 @@ class EmbodimentCard(Strict):
     @property
     def camera_names(self) -> tuple[str, ...]:
         return tuple(camera.name for camera in self.cameras)
+
+    @property
+    def present(self) -> tuple[Camera, ...]:
+        """The cameras that show what is so now."""
+        return tuple(camera for camera in self.cameras if not camera.ago_s)
+
+    def present_of(self, camera: Camera) -> Camera | None:
+        """Which of them stands where this one does."""
+        at = camera.pos_m, camera.quat_wxyz, camera.fovy_rad, camera.mount
+        same = (c for c in self.present if (c.pos_m, c.quat_wxyz, c.fovy_rad, c.mount) == at)
+        return next(same, None)
 
     def keeps(self, channel: Channel) -> bool:
         """Whether this action stays as it is when the body does nothing; zero is sent otherwise."""

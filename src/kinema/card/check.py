@@ -20,6 +20,7 @@ from kinema.card.prompt import prompt
 CardCheck = tuple[str, Callable[[EmbodimentCard], str]]
 
 HOME_TOLERANCE_RAD = 2e-3
+_GROUND = ("base.waypoint.x", "base.waypoint.y", "base.waypoint.theta")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +120,8 @@ def check_cameras(card: EmbodimentCard) -> str:
     for camera in card.cameras:
         if camera.mount not in mounts:
             raise ValueError(f"camera {camera.name}: mount {camera.mount!r} must be one of {mounts}")
+        if camera.ago_s and card.present_of(camera) is None:
+            raise ValueError(f"camera {camera.name} shows the past of no camera: none at its place has ago_s 0")
     return ", ".join(f"{camera.name} ({camera.tag}) on {camera.mount}" for camera in card.cameras)
 
 
@@ -129,7 +132,7 @@ def check_channels(card: EmbodimentCard) -> str:
     count from where the joints are.
     """
     moved = expected_slots(card)
-    placed = [f"base.waypoint.{axis}" for axis in ("x", "y", "theta")] if card.control == "drive" else []
+    placed = [*_GROUND] if card.control == "drive" else []
     rows = (("actions", card.actions, moved), ("states", card.states, placed + moved))
     for what, channels, wanted in rows:
         slots = [channel.slot for channel in channels]
@@ -147,6 +150,7 @@ def expected_slots(card: EmbodimentCard) -> list[str]:
     pose = ["ee.x", "ee.y", "ee.z", "rot.0", "rot.1", "rot.2"]
     armless = {
         "drive": ["base.velocity.x", "base.velocity.theta"],
+        "waypoints": [*_GROUND],
         "hand": ["right.ee.x", "right.ee.y", "right.ee.z", "right.gripper"],
     }
     slots = armless.get(card.control, [])

@@ -21,6 +21,12 @@ def prompt(card: EmbodimentCard, instruction: str, steps: int) -> str:
         raise ValueError(f"a chunk has at least 1 action, got {steps}")
     if card.control == "hand":
         return f"The person shows with a {card.robot_tag}: {check_instruction(instruction)}."
+    if card.control == "waypoints":
+        return (
+            f"The robot is {card.robot_tag}. The control frequency is {card.control_hz:g} Hz. "
+            f"Please predict the next {steps} waypoints to execute the following task: "
+            f"{check_instruction(instruction)}."
+        )
     if not card.arms:
         return (
             f"The vehicle is {card.robot_tag}. The control frequency is {card.control_hz:g} Hz. "
