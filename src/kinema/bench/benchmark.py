@@ -89,6 +89,13 @@ class JudgedAtTheEnd(Protocol):
     judged_at_the_end: Literal[True]
 
 
+@runtime_checkable
+class EndsEarly(Protocol):
+    """An environment whose episode may be over before its last step, without success."""
+
+    def over(self) -> bool: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Factory:
     """`module:callable` and its keyword arguments (JSON values only)."""

@@ -13,7 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from kinema.bench.benchmark import Environment, JudgedAtTheEnd, NumberedStarts, Privileged, TaskSpec
+from kinema.bench.benchmark import (
+    EndsEarly,
+    Environment,
+    JudgedAtTheEnd,
+    NumberedStarts,
+    Privileged,
+    TaskSpec,
+)
 from kinema.bench.video import write_video
 from kinema.runtime.chunk import ChunkPlayer
 from kinema.schema import Observation, Policy, Result
@@ -110,6 +117,8 @@ def play_episode(
     steps = 0
     to_the_end = isinstance(environment, JudgedAtTheEnd)
     while steps < environment.max_steps and (to_the_end or not environment.success()):
+        if isinstance(environment, EndsEarly) and environment.over():
+            break
         if film:
             film.take(steps)
         environment.step(player.act(observe))
@@ -125,7 +134,7 @@ def play_episode(
         index=job.index,
         seed=job.seed,
         result=Result.SUCCESS if succeeded else Result.FAILURE,
-        cause="success" if succeeded else f"no success within {environment.max_steps} steps",
+        cause="success" if succeeded else f"no success within {steps} steps",
         steps=steps,
         measures={name: float(value) for name, value in environment.measures().items()},
         timing={

@@ -23,7 +23,7 @@ class Results:
     Every count has two rates. `success_rate` leaves errors out, for a crash says nothing of what was tried;
     `published_rate` counts them as failures, so that a policy gains nothing by crashing where it would fail.
     The means are of published rates. Where not one episode was scored there is no rate, and no mean that it
-    would belong to.
+    would belong to. `measures` of a count are the means of what its scored episodes measured.
 
     mean_of_groups: over the groups of the first kind that have episodes
     first_error:    task, index and cause of one of the errors
@@ -127,6 +127,17 @@ def _count(records: list[EpisodeRecord]) -> dict[str, Any]:
         "success_rate": round(successes / judged, 6) if judged else None,
         "ci95": _interval(successes, judged),
         "mean_steps_of_successes": round(fmean(steps), 1) if steps else None,
+        "measures": _mean_measures([record for record in records if record.result != Result.ERROR]),
+    }
+
+
+def _mean_measures(records: Sequence[EpisodeRecord]) -> dict[str, float]:
+    """The mean of every measure that all of the records have."""
+    shared = set.intersection(*(set(record.measures) for record in records)) if records else set()
+    return {
+        name: round(fmean(record.measures[name] for record in records), 6)
+        for name in (records[0].measures if records else ())
+        if name in shared
     }
 
 

@@ -121,7 +121,9 @@ def check_cameras(card: EmbodimentCard) -> str:
         if camera.mount not in mounts:
             raise ValueError(f"camera {camera.name}: mount {camera.mount!r} must be one of {mounts}")
         if camera.ago_s and card.present_of(camera) is None:
-            raise ValueError(f"camera {camera.name} shows the past of no camera: none at its place has ago_s 0")
+            raise ValueError(
+                f"camera {camera.name} shows the past of no camera: none at its place has ago_s 0"
+            )
     return ", ".join(f"{camera.name} ({camera.tag}) on {camera.mount}" for camera in card.cameras)
 
 

@@ -14,7 +14,7 @@ _MODULES = {
     "finetune": ("finetune",),
     "nano": (
         "nano", "nano_tabletop", "nano_metaworld", "nano_metaworld_look", "nano_libero", "nano_aloha",
-        "nano_simpler", "nano_mixed",
+        "nano_simpler", "nano_navigation", "nano_mixed",
     ),
     "perception": ("nano_gate", "nano_inverse", "nano_detector"),
     "world": ("nano_vae", "nano_world", "nano_world_text"),

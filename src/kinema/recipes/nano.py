@@ -105,6 +105,18 @@ def nano_simpler() -> Recipe:
     )  # fmt: skip
 
 
+def nano_navigation() -> Recipe:
+    """Ways through houses by the shortest path's expert, three bases, 96 px, chunks of 8 waypoints.
+
+    Each base's camera comes with what it saw 1 and 4 s ago.
+    """
+    return _nano(
+        "nano_navigation", "ways through houses, three bases, demonstrations of the expert, 96 px",
+        "kinema data make navigation --out data/navigation",
+        _on(partial(made_sources, world="navigation", image_size=96), 96, horizon=8),
+    )  # fmt: skip
+
+
 def nano_mixed() -> Recipe:
     """Both in one set of weights, at Meta-World's picture size."""
     return _nano(

@@ -1,8 +1,8 @@
 """Our worlds as gymnasium environments: `import kinema.worlds.gym`, then `make("kinema/PickPlace-panda-v0")`.
 
-One id for every family that a shipped body's expert solves and for every goal of the road. Observations and
-actions are the card's own: pictures uint8, state and action float32 in its units and order. The reward is 1
-at the step at which the goal is reached, which ends the episode, and 0 before.
+One id for every family that a shipped body's expert solves, every goal of the road and every errand in a
+house. Observations and actions are the card's own: pictures uint8, state and action float32 in its units and
+order. The reward is 1 at the step at which the goal is reached, which ends the episode, and 0 before.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ import numpy as np
 
 from kinema.card.card import EmbodimentCard
 from kinema.card.load import card_names, load_card, vehicle_names
+from kinema.card.prompt import MAX_INSTRUCTION_CHARS
 from kinema.schema import KinemaError
+from kinema.worlds.house.env import HouseEnv
+from kinema.worlds.house.errands import ERRANDS
 from kinema.worlds.road.env import RoadEnv
 from kinema.worlds.road.goals import GOALS
 from kinema.worlds.tabletop.env import TabletopEnv, families_for
@@ -29,14 +32,12 @@ except ImportError as error:
         f"gymnasium is not installed ({error}); install it with: pip install 'kinema[gym]'"
     ) from error
 
-_LONGEST_SENTENCE = 200  # characters
-
 
 class WorldEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     """One task of one body.
 
     body:       name of a card, or the file of one's own
-    task:       a family of the tabletop, or a goal of the road for a body that drives
+    task:       a family of the tabletop; of a body that drives a goal of the road, of a base an errand
     variation:  what is drawn differently from what policies were trained on, as `kinema eval --variation`
     image_size: pixels of a square picture
 
@@ -61,7 +62,7 @@ class WorldEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.metadata = {**type(self).metadata, "render_fps": card.control_hz}
         self._steps = 0
         picture = spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
-        text = spaces.Text(_LONGEST_SENTENCE, charset=string.printable)
+        text = spaces.Text(MAX_INSTRUCTION_CHARS, charset=string.printable)
         self.observation_space = spaces.Dict(
             pictures=spaces.Dict({name: picture for name in card.camera_names}),
             state=spaces.Box(-np.inf, np.inf, (len(card.states),), np.float32),
@@ -104,17 +105,24 @@ class WorldEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         return {"success": self._world.success(), **self._world.measures()}
 
 
-def _world(card: EmbodimentCard, task: str, variation: Variation, image_size: int) -> TabletopEnv | RoadEnv:
+def _world(
+    card: EmbodimentCard, task: str, variation: Variation, image_size: int
+) -> TabletopEnv | RoadEnv | HouseEnv:
+    if card.control == "waypoints":
+        return HouseEnv(errand=task, card=card, variation=variation, image_size=image_size)
     if card.control == "drive":
         return RoadEnv(goal=task, card=card, variation=variation, image_size=image_size)
     return TabletopEnv(card=card, family=task, variation=variation, image_size=image_size)
+
+
+_TASKS = {"drive": GOALS, "waypoints": ERRANDS}
 
 
 def ids() -> Iterator[tuple[str, str, str]]:
     """(id, body, task) of every shipped world: `kinema/PickPlace-panda-v0` and its like."""
     for body in (*card_names(), *vehicle_names()):
         card = load_card(body)
-        for task in GOALS if card.control == "drive" else families_for(card):
+        for task in _TASKS[card.control] if card.control in _TASKS else families_for(card):
             yield f"kinema/{task.title().replace('_', '')}-{body}-v0", body, task
 
 

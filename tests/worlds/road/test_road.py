@@ -26,7 +26,7 @@ DEVELOPMENT_SEED = 500_000
 
 
 def test_the_cars_card_holds_up() -> None:
-    assert vehicle_names() == ("car",)
+    assert "car" in vehicle_names()
     report = check_card("car")
     assert report.ok, report.rows
     assert prompt(load_card("car"), "turn left", 16).startswith(

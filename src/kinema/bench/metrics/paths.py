@@ -45,6 +45,12 @@ def hausdorff(path: np.ndarray, other: np.ndarray) -> float:
 
 def warping_distance(path: np.ndarray, other: np.ndarray) -> float:
     """The mean distance of matched points under the best time warping (total cost / matched pairs)."""
+    total, pairs = warp(path, other)
+    return total / pairs
+
+
+def warp(path: np.ndarray, other: np.ndarray) -> tuple[float, int]:
+    """The best time warping of two paths, of any dimension: its total distance, and how many points match."""
     cost = _distances(path, other)
     rows, columns = cost.shape
     total = np.full((rows + 1, columns + 1), np.inf)
@@ -55,7 +61,7 @@ def warping_distance(path: np.ndarray, other: np.ndarray) -> float:
             came = min(((i - 1, j - 1), (i - 1, j), (i, j - 1)), key=lambda cell: total[cell])
             total[i, j] = total[came] + cost[i - 1, j - 1]
             length[i, j] = length[came] + 1
-    return float(total[rows, columns] / length[rows, columns])
+    return float(total[rows, columns]), int(length[rows, columns])
 
 
 def wasserstein(values: np.ndarray, others: np.ndarray) -> float:

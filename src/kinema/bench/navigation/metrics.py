@@ -1,7 +1,7 @@
 """The metrics of VLN-CE, as its code has them (jacobkrantz/VLN-CE, habitat_extensions/measures.py).
 
-That code differs from the usual prose in details, which are kept: a success is nearer than 3 m, not at 3 m; an
-oracle success counts the start; the length of a path is the sum of straight lines between steps; warping
+That code differs from the usual prose in details, which are kept: a success is nearer than 3 m, not at 3 m;
+an oracle success counts the start; the length of a path is the sum of straight lines between steps; warping
 compares with where the expert went, leaves out steps on the spot, and is asked for without a stop as well.
 One thing differs: warping is exact there only within fastdtw's radius, and here always.
 Axes: N steps and the start, M places of the expert.
@@ -39,7 +39,7 @@ class Walk:
         if len(self.places) != len(self.distances_m) or not len(self.places) or not len(self.truth):
             raise KinemaError(
                 f"a walk needs a distance for each of its places, at least one, and an expert's; got "
-                f"{len(self.places)} places, {len(self.distances_m)} distances, {len(self.truth)} of the expert"
+                f"{len(self.places)} places, {len(self.distances_m)} distances, {len(self.truth)} expert's"
             )
 
 
@@ -65,7 +65,7 @@ def path_length_m(places: np.ndarray) -> float:
 
 
 def ndtw(places: np.ndarray, truth: np.ndarray, success_m: float = SUCCESS_M) -> float:
-    """Normalised dynamic time warping (Ilharco et al. 2019, arXiv 1907.05446) of (N, 2 or 3) and (M, 2 or 3)."""
+    """Normalised dynamic time warping of two paths (Ilharco et al. 2019, arXiv 1907.05446)."""
     moved = np.concatenate([[True], (np.diff(places, axis=0) != 0).any(1)])
     total, _ = warp(places[moved], truth)
     return float(np.exp(-total / (len(truth) * success_m)))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kinema.commands.data.play import Task
 
 IMAGE_SIZE_PX = 96  # of the worlds that are ours
+BODIES = ("panda", "ur5e", "aloha")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +51,13 @@ class Told:
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """heeds: of the options that not every world heeds"""
+    """heeds:  of the options that not every world heeds
+    bodies: where none are told; none: every one that the world has
+    """
 
     heeds: tuple[str, ...]
     make: Callable[[Told], None]
+    bodies: tuple[str, ...] = BODIES
 
 
 def _demonstrated(tasks: Callable[[Told], list[Task]], told: Told) -> None:
@@ -97,6 +101,22 @@ def _road(told: Told) -> list[Task]:
         Task(world="road", card="car", name=goal, noise=told.noise, image_size=size_px, views=told.views)
         for goal in _chosen("goal", told.names, GOALS)
     ]
+
+
+def _navigation(told: Told) -> list[Task]:
+    from kinema.bench.navigation.benchmark import bodies
+    from kinema.commands.data.play import Task
+    from kinema.worlds.house.errands import ERRANDS
+
+    size_px = told.size_px or IMAGE_SIZE_PX
+    return [
+        Task(
+            world="navigation", card=body, name=errand, noise=told.noise, image_size=size_px,
+            first_seed=told.first_seed,
+        )
+        for body in _chosen("base", told.bodies, bodies())
+        for errand in _chosen("errand", told.names, ERRANDS)
+    ]  # fmt: skip
 
 
 def _metaworld(told: Told) -> list[Task]:
@@ -266,6 +286,11 @@ MADE = {
     "hazards": Made(heeds=("robots", "policy"), make=_make_hazards),
     "human": Made(heeds=("robots", "families", "image_size", "first_seed"), make=_make_human),
     "looks": Made(heeds=("robots",), make=_make_looks),
+    "navigation": Made(
+        heeds=("robots", "families", "noise", "image_size", "first_seed", "workers", "ray"),
+        make=partial(_demonstrated, _navigation),
+        bodies=(),
+    ),
     "road": Made(
         heeds=("families", "noise", "image_size", "views", "workers", "ray"),
         make=partial(_demonstrated, _road),

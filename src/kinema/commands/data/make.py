@@ -92,8 +92,9 @@ def make(
                 for task in group:
                     _record(pool, task, writer, captions, made, episodes, bar)
             counts[card] = writer.num_episodes
-    for card in counts:
-        annotate_rest(out / card)
+    for card, group in by_card.items():
+        if group[0].world != "navigation":  # a route's own sentence is longer than its captions may be
+            annotate_rest(out / card)
     return counts
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kinema.commands.data.made import MADE, Told
+from kinema.commands.data.made import BODIES, MADE, Told
 from kinema.commands.policies import bodies_in
 from kinema.commands.rendering import require_rendering
 from kinema.commands.terminal import RAY_HELP, choose, examples, finite, refuse_unheeded, words, writable
@@ -24,6 +24,8 @@ EXAMPLES = examples(
     "kinema data make hazards --episodes 600 --out data/hazards",
     "kinema data make looks --episodes 60 --out data/looks",
     "kinema data make road --episodes 50 --views 2 --out data/road",
+    "kinema data make navigation --robots wheeled_base --families instruction --episodes 50 "
+    "--out data/navigation",
     "kinema data make human --robots panda,ur5e --episodes 60 --out data/human",
 )
 
@@ -37,7 +39,9 @@ def make(
     episodes: Annotated[
         int, typer.Option(help="Successful episodes per body and family (or task).", min=1)
     ] = 50,
-    robots: Annotated[str, typer.Option(help="tabletop: bodies, with commas.")] = "panda,ur5e,aloha",
+    robots: Annotated[
+        str, typer.Option(help=f"Bodies, with commas. Default: {','.join(BODIES)}; navigation: every base.")
+    ] = "",
     families: Annotated[
         str,
         typer.Option(
@@ -71,7 +75,7 @@ def make(
         bool, typer.Option("--raw", help="metaworld: raw arrays, some pictures: for nano_metaworld.")
     ] = False,
     first_seed: Annotated[
-        int, typer.Option(help="tabletop: the first scene; another round wants other scenes.", min=1_000_000)
+        int, typer.Option(help="The first scene; another round wants other scenes.", min=1_000_000)
     ] = 1_000_000,
     views: Annotated[int, typer.Option(help="road: how many of the car's cameras.", min=1, max=3)] = 3,
     workers: Annotated[int, typer.Option(help="Processes. The data do not depend on it.", min=1)] = 1,
@@ -84,8 +88,8 @@ def make(
         refuse_unheeded(ctx, "the expert alone", {"the expert alone": (), "--policy": ("latency_ms",)})
     require_rendering()
     told = Told(
-        out=writable(out), episodes=episodes, bodies=bodies_in(robots), names=words(families), noise=noise,
-        size_px=image_size, policy=policy, latency_s=latency_ms / 1000, look=look,
+        out=writable(out), episodes=episodes, bodies=bodies_in(robots) or MADE[world].bodies,
+        names=words(families), noise=noise, size_px=image_size, policy=policy, latency_s=latency_ms / 1000, look=look,
         protocol=protocol, raw=raw, first_seed=first_seed, views=views, assets=assets or None,
         workers=workers, ray=ray,
     )  # fmt: skip

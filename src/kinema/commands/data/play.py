@@ -27,7 +27,7 @@ Demonstrate = Callable[..., Recording]  # of a seed and `noise`
 class Task:
     """One kind of episode of one body.
 
-    world: tabletop, metaworld, libero, aloha, simpler or road
+    world: tabletop, metaworld, libero, aloha, simpler, road or navigation
     noise: how much disturbs it
     """
 
@@ -79,6 +79,14 @@ def _road(task: Task) -> Demonstrate:
     from kinema.worlds.road.env import RoadEnv
 
     return partial(demonstrate_road, RoadEnv(goal=task.name, card=body(task), image_size=task.image_size))
+
+
+@lru_cache(maxsize=2)
+def _navigation(task: Task) -> Demonstrate:
+    from kinema.worlds.house.demonstrate import demonstrate_house
+    from kinema.worlds.house.env import HouseEnv
+
+    return partial(demonstrate_house, HouseEnv(errand=task.name, card=body(task), image_size=task.image_size))
 
 
 @lru_cache(maxsize=2)
@@ -214,4 +222,5 @@ def _simpler(task: Task) -> Demonstrate:
 
 _DEMONSTRATED: Mapping[str, Callable[[Task], Demonstrate]] = {
     "libero": _libero, "aloha": _aloha, "simpler": _simpler, "road": _road,
+    "navigation": _navigation,
 }  # fmt: skip

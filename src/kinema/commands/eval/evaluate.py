@@ -14,7 +14,7 @@ from kinema.commands.eval.baselines import BASELINES, conclude, judge_baselines
 from kinema.commands.eval.judged import SEED_HELP, Sitting, play, rates_table, seed_line
 from kinema.commands.eval.played import PLAYED, Told
 from kinema.commands.rendering import require_rendering
-from kinema.commands.terminal import RAY_HELP, choose, examples, given, refuse_unheeded, words
+from kinema.commands.terminal import RAY_HELP, choose, examples, given, refuse_unheeded, table, words
 from kinema.schema import KinemaError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ EXAMPLES = examples(
     "kinema eval libero --policy random --suites spatial --tasks spatial/0 --episodes 1 --out out/libero",
     "kinema eval aloha --policy expert --suites gym --episodes 2 --out out/aloha",
     "kinema eval simpler --policy random --tasks stack_cube --episodes 24 --out out/simpler",
+    "kinema eval navigation --policy expert --suites instruction --episodes 4 --out out/navigation",
     "kinema eval tabletop --baseline --robots panda,ur5e --episodes 10 --out out/sound",
 )
 
@@ -64,7 +65,7 @@ def evaluate(
         str,
         typer.Option(
             help="libero: spatial, object, goal, 10, 90, with commas; default: all but 90. aloha: gym, act. "
-            "robotwin: clean, randomized."
+            "robotwin: clean, randomized. navigation: instruction, search, follow."
         ),
     ] = "",
     look: Annotated[
@@ -80,14 +81,18 @@ def evaluate(
     variation: Annotated[
         str,
         typer.Option(
-            help="tabletop: seen, a held-out axis, axes joined by +, all, and the same after wide+; libero: "
+            help="tabletop, navigation: seen, a held-out axis, axes joined by +, all, and the same after "
+            "wide+ (tabletop); libero: "
             "seen, position, object, "
             "language, task (LIBERO-PRO's), plus-camera, plus-robot, plus-language, plus-noise, plus-light, "
             "plus-background, plus-layout (LIBERO-Plus's); several with commas."
         ),
     ] = "seen",
     robots: Annotated[
-        str, typer.Option(help="tabletop, world: bodies, with commas. Default: those it was trained on.")
+        str,
+        typer.Option(
+            help="tabletop, world, navigation: bodies, with commas. Default: those it was trained on."
+        ),
     ] = "",
     protocol: Annotated[
         str, typer.Option(help="metaworld: `kinema`, or `lerobot` for its sentences and pictures.")
@@ -216,6 +221,8 @@ def evaluate(
         return
     results = play(settings, sitting)
     print(latency.summary(out) if benchmark == "latency" else summary(results))
+    if measured := PLAYED[benchmark].measured:
+        print(measures_table(results, measured))
     print(f"results: {out / 'results.json'}")
     print(f"report:  {out / 'report.html'}")
     conclude(out, results.baselines, results)
@@ -250,3 +257,13 @@ def summary(results: Results) -> str:
             lines.append(f"mean of {what} {mean:.1%} (95 % interval {ends[0]:.1%} to {ends[1]:.1%})")
     lines.append(seed_line(results))
     return "\n".join(lines)
+
+
+def measures_table(results: Results, names: Sequence[str]) -> str:
+    """The means of these measures by group."""
+    counts = {name: (count["kind"], count["measures"]) for name, count in results.groups.items()}
+    rows = [
+        (kind, group, *(f"{found[name]:.3f}" if name in found else "-" for name in names))
+        for group, (kind, found) in counts.items()
+    ]
+    return table(rows, ("by", "group", *names))

@@ -61,12 +61,14 @@ class Played:
     """heeds: of the options that not every benchmark heeds; replan_steps: of a chunk, where none are told
 
     learners: the bodies whose policies are judged here while they are trained
+    measured: of its episodes' measures, those whose means are told beside the rates
     """
 
     heeds: tuple[str, ...]
     replan_steps: int
     judged: Callable[[Told], Judged]
     learners: Callable[[], tuple[str, ...]] = tuple
+    measured: tuple[str, ...] = ()
 
 
 def _tabletop(told: Told) -> Judged:
@@ -178,6 +180,27 @@ def _gr1(told: Told) -> Judged:
     return Judged(benchmark=benchmark, bodies=(CARD,), server="kinema.bench.gr1.openpi:Gr1Server")
 
 
+def _navigation(told: Told) -> Judged:
+    from kinema.bench.navigation.benchmark import IMAGE_SIZE_PX
+    from kinema.worlds.house.errands import ERRANDS
+
+    bodies = tuple(choose("base", name, _bases()) for name in told.bodies) or _bases()
+    benchmark = _factory(
+        "navigation.benchmark:NavigationBenchmark",
+        bodies=policies.trained_bodies(told.policy, bodies) or bodies,
+        errands=[choose("errand", name, ERRANDS) for name in told.suites or ERRANDS],
+        variations=list(told.variations),
+        **_larger(told, bodies, image_size=IMAGE_SIZE_PX),
+    )
+    return Judged(benchmark=benchmark, bodies=bodies)
+
+
+def _bases() -> tuple[str, ...]:
+    from kinema.bench.navigation.benchmark import bodies
+
+    return bodies()
+
+
 def _latency(told: Told) -> Judged:
     bodies = told.bodies or latency.BODIES
     return Judged(
@@ -251,6 +274,13 @@ PLAYED = {
         replan_steps=8,  # as GR00T's rollout_policy.py does
         judged=_gr1,
         learners=_body_of("gr1"),
+    ),
+    "navigation": Played(
+        heeds=(*_ALWAYS, "ray", "suites", "variation", "robots"),
+        replan_steps=2,  # 1 s at 2 Hz
+        judged=_navigation,
+        learners=_bases,
+        measured=("ne_m", "osr", "sr", "spl", "ndtw", "sdtw", "kept_up"),
     ),
     "latency": Played(heeds=(*_ALWAYS, "ray", "robots"), replan_steps=4, judged=_latency),
 }

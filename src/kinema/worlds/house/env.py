@@ -10,11 +10,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from kinema.card.card import EmbodimentCard
+from kinema.card.card import Camera, EmbodimentCard
 from kinema.card.load import load_card
 from kinema.schema import KinemaError, Observation
-from kinema.worlds.house.errands import ERRANDS, SUCCESS_M, Errand, draw
-from kinema.worlds.house.free_space import CELL_M, RADIUS_M, FreeSpace
+from kinema.worlds.house.errands import ERRANDS, PERSON_AHEAD_M, SUCCESS_M, Errand, draw
+from kinema.worlds.house.free_space import CELL_M, FreeSpace
 from kinema.worlds.house.generate import generate
 from kinema.worlds.house.scene import HouseScene
 from kinema.worlds.variation import SEEN, Variation
@@ -24,7 +24,6 @@ STOP_S = 1.0
 STILL_M, STILL_RAD = 0.05, 0.05  # a waypoint no further away is no motion
 _SUBSTEP_M = 0.05
 _PERSON_M_S = 0.7
-_PERSON_AHEAD_M = 2.0
 _IN_VIEW_RAD = np.radians(45)
 _LINGER_S = 2.0  # after whoever is followed has arrived
 
@@ -83,7 +82,7 @@ class HouseEnv:
         self.stopped = False
         self.kept_up: list[bool] = []  # with whoever is followed, after each step
         if self.person is not None:
-            seconds = CELL_M * len(self.errand.way) / _PERSON_M_S + _LINGER_S
+            seconds = float(self.distances_m[0] - PERSON_AHEAD_M) / _PERSON_M_S + _LINGER_S
             self.max_steps = round(seconds * self.card.control_hz)
 
     @property
@@ -113,14 +112,14 @@ class HouseEnv:
         """On the shortest way, a little ahead at first, then at a stroller's pace to its end."""
         if self.family != "follow":
             return None
-        along = _PERSON_AHEAD_M + _PERSON_M_S * step / self.card.control_hz
+        along = PERSON_AHEAD_M + _PERSON_M_S * step / self.card.control_hz
         steps = np.linalg.norm(np.diff(self.errand.way, axis=0), axis=1)
         i = min(int(np.searchsorted(np.cumsum(steps), along)), len(steps) - 1)
         ahead = self.errand.way[i + 1] - self.errand.way[max(i - 2, 0)]
         return np.array([*self.errand.way[i + 1], np.arctan2(ahead[1], ahead[0])])
 
     def step(self, action: np.ndarray) -> None:
-        """Go to the next waypoint; once stopped, stay. Raises KinemaError for a wrong or non-finite action."""
+        """Go to the next waypoint; once stopped, stay. Raises KinemaError for what is no action."""
         action = np.asarray(action, np.float64)
         if action.shape != (3,) or not np.isfinite(action).all():
             raise KinemaError(f"an action is (dx, dy, dtheta), all finite; got {action}")
@@ -167,7 +166,7 @@ class HouseEnv:
             images=images, state=self.state(), instruction=self.instruction, time_s=self.time_s
         )
 
-    def _picture(self, camera) -> np.ndarray:  # type: ignore[no-untyped-def]
+    def _picture(self, camera: Camera) -> np.ndarray:
         """uint8 (S, S, 3): what a camera sees, or saw that long ago; before the start, what it saw then."""
         present = self.card.present_of(camera)
         step = max(0, self.steps - round(camera.ago_s * self.card.control_hz))

@@ -7,22 +7,24 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from kinema.schema import KinemaError
 from kinema.worlds.house import words
-from kinema.worlds.house.free_space import FreeSpace
+from kinema.worlds.house.free_space import CELL_M, FreeSpace
 from kinema.worlds.house.house import House, Thing
 from kinema.worlds.house.route import told, unique
 
 ERRANDS = ("instruction", "search", "follow")
 SUCCESS_M = {"instruction": 3.0, "search": 1.0, "follow": 3.0}  # VLN-CE, ObjectNav, EVT-Bench
+PERSON_AHEAD_M = 1.5  # of who follows
 _WAY_M = (6.0, 18.0)
 _BESIDE_M = 0.6  # a thing
 _FEWEST_DOORS = 2
 _TRIES = 60
-_AHEAD_M = 2.0  # of who follows
+_AHEAD = round(PERSON_AHEAD_M / CELL_M)  # cells
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +50,14 @@ def draw(kind: str, house: House, space: FreeSpace, rng: np.random.Generator, *,
         raise KinemaError(f"a house has no errand {kind!r}; choices: {', '.join(ERRANDS)}")
     for thing in rng.permutation(np.array(_targets(kind, house), object)):
         distances = space.distances(_goal_cells(kind, space, thing, house))
-        start = _start(house, space, distances, rng)
+        start = _start(kind, house, space, distances, rng)
         if start is not None:
             break
     else:
         raise KinemaError(f"no way of {_WAY_M[0]:g} m or more through {_FEWEST_DOORS} doors in this house")
     heading, way = float(rng.uniform(-np.pi, np.pi)), space.way(distances, start)
     if kind == "follow":
-        heading = float(np.arctan2(*(way[round(_AHEAD_M / 0.1)] - way[0])[::-1]))
+        heading = float(np.arctan2(*(way[_AHEAD] - way[0])[::-1]))
     text = {
         "instruction": lambda: words.instruction(rng, told(house, way, heading, thing), held_out=held_out),
         "search": lambda: words.search(rng, thing, held_out=held_out),
@@ -91,14 +93,14 @@ def _goal_cells(kind: str, space: FreeSpace, thing: Thing, house: House) -> np.n
 
 
 def _start(
-    house: House, space: FreeSpace, distances: np.ndarray, rng: np.random.Generator
+    kind: str, house: House, space: FreeSpace, distances: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray | None:
-    """A place so far away, in another room, or None where there is none."""
+    """A place so far away, with whoever is followed in sight, or None where there is none."""
     cells = np.argwhere((distances > _WAY_M[0]) & (distances < _WAY_M[1]))
     for cell in cells[rng.permutation(len(cells))[:_TRIES]]:
         way = space.way(distances, space.place(cell))
         rooms = [house.room_at(place) for place in way]
-        doors = sum(a != b for a, b in zip(rooms, rooms[1:]) if a is not None and b is not None)
-        if doors >= _FEWEST_DOORS:
+        doors = sum(a != b for a, b in pairwise(rooms) if a is not None and b is not None)
+        if doors >= _FEWEST_DOORS and (kind != "follow" or space.sees(way[0], way[_AHEAD])):
             return way[0]
     return None

@@ -7,8 +7,8 @@ import numpy as np
 from kinema.worlds.house.env import HouseEnv
 
 _ARRIVED_M = 0.25
-_BEHIND_M = 1.3  # this far behind whoever is followed
-_TURN_FIRST_RAD = 0.7
+_BEHIND_M = 1.0  # this far behind whoever is followed
+_TURN_FIRST_RAD = 0.9
 
 
 class HouseExpert:
@@ -25,20 +25,29 @@ class HouseExpert:
         if env.person is None:
             if env.distances_m[-1] < _ARRIVED_M:
                 return np.zeros(3)
-            return self._towards(env.ahead(), reach_m=self._most[0])
-        gap_m = float(np.linalg.norm(env.person[:2] - env.pose[:2]))
-        if gap_m < _BEHIND_M + 0.2 and env.sight.sees(env.pose[:2], env.person[:2]):
-            return self._towards(env.person[:2], reach_m=0.0)
-        return self._towards(env.ahead(), reach_m=min(self._most[0], max(0.1, gap_m - _BEHIND_M)))
+            ahead = env.ahead()
+            return self._to(ahead, look_at=ahead, reach_m=self._most[0])
+        ahead, person = env.ahead(), env.person[:2]
+        seen = env.sight.sees(env.pose[:2], person)
+        reach_m = float(np.linalg.norm(person - env.pose[:2])) - _BEHIND_M if seen else self._most[0]
+        watches = seen and (reach_m <= 0 or abs(self._bearing(ahead)) < _TURN_FIRST_RAD)
+        return self._to(ahead, look_at=person if watches else ahead, reach_m=max(0.0, reach_m))
 
-    def _towards(self, place: np.ndarray, reach_m: float) -> np.ndarray:
-        pose = self._env.pose
-        offset = place - pose[:2]
-        bearing = float(np.arctan2(offset[1], offset[0])) - pose[2]
-        bearing = (bearing + np.pi) % (2 * np.pi) - np.pi
-        far_m = min(reach_m, float(np.linalg.norm(offset))) if abs(bearing) < _TURN_FIRST_RAD else 0.0
-        turn = np.clip(bearing, -self._most[2], self._most[2])
-        aside = far_m * np.sin(bearing)
-        if abs(aside) > self._most[1]:  # no base steps aside any further
-            far_m *= self._most[1] / abs(aside)
-        return self._env.clamp(np.array([far_m * np.cos(bearing), far_m * np.sin(bearing), turn]) / self._units)
+    def _to(self, place: np.ndarray, *, look_at: np.ndarray, reach_m: float) -> np.ndarray:
+        """At most `reach_m` straight to a place that is ahead or a little aside, turning to see another."""
+        bearing = self._bearing(place)
+        far_m = min(reach_m, self._most[0], float(np.linalg.norm(place - self._env.pose[:2])))
+        if abs(bearing) > _TURN_FIRST_RAD:
+            far_m = 0.0
+        aside_m = far_m * np.sin(bearing)
+        if abs(aside_m) > self._most[1]:  # no base steps aside any further
+            far_m *= self._most[1] / abs(aside_m)
+        action = np.array([far_m * np.cos(bearing), far_m * np.sin(bearing), self._bearing(look_at)])
+        return self._env.clamp(action / self._units)
+
+    def _bearing(self, place: np.ndarray) -> float:
+        """Where a place (2,) lies as the base sees it [rad]; 0 where it stands."""
+        x, y = place - self._env.pose[:2]
+        if x == y == 0.0:
+            return 0.0
+        return float((np.arctan2(y, x) - self._env.pose[2] + np.pi) % (2 * np.pi) - np.pi)

@@ -66,7 +66,7 @@ class FreeSpace:
         return bool(inside and self.free[int(y), int(x)])
 
     def distances(self, goal: np.ndarray) -> np.ndarray:
-        """How far it is from every cell to the nearest of the goal cells, both (H, W) [m]; inf where no way is.
+        """How far every cell is from the nearest of the goal cells, both (H, W) [m]; inf where no way is.
 
         Bellman and Ford's rounds over all cells at once and in place, until none comes nearer.
         """

@@ -47,7 +47,10 @@ _SEAT = (
     Part(low=(0, 0, 0.45), high=(0.12, 0.7, 0.7), tone=0.8),
     Part(low=(0.88, 0, 0.45), high=(1, 0.7, 0.7), tone=0.8),
 )
-_DRAWERS = (Part(), *(Part(low=(0.06, -0.02, z), high=(0.94, 0, z + 0.26), tone=0.7) for z in (0.04, 0.36, 0.68)))
+_DRAWERS = (
+    Part(),
+    *(Part(low=(0.06, -0.02, z), high=(0.94, 0, z + 0.26), tone=0.7) for z in (0.04, 0.36, 0.68)),
+)
 
 CATALOGUE: dict[str, Piece] = {
     "Bed": Piece(
@@ -133,7 +136,15 @@ ALWAYS: dict[str, tuple[str, ...]] = {
 }
 SOMETIMES: dict[str, tuple[str, ...]] = {
     "Kitchen": ("DiningTable", "GarbageCan", "ShelvingUnit", "HousePlant"),
-    "LivingRoom": ("ArmChair", "CoffeeTable", "ShelvingUnit", "FloorLamp", "HousePlant", "Desk", "DiningTable"),
+    "LivingRoom": (
+        "ArmChair",
+        "CoffeeTable",
+        "ShelvingUnit",
+        "FloorLamp",
+        "HousePlant",
+        "Desk",
+        "DiningTable",
+    ),
     "Bedroom": ("Dresser", "Desk", "FloorLamp", "ShelvingUnit", "ArmChair", "HousePlant"),
     "Bathroom": ("Bathtub", "WashingMachine", "GarbageCan"),
 }

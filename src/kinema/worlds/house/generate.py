@@ -72,7 +72,8 @@ def _split(rng: np.random.Generator) -> list[Rectangle]:
 def _kinds(rng: np.random.Generator, floors: list[Rectangle]) -> list[str]:
     """The largest is the living room and the smallest a bathroom; one kitchen, and mostly bedrooms."""
     by_size = sorted(range(len(floors)), key=lambda i: -floors[i].size[0] * floors[i].size[1])
-    middle = ["Kitchen", *rng.choice(["Bedroom", "Bathroom", "LivingRoom"], len(floors) - 3, p=[0.7, 0.15, 0.15])]
+    others = rng.choice(["Bedroom", "Bathroom", "LivingRoom"], len(floors) - 3, p=[0.7, 0.15, 0.15])
+    middle = ["Kitchen", *others]
     kinds = dict(zip(by_size, ["LivingRoom", *rng.permutation(middle), "Bathroom"]))
     return [str(kinds[number]) for number in range(len(floors))]
 
@@ -101,7 +102,7 @@ def _doors(rng: np.random.Generator, floors: list[Rectangle]) -> tuple[Door, ...
 
 
 def _shared_wall(a: Rectangle, b: Rectangle) -> tuple[int, float, float, float] | None:
-    """Axis across it, where it lies on that axis and from where to where it goes; None: too short for a door."""
+    """Axis across it, where on that axis it lies, from where to where it goes; None: no room for a door."""
     for axis in (0, 1):
         for one, other in ((a, b), (b, a)):
             low = max(a.low[1 - axis], b.low[1 - axis])
@@ -112,7 +113,12 @@ def _shared_wall(a: Rectangle, b: Rectangle) -> tuple[int, float, float, float] 
 
 
 def _furnish(
-    rng: np.random.Generator, number: int, kind: str, floor: Rectangle, doors: tuple[Door, ...], held_out: bool
+    rng: np.random.Generator,
+    number: int,
+    kind: str,
+    floor: Rectangle,
+    doors: tuple[Door, ...],
+    held_out: bool,
 ) -> list[Thing]:
     inside = floor.grown(-WALL_M / 2)
     taken = [door.opening(_CLEAR_M) for door in doors if number in door.rooms]

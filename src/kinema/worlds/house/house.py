@@ -7,6 +7,7 @@ along the axes. Axes: N corners.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -65,7 +66,9 @@ class Room:
         if len(self.corners) < 4 or any(
             abs(a[0] - b[0]) > 1e-6 and abs(a[1] - b[1]) > 1e-6 for a, b in self.edges
         ):
-            raise KinemaError(f"a {self.kind} needs 4 corners or more and walls along the axes: {self.corners}")
+            raise KinemaError(
+                f"a {self.kind} needs 4 corners or more and walls along the axes: {self.corners}"
+            )
 
     @property
     def word(self) -> str:
@@ -78,9 +81,7 @@ class Room:
     def tiles(self) -> list[Rectangle]:
         """Rectangles that cover it and do not overlap."""
         xs, ys = (sorted({corner[axis] for corner in self.corners}) for axis in (0, 1))
-        cells = [
-            Rectangle(low=(x0, y0), high=(x1, y1)) for x0, x1 in zip(xs, xs[1:]) for y0, y1 in zip(ys, ys[1:])
-        ]
+        cells = [Rectangle(low=(x0, y0), high=(x1, y1)) for x0, x1 in pairwise(xs) for y0, y1 in pairwise(ys)]
         return [cell for cell in cells if self.holds(np.array(cell.center))]
 
     def holds(self, place: np.ndarray) -> bool:
@@ -158,7 +159,7 @@ class House:
         return next((number for number, room in enumerate(self.rooms) if room.holds(place)), None)
 
     def walls(self) -> list[tuple[int, Rectangle]]:
-        """Every room's own side of its walls, with gaps at its doors: the room's number and the floor under."""
+        """Every room's own side of its walls, with gaps at doors: the room's number and the floor below."""
         return [
             (number, _side(room, a, b))
             for number, room in enumerate(self.rooms)
@@ -187,7 +188,9 @@ class House:
 def _side(room: Room, a: Place, b: Place) -> Rectangle:
     """Half a wall's thickness, on the room's side of the line from a to b."""
     low, high = np.minimum(a, b), np.maximum(a, b)
-    across = np.array([0.0, WALL_M / 2]) if high[0] - low[0] > high[1] - low[1] else np.array([WALL_M / 2, 0.0])
+    across = (
+        np.array([0.0, WALL_M / 2]) if high[0] - low[0] > high[1] - low[1] else np.array([WALL_M / 2, 0.0])
+    )
     if room.holds((low + high) / 2 + across):
         return Rectangle(low=tuple(low), high=tuple(high + across))
     return Rectangle(low=tuple(low - across), high=tuple(high))

@@ -23,7 +23,11 @@ from kinema.worlds.words.events import Aim, Event
 
 LONG_WORDS, SHORT_WORDS = (50, 100), (15, 30)
 _SHORTEST_S = 0.3  # of a stretch worth telling
-_SCENARIOS = {"drive": "on a road with a crossing", "metaworld": "at a table with one task on it"}
+_SCENARIOS = {
+    "drive": "on a road with a crossing",
+    "waypoints": "in a house",
+    "metaworld": "at a table with one task on it",
+}
 _BLOCKS, _TABLE = "at a table with blocks", "at a table"
 _GROUND = ("base.waypoint.x", "base.waypoint.y", "base.waypoint.theta")
 
@@ -91,7 +95,7 @@ class Record:
             return replace(moved, amounts={**moved.amounts, **tools_displaced(self.card, first, last)})
         columns = [slots.index(slot) for slot in _GROUND]
         way = path_moved(first[columns], last[columns])
-        return Moved(amounts={**way.amounts, **moved.amounts}, units=moved.units)
+        return Moved(amounts={**moved.amounts, **way.amounts}, units=moved.units)
 
     def tools(self, start: int, end: int) -> Moved:
         """How the tools truly moved in a stretch, whatever the body's commands are."""

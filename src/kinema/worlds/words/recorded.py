@@ -33,6 +33,8 @@ def recorded_events(
     """The events of a recorded episode: state (T, S), executed actions (T, D), points (T, V, P, 3)."""
     if card.control == "drive":
         return drive_events(card, instruction, state=state, success=success)
+    if card.control == "waypoints":
+        return ()  # nothing is taken, and the way itself is told from the poses
     aim, last = Aim.of(instruction), max(0, len(state) - 2)  # the recorder lingers after success
     found: list[Event] = []
     if aim.family in ("pick_place", "stack", "tidy", ""):

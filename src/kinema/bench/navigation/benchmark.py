@@ -1,0 +1,141 @@
+"""Our houses for the runner: every errand with every base that takes waypoints, judged as VLN-CE judges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from kinema.bench.benchmark import Environment, TaskSpec
+from kinema.bench.gl import prefer_egl
+from kinema.bench.navigation.metrics import Walk, metrics
+from kinema.card.load import load_card, vehicle_names
+from kinema.worlds.variation import Variation
+
+IMAGE_SIZE_PX = 96
+
+
+def bodies() -> tuple[str, ...]:
+    """The shipped bases that take waypoints."""
+    return tuple(name for name in vehicle_names() if load_card(name).control == "waypoints")
+
+
+class NavigationBenchmark:
+    """Tasks are "errand/body", or "errand/body/variation" when several variations are asked for.
+
+    Houses are those of the episodes' seeds, which no training has.
+    bodies, errands: all of them when empty
+    variations:      seen, or of color, background and instruction (`kinema.worlds.variation`)
+    """
+
+    name = "navigation"
+
+    def __init__(
+        self,
+        bodies: Iterable[str] = (),
+        errands: Iterable[str] = (),
+        variations: Iterable[str] = ("seen",),
+        image_size: int = IMAGE_SIZE_PX,
+    ) -> None:
+        prefer_egl()
+        from kinema.worlds.house.errands import ERRANDS
+
+        self._cards = {name: load_card(name) for name in tuple(bodies) or _bodies()}
+        self._variations = {name: Variation.named(name) for name in variations}
+        self._image_size = image_size
+        self._places = {
+            f"{errand}/{body}" + (f"/{variation}" if len(self._variations) > 1 else ""): (
+                errand, body, variation,
+            )
+            for errand in tuple(errands) or ERRANDS
+            for body in self._cards
+            for variation in self._variations
+        }  # fmt: skip
+
+    def tasks(self) -> tuple[TaskSpec, ...]:
+        return tuple(
+            TaskSpec(
+                name=name,
+                card=body,
+                control_hz=self._cards[body].control_hz,
+                groups={"errand": errand, "body": body, "variation": variation},
+                expert=True,
+            )
+            for name, (errand, body, variation) in self._places.items()
+        )
+
+    def make(self, task: str) -> Environment:
+        """The task's environment, with the way's shortest path as `expert_action()`."""
+        from kinema.worlds.house.env import HouseEnv
+
+        errand, body, variation = self._places[task]
+        env = HouseEnv(
+            errand=errand, card=self._cards[body], variation=self._variations[variation],
+            image_size=self._image_size,
+        )  # fmt: skip
+        return _Followed(env) if errand == "follow" else _Judged(env)
+
+    def provenance(self) -> dict[str, Any]:
+        return {
+            "protocol": "stopped, by standing still for a second, less than 3 m on foot from the goal (1 m "
+            "from a thing that is searched); VLN-CE's metrics; who follows is judged at the end",
+            "variations": list(self._variations),
+            "rendering": {
+                "size_px": self._image_size,
+                "shadows": False,
+                "reflections": False,
+                "skybox": False,
+            },
+        }
+
+
+_bodies = bodies
+
+
+class _Judged:
+    """A house's environment with the expert of its errand, which shows the way before each episode."""
+
+    def __init__(self, environment: Any) -> None:
+        from kinema.worlds.house.expert import HouseExpert
+
+        self._environment = environment
+        self._expert = HouseExpert(environment)
+
+    def expert_action(self) -> np.ndarray:
+        return self._expert.act()
+
+    def reset(self, seed: int) -> None:
+        """Raises KinemaError for a house in which there is no way."""
+        env = self._environment
+        env.reset(seed)
+        while env.steps < env.max_steps and not env.success():
+            env.step(self._expert.act())
+        self._truth = env.positions
+        env.restart()
+
+    def over(self) -> bool:
+        return bool(self._environment.over())
+
+    def measures(self) -> Mapping[str, float]:
+        from kinema.worlds.house.errands import SUCCESS_M
+
+        env = self._environment
+        walk = Walk(
+            places=env.positions, distances_m=env.distances_m, truth=self._truth, stop_called=env.stopped,
+            success_m=SUCCESS_M[env.family],
+        )  # fmt: skip
+        return metrics(walk) | {"bumps": float(env.bumps)}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._environment, name)
+
+
+class _Followed(_Judged):
+    """Whoever follows is judged by the whole walk: by how much of it they kept up, and by its end."""
+
+    judged_at_the_end: Literal[True] = True
+
+    def measures(self) -> Mapping[str, float]:
+        env = self._environment
+        return {"kept_up": float(np.mean(env.kept_up or [False])), "bumps": float(env.bumps)}
