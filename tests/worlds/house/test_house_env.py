@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kinema.card.check import check_card
+from kinema.card.check import check_cameras, check_card
 from kinema.card.load import load_card
 from kinema.card.prompt import prompt
 from kinema.schema import KinemaError
@@ -117,6 +117,15 @@ def test_a_demonstration_keeps_what_is_right_beside_what_was_done() -> None:
     assert not demo.action[-2:].any()
     clean = demonstrate_house(env, SEED + 1, noise=0.0, render=False)
     np.testing.assert_array_equal(clean.action, clean.executed)
+
+
+def test_a_camera_of_the_past_needs_one_of_the_present_at_its_place() -> None:
+    card = load_card("humanoid")
+    alone = card.model_copy(update={"cameras": card.cameras[1:]})
+    with pytest.raises(KinemaError, match="camera front_1s shows the past of no camera"):
+        HouseEnv(card=alone)
+    with pytest.raises(ValueError, match="camera front_1s shows the past of no camera"):
+        check_cameras(alone)
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,8 @@ def make(
     require_rendering()
     told = Told(
         out=writable(out), episodes=episodes, bodies=bodies_in(robots) or MADE[world].bodies,
-        names=words(families), noise=noise, size_px=image_size, policy=policy, latency_s=latency_ms / 1000, look=look,
+        names=words(families), noise=noise, size_px=image_size, policy=policy,
+        latency_s=latency_ms / 1000, look=look,
         protocol=protocol, raw=raw, first_seed=first_seed, views=views, assets=assets or None,
         workers=workers, ray=ray,
     )  # fmt: skip

@@ -54,6 +54,7 @@ class HouseEnv:
             )
         self.family, self.variation = errand, variation
         self._image_size = image_size
+        self._present = {camera: _present_of(self.card, camera) for camera in self.card.cameras}
         self._step_units = np.array([channel.step or 1.0 for channel in self.card.actions])
         self._scene: HouseScene | None = None
         self.instruction = ""
@@ -77,7 +78,8 @@ class HouseEnv:
     def restart(self) -> None:
         """The same episode from its beginning."""
         self.pose = self.errand.start.copy()
-        self._poses, self._seen = [self.pose.copy()], {}
+        self._poses = [self.pose.copy()]
+        self._seen: dict[int, dict[Camera, np.ndarray]] = {}  # by step
         self._still_s, self.bumps = 0.0, 0
         self.stopped = False
         self.kept_up: list[bool] = []  # with whoever is followed, after each step
@@ -168,12 +170,11 @@ class HouseEnv:
 
     def _picture(self, camera: Camera) -> np.ndarray:
         """uint8 (S, S, 3): what a camera sees, or saw that long ago; before the start, what it saw then."""
-        present = self.card.present_of(camera)
         step = max(0, self.steps - round(camera.ago_s * self.card.control_hz))
         if step not in self._seen:
             scene = self._show(step)
             self._seen[step] = dict(zip(self.card.present, scene.pictures(), strict=True))
-        return self._seen[step][present]
+        return self._seen[step][self._present[camera]]
 
     def _show(self, step: int) -> HouseScene:
         if self._scene is None:
@@ -244,6 +245,13 @@ class HouseEnv:
         if self._scene is not None:
             self._scene.close()
             self._scene = None
+
+
+def _present_of(card: EmbodimentCard, camera: Camera) -> Camera:
+    found = card.present_of(camera)
+    if found is None:
+        raise KinemaError(f"{card.name}: camera {camera.name} shows the past of no camera at its place")
+    return found
 
 
 def _wrapped(angle_rad: float) -> float:
