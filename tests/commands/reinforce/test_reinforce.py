@@ -35,6 +35,9 @@ def test_it_plays_learns_and_leaves_an_artifact(tmp_path: Path, capsys: pytest.C
     seeds = [record["seed"] for record in records if "seed" in record]
     assert len(set(seeds)) == len(seeds) == 2, "judged on what was played"
     assert min(seeds) >= EVALUATION_SEEDS_BELOW, "an evaluation's scene was played"
+    page = (out / "report.html").read_text()
+    assert "success while trying" in page
+    assert "success on the kept scenes" in page
     provenance = json.loads((out / "artifact" / "provenance.json").read_text())
     assert provenance["reinforced"]["about"]["tasks"] == ["panda/push"]
 

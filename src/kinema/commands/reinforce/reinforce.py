@@ -71,6 +71,7 @@ def reinforce(
     from kinema.bench.settings import RunSettings
     from kinema.commands.eval.played import PLAYED, Told
     from kinema.commands.policies import artifact_folder, bodies_of
+    from kinema.commands.reinforce.page import write_page
     from kinema.train.reinforce.learner import LearnConfig
     from kinema.train.reinforce.loop import ReinforceConfig
     from kinema.train.reinforce.loop import reinforce as go_on
@@ -134,7 +135,9 @@ def reinforce(
     }  # fmt: skip
     with saved_on_interrupt(lambda: f"What was played is in {out}; the same command goes on from there."):
         artifact = go_on(folder, out, config, collect, judge if judge_every else None, batches, about)
-    print(f"{artifact} (judge it on an evaluation's scenes: kinema eval {benchmark} --policy {artifact})")
+    print(f"page:     {write_page(out)}")
+    print(f"artifact: {artifact}")
+    print(f"judge it: kinema eval {benchmark} --policy {artifact}")
 
 
 def _play(settings: RunSettings, where: Path, workers: int, ray: str | None) -> float:
