@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -11,7 +12,11 @@ from kinema.bench.benchmark import Environment, TaskSpec
 from kinema.bench.gl import prefer_egl
 from kinema.bench.navigation.metrics import Walk, metrics
 from kinema.card.load import load_card, vehicle_names
+from kinema.schema import KinemaError
 from kinema.worlds.variation import Variation
+
+if TYPE_CHECKING:
+    from kinema.worlds.house.house import House
 
 IMAGE_SIZE_PX = 96
 
@@ -27,6 +32,7 @@ class NavigationBenchmark:
     Houses are those of the episodes' seeds, which no training has.
     bodies, errands: all of them when empty
     variations:      seen, or of color, background and instruction (`kinema.worlds.variation`)
+    houses:          a folder of houses in ProcTHOR's JSON to play in, by turns of the seed
     """
 
     name = "navigation"
@@ -37,6 +43,7 @@ class NavigationBenchmark:
         errands: Iterable[str] = (),
         variations: Iterable[str] = ("seen",),
         image_size: int = IMAGE_SIZE_PX,
+        houses: str | None = None,
     ) -> None:
         prefer_egl()
         from kinema.worlds.house.errands import ERRANDS
@@ -44,6 +51,7 @@ class NavigationBenchmark:
         self._cards = {name: load_card(name) for name in tuple(bodies) or _bodies()}
         self._variations = {name: Variation.named(name) for name in variations}
         self._image_size = image_size
+        self._houses = _houses_in(Path(houses)) if houses else {}
         self._places = {
             f"{errand}/{body}" + (f"/{variation}" if len(self._variations) > 1 else ""): (
                 errand, body, variation,
@@ -72,7 +80,7 @@ class NavigationBenchmark:
         errand, body, variation = self._places[task]
         env = HouseEnv(
             errand=errand, card=self._cards[body], variation=self._variations[variation],
-            image_size=self._image_size,
+            image_size=self._image_size, houses=tuple(house for house, _ in self._houses.values()),
         )  # fmt: skip
         return _Followed(env) if errand == "follow" else _Judged(env)
 
@@ -81,6 +89,7 @@ class NavigationBenchmark:
             "protocol": "stopped, by standing still for a second, less than 3 m on foot from the goal (1 m "
             "from a thing that is searched); VLN-CE's metrics; who follows is judged at the end",
             "variations": list(self._variations),
+            "houses": {name: {"left_out": left} for name, (_, left) in self._houses.items()} or "by seed",
             "rendering": {
                 "size_px": self._image_size,
                 "shadows": False,
@@ -91,6 +100,16 @@ class NavigationBenchmark:
 
 
 _bodies = bodies
+
+
+def _houses_in(folder: Path) -> dict[str, tuple[House, tuple[str, ...]]]:
+    """The houses of a folder by their files' names, each with the things that could not be drawn."""
+    from kinema.worlds.house.procthor import read_house
+
+    paths = sorted(folder.glob("*.json"))
+    if not paths:
+        raise KinemaError(f"{folder} has no houses: no .json in it")
+    return {path.name: read_house(path) for path in paths}
 
 
 class _Judged:

@@ -76,7 +76,11 @@ def evaluate(
         ),
     ] = "shipped",
     assets: Annotated[
-        str, typer.Option(help="simpler: the folder of ManiSkill's downloads. Default: its own.")
+        str,
+        typer.Option(
+            help="simpler: the folder of ManiSkill's downloads. navigation: one of houses in ProcTHOR's "
+            "JSON. Default: its own."
+        ),
     ] = "",
     variation: Annotated[
         str,

@@ -190,6 +190,7 @@ def _navigation(told: Told) -> Judged:
         bodies=policies.trained_bodies(told.policy, bodies) or bodies,
         errands=[choose("errand", name, ERRANDS) for name in told.suites or ERRANDS],
         variations=list(told.variations),
+        **({"houses": told.assets} if told.assets else {}),
         **_larger(told, bodies, image_size=IMAGE_SIZE_PX),
     )
     return Judged(benchmark=benchmark, bodies=bodies)
@@ -276,7 +277,7 @@ PLAYED = {
         learners=_body_of("gr1"),
     ),
     "navigation": Played(
-        heeds=(*_ALWAYS, "ray", "suites", "variation", "robots"),
+        heeds=(*_ALWAYS, "ray", "suites", "variation", "robots", "assets"),
         replan_steps=2,  # 1 s at 2 Hz
         judged=_navigation,
         learners=_bases,

@@ -6,7 +6,7 @@ says that it has arrived, when it stands still for a second. Axes: V cameras, N 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from kinema.schema import KinemaError, Observation
 from kinema.worlds.house.errands import ERRANDS, PERSON_AHEAD_M, SUCCESS_M, Errand, draw
 from kinema.worlds.house.free_space import CELL_M, FreeSpace
 from kinema.worlds.house.generate import generate
+from kinema.worlds.house.house import House
 from kinema.worlds.house.scene import HouseScene
 from kinema.worlds.variation import SEEN, Variation
 
@@ -43,8 +44,11 @@ class HouseEnv:
         card: EmbodimentCard | None = None,
         variation: Variation = SEEN,
         image_size: int = 96,
+        houses: Sequence[House] = (),
     ) -> None:
-        """Raises KinemaError for an unknown errand or a body that does not take waypoints."""
+        """houses: those that are played in, by turns of the seed; none: one is drawn for every seed
+
+        Raises KinemaError for an unknown errand or a body that does not take waypoints."""
         if errand not in ERRANDS:
             raise KinemaError(f"a house has no errand {errand!r}; choices: {', '.join(ERRANDS)}")
         self.card = card or load_card("wheeled_base")
@@ -53,7 +57,7 @@ class HouseEnv:
                 f"{self.card.name} takes no waypoints; a house is for cards with control: waypoints"
             )
         self.family, self.variation = errand, variation
-        self._image_size = image_size
+        self._image_size, self._houses = image_size, tuple(houses)
         self._present = {camera: _present_of(self.card, camera) for camera in self.card.cameras}
         self._step_units = np.array([channel.step or 1.0 for channel in self.card.actions])
         self._scene: HouseScene | None = None
@@ -63,7 +67,11 @@ class HouseEnv:
     def reset(self, seed: int) -> None:
         """Draw house, errand, colours and sentence from the seed."""
         rng = np.random.default_rng([seed, 0x65727261])
-        self.house = generate(seed, held_out_shades=self.variation.color)
+        self.house = (
+            self._houses[seed % len(self._houses)]
+            if self._houses
+            else generate(seed, held_out_shades=self.variation.color)
+        )
         self.space, self.sight = FreeSpace(self.house), FreeSpace(self.house, 0.0, sight=True)
         self.errand: Errand = draw(
             self.family, self.house, self.space, rng, held_out=self.variation.instruction

@@ -1,0 +1,77 @@
+"""Our houses through the runner: the expert arrives, doing nothing does not, and the measures are kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kinema.bench.benchmark import Factory
+from kinema.bench.navigation.benchmark import NavigationBenchmark, bodies
+from kinema.bench.run import run
+from kinema.bench.settings import RunSettings
+from kinema.schema import KinemaError, Result
+from kinema.worlds.house.env import HouseEnv
+from kinema.worlds.house.errands import ERRANDS
+from kinema.worlds.house.generate import generate
+from kinema.worlds.house.procthor import to_procthor
+
+DEVELOPMENT_SEED = 1_000_010
+
+
+def test_every_errand_is_a_task_of_every_base() -> None:
+    names = [task.name for task in NavigationBenchmark(bodies=bodies()).tasks()]
+    assert names == [f"{errand}/{body}" for errand in ERRANDS for body in bodies()]
+    assert set(bodies()) == {"wheeled_base", "quadruped", "humanoid"}
+
+
+@pytest.mark.parametrize(("policy", "solved"), [("kinema.bench.expert:ExpertPolicy", True),
+                                                ("kinema.runtime.policy:HoldPolicy", False)])  # fmt: skip
+def test_the_runner_keeps_what_was_measured(tmp_path: Path, policy: str, solved: bool) -> None:
+    arguments = {"bodies": ["quadruped"], "errands": ["instruction"], "image_size": 16}
+    target = "kinema.bench.navigation.benchmark:NavigationBenchmark"
+    settings = RunSettings(
+        benchmark=Factory(target=target, arguments=arguments),
+        policy=Factory(target=policy), episodes=1, replan_steps=2,
+    )  # fmt: skip
+    results = run(settings, tmp_path, quiet=True)
+    (record,) = [json.loads(line) for line in (tmp_path / "episodes.jsonl").read_text().splitlines()[1:]
+                 if '"measures"' in line]  # fmt: skip
+    assert record["result"] == (Result.SUCCESS if solved else Result.FAILURE)
+    measures = results.groups["instruction"]["measures"]
+    assert measures["sr"] == results.overall["published_rate"] == float(solved)
+    assert (measures["spl"] > 0.9) == (measures["ndtw"] == 1) == (measures["osr"] == 1) == solved
+    assert measures["ne_m"] == pytest.approx(record["measures"]["ne_m"], abs=1e-6)
+    if not solved:  # a second of standing still, and the episode is over
+        assert record["steps"] == 2
+        assert measures["path_length_m"] == 0
+
+
+@pytest.mark.parametrize("errand", ERRANDS)
+def test_a_success_of_the_world_is_one_of_the_metrics(errand: str) -> None:
+    environment = NavigationBenchmark(bodies=["quadruped"], errands=[errand]).make(f"{errand}/quadruped")
+    environment.reset(DEVELOPMENT_SEED)
+    assert not environment.success()
+    while not environment.success() and environment.steps < environment.max_steps:  # type: ignore[attr-defined]
+        environment.step(environment.expert_action())  # type: ignore[attr-defined]
+    assert environment.success()
+    measures = environment.measures()
+    assert measures.get("kept_up", 1.0) > 0.5
+    if errand != "follow":
+        assert (measures["sr"], measures["osr"], measures["ndtw"]) == (1, 1, 1)
+        assert 0.8 < measures["spl"] <= 1
+
+
+def test_houses_of_a_folder_are_played_in(tmp_path: Path) -> None:
+    for seed in (1_000_000, 1_000_001):
+        (tmp_path / f"{seed}.json").write_text(json.dumps(to_procthor(generate(seed))))
+    benchmark = NavigationBenchmark(bodies=["humanoid"], errands=["search"], houses=str(tmp_path))
+    assert list(benchmark.provenance()["houses"]) == ["1000000.json", "1000001.json"]
+    environment = benchmark.make("search/humanoid")
+    environment.reset(3)
+    ours: HouseEnv = environment._environment  # type: ignore[attr-defined]
+    np.testing.assert_allclose(ours.house.extent.size, generate(1_000_001).extent.size)
+    with pytest.raises(KinemaError, match="has no houses"):
+        NavigationBenchmark(houses=str(tmp_path / "none"))
