@@ -59,6 +59,8 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     one, other = weights_of(whole), weights_of(parts)
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert (tmp_path / "whole" / CURVE).read_text() == (tmp_path / "parts" / CURVE).read_text()
+    kept = [len(list((tmp_path / "whole" / f"round_00{n}" / "episodes").iterdir())) for n in range(3)]
+    assert kept == [0, 0, 4], "rollouts that nobody needs again"
     before = weights_of(folder)
     changed = {
         name.split(".")[0] for name in one if not torch.equal(one[name], before[name].to(one[name].dtype))

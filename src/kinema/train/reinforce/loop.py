@@ -2,7 +2,7 @@
 
 round_003/policy/             the artifact that plays this round, in full precision
 round_003/value.safetensors
-round_003/episodes/           its rollouts, and the journal of whoever played them
+round_003/episodes/           its rollouts, while they are learnt from, and the journal of whoever played them
 curve.jsonl                   a line for every round that was learnt from
 artifact/                     the best round's policy, or the last one's where none is judged
 """
@@ -79,6 +79,7 @@ def reinforce(
         with (out / CURVE).open("a") as file:
             file.write(json.dumps(line) + "\n")
         print(_said(line), flush=True)
+        _forget(out / f"round_{number + 1 - config.learn.rounds:03d}" / "episodes")
     return _ship(out, config, judge)
 
 
@@ -118,6 +119,12 @@ def _rollouts(folder: Path) -> list[Rollout]:
     if not found:
         raise KinemaError(f"no rollout lies in {folder}")
     return found
+
+
+def _forget(folder: Path) -> None:
+    """Remove the rollouts of a round that nothing will be learnt from again; they are large."""
+    for path in folder.glob(f"*{SUFFIX}"):
+        path.unlink()
 
 
 def _curve(out: Path) -> list[dict[str, Any]]:
