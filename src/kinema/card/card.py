@@ -18,6 +18,8 @@ from pydantic import Field, model_validator
 from kinema.card.drawing import MOST_MESHES, Mesh, MeshFolder
 from kinema.card.values import Axis, Inertia, QuatWxyz, Range, Side, Strict, Vec3
 
+ACCELERATION_TIME_S = 0.3  # to full speed, for a joint whose card gives no acceleration
+
 _SIZES = {"box": 3, "capsule": 2, "cylinder": 2, "sphere": 1}
 
 
@@ -57,6 +59,11 @@ class Joint(Strict):
     acceleration: float | None = Field(default=None, gt=0)  # rad/s² or m/s²
     tracking: float | None = Field(default=None, gt=0)  # rad or m
     home: float = 0.0
+
+    @property
+    def acceleration_limit(self) -> float:
+        """What a command may ask for [rad/s² or m/s²], whether the card gives it or not."""
+        return self.velocity / ACCELERATION_TIME_S if self.acceleration is None else self.acceleration
 
 
 class Link(Strict):

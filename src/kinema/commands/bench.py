@@ -149,6 +149,27 @@ def world(
     print(table(rows, ("body", f"{size} px views", "steps/s", "steps/s / 200")))
 
 
+@app.command("planner", epilog=examples("kinema bench planner", "kinema bench planner --robots ur5e,aloha"))
+def planner(
+    robots: Annotated[
+        str, typer.Option(help="Bodies, with commas between.")
+    ] = "panda,ur5e,ur10e,kinova_gen3,xarm7,aloha",
+    seconds: Annotated[
+        float, typer.Option(help="Processor time for each body.", min=0.1, callback=finite)
+    ] = 5.0,
+) -> None:
+    """Trajectories planned from cards alone, without physics and pictures: frames an hour of one core."""
+    from kinema.card.load import load_card
+    from kinema.worlds.planner.bench import measure_frames_per_s
+
+    rows = []
+    for name in bodies_in(robots):
+        card = load_card(name)
+        per_hour = 3600 * measure_frames_per_s(card, seconds)
+        rows.append((name, f"{card.control_hz:g}", f"{per_hour / 1e6:.1f}", f"{2 * per_hour / 1e6:.1f}"))
+    print(table(rows, ("body", "Hz", "M frames/h, one core", "two cores")))
+
+
 @app.command(
     "libero",
     epilog=examples("kinema bench libero", "kinema bench libero --tasks goal/0 --seconds 5"),

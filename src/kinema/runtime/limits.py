@@ -19,7 +19,6 @@ from kinema.card.card import Arm, EmbodimentCard, Joint
 from kinema.card.kinematics import home_joints, joints_by_slot, tool_pose
 from kinema.space.rotation import composed
 
-ACCELERATION_TIME_S = 0.3  # to full speed, for a joint whose card gives no acceleration
 LAG_S = 0.1  # of a joint's drive, for one whose card does not say how far a command may be ahead of it
 _STEP_RAD = 1e-5
 
@@ -116,11 +115,6 @@ def limits_of(card: EmbodimentCard) -> Limits:
     )
 
 
-def acceleration_of(joint: Joint) -> float:
-    """What a command may ask of a joint [rad/s² or m/s²]."""
-    return joint.velocity / ACCELERATION_TIME_S if joint.acceleration is None else joint.acceleration
-
-
 def tracking_of(joint: Joint, period_s: float) -> float:
     """How far a command may be from where the joint is [rad or m]."""
     return joint.velocity * (period_s + LAG_S) if joint.tracking is None else joint.tracking
@@ -158,7 +152,7 @@ def _motion(
         turn=turn,
         joints_per=joints_per,
         speed=np.array([joint.velocity for joint in joints]),
-        acceleration=np.array([acceleration_of(joint) for joint in joints]),
+        acceleration=np.array([joint.acceleration_limit for joint in joints]),
         tracking=np.array([tracking_of(joint, 1.0 / card.control_hz) for joint in joints]),
         wraps=wraps,
     )
