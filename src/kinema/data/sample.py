@@ -49,7 +49,7 @@ def prompt_tokens(
 def inputs(rows: Sequence[Row], tokenizer: TextTokenizer) -> Inputs:
     """Rows to network inputs (B = n)."""
     views = max(len(row.images) for row in rows)
-    side = rows[0].images.shape[1]
+    side = max(row.images.shape[1] for row in rows)  # 1 of a row without views
     images = np.zeros((len(rows), views, side, side, 3), np.uint8)
     image_mask = np.zeros((len(rows), views), bool)
     tags = np.full((len(rows), views, 2), tokenizer.pad_id, np.int64)
@@ -57,7 +57,8 @@ def inputs(rows: Sequence[Row], tokenizer: TextTokenizer) -> Inputs:
     for i, row in enumerate(rows):
         images[i, : len(row.images)] = row.images
         image_mask[i, : len(row.images)] = True
-        tags[i, : len(row.images)] = tokenizer.camera_tags(row.codec.card)
+        if len(row.images):
+            tags[i, : len(row.images)] = tokenizer.camera_tags(row.codec.card)
         state[i] = row.codec.encode_state(row.state)
         if row.pictured is not None:
             moved[i] = state[i] - row.codec.encode_state(row.pictured)

@@ -9,6 +9,7 @@ state width where it says so), P points, D native channels, H horizon.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ from kinema.data.set_map import SetMap
 from kinema.schema import KinemaError
 from kinema.space.codec import ChunkFrame
 from kinema.space.stats import ChannelStats
+
+Kind = Literal["robot", "ego", "navigation", "synthetic", "vision_language"]
 
 _STATS_WINDOWS = 20_000
 _SAMPLED_FRAMES = 250_000  # whose numbers are compared with the card before training; smaller sets whole
@@ -98,12 +101,15 @@ class Source:
     ratio: float = 1.0  # steps for each control step of the card, where they were recorded at another rate
     executed: Rows | None = None  # float32 (N, D), what was done; None: what was right
     weight: float = 1.0
+    kind: Kind = "robot"  # of its share of a mixture (`shares.py`)
     sampled: np.ndarray | None = None  # int64 (m,): the episodes that stand for all; None: every one
     held_out: tuple[int, ...] = ()  # positions of episodes in which no window begins
 
     def __post_init__(self) -> None:
         if not len(self.starts):
             raise KinemaError(f"source {self.name!r} has no window to train on")
+        if not (math.isfinite(self.weight) and self.weight > 0):
+            raise KinemaError(f"source {self.name!r}: its weight must be above 0, got {self.weight}")
         first = self.starts[np.zeros(1, np.int64)]
         for what, rows, channels in (
             ("actions", self.action, self.card.actions), ("states", self.state, self.card.states),

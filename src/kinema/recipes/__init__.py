@@ -19,6 +19,7 @@ _MODULES = {
     "perception": ("nano_gate", "nano_inverse", "nano_detector"),
     "world": ("nano_vae", "nano_world", "nano_world_text"),
     "scene2robot": ("nano_scene2robot_vae", "nano_scene2robot"),
+    "t2a": ("nano_t2a",),
     "study": (
         "study_base", "study_no_pointing", "study_joint_mask", "study_read_mask", "study_real10",
         "study_real10_dreams",

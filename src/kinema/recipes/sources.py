@@ -8,15 +8,20 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
+from kinema.card.card import EmbodimentCard
 from kinema.card.load import load_card
 from kinema.data.fits import card_of, open_index
 from kinema.data.frames import Way
 from kinema.data.raw_steps import raw_source
 from kinema.data.set_map import set_map_of
 from kinema.data.source import Source, from_dataset
+from kinema.data.whole import no_pictures
 from kinema.schema import KinemaError
 from kinema.train.recipe import Recipe
 from kinema.train.stage import Stage
+from kinema.worlds.planner.plan import plan
 
 TABLETOP, METAWORLD_RAW, DREAMS = "tabletop", "metaworld_raw", "dreams"
 DREAM_STEPS = 3  # control steps from one imagined picture to the next
@@ -83,6 +88,21 @@ def _made_by(command: str, data: Path, which: str) -> list[Path]:
     if not found:
         raise KinemaError(f"no data set below {data / which}; make it with: {command} --out {data / which}")
     return found
+
+
+def planned_sources(names: Sequence[str], *, each: int, seed: int = 0) -> list[Source]:
+    """So many planned trajectories of each of these bodies, from their cards alone and without pictures."""
+    return [_planned(load_card(name), each, seed) for name in names]
+
+
+def _planned(card: EmbodimentCard, count: int, seed: int) -> Source:
+    found = plan(card, count, seed)
+    lengths = np.diff(found.ends, prepend=0)
+    return Source(
+        name=f"planned/{card.name}", card=card, kind="synthetic", images=no_pictures, state=found.state,
+        action=found.action, points=None, ends=found.ends, tasks=found.sentences,
+        task_index=np.repeat(np.arange(count), lengths), starts=np.arange(len(found.state)),
+    )  # fmt: skip
 
 
 def named_sources(

@@ -36,6 +36,8 @@ class AugmentConfig:
 def augment(batch: Batch, config: AugmentConfig, generator: torch.Generator) -> Batch:
     """A batch with its images shifted and recoloured, and its points shifted alike."""
     images, inputs = batch.inputs.images, batch.inputs
+    if not images.shape[1]:
+        return batch
     side = images.shape[-1]
     limit = config.shift_px
     shift = torch.randint(-limit, limit + 1, (len(batch), images.shape[1], 2), generator=generator)

@@ -64,12 +64,12 @@ class ActionDiT(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def lengthen(self, horizon: int) -> None:
-        """Answer with at least so many steps; new ones begin as the last one is."""
-        if (more := horizon - self.config.horizon) > 0:
-            known = self.step_embed.detach()
-            self.step_embed = nn.Parameter(torch.cat([known, known[-1:].repeat(more, 1)]))
-            self.config = replace(self.config, horizon=horizon)
+    def answer(self, horizon: int) -> None:
+        """Answer with so many steps. The first ones stay what they are; new ones begin as the last one is."""
+        known = self.step_embed.detach()[:horizon]
+        more = known[-1:].repeat(horizon - len(known), 1)
+        self.step_embed = nn.Parameter(torch.cat([known, more]))
+        self.config = replace(self.config, horizon=horizon)
 
     def prefill(self, context: Tensor, mask: Tensor) -> list[KeyValue]:
         """Keys and values of the context (B, T, C) for every block, none if joint; mask bool (B, T)."""

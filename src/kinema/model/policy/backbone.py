@@ -128,8 +128,10 @@ class Backbone(nn.Module):
         return Context(hidden=hidden, mask=mask, image_tokens=by_view, grid=self.grid)
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """Bytes, or numbers in their range, (n, 3, S, S) to merged image tokens (n, N, C)."""
+        """Bytes, or numbers in their range, (n, 3, S, S) to merged image tokens (n, N, C); n may be 0."""
         visual = self.qwen.visual
+        if not len(images):
+            return visual.pos_embed.weight.new_zeros(0, self.grid**2, self.width)
         scale, shift = self._tables.get(images.device, lambda: self._normalisation(images.device))
         x = (images / scale - shift).to(visual.pos_embed.weight.dtype)
         return visual(self.stem(x) if self.stem else x)

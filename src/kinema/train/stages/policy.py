@@ -21,6 +21,7 @@ from kinema.data.source import Source, measure_stats
 from kinema.data.stream import Feed
 from kinema.data.text import VOCAB_SIZE, TextTokenizer
 from kinema.model.policy import artifact, lora
+from kinema.model.policy.artifact import Artifact
 from kinema.model.policy.policy import Policy, PolicyConfig
 from kinema.model.policy.released import Released
 from kinema.schema import KinemaError
@@ -33,6 +34,8 @@ from kinema.train.stage import MadeOf, Setting, Stage, start_from
 _WORDS, _PARENT, NETWORK = "tokenizer.json", "started_from.json", "network.json"  # in a checkpoint
 
 _WITHOUT_BACKBONE = ("decoder.", "state_in.", "moved_in.")  # the decoder, and how it reads the body's state
+_OF_WORDS = ("backbone.qwen.language_model.", "context_in.", "prompt_in.")
+WITHOUT_PICTURES = "without_pictures"  # in the provenance of what has never seen any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +82,8 @@ class PolicyStage(Stage[Policy, Batch]):
         def measured(group: Sequence[Source]) -> Codec:
             return Codec(group[0].card, *measure_stats(group, horizon))
 
-        known = start.codecs if start else {}
+        # those of whole trajectories are not those of chunks
+        known = start.codecs if start and not start.provenance.get(WITHOUT_PICTURES) else {}
         self.codecs = statistics.codecs_for(self.sources, measured, stored, known)
         for line in statistics.changes(self.sources, self.codecs, known):
             print(line, flush=True)
@@ -100,14 +104,14 @@ class PolicyStage(Stage[Policy, Batch]):
         with setting.empty():
             is_read = backbone is not None and stored is None and not setting.is_planned
             self.model = Policy(network, backbone.load() if backbone and is_read else None)
+        if start:
+            start.policy.decoder.answer(horizon)
         if start and backbone and start.policy.config.decoder != network.decoder:
             raise KinemaError(
                 f"the decoder to start from is {start.policy.config.decoder}, this one {network.decoder}"
             )
         if start:
-            start.policy.decoder.lengthen(horizon)
-            parts = _WITHOUT_BACKBONE if backbone else ("",)
-            start_from(self.model, start.policy, may_lack=True, parts=parts)
+            start_from(self.model, start.policy, may_lack=True, parts=_taken(start, backbone))
         told = setting.named
         if "decoder" in told.lora_on and not start and stored is None:
             raise KinemaError(
@@ -166,6 +170,13 @@ class PolicyStage(Stage[Policy, Batch]):
         lora.merge(model)
         example = self.stream(Feed(batch_size=1)).batch(0).inputs.first()
         artifact.save(folder, model, self.tokenizer, self.codecs, example, dict(provenance))
+
+
+def _taken(start: Artifact, backbone: Released | None) -> tuple[str, ...]:
+    """How the names of those weights begin that a run takes from an artifact."""
+    if backbone:
+        return _WITHOUT_BACKBONE
+    return (*_OF_WORDS, *_WITHOUT_BACKBONE) if start.provenance.get(WITHOUT_PICTURES) else ("",)
 
 
 def _tokenizer(sources: Sequence[Source], vocab_size: int) -> TextTokenizer:
