@@ -28,7 +28,7 @@ from kinema.data import sample
 from kinema.data.batch import Batch
 from kinema.data.order import Order, uniform
 from kinema.data.source import Source
-from kinema.data.stream import Feed, Stream
+from kinema.data.stream import Drawn, Feed, Stream
 from kinema.data.text import TextTokenizer
 from kinema.schema import KinemaError
 from kinema.space.codec import Codec
@@ -43,9 +43,11 @@ class Mixture(Stream[Batch]):
 
     def __init__(
         self, sources: Sequence[Source], codecs: Mapping[str, Codec], tokenizer: TextTokenizer, feed: Feed, *,
-        horizon: int, misnamed: float = 0.0, late_steps: int = 0,
+        horizon: int, misnamed: float = 0.0, late_steps: int = 0, tasks_alike: bool = False,
     ) -> None:  # fmt: skip
         """misnamed: share of rows told another body's name, if there are more
+
+        tasks_alike: whether every task of a source is seen as often as any other of its tasks
 
         late_steps: most steps that the pictures of a row may be older than its pose
         """
@@ -53,9 +55,10 @@ class Mixture(Stream[Batch]):
         self.misnamed, self.late_steps = misnamed, late_steps
         self.sources, self.codecs, self.tokenizer = sources, codecs, tokenizer
         self.horizon = horizon
-        weights = np.array([source.weight for source in sources], np.float64)
-        windows = np.array([len(source.starts) for source in sources], np.int64)
-        self._order, self._seed = Order(weights, windows, feed.seed), feed.seed
+        self._groups = [g for i, source in enumerate(sources) for g in _groups(i, source, tasks_alike)]
+        weights = np.array([group.weight for group in self._groups], np.float64)
+        counts = np.array([group.count for group in self._groups], np.int64)
+        self._order, self._seed = Order(weights, counts, feed.seed), feed.seed
         self._cards = {source.card.name: source.card for source in sources}
         self._foreseen = {name: Foreseen(card) for name, card in self._cards.items()}
         # token ids by source, then by the card that is named, then by task
@@ -70,7 +73,7 @@ class Mixture(Stream[Batch]):
     def batch(self, number: int) -> Batch:
         """The part of this number, whatever has been drawn; rows in the order of their samples."""
         samples = self._samples(number)
-        of, window = self._order[samples]
+        of, window = self._windows(samples)
         parts, order = [], []
         for i in np.unique(of).tolist():
             rows = np.flatnonzero(of == i)
@@ -80,11 +83,33 @@ class Mixture(Stream[Batch]):
 
     def origins(self, number: int) -> list[str]:
         """Where each of its rows comes from: data set, episode and frame."""
-        of, window = self._order[self._samples(number)]
+        of, window = self._windows(self._samples(number))
         return [
             self.sources[i].place(int(self.sources[i].starts[np.array([w])][0]), self.horizon)
             for i, w in zip(of.tolist(), window.tolist())
         ]
+
+    def drawn(self) -> list[Drawn]:
+        feed, total = self.feed, sum(source.weight for source in self.sources)
+        rows = self.state.drawn * feed.ranks * feed.parts * self.batch_size
+        by_source = np.zeros(len(self.sources), np.int64)
+        np.add.at(by_source, [group.source for group in self._groups], self._order.drawn(rows))
+        return [
+            Drawn(
+                source=source.name, kind=source.kind, card=source.card.name, asked=source.weight / total,
+                samples=int(count),
+            )
+            for source, count in zip(self.sources, by_source)
+        ]  # fmt: skip
+
+    def _windows(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The source, and the window among its starts, of samples (n,)."""
+        of, place = self._order[samples]
+        source = np.array([group.source for group in self._groups])[of]
+        for i in np.unique(of).tolist():
+            if (chosen := self._groups[i].windows) is not None:
+                place[of == i] = chosen[place[of == i]]
+        return source, place
 
     def _samples(self, number: int) -> np.ndarray:
         """int64 (B,): the numbers of this process's samples of a part of a batch."""
@@ -148,6 +173,26 @@ class Mixture(Stream[Batch]):
         wrong = uniform(self._seed, _IS_MISNAMED, samples) < self.misnamed
         which = np.floor(uniform(self._seed, _MISNAMED, samples) * len(others)).astype(int)
         return [others[i] if w else card_name for w, i in zip(wrong, which)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Group:
+    """Windows that share a weight. windows: of those of their source (count,); None: all"""
+
+    source: int
+    weight: float
+    count: int
+    windows: np.ndarray | None = None
+
+
+def _groups(number: int, source: Source, tasks_alike: bool) -> list[_Group]:
+    """A source's windows as one group, or those of each of its tasks with the same share."""
+    if not tasks_alike:
+        return [_Group(source=number, weight=source.weight, count=len(source.starts))]
+    task = source.task_index[source.starts[np.arange(len(source.starts))]]
+    by_task = [np.flatnonzero(task == one) for one in np.unique(task)]
+    weight = source.weight / len(by_task)
+    return [_Group(source=number, weight=weight, count=len(own), windows=own) for own in by_task]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,6 +40,12 @@ class Order:
         epoch, place = np.divmod(visit, self._windows[source])
         return source, permuted(place, self._windows[source], hashed(self._seed, 1, source, epoch))
 
+    def drawn(self, samples: int) -> np.ndarray:
+        """int64 (S,): how many of the first so many samples are each source's."""
+        whole, rest = divmod(samples, self._length)
+        of_slot, _ = self._stretch(whole)
+        return whole * self._counts + np.bincount(of_slot[:rest], minlength=len(self._counts))
+
     def __getstate__(self) -> dict[str, object]:
         return {"_counts": self._counts, "_windows": self._windows, "_seed": self._seed}
 

@@ -7,6 +7,7 @@ have. Every process draws a share of it, and may take that in parts, one after t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -39,6 +40,17 @@ class Feed:
     pin: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """What a run has drawn of one source. asked: its share of all samples, and samples: what came of it"""
+
+    source: str
+    kind: str
+    card: str
+    asked: float
+    samples: int
+
+
 class Stream(ABC, Generic[B]):
     """Draws the batches of one process. The number of a part is its batch's, times `parts`, and its own."""
 
@@ -54,6 +66,10 @@ class Stream(ABC, Generic[B]):
     @abstractmethod
     def origins(self, number: int) -> list[str]:
         """Where each of its rows comes from: "set, episode, frame"."""
+
+    def drawn(self) -> Sequence[Drawn]:
+        """Of each source, by all processes since the run began; empty where there are none to tell apart."""
+        return ()
 
     def draw(self, part: int = 0) -> B:
         """A part of the next batch; the last one ends it.

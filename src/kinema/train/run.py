@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 
 import kinema
-from kinema.data.stream import Feed
+from kinema.data.stream import Drawn, Feed
 from kinema.model.device import device_of
 from kinema.model.stored import replacing
 from kinema.train import checkpoint
@@ -202,6 +203,7 @@ class Run:
             "steps": loop.step,
             "samples": loop.step * self.recipe.batch_size,
             "train_s": round(loop.elapsed_s, 1),
+            "drawn": [asdict(one) for one in loop.mixture.drawn()],
         }
 
 
@@ -222,6 +224,8 @@ def run(
         if group.is_chief:
             made = {**whole.provenance(loop), "judged": whole.found}
             (out / "run.json").write_text(json.dumps(made, indent=1, default=str) + "\n")
+            for line in _shares(loop.mixture.drawn()):
+                print(line)
             for name, value in _numbers(whole.found).items():
                 print(f"{name}: {value:.5g}")
         return out / "artifact"
@@ -229,6 +233,20 @@ def run(
     with joined(device_of(options.device)) as group:
         whole = group.first_alone(lambda: Run(recipe, data, out, options, commit))
         return work(group) if group.size > 1 else in_processes(options.processes, options.threads, work)
+
+
+def _shares(drawn: Sequence[Drawn]) -> list[str]:
+    """A table of what was really drawn: a line for each body of each kind of source."""
+    samples, asked = Counter[tuple[str, str]](), defaultdict[tuple[str, str], float](float)
+    for one in drawn:
+        samples[one.kind, one.card] += one.samples
+        asked[one.kind, one.card] += one.asked
+    total = max(samples.total(), 1)
+    return [
+        f"drawn: {kind:<16} {card:<20} {count:>10} rows, {100 * count / total:5.1f} % "
+        f"({100 * asked[kind, card]:.1f} % asked for)"
+        for (kind, card), count in samples.items()
+    ]
 
 
 def _numbers(found: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

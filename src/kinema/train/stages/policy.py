@@ -48,6 +48,7 @@ class SftConfig:
     misnamed: float = 0.1
     # Share of rows whose state token is hidden, so that the pictures stay in use (0: never hidden).
     state_dropout: float = 0.1
+    tasks_alike: bool = False  # whether every task of a source is seen as often as any other of its tasks
 
     def __post_init__(self) -> None:
         if not 0 <= self.state_dropout < 1:
@@ -145,6 +146,7 @@ class PolicyStage(Stage[Policy, Batch]):
         return Mixture(
             self.sources, self.codecs, self.tokenizer, feed, horizon=network.decoder.horizon,
             misnamed=self.config.misnamed, late_steps=network.late_steps,
+            tasks_alike=self.config.tasks_alike,
         )  # fmt: skip
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
