@@ -9,6 +9,7 @@ Axes: n trajectories, L control points, F frames on end, D an arm's joints and i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -86,7 +87,9 @@ def _round(body: Body, rooms: Sequence[Room], rng: np.random.Generator, number: 
     arms, templates = body.card.arms, list(TEMPLATES.values())
     choices = _moving(body.card)
     moving = choices[number // len(templates) % len(choices)]
-    paths, said, well = [], [], np.ones(rows, bool)
+    paths: list[np.ndarray] = []
+    said: list[list[str]] = []
+    well = np.ones(rows, bool)
     for i, arm in enumerate(arms):
         template = templates[number % len(templates) if not said else rng.integers(len(templates))]
         path, sentences, reaches = _of_arm(body, i, rooms[i], rng, rows, template if moving[i] else None)
@@ -97,10 +100,10 @@ def _round(body: Body, rooms: Sequence[Room], rng: np.random.Generator, number: 
             said.append([named + sentence for sentence in sentences])
     control = at_rest(np.concatenate(paths, 2))
     knot_s = shortest_knot_s(control, body.velocity, body.acceleration)
-    knot_s *= np.exp(rng.uniform(*np.log(_PACE), rows))
+    knot_s *= np.exp(rng.uniform(math.log(_PACE[0]), math.log(_PACE[1]), rows))
     well &= knot_s * control.shape[1] < _LONGEST_S
     sentences = ["; ".join(parts) for parts in zip(*said)]
-    return _played(body, control[well], knot_s[well], [sentences[i] for i in np.flatnonzero(well)])
+    return _played(body, control[well], knot_s[well], [sentences[i] for i in np.flatnonzero(well).tolist()])
 
 
 def _of_arm(
@@ -145,7 +148,7 @@ def _played(body: Body, control: np.ndarray, knot_s: np.ndarray, sentences: Sequ
     return Planned(
         joints=motion[kept], state=state[kept].astype(np.float32),
         action=pose[after][kept].astype(np.float32), ends=np.cumsum((ends - begins)[keep]),
-        sentences=tuple(sentences[i] for i in np.flatnonzero(keep)),
+        sentences=tuple(sentences[i] for i in np.flatnonzero(keep).tolist()),
     )  # fmt: skip
 
 
