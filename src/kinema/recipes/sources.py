@@ -16,7 +16,7 @@ from kinema.data.fits import card_of, open_index
 from kinema.data.frames import Way
 from kinema.data.raw_steps import raw_source
 from kinema.data.set_map import set_map_of
-from kinema.data.source import Source, from_dataset
+from kinema.data.source import Kind, Source, from_dataset
 from kinema.data.whole import no_pictures
 from kinema.schema import KinemaError
 from kinema.train.recipe import Recipe
@@ -37,7 +37,9 @@ def made_sources(
     data: Path, pictures: Way = "cache", *, image_size: int, world: str = TABLETOP, which: str | None = None
 ) -> list[Source]:
     """One source per data set of a world, see `made_folders`."""
-    return [_open(root, image_size, pictures) for root in made_folders(data, world, which)]
+    kind: Kind = "navigation" if world == "navigation" else "robot"
+    found = [_open(root, image_size, pictures) for root in made_folders(data, world, which)]
+    return [replace(source, kind=kind) for source in found]
 
 
 def dream_sources(data: Path, pictures: Way = "cache", *, image_size: int) -> list[Source]:
