@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from kinema.bench.benchmark import Factory
 from kinema.bench.navigation.benchmark import NavigationBenchmark, bodies
+from kinema.bench.navigation.episodes import read_episodes, write_episodes
+from kinema.bench.navigation.own_episodes import SPLIT, write_split
 from kinema.bench.run import run
 from kinema.bench.settings import RunSettings
 from kinema.schema import KinemaError, Result
@@ -62,6 +66,48 @@ def test_a_success_of_the_world_is_one_of_the_metrics(errand: str) -> None:
     if errand != "follow":
         assert (measures["sr"], measures["osr"], measures["ndtw"]) == (1, 1, 1)
         assert 0.8 < measures["spl"] <= 1
+
+
+def test_a_file_of_episodes_is_played_in_its_order_and_judged_by_its_truth(tmp_path: Path) -> None:
+    env, seeds = HouseEnv(image_size=16), range(DEVELOPMENT_SEED, DEVELOPMENT_SEED + 2)
+    assert write_split(tmp_path, env, seeds) == 2
+    benchmark = NavigationBenchmark(bodies=["humanoid"], episodes=str(tmp_path / SPLIT))
+    (task,) = benchmark.tasks()
+    listed = benchmark.make(task.name)
+    for index, seed in enumerate(seeds):
+        env.reset(seed)
+        listed.reset_to(index, 0)  # type: ignore[attr-defined]
+        assert listed.instruction == env.instruction
+        np.testing.assert_allclose(listed.pose, env.pose, atol=1e-9)  # type: ignore[attr-defined]
+        while not listed.success():
+            listed.step(listed.expert_action())  # type: ignore[attr-defined]
+        measures = listed.measures()
+        assert (measures["sr"], round(measures["ndtw"], 6)) == (1, 1)
+    with pytest.raises(KinemaError, match="has 2 episodes; got number 2"):
+        listed.reset_to(2, 0)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scene_id": "mp3d/X/X.glb"}, "scene 'mp3d/X/X.glb' is no house in ProcTHOR's JSON"),
+        ({"scene_id": "../house.json"}, "lies outside"),
+        ({"scene_id": "none.json"}, "is no house in JSON"),
+        ({"goal": None}, "keeps its goal secret"),
+        ({"goal": np.array([99.0, 0, -99])}, "no way leads from its start to its goal"),
+    ],
+)
+def test_an_episode_that_cannot_be_played_is_refused_by_name(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    write_split(tmp_path, HouseEnv(), [DEVELOPMENT_SEED])
+    (episode,) = read_episodes(tmp_path / SPLIT)
+    write_episodes(tmp_path / SPLIT, [replace(episode, **change)])
+    listed = NavigationBenchmark(bodies=["humanoid"], episodes=str(tmp_path / SPLIT)).make(
+        "instruction/humanoid"
+    )
+    with pytest.raises(KinemaError, match=message):
+        listed.reset_to(0, 0)  # type: ignore[attr-defined]
 
 
 def test_houses_of_a_folder_are_played_in(tmp_path: Path) -> None:

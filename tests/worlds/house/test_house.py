@@ -16,7 +16,7 @@ from kinema.worlds.house.free_space import CELL_M, RADIUS_M, FreeSpace
 from kinema.worlds.house.furniture import ALWAYS, CATALOGUE, SOMETIMES
 from kinema.worlds.house.generate import NARROWEST_M, generate
 from kinema.worlds.house.house import ROOM_WORDS, Door, House, Rectangle, Room, Thing
-from kinema.worlds.house.route import Leg, told, turn_of
+from kinema.worlds.house.route import Leg, Route, told, turn_of
 
 SEEDS = range(1_000_000, 1_000_008)
 
@@ -170,9 +170,21 @@ def test_errands_are_far_enough_and_their_words_short_enough(errand: str) -> Non
             found = draw(errand, house, space, rng, held_out=held_out)
             assert len(found.instruction) <= MAX_INSTRUCTION_CHARS
             assert found.distances[space.cell(found.start[:2])] > 6
+            assert found.target is not None
             assert found.target.footprint.gap_m(found.goal) < 0.7
             if errand != "follow":
                 assert found.target.name in found.instruction
+
+
+@pytest.mark.parametrize(("held_out", "stops"), [(False, "stop at"), (True, "halt at")])
+def test_a_long_way_is_told_briefly_in_words_of_its_own_kind(held_out: bool, stops: str) -> None:
+    bed, rng = thing("Bed", "green", 0, 2, 3.2), np.random.default_rng(0)
+    leg = Leg(turn="left", room="living room", passed=(bed, "left"))
+    route = Route(legs=(leg,) * 12, target=bed)
+    said = [words.instruction(rng, route, held_out=held_out) for _ in range(20)]
+    assert max(map(len, said)) <= MAX_INSTRUCTION_CHARS
+    assert any(stops in text for text in said)
+    assert not any(("halt" in text) != held_out for text in said)
 
 
 def test_no_wording_of_the_evaluation_is_one_of_the_training() -> None:

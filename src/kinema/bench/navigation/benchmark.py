@@ -10,6 +10,7 @@ import numpy as np
 
 from kinema.bench.benchmark import Environment, TaskSpec
 from kinema.bench.gl import prefer_egl
+from kinema.bench.navigation.episodes import on_the_floor, read_episodes
 from kinema.bench.navigation.metrics import Walk, metrics
 from kinema.card.load import load_card, vehicle_names
 from kinema.schema import KinemaError
@@ -33,6 +34,7 @@ class NavigationBenchmark:
     bodies, errands: all of them when empty
     variations:      seen, or of color, background and instruction (`kinema.worlds.variation`)
     houses:          a folder of houses in ProcTHOR's JSON to play in, by turns of the seed
+    episodes:        a file of R2R-CE's kind whose instructions are played, in the order of the file
     """
 
     name = "navigation"
@@ -44,6 +46,7 @@ class NavigationBenchmark:
         variations: Iterable[str] = ("seen",),
         image_size: int = IMAGE_SIZE_PX,
         houses: str | None = None,
+        episodes: str | None = None,
     ) -> None:
         prefer_egl()
         from kinema.worlds.house.errands import ERRANDS
@@ -52,11 +55,13 @@ class NavigationBenchmark:
         self._variations = {name: Variation.named(name) for name in variations}
         self._image_size = image_size
         self._houses = _houses_in(Path(houses)) if houses else {}
+        self._episodes = Path(episodes) if episodes else None
+        errands = ("instruction",) if episodes else tuple(errands) or ERRANDS
         self._places = {
             f"{errand}/{body}" + (f"/{variation}" if len(self._variations) > 1 else ""): (
                 errand, body, variation,
             )
-            for errand in tuple(errands) or ERRANDS
+            for errand in errands
             for body in self._cards
             for variation in self._variations
         }  # fmt: skip
@@ -82,6 +87,8 @@ class NavigationBenchmark:
             errand=errand, card=self._cards[body], variation=self._variations[variation],
             image_size=self._image_size, houses=tuple(house for house, _ in self._houses.values()),
         )  # fmt: skip
+        if self._episodes:
+            return _Listed(env, self._episodes)
         return _Followed(env) if errand == "follow" else _Judged(env)
 
     def provenance(self) -> dict[str, Any]:
@@ -89,6 +96,7 @@ class NavigationBenchmark:
             "protocol": "stopped, by standing still for a second, less than 3 m on foot from the goal (1 m "
             "from a thing that is searched); VLN-CE's metrics; who follows is judged at the end",
             "variations": list(self._variations),
+            "episodes": self._episodes.name if self._episodes else "by seed",
             "houses": {name: {"left_out": left} for name, (_, left) in self._houses.items()} or "by seed",
             "rendering": {
                 "size_px": self._image_size,
@@ -126,12 +134,17 @@ class _Judged:
 
     def reset(self, seed: int) -> None:
         """Raises KinemaError for a house in which there is no way."""
+        self._environment.reset(seed)
+        self._truth = self._shown_way()
+
+    def _shown_way(self) -> np.ndarray:
+        """Where the expert goes (M, 2) in this episode, which then begins anew."""
         env = self._environment
-        env.reset(seed)
         while env.steps < env.max_steps and not env.success():
             env.step(self._expert.act())
-        self._truth = env.positions
+        shown: np.ndarray = env.positions
         env.restart()
+        return shown
 
     def over(self) -> bool:
         return bool(self._environment.over())
@@ -148,6 +161,28 @@ class _Judged:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._environment, name)
+
+
+class _Listed(_Judged):
+    """The episodes of a file, in the houses that it names."""
+
+    def __init__(self, environment: Any, path: Path) -> None:
+        super().__init__(environment)
+        self._path, self._episodes = path, read_episodes(path)
+
+    def reset_to(self, index: int, seed: int) -> None:
+        """Raises KinemaError for an episode that is not there, or that cannot be played here."""
+        from kinema.bench.navigation.own_episodes import errand_of, house_of
+
+        if index >= len(self._episodes):
+            raise KinemaError(f"{self._path} has {len(self._episodes)} episodes; got number {index}")
+        episode = self._episodes[index]
+        house = house_of(episode, self._path.parent)
+        self._environment.begin(house, errand_of(episode, house), np.random.default_rng([seed, index]))
+        if episode.truth:
+            self._truth = on_the_floor(episode.truth.locations)
+        else:
+            self._truth = self._shown_way()
 
 
 class _Followed(_Judged):

@@ -181,6 +181,19 @@ def _make_metaworld(told: Told) -> None:
         _demonstrated(_metaworld, told)
 
 
+def _make_navigation(told: Told) -> None:
+    """Recorded episodes, or files as R2R-CE has them: told ways alone, the same for every base."""
+    if not told.raw:
+        _demonstrated(_navigation, told)
+        return
+    from kinema.bench.navigation.own_episodes import SPLIT, write_split
+    from kinema.worlds.house.env import HouseEnv
+
+    seeds = range(told.first_seed, told.first_seed + told.episodes)
+    count = write_split(told.out, HouseEnv(), seeds)
+    print(f"{told.out / SPLIT}: {count} episodes")
+
+
 def _make_raw(told: Told) -> None:
     from kinema.bench.disturbance import Noise
     from kinema.bench.metaworld.demos import Plan, collect_metaworld
@@ -287,8 +300,8 @@ MADE = {
     "human": Made(heeds=("robots", "families", "image_size", "first_seed"), make=_make_human),
     "looks": Made(heeds=("robots",), make=_make_looks),
     "navigation": Made(
-        heeds=("robots", "families", "noise", "image_size", "first_seed", "workers", "ray"),
-        make=partial(_demonstrated, _navigation),
+        heeds=("robots", "families", "noise", "image_size", "raw", "first_seed", "workers", "ray"),
+        make=_make_navigation,
         bodies=(),
     ),
     "road": Made(

@@ -72,7 +72,11 @@ def make(
         str, typer.Option(help="metaworld: whose sentences and pictures, kinema's or lerobot's.")
     ] = "kinema",
     raw: Annotated[
-        bool, typer.Option("--raw", help="metaworld: raw arrays, some pictures: for nano_metaworld.")
+        bool,
+        typer.Option(
+            "--raw",
+            help="metaworld: raw arrays, some pictures: for nano_metaworld. navigation: R2R-CE's files.",
+        ),
     ] = False,
     first_seed: Annotated[
         int, typer.Option(help="The first scene; another round wants other scenes.", min=1_000_000)

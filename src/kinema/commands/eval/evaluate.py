@@ -125,7 +125,7 @@ def evaluate(
         str | None,
         typer.Option(
             help="openloop: a data set or the address of one, judged on the episodes that the policy did not "
-            "learn from."
+            "learn from. navigation: a file of episodes as R2R-CE has them, beside its houses."
         ),
     ] = None,
     retry_errors: Annotated[
@@ -202,7 +202,7 @@ def evaluate(
         return
     told = Told(
         policy=policy, episodes=episodes, first=first, bodies=bodies, suites=words(suites),
-        variations=words(variation), look=look, protocol=protocol, assets=assets or None,
+        variations=words(variation), look=look, protocol=protocol, assets=assets or None, data=data,
     )  # fmt: skip
     judged = PLAYED[benchmark].judged(told)
     factory = policies.policy_factory(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kinema.commands import policies
@@ -37,6 +38,7 @@ class Told:
     look: str = "shipped"
     protocol: str = "kinema"
     assets: str | None = None
+    data: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,9 +193,24 @@ def _navigation(told: Told) -> Judged:
         errands=[choose("errand", name, ERRANDS) for name in told.suites or ERRANDS],
         variations=list(told.variations),
         **({"houses": told.assets} if told.assets else {}),
+        **({"episodes": str(_listed(told))} if told.data else {}),
         **_larger(told, bodies, image_size=IMAGE_SIZE_PX),
     )
     return Judged(benchmark=benchmark, bodies=bodies)
+
+
+def _listed(told: Told) -> Path:
+    """The file of episodes, which has as many as are asked for."""
+    from kinema.bench.navigation.episodes import read_episodes
+
+    path = Path(str(told.data))
+    if told.assets or told.suites:
+        raise KinemaError(f"{path} says houses and errands itself; leave out --assets and --suites")
+    if told.first + told.episodes > (count := len(read_episodes(path))):
+        raise KinemaError(
+            f"{path} has {count} episodes; got --episodes {told.episodes} from --first {told.first}"
+        )
+    return path
 
 
 def _bases() -> tuple[str, ...]:
@@ -277,7 +294,7 @@ PLAYED = {
         learners=_body_of("gr1"),
     ),
     "navigation": Played(
-        heeds=(*_ALWAYS, "ray", "suites", "variation", "robots", "assets"),
+        heeds=(*_ALWAYS, "ray", "suites", "variation", "robots", "assets", "data"),
         replan_steps=2,  # 1 s at 2 Hz
         judged=_navigation,
         learners=_bases,

@@ -67,16 +67,18 @@ class HouseEnv:
     def reset(self, seed: int) -> None:
         """Draw house, errand, colours and sentence from the seed."""
         rng = np.random.default_rng([seed, 0x65727261])
-        self.house = (
-            self._houses[seed % len(self._houses)]
-            if self._houses
-            else generate(seed, held_out_shades=self.variation.color)
-        )
-        self.space, self.sight = FreeSpace(self.house), FreeSpace(self.house, 0.0, sight=True)
-        self.errand: Errand = draw(
-            self.family, self.house, self.space, rng, held_out=self.variation.instruction
-        )
-        self.instruction = self.errand.instruction
+        if self._houses:
+            house = self._houses[seed % len(self._houses)]
+        else:
+            house = generate(seed, held_out_shades=self.variation.color)
+        errand = draw(self.family, house, FreeSpace(house), rng, held_out=self.variation.instruction)
+        self.begin(house, errand, rng)
+
+    def begin(self, house: House, errand: Errand, rng: np.random.Generator) -> None:
+        """An errand in a house. rng: draws the colours of floors and walls"""
+        self.house, self.errand = house, errand
+        self.space, self.sight = FreeSpace(house), FreeSpace(house, 0.0, sight=True)
+        self.instruction = errand.instruction
         self.close()
         self._scene = HouseScene(
             self.house, self.card, self._image_size, rng, held_out=self.variation.background

@@ -33,7 +33,7 @@ class Errand:
 
     distances: (H, W) to where the errand is done
     way:       (N, 2), the shortest one
-    target:    the thing at its end
+    target:    the thing at its end, where one is known
     """
 
     instruction: str
@@ -41,7 +41,7 @@ class Errand:
     goal: np.ndarray
     distances: np.ndarray
     way: np.ndarray
-    target: Thing
+    target: Thing | None = None
 
 
 def draw(kind: str, house: House, space: FreeSpace, rng: np.random.Generator, *, held_out: bool) -> Errand:

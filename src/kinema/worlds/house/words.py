@@ -1,4 +1,4 @@
-"""Routes in words: several registers, short and long. One register is held out for evaluation.
+"""Routes in words: several registers, short and long. Some registers are held out for evaluation.
 
 A register is a handful of phrases for each thing that can be said; a sentence is put together from them leg
 by leg.
@@ -93,6 +93,18 @@ HELD_OUT: dict[str, Register] = {
         join=", and ",
         opening="could you please ",
     ),
+    "brief": Register(
+        begin={
+            "straight": ("onwards",), "left": ("leftwards",), "right": ("rightwards",), "back": ("round",),
+        },
+        turn={
+            "straight": ("onwards",), "left": ("leftwards",), "right": ("rightwards",), "back": ("round",),
+        },
+        leave=("doorway", "{next}"),
+        passed=("by the {thing}",),
+        stop=("halt at the {thing}",),
+        join="; ",
+    ),
 }  # fmt: skip
 SEARCHES: Phrases = ("find the {thing}", "go to the {thing}", "look for the {thing}")
 SEARCHES_HELD_OUT: Phrases = ("could you please locate the {thing}",)
@@ -106,7 +118,9 @@ def instruction(rng: np.random.Generator, route: Route, *, held_out: bool = Fals
     register = registers[str(rng.choice(sorted(registers)))]
     share = float(rng.choice([0.0, 0.5, 1.0]))  # of what is passed
     text = _sentence(rng, register, route, share)
-    return text if len(text) <= MAX_INSTRUCTION_CHARS else _sentence(rng, SEEN["terse"], route, 0.0)
+    if len(text) <= MAX_INSTRUCTION_CHARS:
+        return text
+    return min((_sentence(rng, register, route, 0.0) for register in registers.values()), key=len)
 
 
 def _sentence(rng: np.random.Generator, register: Register, route: Route, share: float) -> str:
