@@ -50,7 +50,7 @@ def reinforce(
     replan: Annotated[
         int | None, typer.Option(help="Steps played of a chunk. Default: as `kinema eval`.", min=1)
     ] = None,
-    updates: Annotated[int, typer.Option(help="weighted: steps of learning in a round.", min=1)] = 200,
+    updates: Annotated[int, typer.Option(help="weighted: steps of learning in a round.", min=1)] = 100,
     epochs: Annotated[int, typer.Option(help="flow_sde: over a round's chunks.", min=1)] = 4,
     lr: Annotated[float, typer.Option(help="Learning rate of the decoder.", callback=positive)] = 1e-4,
     recipe: Annotated[

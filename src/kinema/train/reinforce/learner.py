@@ -42,9 +42,9 @@ class LearnConfig:
     lr: float = 1e-4
     value_lr: float = 1e-3
     value_steps: int = 300
-    updates: int = 200
+    updates: int = 100
     epochs: int = 4
-    rows: int = 256
+    rows: int = 128
     keep_rounds: int = 6
     clip_norm: float = 1.0
     weighted: WeightedConfig = field(default_factory=WeightedConfig)
