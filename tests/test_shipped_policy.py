@@ -16,10 +16,11 @@ from kinema.space.codec import ChunkFrame, Codec
 from kinema.space.layout import slot_index
 from kinema.worlds import Expert, TabletopEnv
 
+SHIPPED = ("nano", "nano_metaworld", "nano_aloha", "nano_simpler", "nano_metaworld_lerobot")
 BODIES = ("panda", "ur5e", "aloha")
 
 
-@pytest.mark.parametrize("name", ["nano", "nano_metaworld", "nano_aloha"])
+@pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_artifacts_are_whole_small_and_answer_their_example(name):
     folder = shipped_artifacts()[name]
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -30,7 +31,7 @@ def test_shipped_artifacts_are_whole_small_and_answer_their_example(name):
         assert codec.card.actions
 
 
-@pytest.mark.parametrize("name", ["nano", "nano_metaworld", "nano_aloha"])
+@pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_artifacts_keep_the_numbers_that_they_were_trained_with(name):
     """Their cards do not say which end is open: a larger number is a larger slot, bit for bit."""
     rng = np.random.default_rng(0)
