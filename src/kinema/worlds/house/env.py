@@ -184,7 +184,7 @@ class HouseEnv:
         if step not in self._seen:
             scene = self._show(step)
             self._seen[step] = dict(zip(self.card.present, scene.pictures(), strict=True))
-        return self._seen[step][self._present[camera]]
+        return self._seen[step][self._present[camera]].copy()
 
     def _show(self, step: int) -> HouseScene:
         if self._scene is None:
