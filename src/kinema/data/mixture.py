@@ -56,6 +56,7 @@ class Mixture(Stream[Batch]):
         self.sources, self.codecs, self.tokenizer = sources, codecs, tokenizer
         self.horizon = horizon
         self._groups = [g for i, source in enumerate(sources) for g in _groups(i, source, tasks_alike)]
+        self._source_of = np.array([group.source for group in self._groups], np.int64)
         weights = np.array([group.weight for group in self._groups], np.float64)
         counts = np.array([group.count for group in self._groups], np.int64)
         self._order, self._seed = Order(weights, counts, feed.seed), feed.seed
@@ -93,7 +94,7 @@ class Mixture(Stream[Batch]):
         feed, total = self.feed, sum(source.weight for source in self.sources)
         rows = self.state.drawn * feed.ranks * feed.parts * self.batch_size
         by_source = np.zeros(len(self.sources), np.int64)
-        np.add.at(by_source, [group.source for group in self._groups], self._order.drawn(rows))
+        np.add.at(by_source, self._source_of, self._order.drawn(rows))
         return [
             Drawn(
                 source=source.name, kind=source.kind, card=source.card.name, asked=source.weight / total,
@@ -105,7 +106,7 @@ class Mixture(Stream[Batch]):
     def _windows(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The source, and the window among its starts, of samples (n,)."""
         of, place = self._order[samples]
-        source = np.array([group.source for group in self._groups])[of]
+        source = self._source_of[of]
         for i in np.unique(of).tolist():
             if (chosen := self._groups[i].windows) is not None:
                 place[of == i] = chosen[place[of == i]]

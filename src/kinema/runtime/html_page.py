@@ -61,6 +61,17 @@ def gallery(figures: Iterable[tuple[str, str]]) -> str:
     return f'<div class="gallery">{shown}</div>' if shown else ""
 
 
+def some_films(paths: Iterable[Path], most: int = 8, most_bytes: int = 12_000_000) -> str:
+    """The first of these films with their names, as many as a page holds that can be mailed."""
+    shown: list[tuple[str, str]] = []
+    for path in paths:
+        most_bytes -= path.stat().st_size
+        if most_bytes < 0 or len(shown) == most:
+            break
+        shown.append((film(path), html.escape(path.stem)))
+    return gallery(shown)
+
+
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">

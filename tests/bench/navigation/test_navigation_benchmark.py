@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kinema.bench.benchmark import Factory
-from kinema.bench.navigation.benchmark import NavigationBenchmark, bodies
+from kinema.bench.navigation.benchmark import NavigationBenchmark, bases
 from kinema.bench.navigation.episodes import read_episodes, write_episodes
 from kinema.bench.navigation.own_episodes import SPLIT, write_split
 from kinema.bench.run import run
@@ -26,9 +26,9 @@ DEVELOPMENT_SEED = 1_000_010
 
 
 def test_every_errand_is_a_task_of_every_base() -> None:
-    names = [task.name for task in NavigationBenchmark(bodies=bodies()).tasks()]
-    assert names == [f"{errand}/{body}" for errand in ERRANDS for body in bodies()]
-    assert set(bodies()) == {"wheeled_base", "quadruped", "humanoid"}
+    names = [task.name for task in NavigationBenchmark(bodies=bases()).tasks()]
+    assert names == [f"{errand}/{body}" for errand in ERRANDS for body in bases()]
+    assert set(bases()) == {"wheeled_base", "quadruped", "humanoid"}
 
 
 @pytest.mark.parametrize(("policy", "solved"), [("kinema.bench.expert:ExpertPolicy", True),

@@ -77,8 +77,11 @@ def test_a_scene_is_drawn_where_the_benchmark_fixes_starts_and_ends_sooner_where
 
     fixed = Fixed()
     scene = Scene(fixed, most_steps=20)  # type: ignore[arg-type]
+    assert not scene.over()
     assert not isinstance(scene, NumberedStarts)
     scene.reset(3)
     assert fixed.seeds == [3]
     assert scene.max_steps == 20
+    fixed.over = lambda: True  # type: ignore[attr-defined]
+    assert scene.over(), "an episode that is over goes on"
     assert Scene(fixed, most_steps=80).max_steps == 50  # type: ignore[arg-type]

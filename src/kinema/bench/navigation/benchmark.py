@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 IMAGE_SIZE_PX = 96
 
 
-def bodies() -> tuple[str, ...]:
+def bases() -> tuple[str, ...]:
     """The shipped bases that take waypoints."""
     return tuple(name for name in vehicle_names() if load_card(name).control == "waypoints")
 
@@ -51,7 +51,7 @@ class NavigationBenchmark:
         prefer_egl()
         from kinema.worlds.house.errands import ERRANDS
 
-        self._cards = {name: load_card(name) for name in tuple(bodies) or _bodies()}
+        self._cards = {name: load_card(name) for name in tuple(bodies) or bases()}
         self._variations = {name: Variation.named(name) for name in variations}
         self._image_size = image_size
         self._houses = _houses_in(Path(houses)) if houses else {}
@@ -105,9 +105,6 @@ class NavigationBenchmark:
                 "skybox": False,
             },
         }
-
-
-_bodies = bodies
 
 
 def _houses_in(folder: Path) -> dict[str, tuple[House, tuple[str, ...]]]:

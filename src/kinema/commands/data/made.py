@@ -104,7 +104,7 @@ def _road(told: Told) -> list[Task]:
 
 
 def _navigation(told: Told) -> list[Task]:
-    from kinema.bench.navigation.benchmark import bodies
+    from kinema.bench.navigation.benchmark import bases
     from kinema.commands.data.play import Task
     from kinema.worlds.house.errands import ERRANDS
 
@@ -114,7 +114,7 @@ def _navigation(told: Told) -> list[Task]:
             world="navigation", card=body, name=errand, noise=told.noise, image_size=size_px,
             first_seed=told.first_seed,
         )
-        for body in _chosen("base", told.bodies, bodies())
+        for body in _chosen("base", told.bodies, bases())
         for errand in _chosen("errand", told.names, ERRANDS)
     ]  # fmt: skip
 

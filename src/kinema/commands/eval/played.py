@@ -214,9 +214,9 @@ def _listed(told: Told) -> Path:
 
 
 def _bases() -> tuple[str, ...]:
-    from kinema.bench.navigation.benchmark import bodies
+    from kinema.bench.navigation.benchmark import bases
 
-    return bodies()
+    return bases()
 
 
 def _latency(told: Told) -> Judged:

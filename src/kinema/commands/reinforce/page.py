@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kinema.runtime.html_page import definitions, film, gallery, html_page, section
+from kinema.runtime.html_page import definitions, html_page, section, some_films
 from kinema.runtime.plot import Series, line_plot
 from kinema.train.reinforce.loop import CURVE
 
@@ -18,7 +18,6 @@ _TITLES = {
     "value_loss": "the value head's loss", "loss": "the policy's loss",
     "weight_most": "largest weight of a chunk", "ratio_off": "mean distance of a ratio from one",
 }  # fmt: skip
-_FILMS, _FILM_BYTES = 8, 12_000_000
 
 
 def write_page(out: Path) -> Path:
@@ -56,18 +55,8 @@ def _plot(title: str, values: Mapping[int, float]) -> str:
 
 
 def _films(out: Path) -> str:
-    shown: list[tuple[str, str]] = []
-    left = _FILM_BYTES
-    for path in _last(sorted(out.glob("round_*/*/videos"))):
-        left -= path.stat().st_size
-        if left < 0 or len(shown) == _FILMS:
-            break
-        shown.append((film(path), html.escape(path.stem)))
-    return gallery(shown)
-
-
-def _last(folders: Sequence[Path]) -> list[Path]:
-    return sorted(folders[-1].glob("**/*.mp4")) if folders else []
+    folders = sorted(out.glob("round_*/*/videos"))
+    return some_films(sorted(folders[-1].glob("**/*.mp4")) if folders else ())
 
 
 def _told(about: Mapping[str, Any]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kinema.bench.benchmark import Environment, TaskSpec
+from kinema.bench.benchmark import EndsEarly, Environment, TaskSpec
 from kinema.bench.episode import (
     EVALUATION_SEEDS_BELOW,
     EpisodeJob,
@@ -75,6 +75,9 @@ class Scene:
 
     def success(self) -> bool:
         return self._environment.success()
+
+    def over(self) -> bool:
+        return isinstance(self._environment, EndsEarly) and self._environment.over()
 
     def measures(self) -> Mapping[str, float]:
         return self._environment.measures()

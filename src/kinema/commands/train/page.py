@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kinema.runtime.html_page import definitions, film, gallery, html_page, section
+from kinema.runtime.html_page import definitions, html_page, section, some_films
 from kinema.runtime.plot import Series, line_plot
 
 _GROUPS = {
@@ -21,7 +21,6 @@ _GROUPS = {
     "optim": "Gradients", "lr": "Learning rates", "rate": "Speed", "watched": "Data",
 }  # fmt: skip
 _POINTS = 400  # of a curve; more are not seen at its width
-_FILMS, _FILM_BYTES = 8, 12_000_000
 
 
 def write_page(out: Path) -> Path:
@@ -66,14 +65,7 @@ def _plots(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], group: str) -> s
 
 def _films(out: Path) -> str:
     evaluations = sorted((out / "evaluations").glob("*/"))
-    shown: list[tuple[str, str]] = []
-    left = _FILM_BYTES
-    for path in sorted(evaluations[-1].glob("*/videos/**/*.mp4")) if evaluations else ():
-        left -= path.stat().st_size
-        if left < 0 or len(shown) == _FILMS:
-            break
-        shown.append((film(path), html.escape(path.stem)))
-    return gallery(shown)
+    return some_films(sorted(evaluations[-1].glob("*/videos/**/*.mp4")) if evaluations else ())
 
 
 def _told(about: Mapping[str, Any]) -> dict[str, str]:

@@ -58,7 +58,7 @@ class Decisions(Tensors):
 def see(policy: Policy, inputs: Inputs) -> Seen:
     """What the decoder will read of these inputs."""
     with torch.inference_mode():
-        found = policy.prefill(inputs)
+        found = policy.read(inputs)
     seen = Seen(
         context=found.context.to(torch.float16), mask=found.mask, condition=found.condition.to(torch.float16)
     )
@@ -70,8 +70,7 @@ def prefilled(policy: Policy, seen: Seen) -> Prefilled:
     width = policy.context_in.weight
     context, condition = seen.context.to(width), seen.condition.to(width)
     mask = seen.mask.to(width.device)
-    cache = policy.decoder.prefill(context, mask)
-    return Prefilled(context=context, mask=mask, condition=condition, cache=cache, pointed=None)
+    return policy.remembered(Prefilled(context=context, mask=mask, condition=condition, pointed=None))
 
 
 def together(parts: Sequence[Decisions]) -> Decisions:

@@ -58,15 +58,19 @@ def data_of(y_tau: Tensor, velocity: Tensor, tau: Tensor) -> Tensor:
 
 
 def masked_loss(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Squared error: mean over valid steps per channel, then the plain mean over valid channels, then over B.
+    """The mean of `masked_losses` over B."""
+    return masked_losses(predicted, target, mask).mean()
+
+
+def masked_losses(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Squared error (B,): mean over valid steps per channel, then the plain mean over valid channels.
 
     mask is bool (B, H, K). No body weighs more for having more channels.
     """
     weight = mask.to(predicted.dtype)
     per_channel = ((predicted - target) ** 2 * weight).sum(1) / weight.sum(1).clamp_min(1)  # (B, K)
     channel_valid = weight.amax(1)
-    per_sample = (per_channel * channel_valid).sum(1) / channel_valid.sum(1).clamp_min(1)
-    return per_sample.mean()
+    return (per_channel * channel_valid).sum(1) / channel_valid.sum(1).clamp_min(1)
 
 
 @dataclass(frozen=True, kw_only=True)

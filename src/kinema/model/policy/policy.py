@@ -9,7 +9,7 @@ Axes: B batch, R noise draws, H steps, K slots, V views, P points, C decoder wid
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, get_args
 
 import torch
@@ -108,8 +108,8 @@ class Prefilled:
     context: Tensor  # (B, T, C)
     mask: Tensor  # bool (B, T)
     condition: Tensor  # (B, C)
-    cache: list[KeyValue]
     pointed: Pointed | None
+    cache: list[KeyValue] = field(default_factory=list)
 
 
 class Policy(nn.Module):
@@ -169,6 +169,14 @@ class Policy(nn.Module):
 
     def prefill(self, inputs: Inputs, places: Places | None = None) -> Prefilled:
         """Run everything that does not depend on noise. places: of a second look; None: its own points."""
+        return self.remembered(self.read(inputs, places))
+
+    def remembered(self, read: Prefilled) -> Prefilled:
+        """The same with the keys and values by which the decoder knows the context."""
+        return replace(read, cache=self.decoder.prefill(read.context, read.mask))
+
+    def read(self, inputs: Inputs, places: Places | None = None) -> Prefilled:
+        """What the decoder is to know of these inputs, without its cache; places as in `prefill`."""
         images = inputs.images
         if self.second_look is not None:
             images = shrink(images, self.config.image_size)
@@ -192,8 +200,7 @@ class Policy(nn.Module):
         tokens, mask = torch.cat(parts, 1), torch.cat(masks, 1)
         # the last text token has read the whole prompt and, under the causal mask, no image
         condition = self.prompt_in(context.hidden[:, inputs.tokens.shape[1] - 1])
-        cache = self.decoder.prefill(tokens, mask)
-        return Prefilled(context=tokens, mask=mask, condition=condition, cache=cache, pointed=pointed)
+        return Prefilled(context=tokens, mask=mask, condition=condition, pointed=pointed)
 
     def _look_again(
         self, second: SecondLook, images: Tensor, pointed: Pointed, places: Places | None

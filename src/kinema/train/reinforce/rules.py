@@ -50,9 +50,9 @@ def flow_loss(policy: Policy, decisions: Decisions, generator: torch.Generator) 
     y = flow.interpolate(data, noise, tau)
     read = prefilled(policy, decisions.seen)
     predicted = policy.predict(read, y.unflatten(0, (n, R)), tau.view(n, R)).float().flatten(0, 1)
-    mask = decisions.played[:, None].expand(n, R, H, K).flatten(0, 1).to(predicted.dtype)
-    error = ((flow.velocity(y, predicted, tau) - (noise - data)) ** 2 * mask).sum((1, 2))
-    return (error / mask.sum((1, 2)).clamp_min(1)).view(n, R).mean(1)
+    mask = decisions.played[:, None].expand(n, R, H, K).flatten(0, 1)
+    losses = flow.masked_losses(flow.velocity(y, predicted, tau), noise - data, mask)
+    return losses.view(n, R).mean(1)
 
 
 def log_probabilities(policy: Policy, decisions: Decisions, config: PpoConfig) -> Tensor:
