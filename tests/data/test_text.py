@@ -67,3 +67,13 @@ def test_endless_prompts_are_refused(tokenizer):
 def test_a_missing_tokenizer_is_named(tmp_path):
     with pytest.raises(KinemaError, match="no tokenizer at"):
         TextTokenizer.load(tmp_path / "tokenizer.json")
+
+
+def test_what_one_vocabulary_says_another_spells(tokenizer):
+    other = TextTokenizer.train(["ein größeres Wörterbuch für die Küche"], vocab_size=400)
+    for ours, theirs in ((tokenizer, other), (other, tokenizer)):
+        spelled = ours.spelled_by(theirs)
+        assert len(spelled) == ours.vocab_size
+        assert all(spelled)
+        for id, ids in enumerate(spelled):
+            assert theirs.decode(ids) == ours.decode([id])

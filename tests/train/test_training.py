@@ -225,6 +225,30 @@ def test_a_run_can_start_from_an_artifact_and_keeps_its_words_and_statistics(tra
     )
 
 
+def test_a_run_may_give_what_it_starts_from_other_words(trained, tmp_path):
+    """A token of both keeps its vector, a new one begins as the mean of what spelled it; then it trains."""
+    _, _, folder = trained
+    said = ("wander past the purple wardrobe, then halt", "häng das Bild höher")
+    sources = [replace(source, tasks=said, task_index=source.task_index % 2) for source in made_up(tmp_path)]
+    recipe = debug_recipe(sources, vocab_size=700)
+    with pytest.raises(KinemaError, match="--words data gives what --init names other words; without --init"):
+        begin(recipe, tmp_path / "none", words="data")
+    old, begun = artifact.load(folder), begin(recipe, tmp_path, init=folder, words="data")
+    assert len(begun.tokenizer.encode(said[0])) < len(old.tokenizer.encode(said[0]))
+    name = "backbone.qwen.language_model.embed_tokens.weight"
+    before, after = old.policy.state_dict(), begun.policy.state_dict()
+    spelled = begun.tokenizer.spelled_by(old.tokenizer)
+    assert len(after[name]) == begun.tokenizer.vocab_size == len(spelled)
+    for row, ids in zip(after[name], spelled):
+        torch.testing.assert_close(row, before[name][ids].mean(0))
+    kept = old.tokenizer.token_id("<|ego_start|>")
+    assert torch.equal(after[name][begun.tokenizer.token_id("<|ego_start|>")], before[name][kept])
+    assert all(torch.equal(after[other], value) for other, value in before.items() if other != name)
+    begun.loop.run(until=1)
+    again = begin(recipe, tmp_path, resume=True)
+    assert again.tokenizer.to_json() == begun.tokenizer.to_json()
+
+
 def test_a_run_that_looks_twice_can_start_from_an_artifact_that_looks_once(trained, tmp_path):
     _, _, folder = trained
     begun = begin(_looks_twice(steps=1), tmp_path, init=folder, most_clipped=1.0)

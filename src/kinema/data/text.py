@@ -133,6 +133,21 @@ class TextTokenizer:
             raise KinemaError(f"the vocabulary has no token {token!r}")
         return int(found)
 
+    def spelled_by(self, other: TextTokenizer) -> list[list[int]]:
+        """Of every token here, in order, the other's tokens that say the same."""
+        spelled = []
+        vocabulary = self._tokenizer.get_vocab()
+        for token, id in sorted(vocabulary.items(), key=lambda entry: entry[1]):
+            same = other._tokenizer.token_to_id(token)
+            spelled.append([same] if same is not None else other._ids_of(token, self.decode([id])))
+        return spelled
+
+    def _ids_of(self, token: str, text: str) -> list[int]:
+        """text: the token's; where it ends within a character it has none, and goes byte by byte."""
+        if "\ufffd" in text:
+            return [self.token_id(byte) for byte in token]
+        return list(self._tokenizer.encode(text).ids)
+
     def decode(self, ids: list[int]) -> str:
         return self._tokenizer.decode(ids)
 

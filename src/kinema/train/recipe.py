@@ -17,7 +17,7 @@ from kinema.train import trackers
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import Rule, freeze
 from kinema.train.parallel import launched
-from kinema.train.stage import Named, Setting, Stage
+from kinema.train.stage import Named, Setting, Stage, Words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class Recipe:
 class Options:
     """What a run may have of its own, whatever its recipe. None: as the recipe says.
 
-    init, most_clipped: as in `Setting`; resume: go on from the newest checkpoint
+    init, words, most_clipped: as in `Setting`; resume: go on from the newest checkpoint
     threads: of each of the processes, which share every batch; these are torchrun's, or forked
     checkpointing, compile: of the network's layers (`shard.py`)
     accumulate: parts that each of them takes its share in, one after the other
@@ -84,6 +84,7 @@ class Options:
     compile: bool = False
     resume: bool = False
     init: Path | None = None
+    words: Words = "init"
     most_clipped: float = MOST_CLIPPED
     evaluate_every: int = 0
     pictures: Way | None = None
@@ -95,6 +96,7 @@ class Options:
         for name, word, choices in (
             ("precision", self.precision, get_args(AskedPrecision)),
             ("pictures", self.pictures, get_args(Way)),
+            ("words", self.words, get_args(Words)),
         ):
             if word is not None and word not in choices:
                 raise KinemaError(f"--{name} must be one of {', '.join(choices)}; got {word!r}")

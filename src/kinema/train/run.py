@@ -51,7 +51,8 @@ class Run:
         self.stage = self.recipe.build(
             Setting(
                 data=data, out=out, seed=loop.seed, precision=loop.computes_in, stored=stored,
-                init=None if self.options.resume else self.options.init, named=self.options.named,
+                init=None if self.options.resume else self.options.init, words=self.options.words,
+                named=self.options.named,
                 most_clipped=self.options.most_clipped, pictures=self.recipe.pictures or "cache",
             )
         )  # fmt: skip

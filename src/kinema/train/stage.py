@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from kinema.schema import KinemaError
 from kinema.train.record import DataPart
 from kinema.train.shard import layers_of
 
+Words = Literal["init", "data"]
 B = TypeVar("B")
 M = TypeVar("M", bound=nn.Module)
 
@@ -61,6 +62,7 @@ class Setting:
     """Where a stage is built. precision: of what is computed once, before the first step.
 
     init: an artifact whose weights (words, statistics) are where the run begins
+    words: of `init`, or new ones learnt from the data's sentences
     stored: the assets of the checkpoint that is gone on from; then `init` is None
     most_clipped: most of a channel's targets that statistics from elsewhere may clip
     pictures: how those of data sets are read (`data/frames.py`)
@@ -72,6 +74,7 @@ class Setting:
     seed: int = 0
     precision: Precision = "fp32"
     init: Path | None = None
+    words: Words = "init"
     stored: Mapping[str, bytes] | None = None
     most_clipped: float = MOST_CLIPPED
     pictures: Way = "cache"

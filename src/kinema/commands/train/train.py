@@ -52,6 +52,14 @@ def train(
         bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")
     ] = False,
     init: Annotated[Path | None, typer.Option(help="Start from this artifact's weights.")] = None,
+    vocabulary: Annotated[
+        str,
+        typer.Option(
+            "--words",
+            help="init: those of --init; data: new ones from the data's sentences, which begin as what they "
+            "are made of.",
+        ),
+    ] = "init",
     card: Annotated[
         str | None, typer.Option(help="nano, finetune: whose the data sets are, a name or a .yaml file.")
     ] = None,
@@ -174,7 +182,7 @@ def train(
     from kinema.train.parallel import is_chief, launched, restarted
     from kinema.train.recipe import Options
     from kinema.train.run import run
-    from kinema.train.stage import Named
+    from kinema.train.stage import Named, Words
     from kinema.train.stop import interruptible
 
     if list_them:
@@ -197,7 +205,7 @@ def train(
         accumulate=accumulate, rules=_rules(freeze or [], lr or [], weight_decay or []), average=average,
         precision=cast(AskedPrecision, precision), threads=threads, processes=processes or launched(),
         checkpointing=checkpointing, compile=compiled, resume=resume,
-        init=init, most_clipped=most_clipped, evaluate_every=evaluate_every,
+        init=init, words=cast("Words", vocabulary), most_clipped=most_clipped, evaluate_every=evaluate_every,
         pictures=cast("Way | None", pictures), workers=workers, trackers=words(tracker),
         named=named,
     )  # fmt: skip

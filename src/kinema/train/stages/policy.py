@@ -24,6 +24,7 @@ from kinema.model.policy import artifact, lora
 from kinema.model.policy.artifact import Artifact
 from kinema.model.policy.policy import Policy, PolicyConfig
 from kinema.model.policy.released import Released
+from kinema.model.policy.reword import reword
 from kinema.schema import KinemaError
 from kinema.space.codec import Codec
 from kinema.train import statistics
@@ -72,11 +73,18 @@ class PolicyStage(Stage[Policy, Batch]):
         self.config, self.sources = config or SftConfig(), sources(setting.data, setting.pictures)
         stored = setting.stored
         start = artifact.load(setting.init, check=False) if setting.init else None
+        if setting.words == "data" and stored is None and (backbone or not start):
+            raise KinemaError(
+                "--words data gives what --init names other words; "
+                + ("a released backbone keeps its own" if backbone else "without --init they are the data's")
+            )
         if stored is not None:
             self.tokenizer = TextTokenizer.from_json(stored[_WORDS].decode())
         else:
-            words = backbone or start
+            words = None if setting.words == "data" else backbone or start
             self.tokenizer = words.tokenizer if words else _tokenizer(self.sources, vocab_size)
+            if start and setting.words == "data":
+                reword(start.policy, self.tokenizer.spelled_by(start.tokenizer))
         network = policy(self.tokenizer.vocab_size)
         horizon = network.decoder.horizon
 
