@@ -62,24 +62,28 @@ class Expert:
             yield self._towards(self._tool[:3, 3], OPEN)
 
     def _put(self) -> Skill:
-        thing = self._points(self._thing)
-        position, self._R = grip(thing, self._centre(self._thing), self._tool[:3, :3])
-        yield from self._go(position + _ABOVE_M * UP, OPEN)
-        yield from self._go(position, OPEN)
-        for _ in range(_CLOSING_STEPS):
-            yield self._towards(position, CLOSED)
-        lowest = thing[:, 2].min()
-        rim = max(self._top(self._basket) if self._basket else lowest, self._top(self._goal))
-        lift = rim - lowest + _CLEAR_M
-        lifted = position + lift * UP
+        """Take it, unless it is held already, as after another has acted, and let it go on the goal."""
+        rim = self._top(self._goal)
+        if self._basket:
+            rim = max(rim, self._top(self._basket))
+        if bool(self._env.get_info()["is_src_obj_grasped"][0]):
+            position, self._R = self._tool[:3, 3], self._tool[:3, :3]
+        else:
+            position, self._R = grip(
+                self._points(self._thing), self._centre(self._thing), self._tool[:3, :3]
+            )
+            rim = max(rim, self._lowest())
+            yield from self._take(position)
+        wanted = rim + _CLEAR_M
+        lift = max(wanted - self._lowest(), 0.0)
+        lifted, lost = position + lift * UP, wanted - _HELD * max(lift, _CLEAR_M)
         yield from self._go(lifted, CLOSED)
-        held = self._points(self._thing)
-        if held[:, 2].min() < lowest + _HELD * lift:
+        if self._lowest() < lost:
             return
-        over = lifted + self._aim() - [*_middle(held), 0]
+        over = lifted + self._aim() - [*_middle(self._points(self._thing)), 0]
         yield from self._go(over, CLOSED)
         held = self._points(self._thing)
-        if held[:, 2].min() < lowest + _HELD * lift:
+        if held[:, 2].min() < lost:
             return
         fall = _INTO_M if self._basket else _FALL_M
         down = self._top(self._goal) + fall - held[:, 2].min()
@@ -88,6 +92,13 @@ class Expert:
         for _ in range(_OPENING_STEPS):
             yield self._towards(at, OPEN)
         yield from self._go(at + _ABOVE_M * UP, OPEN)
+
+    def _take(self, position: np.ndarray) -> Skill:
+        """From above."""
+        yield from self._go(position + _ABOVE_M * UP, OPEN)
+        yield from self._go(position, OPEN)
+        for _ in range(_CLOSING_STEPS):
+            yield self._towards(position, CLOSED)
 
     def _go(self, position: np.ndarray, opening: float) -> Skill:
         """Until the tool is there, or for so long."""
@@ -112,6 +123,10 @@ class Expert:
     def _aim(self) -> np.ndarray:
         """The goal's middle, as a vector along the table (3,)."""
         return np.array([*_middle(self._points(self._goal)), 0.0])
+
+    def _lowest(self) -> float:
+        """Of what is taken."""
+        return float(self._points(self._thing)[:, 2].min())
 
     def _top(self, thing: Any) -> float:
         return float(self._points(thing)[:, 2].max())

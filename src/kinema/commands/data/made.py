@@ -79,13 +79,12 @@ def _tabletop(told: Told) -> list[Task]:
     if away := sorted(set(told.bodies) - set(tabletop_bodies(told.bodies))):
         choices = ", ".join(tabletop_bodies())
         raise KinemaError(f"{', '.join(away)} does not stand at the tabletop; choices: {choices}")
-    if told.policy is not None:
-        _require_knowing(told.policy, told.bodies)
+    policy = _acting(told, told.bodies)
     return [
         Task(
             world="tabletop", card=body, name=name, noise=told.noise, look=look, first_seed=told.first_seed,
             image_size=told.size_px or IMAGE_SIZE_PX, latency_s=told.latency_s,
-            policy=str(told.policy) if told.policy else None,
+            policy=policy,
         )
         for body in told.bodies
         for name in _chosen(f"family of {body}", told.names, families_for(body))
@@ -109,12 +108,14 @@ def _navigation(told: Told) -> list[Task]:
     from kinema.worlds.house.errands import ERRANDS
 
     size_px = told.size_px or IMAGE_SIZE_PX
+    bodies = _chosen("base", told.bodies, bases())
+    policy = _acting(told, bodies)
     return [
         Task(
             world="navigation", card=body, name=errand, noise=told.noise, image_size=size_px,
-            first_seed=told.first_seed,
+            first_seed=told.first_seed, policy=policy,
         )
-        for body in _chosen("base", told.bodies, bases())
+        for body in bodies
         for errand in _chosen("errand", told.names, ERRANDS)
     ]  # fmt: skip
 
@@ -167,11 +168,15 @@ def _simpler(told: Told) -> list[Task]:
 
     wanted = _chosen("SimplerEnv task", told.names, TASKS)
     SIMPLER.python()
+    policy = _acting(told, (CARD,))
     size_px, assets = RENDERING.width_px, told.assets
     return [
-        Task(world="simpler", card=CARD, name=name, noise=told.noise, image_size=size_px, assets=assets)
+        Task(
+            world="simpler", card=CARD, name=name, noise=told.noise, image_size=size_px, assets=assets,
+            policy=policy, first_seed=told.first_seed,
+        )
         for name in wanted
-    ]
+    ]  # fmt: skip
 
 
 def _make_metaworld(told: Told) -> None:
@@ -262,6 +267,14 @@ def _chosen(what: str, names: Sequence[str], known: Sequence[str] | Mapping[str,
     return tuple(choose(what, name, tuple(known)) for name in names) or tuple(known)
 
 
+def _acting(told: Told, bodies: Sequence[str]) -> str | None:
+    """The artifact that acts first. Raises KinemaError unless it knows the bodies."""
+    if told.policy is None:
+        return None
+    _require_knowing(told.policy, bodies)
+    return str(told.policy)
+
+
 def _require_knowing(policy: Path, bodies: Sequence[str]) -> None:
     """Raises KinemaError unless this is the folder of an artifact that was trained on all of these bodies."""
     known = bodies_of(policy)
@@ -295,12 +308,17 @@ MADE = {
     ),
     "libero": Made(heeds=("families", "noise", "workers"), make=partial(_demonstrated, _libero)),
     "aloha": Made(heeds=("families", "noise", "workers", "ray"), make=partial(_demonstrated, _aloha)),
-    "simpler": Made(heeds=("families", "noise", "assets", "workers"), make=partial(_demonstrated, _simpler)),
+    "simpler": Made(
+        heeds=("families", "noise", "assets", "policy", "first_seed", "workers"),
+        make=partial(_demonstrated, _simpler),
+    ),
     "hazards": Made(heeds=("robots", "policy"), make=_make_hazards),
     "human": Made(heeds=("robots", "families", "image_size", "first_seed"), make=_make_human),
     "looks": Made(heeds=("robots",), make=_make_looks),
     "navigation": Made(
-        heeds=("robots", "families", "noise", "image_size", "raw", "first_seed", "workers", "ray"),
+        heeds=(
+            "robots", "families", "noise", "image_size", "policy", "raw", "first_seed", "workers", "ray",
+        ),
         make=_make_navigation,
         bodies=(),
     ),

@@ -60,7 +60,10 @@ def make(
     ] = None,
     policy: Annotated[
         Path | None,
-        typer.Option(help="tabletop: this artifact acts first, then the expert mends what it left (DAgger)."),
+        typer.Option(
+            help="tabletop, simpler, navigation: this artifact acts first, then the expert mends what it left "
+            "(DAgger)."
+        ),
     ] = None,
     latency_ms: Annotated[
         int, typer.Option(help="tabletop: that policy's answers come up to so much late.", min=0, max=1000)

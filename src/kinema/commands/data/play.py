@@ -37,7 +37,7 @@ class Task:
     noise: float
     image_size: int
     first_seed: int = FIRST_SEED
-    policy: str | None = None  # an artifact that acts first; the expert then mends what it left (tabletop)
+    policy: str | None = None  # an artifact that acts first; the expert then mends what it left (ACTS_FIRST)
     latency_s: float = 0.0  # the longest that this policy's answers are held back
     look: str = "plain"  # of the tabletop
     protocol: str = "kinema"  # whose sentences and pictures (metaworld)
@@ -63,8 +63,9 @@ def play(task: Task, seed: int) -> Recorded:
         return _play_tabletop(task, seed)
     if task.world == "metaworld":
         return _play_metaworld(task, seed)
-    demo = _DEMONSTRATED[task.world](task)(seed, noise=task.noise)
-    return Recorded(arrays=demo.arrays(), success=demo.success)
+    first = _First(task, seed) if task.policy else None
+    demo = _DEMONSTRATED[task.world](task)(seed, noise=task.noise, **({"prelude": first} if first else {}))
+    return Recorded(arrays=demo.arrays(), success=demo.success and not (first and first.solved))
 
 
 def body(task: Task) -> EmbodimentCard:
@@ -104,10 +105,9 @@ def _tabletop(task: Task) -> Any:
 def _play_tabletop(task: Task, seed: int) -> Recorded:
     env = _tabletop(task)
     noise = Noise(scale=task.noise, share=0.4 if task.noise else 0.0)
-    prelude = partial(_act_first, task=task, seed=seed) if task.policy else None
-    demo = demonstrate(env, Expert(env), seed, noise, prelude=prelude)
-    # what the policy solves by itself teaches nothing new: such an episode is over before the expert acts
-    kept = demo.success and not (task.policy and len(demo.state) <= 3)
+    first = _First(task, seed) if task.policy else None
+    demo = demonstrate(env, Expert(env), seed, noise, prelude=first)
+    kept = demo.success and not (first and first.solved)
     told = None
     if kept:
         told = told_of(
@@ -121,10 +121,6 @@ def _play_tabletop(task: Task, seed: int) -> Recorded:
     return Recorded(arrays=demo.arrays(), success=kept, captions=told)
 
 
-_FIRST_STEPS = (4, 48)  # how long a policy acts before the expert takes over
-_REPLAN = 8
-
-
 @lru_cache(maxsize=1)
 def _policy(folder: str) -> Any:
     from kinema.model.policy.act import LocalPolicy
@@ -132,21 +128,47 @@ def _policy(folder: str) -> Any:
     return LocalPolicy(Path(folder))
 
 
-def _act_first(env: Any, *, task: Task, seed: int) -> None:
-    """Let the policy act for a random number of steps (Kelly et al. 2019, HG-DAgger, arXiv 1810.02890)."""
-    assert task.policy is not None
-    rng = np.random.default_rng([seed, 0x707265])
-    steps, latency_s = int(rng.integers(*_FIRST_STEPS)), rng.uniform(0.0, task.latency_s)
-    policy = _policy(task.policy)
-    policy.reset(seed)
-    if task.latency_s:
-        _act_late(env, policy, steps, latency_s)
-        return
-    while steps > 0 and not env.success():
-        chunk = policy.infer(env.observe(), env.card.name)
-        for action in chunk.values[: min(_REPLAN, steps)]:
-            env.step(action)
-        steps -= _REPLAN
+@dataclass(frozen=True, kw_only=True)
+class Acting:
+    """How a policy acts before the expert does: for how many steps, drawn between, and so many of a chunk."""
+
+    steps: tuple[int, int]
+    replan_steps: int
+
+
+ACTS_FIRST: Mapping[str, Acting] = {
+    "tabletop": Acting(steps=(4, 48), replan_steps=8),
+    "simpler": Acting(steps=(0, 40), replan_steps=4),
+    "navigation": Acting(steps=(0, 40), replan_steps=2),
+}
+
+
+class _First:
+    """Lets a task's policy act for a random number of steps (Kelly et al. 2019, HG-DAgger, arXiv 1810.02890).
+
+    solved: what it solved by itself, which teaches nothing new
+    """
+
+    def __init__(self, task: Task, seed: int) -> None:
+        self._task, self._seed = task, seed
+        self.solved = False
+
+    def __call__(self, env: Any) -> None:
+        task, how = self._task, ACTS_FIRST[self._task.world]
+        assert task.policy is not None
+        rng = np.random.default_rng([self._seed, 0x707265])
+        steps, latency_s = int(rng.integers(*how.steps)), rng.uniform(0.0, task.latency_s)
+        policy = _policy(task.policy)
+        policy.reset(self._seed)
+        if task.latency_s:
+            _act_late(env, policy, steps, latency_s)
+            steps = 0
+        while steps > 0 and not env.success():
+            chunk = policy.infer(env.observe(), task.card)
+            for action in chunk.values[: min(how.replan_steps, steps)]:
+                env.step(action)
+            steps -= how.replan_steps
+        self.solved = bool(env.success())
 
 
 def _act_late(env: Any, policy: Any, steps: int, latency_s: float) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from kinema.worlds.house.env import HouseEnv
@@ -13,9 +15,17 @@ _SPREAD = np.array([0.3, 0.3, 0.6])  # of the card's units
 _LINGER = 4  # steps after success: what standing still looks like
 
 
-def demonstrate_house(env: HouseEnv, seed: int, *, noise: float = 1.0, render: bool = True) -> Recording:
-    """Let the expert do one errand; `noise` scales what disturbs it, in stretches (0 for none)."""
+def demonstrate_house(
+    env: HouseEnv, seed: int, *, noise: float = 1.0, render: bool = True,
+    prelude: Callable[[HouseEnv], None] | None = None,
+) -> Recording:  # fmt: skip
+    """Let the expert do one errand; `noise` scales what disturbs it, in stretches (0 for none).
+
+    `prelude` may act first, unrecorded; what has stopped for good by then is no demonstration.
+    """
     env.reset(seed)
+    if prelude is not None:
+        prelude(env)
     rng = np.random.default_rng([seed, 0x6E6F69])
     push, left = np.zeros(3), 0
 
