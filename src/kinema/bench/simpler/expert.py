@@ -69,9 +69,7 @@ class Expert:
         if bool(self._env.get_info()["is_src_obj_grasped"][0]):
             position, self._R = self._tool[:3, 3], self._tool[:3, :3]
         else:
-            position, self._R = grip(
-                self._points(self._thing), self._centre(self._thing), self._tool[:3, :3]
-            )
+            position, self._R = grip(self._points(self._thing), self._centre(self._thing), self._tool[:3, :3])
             rim = max(rim, self._lowest())
             yield from self._take(position)
         wanted = rim + _CLEAR_M

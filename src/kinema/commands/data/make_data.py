@@ -61,8 +61,8 @@ def make(
     policy: Annotated[
         Path | None,
         typer.Option(
-            help="tabletop, simpler, navigation: this artifact acts first, then the expert mends what it left "
-            "(DAgger)."
+            help="tabletop, simpler, navigation: this artifact acts first, then the expert mends what "
+            "it left (DAgger)."
         ),
     ] = None,
     latency_ms: Annotated[
