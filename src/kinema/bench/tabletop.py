@@ -20,7 +20,8 @@ IMAGE_SIZE_PX = 96
 class TabletopBenchmark:
     """Tasks are "body/family", or "body/family/variation" when several variations are asked for.
 
-    bodies, families: all of them when empty; a family counts for the bodies whose expert solves it
+    bodies, families: all of them when empty; a family counts for the bodies whose expert solves it. Those of
+                      moving things (`DYNAMIC` of the world) are there only where they are named
     variations:       names that `kinema.worlds.variation` knows: seen, one of the axes, all
     """
 
@@ -38,19 +39,19 @@ class TabletopBenchmark:
         self._variations = {name: variation_of(name) for name in variations}
         self._image_size = image_size
         self._cards = {card.name: card for card in map(load_card, tuple(bodies) or card_names())}
-        wanted = tuple(families)
+        wanted = tuple(families) or env.FAMILIES
         self._places: dict[str, tuple[str, str, str]] = {}
         for body, card in self._cards.items():
             if card.control == "metaworld":
                 continue
-            for family in env.families_for(card):
-                for variation in self._variations if not wanted or family in wanted else ():
+            for family in env.playable(card):
+                for variation in self._variations if family in wanted else ():
                     name = f"{body}/{family}" + (f"/{variation}" if len(self._variations) > 1 else "")
                     self._places[name] = (body, family, variation)
         if not self._places:
             raise KinemaError(
-                f"no tabletop task for bodies {list(self._cards)} and families {list(wanted) or 'all'}; "
-                f"families: {', '.join(env.FAMILIES)}"
+                f"no tabletop task for bodies {list(self._cards)} and families {list(wanted)}; "
+                f"families: {', '.join((*env.FAMILIES, *env.DYNAMIC))}"
             )
 
     def tasks(self) -> tuple[TaskSpec, ...]:
@@ -101,6 +102,9 @@ class _WithExpert:
 
     def expert_action(self) -> np.ndarray:
         return self._expert.act()
+
+    def over(self) -> bool:
+        return bool(self._environment.over())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._environment, name)

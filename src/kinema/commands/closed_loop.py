@@ -19,7 +19,7 @@ from kinema.runtime.chunk import ChunkPlayer
 from kinema.runtime.report import RunTrace
 from kinema.schema import KinemaError, Outcome, Policy, Result
 from kinema.worlds.cameras import PLAIN, Cameras, Effects
-from kinema.worlds.tabletop.env import TabletopEnv, families_for
+from kinema.worlds.tabletop.env import TabletopEnv, playable
 from kinema.worlds.tabletop.experts.expert import Expert
 from kinema.worlds.tabletop.parse import parse_instruction
 from kinema.worlds.tabletop.sentence import Request
@@ -71,8 +71,8 @@ def prepare(
     variation = Variation.named(scene)
     request = parse_instruction(instruction, variation.look)
     card = load_card(robot or _first_body(request.family))
-    if request.family not in families_for(card):
-        able = [name for name in tabletop_bodies() if request.family in families_for(name)]
+    if request.family not in playable(card):
+        able = [name for name in tabletop_bodies() if request.family in playable(name)]
         raise KinemaError(
             f"{card.name} has not learnt {request.family!r}; bodies that have: {', '.join(able)}"
         )
@@ -107,7 +107,7 @@ def _gated(policy: Policy, card: EmbodimentCard) -> Policy:
 
 
 def _first_body(family: str) -> str:
-    return next((name for name in _USUAL_BODIES if family in families_for(name)), _USUAL_BODIES[0])
+    return next((name for name in _USUAL_BODIES if family in playable(name)), _USUAL_BODIES[0])
 
 
 def play(session: Session, *, replan_steps: int) -> Film:

@@ -7,8 +7,8 @@ import sys
 if sys.platform == "linux" and "DISPLAY" not in os.environ:
     os.environ.setdefault("MUJOCO_GL", "egl")
 
-from kinema.worlds.tabletop.env import FAMILIES, TabletopEnv, families_for
+from kinema.worlds.tabletop.env import DYNAMIC, FAMILIES, TabletopEnv, families_for
 from kinema.worlds.tabletop.experts.expert import Expert
 from kinema.worlds.variation import AXES, SEEN, Variation
 
-__all__ = ["AXES", "FAMILIES", "SEEN", "Expert", "TabletopEnv", "Variation", "families_for"]
+__all__ = ["AXES", "DYNAMIC", "FAMILIES", "SEEN", "Expert", "TabletopEnv", "Variation", "families_for"]

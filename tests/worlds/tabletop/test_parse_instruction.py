@@ -2,7 +2,7 @@ import pytest
 
 from kinema.card.load import load_card
 from kinema.schema import KinemaError
-from kinema.worlds import TabletopEnv
+from kinema.worlds import DYNAMIC, TabletopEnv
 from kinema.worlds.tabletop.families import FAMILIES
 from kinema.worlds.tabletop.film_labels import THINGS, things
 from kinema.worlds.tabletop.parse import EXAMPLES, MAX_CHARACTERS, parse_instruction
@@ -32,7 +32,8 @@ def test_examples_build_the_scene_they_name(text: str) -> None:
         assert env.instruction == text
         assert not env.success()
         task = env.task
-        assert {thing.name for thing in things(env)} <= set(THINGS)
+        if request.family not in DYNAMIC:  # the film detector knows what stands still
+            assert {thing.name for thing in things(env)} <= set(THINGS)
         if request.thing:
             asked = task.wanted if request.family == "tidy" else task.target.color
             assert asked == request.thing

@@ -72,7 +72,7 @@ def _demonstrated(tasks: Callable[[Told], list[Task]], told: Told) -> None:
 
 def _tabletop(told: Told) -> list[Task]:
     from kinema.commands.data.play import Task
-    from kinema.worlds.tabletop.env import families_for
+    from kinema.worlds.tabletop.env import families_for, playable, spelled_out
     from kinema.worlds.variation import LOOKS
 
     look = choose("look", told.look, tuple(LOOKS))
@@ -87,7 +87,11 @@ def _tabletop(told: Told) -> list[Task]:
             policy=policy,
         )
         for body in told.bodies
-        for name in _chosen(f"family of {body}", told.names, families_for(body))
+        for name in _chosen(
+            f"family of {body}",
+            spelled_out(body, told.names) or families_for(body),
+            playable(body),
+        )
     ]  # fmt: skip
 
 

@@ -32,6 +32,7 @@ BENCHMARKS = tuple(HEEDED)
 EXAMPLES = examples(
     "kinema eval tabletop --episodes 10 --workers 2 --out out/tabletop",
     "kinema eval tabletop --robots panda --variation seen,background --episodes 10 --out out/background",
+    "kinema eval tabletop --suites dynamic --robots panda --baseline --episodes 10 --out out/dynamic",
     "kinema eval safety --episodes 4 --out out/safety",
     "kinema eval world --episodes 20 --out out/world",
     "kinema eval scene2robot --robots iiwa14,ur5e --episodes 4 --out out/scene2robot",
@@ -65,7 +66,8 @@ def evaluate(
         str,
         typer.Option(
             help="libero: spatial, object, goal, 10, 90, with commas; default: all but 90. aloha: gym, act. "
-            "robotwin: clean, randomized. navigation: instruction, search, follow."
+            "robotwin: clean, randomized. navigation: instruction, search, follow. tabletop: static (the "
+            "default), dynamic."
         ),
     ] = "",
     look: Annotated[
@@ -194,6 +196,8 @@ def evaluate(
             raise KinemaError("what is imagined is compared with the truth; leave out --baseline")
         if variation != "seen":
             raise KinemaError("only the seen tabletop can be imagined; leave out --variation")
+        if suites:
+            raise KinemaError("only the static tabletop can be imagined; leave out --suites")
         ranked = RankSettings(
             policies=words(policy), imagines=imagines, reader="shipped", bodies=bodies,
             tasks=words(tasks), replan=at_tabletop, sitting=sitting,
@@ -225,7 +229,8 @@ def evaluate(
         return
     results = play(settings, sitting)
     print(latency.summary(out) if benchmark == "latency" else summary(results))
-    if measured := PLAYED[benchmark].measured:
+    found = {name for group in results.groups.values() for name in group["measures"]}
+    if measured := [name for name in PLAYED[benchmark].measured if name in found]:
         print(measures_table(results, measured))
     print(f"results: {out / 'results.json'}")
     print(f"report:  {out / 'report.html'}")

@@ -63,7 +63,7 @@ class Played:
     """heeds: of the options that not every benchmark heeds; replan_steps: of a chunk, where none are told
 
     learners: the bodies whose policies are judged here while they are trained
-    measured: of its episodes' measures, those whose means are told beside the rates
+    measured: of its episodes' measures, those whose means are told beside the rates, where there are some
     """
 
     heeds: tuple[str, ...]
@@ -87,10 +87,19 @@ def _tabletop(told: Told) -> Judged:
             "tabletop:TabletopBenchmark",
             bodies=standing,
             variations=told.variations,
+            **({"families": _families(told.suites)} if told.suites else {}),
             **_larger(told, wanted, image_size=IMAGE_SIZE_PX),
         ),
         bodies=wanted,
     )
+
+
+def _families(suites: tuple[str, ...]) -> list[str]:
+    from kinema.worlds.tabletop.env import DYNAMIC, FAMILIES
+
+    sets = {"static": FAMILIES, "dynamic": DYNAMIC}
+    chosen = [choose("suite of the tabletop", suite, tuple(sets)) for suite in suites]
+    return [family for suite in chosen for family in sets[suite]]
 
 
 def _metaworld(told: Told) -> Judged:
@@ -252,10 +261,11 @@ def trained_for(bodies: Collection[str]) -> tuple[str, ...]:
 
 PLAYED = {
     "tabletop": Played(
-        heeds=(*_ALWAYS, "ray", "variation", "robots", "world", "imagines"),
+        heeds=(*_ALWAYS, "ray", "variation", "robots", "suites", "world", "imagines"),
         replan_steps=4,  # at 10 Hz contact wants 0.4 s
         judged=_tabletop,
         learners=policies.tabletop_bodies,
+        measured=("manipulation_score", "route_completion"),
     ),
     "metaworld": Played(
         heeds=(*_ALWAYS, "ray", "protocol"),

@@ -4,6 +4,7 @@ python -m kinema.worlds.tabletop.check --episodes 50
 python -m kinema.worlds.tabletop.check --robot panda --family stack --variation color --noise 1.0
 python -m kinema.worlds.tabletop.check --policy random --robot panda --family push
 python -m kinema.worlds.tabletop.check --policy walk --robot car
+python -m kinema.worlds.tabletop.check --robot panda --family dynamic
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from kinema.worlds.road.env import RoadEnv
 from kinema.worlds.road.goals import GOALS
 from kinema.worlds.tabletop import blind
 from kinema.worlds.tabletop.demonstrate import Noise, demonstrate
-from kinema.worlds.tabletop.env import TabletopEnv, families_for
+from kinema.worlds.tabletop.env import TabletopEnv, families_for, spelled_out
 from kinema.worlds.tabletop.experts.expert import Expert
 from kinema.worlds.variation import Variation
 
@@ -116,7 +117,7 @@ def check_blind(
 def play(env: TabletopEnv | RoadEnv, act: Callable[[], np.ndarray]) -> int:
     """Act until success, or the end; how many steps it took."""
     for step in range(env.max_steps):
-        if env.success() or (isinstance(env, RoadEnv) and env.over()):
+        if env.success() or env.over():
             return step
         env.step(act())
     return env.max_steps
@@ -163,7 +164,7 @@ def main(arguments: list[str] | None = None) -> int:
     short = 0
     for robot in options.robot or tabletop_robots():
         robot = robot if robot in _OTHER_WORLDS else load_card(robot).name
-        for family in options.family or goals_of(robot):
+        for family in spelled_out(robot, options.family or goals_of(robot)):
             for policy in policies:
                 if policy == "expert":
                     row = check(robot, family, options.variation, options.episodes, options.noise)

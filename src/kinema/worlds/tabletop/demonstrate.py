@@ -120,7 +120,7 @@ def demonstrate(
     def disturb(clean: np.ndarray) -> np.ndarray:
         return env.scene.controller.clamp(disturbance.apply(clean))
 
-    recording = record(env, act, disturb, linger=linger, render=render)
+    recording = record(env, act, disturb, linger=linger, over=env.over, render=render)
     watcher.look()
     return Demonstration(
         card=env.card.name, family=env.family, seed=seed, events=watcher.events, **vars(recording)

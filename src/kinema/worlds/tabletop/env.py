@@ -21,6 +21,7 @@ from kinema.worlds.variation import SEEN, Variation, draw_backdrop, draw_wide_ba
 from kinema.worlds.words.reference import Sight
 
 FAMILIES: tuple[str, ...] = tuple(family.name for family in families.FAMILIES)
+DYNAMIC: tuple[str, ...] = tuple(family.name for family in families.DYNAMIC)
 
 _SETTLE_S = 0.1  # of physics after a reset, while things come to rest
 _HOME_JITTER_RAD = 0.03
@@ -39,6 +40,29 @@ def families_for(card: EmbodimentCard | str) -> tuple[str, ...]:
     if card.control not in ("ee_pose", "joint_position") or not has_grippers or card.torso is not None:
         return ()
     return _ONE_ARM if card.tabletop.families is None else card.tabletop.families
+
+
+def dynamic_families_for(card: EmbodimentCard | str) -> tuple[str, ...]:
+    """The families of moving things that a body may be asked for, by name only.
+
+    It must pick things up between jaws that both move: so101's expert, with one jaw and five joints, catches
+    one in four. Raises CardError for an unknown name.
+    """
+    card = load_card(card) if isinstance(card, str) else card
+    if "pick_place" not in families_for(card):
+        return ()
+    return DYNAMIC if all(len(arm.fingers) > 1 for arm in card.arms) else ()
+
+
+def playable(card: EmbodimentCard | str) -> tuple[str, ...]:
+    """Every family that a body may be asked for by name."""
+    return (*families_for(card), *dynamic_families_for(card))
+
+
+def spelled_out(card: EmbodimentCard | str, names: Sequence[str]) -> tuple[str, ...]:
+    """Names of families, `dynamic` being all of a body's dynamic ones."""
+    sets = {"dynamic": dynamic_families_for(card)}
+    return tuple(family for name in names for family in sets.get(name) or (name,))
 
 
 class TabletopEnv:
@@ -112,8 +136,8 @@ class TabletopEnv:
         mujoco.mj_forward(scene.model, scene.data)
 
     def _choices(self, card: EmbodimentCard) -> tuple[str, ...]:
-        """The families that may be asked for: those that the body's expert solves."""
-        return families_for(card)
+        """The families that may be asked for."""
+        return playable(card)
 
     def _stand(self, rng: np.random.Generator) -> None:
         """Put the arms near home, grippers open."""
@@ -157,6 +181,10 @@ class TabletopEnv:
     def success(self) -> bool:
         """Whether the goal is reached: it holds, and has held as long as the family asks."""
         return self.task.success(self.scene)
+
+    def over(self) -> bool:
+        """Whether the episode ends here without success: the goal can no longer be reached."""
+        return self.task.lost(self.scene)
 
     def holds(self) -> bool:
         """Whether the goal holds at this instant."""

@@ -146,7 +146,8 @@ class Family(ABC):
         self.progress = Progress()
 
     def glance(self, scene: Scene, piece_s: float) -> None:  # noqa: B027, most families need none
-        """Take note of what a piece of a control step brought: for what comes and goes within one."""
+        """Take note of what a piece of a control step brought, for what comes and goes within one; and move
+        on what moves by itself."""
 
     def count(self, scene: Scene, period_s: float) -> None:
         """Take note of the state at the end of a control step."""
@@ -156,6 +157,10 @@ class Family(ABC):
     def success(self, scene: Scene) -> bool:
         """Whether the goal holds, and has held for `hold_s`."""
         return self.progress.held_for(self.hold_s) and self.holds(scene)
+
+    def lost(self, scene: Scene) -> bool:
+        """Whether the goal can no longer be reached, so that the episode ends before its last step."""
+        return False
 
     @abstractmethod
     def focus(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:

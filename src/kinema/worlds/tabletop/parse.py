@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 
 from kinema.schema import KinemaError
-from kinema.worlds.tabletop.families import FAMILIES
+from kinema.worlds.tabletop.families import DYNAMIC, FAMILIES
 from kinema.worlds.tabletop.sentence import Request, Sentence
 from kinema.worlds.words import grammar
 
-EXAMPLES: tuple[str, ...] = tuple(text for family in FAMILIES for text in family.examples)
+_ALL = (*DYNAMIC, *FAMILIES)  # that a thing moves says more than what it is and where it goes
+EXAMPLES: tuple[str, ...] = tuple(text for family in (*FAMILIES, *DYNAMIC) for text in family.examples)
 MAX_CHARACTERS = 200
 
 _BY_ACTION = {action: (family, kind) for family in FAMILIES for kind, action in family.actions.items()}
-_NOUNS = {word: noun for family in FAMILIES for noun, words in family.nouns.items() for word in words}
+_NOUNS = {word: noun for family in _ALL for noun, words in family.nouns.items() for word in words}
 # A drawer in a sentence says more than the colours of what else it names.
-_READERS = sorted(FAMILIES, key=lambda family: family.names_things())
+_READERS = sorted(_ALL, key=lambda family: family.names_things())
 
 
 def parse_instruction(text: str, look: str = "plain") -> Request:

@@ -13,7 +13,7 @@ import numpy as np
 
 from kinema.schema import Film, KinemaError
 from kinema.worlds.hazards.snapshot import restore, snapshot
-from kinema.worlds.tabletop.env import TabletopEnv
+from kinema.worlds.tabletop.env import DYNAMIC, TabletopEnv
 from kinema.worlds.tabletop.experts.expert import Expert
 from kinema.worlds.tabletop.parse import parse_instruction
 from kinema.worlds.tabletop.props import PARKED_Z_M
@@ -113,11 +113,11 @@ def obeying(env: TabletopEnv, instruction: str) -> Iterator[None]:
 def _aims(env: TabletopEnv, request: Request) -> dict[str, Any]:
     """The task's attributes that a request decides."""
     task: Any = env.task
-    if task.name == "pick_place":
+    if task.name == "pick_place" or task.name in DYNAMIC:
         heights = env.scene.model.body_pos[:, 2]
         places = [c for group in task.containers.values() for c in group if heights[c.body] > PARKED_Z_M / 2]
         return {
-            "target": _named(task.blocks, request.thing, "block"),
+            "target": _named(task.blocks, request.thing, task.thing_noun),
             "place": _named(places, request.place, request.kind),
         }
     if task.name == "stack":

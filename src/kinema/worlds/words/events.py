@@ -12,7 +12,7 @@ import numpy as np
 
 from kinema.schema import KinemaError
 from kinema.worlds.road.goals import read_goal
-from kinema.worlds.tabletop.env import TabletopEnv
+from kinema.worlds.tabletop.env import DYNAMIC, TabletopEnv
 from kinema.worlds.tabletop.experts.motion import SECURE_N
 from kinema.worlds.tabletop.families import family_named
 from kinema.worlds.tabletop.parse import parse_instruction
@@ -25,8 +25,9 @@ KINDS = (
 )  # fmt: skip
 _DONE = {
     "pick_place": "place", "stack": "place", "push": "arrive", "button": "press", "lift_two_arms": "raise",
-    "tidy": "place",
+    "tidy": "place", **dict.fromkeys(DYNAMIC, "place"),
 }  # fmt: skip
+CARRIES = ("pick_place", "stack", "tidy", *DYNAMIC)  # families in which things are taken and let go
 LIFT_M = 0.02
 _FLEETING = 3  # steps
 
@@ -87,7 +88,7 @@ def _understood(instruction: str) -> Request | None:
     return None
 
 
-NOUNS = ("car", "block", "bowl", "plate", "area", "button", "drawer", "tray", "box")
+NOUNS = ("car", "block", "ball", "bowl", "plate", "area", "button", "drawer", "tray", "box")
 THING = re.compile(rf"\b(?:({'|'.join([*COLORS, *UNNAMED_COLORS])}) )?({'|'.join(NOUNS)})\b")
 
 
@@ -129,7 +130,7 @@ class Watcher:
 
     def look(self) -> None:
         """Compare the present state with the one before."""
-        if self._aim.family in ("pick_place", "stack", "tidy"):
+        if self._aim.family in CARRIES:
             for block in self._blocks():
                 self._look_at_block(block)
         if self._aim.family == "push":

@@ -280,7 +280,7 @@ def _concise(record: Record) -> str:
         f"{_the_body(record)}, seen by {_cameras(record)}, is asked to "
         f"{_bare(record.instruction)} {end}{gist}."
     )
-    for shorter in (gist, f", seen by {_cameras(record)}"):
+    for shorter in (gist, f", seen by {_cameras(record)},"):
         if len(text.split()) > SHORT_WORDS[1]:
             text = text.replace(shorter, "", 1)
     return (

@@ -12,7 +12,7 @@ import numpy as np
 from kinema.card.card import Channel, EmbodimentCard
 from kinema.card.kinematics import tools_m
 from kinema.worlds.road.lanes import LANE_M
-from kinema.worlds.words.events import LIFT_M, Aim, Event
+from kinema.worlds.words.events import CARRIES, LIFT_M, Aim, Event
 
 _SHUT, _GAP = 0.5, (0.06, 0.94)  # asked for less than this; stopped by something between the jaws
 _STILL = 0.2  # of an opening in a second
@@ -37,7 +37,7 @@ def recorded_events(
         return ()  # nothing is taken, and the way itself is told from the poses
     aim, last = Aim.of(instruction), max(0, len(state) - 2)  # the recorder lingers after success
     found: list[Event] = []
-    if aim.family in ("pick_place", "stack", "tidy", ""):
+    if aim.family in (*CARRIES, ""):
         tools = tools_m(card, state) if card.control != "metaworld" else np.zeros((len(state), 0, 3))
         for i, arm in enumerate(card.arms[: tools.shape[1]]):
             found += _grasps(card, arm.side, aim, state, executed, tools[:, i, 2], success)

@@ -15,6 +15,7 @@ from kinema.worlds.tabletop.props import Block
 from kinema.worlds.tabletop.scene import Scene
 
 STEP_M = 0.05  # in 0.1 s, and in one control step at most
+_AROUND_M = 0.012  # across, and up or down: the jaws may close
 SECURE_N = 4.0  # a squeeze that holds a block of 60 g many times over
 
 
@@ -93,9 +94,27 @@ def grasp(scene: Scene, block: Block, side: str) -> ToolTarget:
 def grasp_at(scene: Scene, goal: np.ndarray, side: str) -> ToolTarget:
     """Approach a point (3,) from above with open jaws and close them there."""
     tool = scene.tool(side)
-    around = np.linalg.norm(goal[:2] - tool[:2]) < 0.012 and abs(goal[2] - tool[2]) < 0.012
+    around = np.linalg.norm(goal[:2] - tool[:2]) < _AROUND_M and abs(goal[2] - tool[2]) < _AROUND_M
     if around:
         return ToolTarget(position_m=goal, opening=0.0)
+    way = funnel(tool, goal, step_m=step_m(scene), rise_m=scene.rise_m, wide_m=scene.funnel_m)
+    return ToolTarget(position_m=way, opening=1.0)
+
+
+def catch(scene: Scene, block: Block, side: str, floor_m: float) -> ToolTarget:
+    """Close the jaws around a block that moves at a constant speed on a floor at this height.
+
+    The goal is where it will be when the tool gets there; over the block the jaws move with it and close.
+    """
+    tool, period_s = scene.tool(side), 1.0 / scene.card.control_hz
+    now = block.position(scene.data) + scene.grasp_offset(side, block.shape.half_m[1])
+    now[2] = max(now[2], floor_m + scene.tip_below_tool_m(side) + 0.004)
+    velocity = np.array([*scene.data.qvel[block.dof : block.dof + 2], 0.0])
+    away = float(np.linalg.norm(now[:2] - tool[:2]))
+    if away < _AROUND_M and abs(now[2] - tool[2]) < _AROUND_M:
+        return ToolTarget(position_m=now + period_s * velocity, opening=0.0)
+    arrival_s = period_s * max(1.0, away / step_m(scene))
+    goal = now + arrival_s * velocity
     way = funnel(tool, goal, step_m=step_m(scene), rise_m=scene.rise_m, wide_m=scene.funnel_m)
     return ToolTarget(position_m=way, opening=1.0)
 

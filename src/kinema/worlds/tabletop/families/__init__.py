@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from kinema.worlds.tabletop.families.button import PressButton
 from kinema.worlds.tabletop.families.drawer import Drawer
+from kinema.worlds.tabletop.families.dynamic import FromBelt, Rolling, Sliding
 from kinema.worlds.tabletop.families.lift import LiftTwoArms
 from kinema.worlds.tabletop.families.pick_place import PickPlace
 from kinema.worlds.tabletop.families.push import Push
@@ -14,11 +15,12 @@ from kinema.worlds.tabletop.families.tidy import Tidy
 from kinema.worlds.tabletop.family import Family
 
 FAMILIES: tuple[type[Family], ...] = (PickPlace, Stack, Push, Drawer, PressButton, LiftTwoArms, Tidy)
-
+# Things that move: a set of its own, which is played where it is named and is no part of "all families".
+DYNAMIC: tuple[type[Family], ...] = (FromBelt, Rolling, Sliding)
 
 _WIDE: tuple[type[Family], ...] = (PutThings,)  # instead of those of the same name, in the wide look
 
 
 def family_named(name: str, is_wide: bool = False) -> type[Family]:
-    choices = (*_WIDE, *FAMILIES) if is_wide else FAMILIES
+    choices = (*_WIDE, *FAMILIES, *DYNAMIC) if is_wide else (*FAMILIES, *DYNAMIC)
     return next(family for family in choices if family.name == name)

@@ -50,7 +50,10 @@ class PickPlace(Family):
         ),
     }
     actions: ClassVar = {"bowl": "put in", "plate": "put on", "tray": "put in"}
-    examples = ("put the red block in the blue bowl", "place the yellow block on the green plate")
+    examples: ClassVar[tuple[str, ...]] = (
+        "put the red block in the blue bowl",
+        "place the yellow block on the green plate",
+    )
     nouns: ClassVar = {**BLOCK_NOUNS, "bowl": ("bowl",), "plate": ("plate", "dish")}
     seen_by_color = ("block", "bowl", "plate")
 
@@ -137,13 +140,18 @@ class PickPlace(Family):
         rests = not scene.touched(self.target.body) and scene.is_still([self.target])
         return carried and rests and self.placed(scene)
 
-    def plan(self, scene: Scene) -> Targets:
+    def goal(self, scene: Scene) -> np.ndarray:
+        """Where to bring the block's centre before it is let go (3,)."""
         place, half_height = self.place, self.target.half_height(scene.data)
         goal = place.position(scene.data)
         # Over a bowl the finger tips stay above the rim, and the block drops the last two centimetres.
         tips = scene.tip_below_tool_m() + place.rim_m + 0.008 if place.kind != "plate" else 0.0
         goal[2] = max(place.floor_m + half_height + 0.004, tips)
-        return {"right": pick_and_place(scene, self.target, "right", goal, self.over(scene))}
+        return goal
+
+    def plan(self, scene: Scene) -> Targets:
+        goal, placed = self.goal(scene), self.over(scene)
+        return {"right": pick_and_place(scene, self.target, "right", goal, placed)}
 
     def things(self, data: mujoco.MjData) -> Iterator[Thing]:
         yield from self.seen_blocks(data)
