@@ -33,8 +33,8 @@ test-slow: $(READY)  ## every test, the slow ones too
 	$(VENV)/bin/python -m pytest -n $(TESTERS) --dist worksteal --timeout=1800 --hypothesis-profile thorough
 
 lint: $(READY)  ## style
-	$(VENV)/bin/ruff check src tests integrations
-	$(VENV)/bin/ruff format --check src tests integrations
+	$(VENV)/bin/ruff check src tests integrations ros2
+	$(VENV)/bin/ruff format --check src tests integrations ros2
 
 types: $(READY)  ## types
 	$(VENV)/bin/mypy

@@ -69,12 +69,18 @@ def picture_shape(message: Any, where: str) -> list[int]:
 
 
 def picture(message: Any, where: str) -> np.ndarray:
-    """uint8 (H, W, 3). Raises KinemaError for what is no colour."""
-    if message.__msgtype__ == IMAGES[1]:
+    """uint8 (H, W, 3) of rosbags' or rclpy's Image or CompressedImage. KinemaError for what is no colour."""
+    if hasattr(message, "format"):
         return image_of(message.data.tobytes(), where)
     if message.encoding not in _COLOURS:
         raise KinemaError(f"{where} is encoded as {message.encoding}; readable: {', '.join(_COLOURS)}")
     channels, order = _COLOURS[message.encoding]
-    rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
+    rows = np.frombuffer(message.data, np.uint8)
+    if message.step < message.width * channels or rows.size != message.height * message.step or not rows.size:
+        raise KinemaError(
+            f"{where} has {rows.size} bytes, which are not {message.height} rows of {message.step} with "
+            f"{message.width} pixels of {channels}"
+        )
+    rows = rows.reshape(message.height, message.step)
     pixels = rows[:, : message.width * channels].reshape(message.height, message.width, channels)
     return np.ascontiguousarray(pixels[..., order])
