@@ -30,6 +30,7 @@ from kinema.commands.imagine import dream, imagine, retarget
 from kinema.commands.reinforce import reinforce
 from kinema.commands.robots import robots
 from kinema.commands.serve import bench_hostile, bench_serve, client, keys, serve
+from kinema.commands.teleop import calibrate, record, replay
 from kinema.commands.terminal import examples, say_error
 from kinema.commands.train import train
 
@@ -62,6 +63,10 @@ bench.app.command("serve", epilog=bench_serve.EXAMPLES)(bench_serve.serve)
 bench.app.command("hostile", epilog=bench_hostile.EXAMPLES)(bench_hostile.hostile)
 app.add_typer(bench.app, name="bench")
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
+app.command("teleop", epilog=record.TELEOP_EXAMPLES)(record.teleop)
+app.command("record", epilog=record.EXAMPLES)(record.record)
+app.command("replay", epilog=replay.EXAMPLES)(replay.replay)
+app.command("calibrate", epilog=calibrate.EXAMPLES)(calibrate.calibrate)
 app.command("client", epilog=client.EXAMPLES)(client.client)
 app.add_typer(keys.app, name="keys")
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)

@@ -41,7 +41,7 @@ def make_driver(name: str, config: Path | None = None, settings: Sequence[str] =
     Raises KinemaError when there is no such driver or it refuses them.
     """
     module, _, attribute = name.partition(":")
-    given = _merged(_read(config) if config else {}, settings)
+    given = settings_of(config, settings)
     if module == LEROBOT:
         from kinema.runtime.lerobot_robots import make
 
@@ -53,6 +53,11 @@ def make_driver(name: str, config: Path | None = None, settings: Sequence[str] =
             "members of kinema.runtime.robot.Robot"
         )
     return robot  # type: ignore[no-any-return]
+
+
+def settings_of(config: Path | None, settings: Sequence[str]) -> dict[str, Any]:
+    """A file's settings with single ones put in. Raises KinemaError for what is none."""
+    return _merged(_read(config) if config else {}, settings)
 
 
 def _found(name: str, module: str, attribute: str) -> Any:

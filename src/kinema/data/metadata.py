@@ -12,6 +12,7 @@ STATS = "meta/stats.json"
 IMAGE_PREFIX = "observation.images."
 STATE, ACTION, EXECUTED = "observation.state", "action", "action.executed"
 POINTS, SUCCESS = "annotation.points", "next.success"
+INTERVENTION = "intervention"  # whether a person had the body at this step, as lerobot's own recorder says it
 
 # Columns that every data set has.
 KEYS = ("episode_index", "frame_index", "index", "task_index", "timestamp")

@@ -11,7 +11,16 @@ import numpy as np
 from kinema.card.card import EmbodimentCard
 from kinema.data import schema_v30 as v30
 from kinema.data.fits import compare
-from kinema.data.metadata import ACTION, EXECUTED, IMAGE_PREFIX, POINTS, STATE, SUCCESS, Metadata
+from kinema.data.metadata import (
+    ACTION,
+    EXECUTED,
+    IMAGE_PREFIX,
+    INTERVENTION,
+    POINTS,
+    STATE,
+    SUCCESS,
+    Metadata,
+)  # fmt: skip
 from kinema.data.set_map import AS_IT_IS
 from kinema.schema import KinemaError, check_instruction
 
@@ -51,7 +60,7 @@ class Recording:
                 raise KinemaError(f"camera {name!r}: need uint8 {shape}; got {frames.dtype} {frames.shape}")
         columns = {}
         for name, values in vectors.items():
-            values = np.asarray(values, bool if name == SUCCESS else np.float32)
+            values = np.asarray(values, bool if name in _BOOLS else np.float32)
             if len(values) != length:
                 raise KinemaError(f"{name}: {len(values)} rows, but state has {length}")
             columns[name] = values.reshape(length, -1)
@@ -87,7 +96,7 @@ class Recording:
         }
         for name in (STATE, ACTION, EXECUTED, POINTS, SUCCESS, *self.extra):
             if name in columns or name in self.extra:
-                dtype = "bool" if name == SUCCESS else "float32"
+                dtype = "bool" if name in _BOOLS else "float32"
                 features[name] = {"dtype": dtype, "shape": [len(names[name])], "names": list(names[name])}
                 if name in units:
                     features[name]["units"] = units[name]
@@ -140,6 +149,7 @@ def vectors_of(features: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 _KNOWN = {STATE, ACTION, EXECUTED, POINTS, SUCCESS}
+_BOOLS = {SUCCESS, INTERVENTION}
 
 
 def _point_names(cameras: Sequence[str], channels: int) -> list[str]:

@@ -12,6 +12,7 @@
                                           # the set's rotation vectors turn, where it is not the card's
     leave_out: [tilt]                     # what the set commands and the card does not have
     outside: 0.05                         # share of the frames that may lie outside the card's ranges
+    learn_from: all                       # of a policy that a person corrected: its own steps, too
 
 Names of the card stand on the left; the words are those of a robot's wiring file. A `key` is a name, or the
 place of a number where names are missing or stand twice. A file `kinema.yaml` in the
@@ -23,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -108,6 +109,7 @@ class SetMap(_Strict):
     zero_attitude: Mapping[Side, QuatWxyz] = {}
     leave_out: tuple[str, ...] = ()
     outside: Annotated[float, Field(ge=0, le=1)] = 0.01
+    learn_from: Literal["person", "all"] = "person"  # of a set that says which steps a person had the body
 
     def line(self, channel: str, measured: bool) -> ChannelMap:
         """What is said of a channel as it is measured, or as it is commanded."""

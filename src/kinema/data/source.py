@@ -24,10 +24,10 @@ from kinema.data.fits import fit
 from kinema.data.frames import Way, images_of
 from kinema.data.index import Index
 from kinema.data.lerobot import Dataset
-from kinema.data.metadata import ACTION, EXECUTED, POINTS, STATE
+from kinema.data.metadata import ACTION, EXECUTED, INTERVENTION, POINTS, STATE
 from kinema.data.numbers import TASK, Column, Numbers, read_part, sample_files
 from kinema.data.resample import Resampler
-from kinema.data.set_map import SetMap
+from kinema.data.set_map import SetMap, set_map_of
 from kinema.schema import KinemaError
 from kinema.space.codec import ChunkFrame
 from kinema.space.stats import ChannelStats
@@ -104,6 +104,7 @@ class Source:
     kind: Kind = "robot"  # of its share of a mixture (`shares.py`)
     sampled: np.ndarray | None = None  # int64 (m,): the episodes that stand for all; None: every one
     held_out: tuple[int, ...] = ()  # positions of episodes in which no window begins
+    shown: Rows | None = None  # bool (N,): steps that a person showed; None: all may be learnt from
 
     def __post_init__(self) -> None:
         if not len(self.starts):
@@ -133,8 +134,16 @@ class Source:
     def windows(self, starts: np.ndarray, horizon: int) -> tuple[np.ndarray, np.ndarray]:
         """Actions (n, H, D) from each start, padded by the last one, and bool (n, H): steps that are real.
 
-        Steps are the card's control steps, whatever rate was recorded.
+        Steps are the card's control steps, whatever rate was recorded. What a policy did on the way is not
+        real where a person showed the rest.
         """
+        actions, real = self._windows(starts, horizon)
+        if self.shown is not None:
+            steps = starts[:, None] + np.rint(np.arange(horizon) * self.ratio).astype(np.int64)
+            real = real & self.shown[np.minimum(steps, self.steps - 1)]
+        return actions, real
+
+    def _windows(self, starts: np.ndarray, horizon: int) -> tuple[np.ndarray, np.ndarray]:
         begin, end = self.bounds(starts)
         if self.ratio == 1:
             steps = starts[:, None] + np.arange(horizon)
@@ -198,13 +207,24 @@ def from_dataset(
     """
     files = sample_files(index, _SAMPLED_FRAMES)
     fitting = fit(index if isinstance(index, Dataset) else read_part(index, files), card, told)
+    by_whom = index.has(INTERVENTION) and (told or set_map_of(index.root)).learn_from == "person"
     names = [name for name in (STATE, ACTION, EXECUTED, POINTS) if index.has(name)]
-    numbers = Numbers(index, names, cache_folder(index.root, cache))
+    numbers = Numbers(index, [*names, *([INTERVENTION] if by_whom else [])], cache_folder(index.root, cache))
     images = images_of(index, pictures, size=image_size, cameras=fitting.cameras, directory=cache)
     views = tuple(index.camera_names.index(name) for name in fitting.cameras)
     away = held_out(index.num_episodes, hold_out)
     learnt = np.delete(index.episode_bounds, away, axis=0)
     pointed = _Pointed(views=views, of=len(index.camera_names))
+    starts: Starts = EvenStarts(learnt, stride, fitting.ratio)  # at least one control step is left
+    shown = _Made(numbers[INTERVENTION], _whether) if by_whom else None
+    if shown is not None:
+        every = starts[np.arange(len(starts))]
+        starts = every[shown[every]]
+        if not len(starts):
+            raise KinemaError(
+                f"{index.root}: its column {INTERVENTION!r} says that a person had the body at none of the "
+                "steps to learn from; `learn_from: all` in its kinema.yaml learns from the policy's, too"
+            )
     return Source(
         name=index.root.name,
         card=card,
@@ -216,11 +236,17 @@ def from_dataset(
         ends=index.episode_bounds[:, 1],
         task_index=_Made(numbers[TASK], _first),
         tasks=index.tasks,
-        starts=EvenStarts(learnt, stride, fitting.ratio),  # at least one control step is left
+        starts=starts,
+        shown=shown,
         ratio=fitting.ratio,
         sampled=None if len(files) == len(index.episodes.data) else index.episodes_in_data(files),
         held_out=tuple(away.tolist()),
     )
+
+
+def _whether(values: np.ndarray) -> np.ndarray:
+    """bool (n,) of a column with one number, (n, 1)."""
+    return np.asarray(values[:, 0] > 0)
 
 
 def held_out(episodes: int, every: int) -> np.ndarray:

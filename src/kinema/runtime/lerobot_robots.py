@@ -13,7 +13,7 @@ from importlib import import_module
 from importlib.metadata import version
 from math import pi
 from pkgutil import iter_modules
-from typing import Any
+from typing import Any, Literal
 
 from kinema.runtime.robot import parts_of, say_torque
 from kinema.runtime.wiring import UNITS, Unit
@@ -99,28 +99,38 @@ def make(kind: str, settings: Mapping[str, Any]) -> LerobotRobot:
     settings: as in lerobot's own configuration: port, id, cameras: {front: {type: opencv, ...}}, ...
     Raises KinemaError when lerobot is not installed, has no such robot, or refuses the settings.
     """
+    if "disable_torque_on_disconnect" in settings:
+        raise KinemaError(
+            f"lerobot:{kind}: disable_torque_on_disconnect is not set here; the card's hold.torque_on_exit "
+            "says it"
+        )
+    with _faults(KinemaError, f"lerobot:{kind}: "):
+        return LerobotRobot(made("robot", kind, settings))
+
+
+def made(what: Literal["robot", "teleoperator"], kind: str, settings: Mapping[str, Any]) -> Any:
+    """lerobot's own robot or teleoperator, as it is. Raises KinemaError as `make` does."""
     try:
-        robots = import_module("lerobot.robots")
+        package = import_module(f"lerobot.{what}s")
     except ImportError as error:
         raise KinemaError(
-            f"--driver lerobot:{kind} needs the package lerobot with what its motors need "
+            f"lerobot:{kind} needs the package lerobot with what its motors need "
             f"(pip install 'lerobot[feetech]' or 'lerobot[dynamixel]'): {error}"
         ) from None
-    missing = _register()
-    known = robots.RobotConfig.get_known_choices()
+    missing = _register(f"lerobot.{what}s")
+    configurations = getattr(package, f"{what.capitalize()}Config")
+    known = configurations.get_known_choices()
     if kind not in known:
         lacking = f"; not loaded for want of a package: {', '.join(missing)}" if missing else ""
         raise KinemaError(
-            f"lerobot {version('lerobot')} has no robot {kind!r}; "
-            f"it has {', '.join(sorted(known))}{lacking}. An installed package lerobot_robot_* adds others"
+            f"lerobot {version('lerobot')} has no {what} {kind!r}; "
+            f"it has {', '.join(sorted(known))}{lacking}. An installed package lerobot_{what}_* adds others"
         )
-    for key in ("type", "disable_torque_on_disconnect"):
-        if key in settings:
-            word = "the driver's name" if key == "type" else "the card's hold.torque_on_exit"
-            raise KinemaError(f"lerobot:{kind}: {key} is not set here; {word} says it")
+    if "type" in settings:
+        raise KinemaError(f"lerobot:{kind}: type is not set here; the {what}'s name says it")
     with _faults(KinemaError, f"lerobot:{kind}: "):
-        config = _decoded(robots.RobotConfig, {"type": kind, **settings}, kind)
-        return LerobotRobot(robots.make_robot_from_config(config))
+        config = _decoded(configurations, {"type": kind, **settings}, kind)
+        return getattr(package, f"make_{what}_from_config")(config)
 
 
 def _units(inner: Any) -> dict[str, Unit]:
@@ -184,10 +194,10 @@ def _half_ticks(inner: Any) -> dict[str, float]:
     return halves
 
 
-def _register() -> list[str]:
-    """Import everything that registers a robot or camera; the names of those that cannot be."""
+def _register(kinds: str) -> list[str]:
+    """Import everything of this package, and cameras, that registers itself; the names of what cannot be."""
     missing = []
-    for package in ("lerobot.robots", "lerobot.cameras"):
+    for package in (kinds, "lerobot.cameras"):
         for found in iter_modules(import_module(package).__path__):
             if found.ispkg:
                 try:

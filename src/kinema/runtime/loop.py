@@ -22,6 +22,7 @@ from kinema.runtime.record import Recorder, Step
 from kinema.runtime.robot import Body
 from kinema.runtime.sending import Sender
 from kinema.runtime.strategy import LatencyEstimate, Strategy
+from kinema.runtime.teleop.operator import Operator
 from kinema.runtime.watchdog import Mode, Watchdog
 from kinema.schema import ActionChunk, KinemaError, Observation
 
@@ -49,6 +50,7 @@ class ControlLoop:
     answer_limit_s: how old the observation behind an answer may be when it comes; the card's where None
     command_hz:     how often the robot takes a target between two control steps; where None, what the robot
                     says itself (an attribute `command_hz`), and once a control step where it does not
+    operator:       a person who may have the body instead of the policy; guard and watchdog stay
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class ControlLoop:
         recorder: Recorder | None = None,
         answer_limit_s: float | None = None,
         command_hz: float | None = None,
+        operator: Operator | None = None,
     ) -> None:
         self.body, self.card, self.clock, self.strategy = body, body.card, clock, strategy
         self.period_s = 1.0 / self.card.control_hz
@@ -68,7 +71,7 @@ class ControlLoop:
         self.hands, self.cameras = Hands(self.card), StillCameras(self.card)
         self.sender = Sender(body, clock, command_hz or getattr(body.robot, "command_hz", None))
         self._start_anew = StartAnew(self.card.chunk)
-        self._inference, self._recorder = inference, recorder
+        self._inference, self._recorder, self._operator = inference, recorder, operator
         limit_s = self.card.motion.answer_limit_s if answer_limit_s is None else answer_limit_s
         self._answer_limit_s = limit_s
         self.counts = Counts()
@@ -164,15 +167,20 @@ class ControlLoop:
         now_s = self.clock.now_s()  # the reading may have taken long
         self._give_up_the_old(now_s)
         self._receive(now_s)
-        if not problem and self._may_ask(now_s):
+        person = None
+        if not problem:
+            problem, person = self._asked_of_a_person(observation, now_s)
+        if not problem and person is None and self._may_ask(now_s):
             self._ask(observation, now_s)
             self._receive(now_s)  # a policy without latency has answered already
         due_s = now_s + self.period_s
-        asked = None if problem or self.watchdog.overdue(now_s) else self.buffer.at(due_s)
+        asked = person
+        if person is None and not problem and not self.watchdog.overdue(now_s):
+            asked = self.buffer.at(due_s)
         self._told = self._told if asked is None else self.hands.told(asked)
         guarded = self._guard(asked, observation, due_s)
         mode = self._judge(guarded, problem, now_s)
-        plan = self.buffer.plan if asked is not None else None
+        plan = self.buffer.plan if asked is not None and person is None else None
         if guarded.astray:
             self._forget_the_plan()
         step = Step(
@@ -187,6 +195,7 @@ class ControlLoop:
             reason="" if mode == Mode.RUNNING else self.reason,
             changes=guarded.changes,
             seen=not self._missing,
+            by_person=person is not None,
         )
         if self._recorder is not None:
             self._recorder(step)
@@ -263,6 +272,26 @@ class ControlLoop:
         if mode == Mode.WAITING and now_s - self._began_s > FIRST_ANSWER_LIMIT_S:
             self.watchdog.mode = mode = Mode.STOPPED
         return mode
+
+    # -- a person
+
+    def _asked_of_a_person(self, observation: Observation, now_s: float) -> tuple[str, np.ndarray | None]:
+        """Why the body may not act ("" when it may), and what the person who has it wants.
+
+        Who takes over ends the plan: when they hand the body back, the policy is asked anew.
+        """
+        if self._operator is None:
+            return "", None
+        try:
+            person = self._operator.act(observation.state, now_s)
+        except OSError as error:
+            self._forget_the_plan()  # the body was a person's: no plan from before goes on
+            return f"the person's device is lost: {error}", None
+        if person is not None:
+            self._forget_the_plan()
+            if person.shape != (len(self.card.actions),) or not np.isfinite(person).all():
+                return f"the person's device says {person}", None
+        return "", person
 
     # -- the policy
 

@@ -22,6 +22,7 @@ class Step:
     reason:    why the body holds or stopped, empty while it runs
     changes:   what the guard changed
     seen:      whether the observation is of this step; otherwise the reading failed and it is the one before
+    by_person: whether a person said what was asked, not the policy
     """
 
     time_s: float
@@ -35,6 +36,7 @@ class Step:
     reason: str = ""
     changes: tuple[str, ...] = ()
     seen: bool = True
+    by_person: bool = False
 
 
 Recorder = Callable[[Step], None]

@@ -17,6 +17,7 @@ from kinema.card.card import EmbodimentCard
 from kinema.commands.data.spool import Spool
 from kinema.data.journal import HIDDEN
 from kinema.data.lerobot_write import Writer
+from kinema.data.metadata import INTERVENTION
 from kinema.data.recording import ImageSize, Recording
 from kinema.runtime.record import Step
 from kinema.runtime.watchdog import Mode
@@ -49,6 +50,7 @@ class _Row:
     step: tuple[float, ...]
     verdict: tuple[float, ...]
     picture: int
+    by_person: bool
 
 
 class EpisodeRecorder:
@@ -66,6 +68,7 @@ class EpisodeRecorder:
 
     image_size: of the pictures kept, see `Recording`
     hazards:    those that a gate judges
+    by_person:  whether a person may act, too; `intervention` then says at which steps one did
     """
 
     def __init__(
@@ -75,11 +78,15 @@ class EpisodeRecorder:
         *,
         image_size: ImageSize,
         hazards: Sequence[str] = (),
+        by_person: bool = False,
         resume: bool = False,
     ) -> None:
         self._card, self._hazards = card, tuple(hazards)
         verdict = ("given", "allowed", "horizon_s", *(f"risk.{hazard}" for hazard in self._hazards))
         features = {STEP: STEP_CHANNELS, VERDICT: verdict, SUCCESS: ("known", "success")}
+        if by_person:
+            features[INTERVENTION] = ("by_person",)
+        self._by_person = by_person
         self._writer = Writer(root, card=card, image_size=image_size, features=features, resume=resume)
         recording = Recording(card=card, image_size=image_size, extra={})
         shapes = {name: recording.shape(name) for name in card.camera_names}
@@ -110,6 +117,7 @@ class EpisodeRecorder:
                 step=_step_row(step),
                 verdict=self._verdict_row(step),
                 picture=picture,
+                by_person=step.by_person,
             )
         )
 
@@ -129,6 +137,9 @@ class EpisodeRecorder:
         step = np.array([(*row.step, t, again) for row, t, again in zip(rows, times_s[shown], repeated)])
         verdict = np.array([row.verdict for row in rows])
         known = np.tile([float(success is not None), float(bool(success))], (len(rows), 1))
+        extra = {STEP: _last_finite(step), VERDICT: _last_finite(verdict), SUCCESS: known}
+        if self._by_person:
+            extra[INTERVENTION] = np.array([[row.by_person] for row in rows])
         pictures: dict[str, Any] = {
             name: self._spool.pictures(name, np.array([row.picture for row in rows]))
             for name in self._card.camera_names
@@ -139,7 +150,7 @@ class EpisodeRecorder:
             action=_last_finite(np.stack([row.asked for row in rows])),
             executed=_last_finite(np.stack([row.sent for row in rows])),
             task=instruction,
-            extra={STEP: _last_finite(step), VERDICT: _last_finite(verdict), SUCCESS: known},
+            extra=extra,
         )
         self.discard()
         span_s = float(times_s[-1])

@@ -113,10 +113,10 @@ def client(
         else:
             body = world = simulated(instruction, card, seed, clock)
             closing.callback(world.world.close)
-        wires = wiring_for(card, body, _told(wiring, card))
+        wires = wiring_for(card, body, told_wiring(wiring, card))
         with connected(server, card, timeout_s=timeout, ssl=trusted) as policy:
             policy.reset(seed)
-            with recording(record, card, _picture_size(record_px, body, wires)) as recorder:
+            with recording(record, card, picture_size(record_px, body, wires)) as recorder:
                 ended: bool | None = None
                 try:
                     loop, mode, knows = drive(
@@ -128,7 +128,7 @@ def client(
                 finally:
                     if recorder is not None:
                         with stopping.gently("writing what was recorded; once more gives it up"):
-                            _finish(recorder, instruction, False if success is False else ended)
+                            finish(recorder, instruction, False if success is False else ended)
     _tell(loop, mode, knows, instruction)
     if stopping.asked:
         raise typer.Exit(stopping.exit_code)
@@ -148,7 +148,8 @@ def _tell(loop: ControlLoop, mode: Mode, knows: bool | None, instruction: str) -
         print(f"{'success' if knows else 'failure'}: {instruction}")
 
 
-def _told(path: Path | None, card: EmbodimentCard) -> Any:
+def told_wiring(path: Path | None, card: EmbodimentCard) -> Any:
+    """What a wiring file tells; None without one."""
     if path is None:
         return None
     from kinema.runtime.wiring_file import read_wiring
@@ -156,7 +157,7 @@ def _told(path: Path | None, card: EmbodimentCard) -> Any:
     return read_wiring(path, card)
 
 
-def _picture_size(record_px: int | None, robot: Robot, wires: Wiring) -> Any:
+def picture_size(record_px: int | None, robot: Robot, wires: Wiring) -> Any:
     """Of the recorded pictures: a side for all, or (height, width) by camera."""
     if record_px is not None:
         return record_px
@@ -171,7 +172,8 @@ def _picture_size(record_px: int | None, robot: Robot, wires: Wiring) -> Any:
     return sizes
 
 
-def _finish(recorder: EpisodeRecorder, instruction: str, success: bool | None) -> None:
+def finish(recorder: EpisodeRecorder, instruction: str, success: bool | None) -> None:
+    """Write the episode and say what became of it."""
     fault = recorder.fault
     if not recorder.steps:
         print("recorded nothing: no step was made")
@@ -251,15 +253,20 @@ def telling(policy: Policy, recorder: Recorder | None) -> Recorder | None:
 
 
 @contextmanager
-def recording(root: Path | None, card: EmbodimentCard, size: Any) -> Iterator[EpisodeRecorder | None]:
-    """A recorder that adds to the data set at `root`; None without one."""
+def recording(
+    root: Path | None, card: EmbodimentCard, size: Any, by_person: bool = False
+) -> Iterator[EpisodeRecorder | None]:
+    """A recorder that adds to the data set at `root`; None without one. by_person: as it has it itself"""
     if root is None:
         yield None
         return
     from kinema.card.harm import HAZARDS
     from kinema.commands.data.recorder import EpisodeRecorder
 
-    with EpisodeRecorder(root, card, image_size=size, hazards=tuple(HAZARDS), resume=True) as recorder:
+    hazards = tuple(HAZARDS)
+    with EpisodeRecorder(
+        root, card, image_size=size, hazards=hazards, by_person=by_person, resume=True
+    ) as recorder:
         yield recorder
 
 

@@ -1,0 +1,1 @@
+"""A person moves a robot: teleoperation, recording, replay, calibration."""
