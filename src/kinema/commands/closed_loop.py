@@ -10,17 +10,23 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from tqdm import tqdm
 
-from kinema.bench.benchmark import Environment, Privileged
+from kinema.bench.benchmark import Environment, Factory, Privileged
 from kinema.card.card import EmbodimentCard
 from kinema.card.load import load_card
 from kinema.card.prompt import prompt
+from kinema.commands.long_tasks import check_factory
 from kinema.commands.policies import gate_folder, policy_factory, tabletop_bodies, trained_bodies
 from kinema.runtime.chunk import ChunkPlayer
+from kinema.runtime.long_task import LongReport, LongTaskPolicy
 from kinema.runtime.report import RunTrace
 from kinema.schema import KinemaError, Outcome, Policy, Result
 from kinema.worlds.cameras import PLAIN, Cameras, Effects
 from kinema.worlds.tabletop.env import TabletopEnv, playable
 from kinema.worlds.tabletop.experts.expert import Expert
+from kinema.worlds.tabletop.long.env import LongEnv
+from kinema.worlds.tabletop.long.family import NAME as LONG
+from kinema.worlds.tabletop.long.tasks import LongTask
+from kinema.worlds.tabletop.long.words import TabletopLanguage, scene_of
 from kinema.worlds.tabletop.parse import parse_instruction
 from kinema.worlds.tabletop.sentence import Request
 from kinema.worlds.variation import Variation
@@ -35,16 +41,25 @@ _AFTER_SUCCESS_S = 0.5  # keep filming, so that the end can be seen
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """A scene with a policy in front of it, not yet begun."""
+    """A scene with a policy in front of it, not yet begun. acts: the policy, without a planner before it."""
 
     world: TabletopEnv
     card: EmbodimentCard
     policy: Policy
+    acts: Policy
     policy_name: str
     request: Request
     seed: int
     prompt: str
     effects: Effects
+    task: LongTask | None = None
+
+    def begin(self) -> None:
+        """Set the scene."""
+        if isinstance(self.world, LongEnv):
+            self.world.begin(self.seed, self.task)
+        else:
+            self.world.reset(self.seed, self.request)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,16 +77,21 @@ class Film:
 
 def prepare(
     instruction: str, *, robot: str | None, scene: str, seed: int, policy_name: str, gate: bool = False,
-    loading: Loading | None = None, effects: Effects = PLAIN,
+    loading: Loading | None = None, effects: Effects = PLAIN, planner: Factory | None = None,
 ) -> Session:  # fmt: skip
     """Understand the sentence, build its scene and the policy. Raises KinemaError or ValueError.
 
     gate: put the shipped gate before the policy, where it knows the body. effects: of the film alone.
+    planner: makes steps of the sentence; None: the policy is told the sentence itself
     """
     variation = Variation.named(scene)
-    request = parse_instruction(instruction, variation.look)
+    task = scene_of(instruction) if planner else None
+    if task:
+        request = Request(family=LONG, text=instruction)
+    else:
+        request = parse_instruction(instruction, variation.look)
     card = load_card(robot or _first_body(request.family))
-    if request.family not in playable(card):
+    if not task and request.family not in playable(card):
         able = [name for name in tabletop_bodies() if request.family in playable(name)]
         raise KinemaError(
             f"{card.name} has not learnt {request.family!r}; bodies that have: {', '.join(able)}"
@@ -82,17 +102,32 @@ def prepare(
     policy = policy_factory(policy_name, (card.name,), loading=loading).build()
     if gate:
         policy = _gated(policy, card)
-    world = TabletopEnv(card=card, family=request.family, variation=variation, meshes=effects.meshes)
+    world: TabletopEnv
+    if task:
+        world = LongEnv(card=card, variation=variation, meshes=effects.meshes)
+    else:
+        world = TabletopEnv(card=card, family=request.family, variation=variation, meshes=effects.meshes)
     return Session(
         world=world,
         card=card,
-        policy=policy,
+        policy=_planned(policy, planner, card, world) if planner else policy,
+        acts=policy,
         policy_name=policy_name,
         request=request,
         seed=seed,
         prompt=prompt(card, instruction, card.chunk),
         effects=effects,
+        task=task,
     )
+
+
+def _planned(policy: Policy, planner: Factory, card: EmbodimentCard, world: TabletopEnv) -> LongTaskPolicy:
+    """The policy behind a planner and the shipped success check. Raises KinemaError for another body."""
+    check = check_factory().build()
+    if card.name != check.card:
+        raise KinemaError(f"the success check knows {check.card} alone; got {card.name}")
+    assert isinstance(world, LongEnv)
+    return LongTaskPolicy(policy, planner.build(), check, TabletopLanguage(), see=check.sees, tell=world.tell)
 
 
 def _gated(policy: Policy, card: EmbodimentCard) -> Policy:
@@ -113,11 +148,11 @@ def _first_body(family: str) -> str:
 def play(session: Session, *, replan_steps: int) -> Film:
     """Act until the goal holds, the steps are used up or Ctrl-C is pressed, and keep everything."""
     world, card = session.world, session.card
-    world.reset(session.seed, session.request)
-    policy = session.policy
+    session.begin()
+    policy, acts = session.policy, session.acts
     sees_simulator = isinstance(policy, Privileged)
-    if isinstance(policy, Privileged):
-        policy.attach(cast(Environment, _WithExpert(world)))
+    if isinstance(acts, Privileged):
+        acts.attach(cast(Environment, _WithExpert(world)))
     player = ChunkPlayer(policy, card.name, replan_steps)
     player.reset(session.seed)
     camera = _FilmCamera(world, session.effects)
@@ -135,11 +170,12 @@ def play(session: Session, *, replan_steps: int) -> Film:
                 actions.append(action)
                 bar.update()
                 left -= 1
-                if world.success():
+                if policy.report.is_over if isinstance(policy, LongTaskPolicy) else world.success():
                     left = min(left, round(_AFTER_SUCCESS_S * card.control_hz))
     except KeyboardInterrupt:
         interrupted = True
-    outcome = _outcome(world, len(actions), interrupted)
+    report = policy.report if isinstance(policy, LongTaskPolicy) else None
+    outcome = _outcome(world, len(actions), interrupted, report)
     camera.close()
     world.close()
     trace = RunTrace(
@@ -155,14 +191,19 @@ def play(session: Session, *, replan_steps: int) -> Film:
         latency_ms=1e3 * np.array(player.latency_s),
         facts=_facts(session),
         verdicts=player.verdicts,
+        long=report,
     )
     return Film(trace=trace, frames=camera.frames(len(actions)), interrupted=interrupted)
 
 
-def _outcome(world: TabletopEnv, steps: int, interrupted: bool) -> Outcome:
+def _outcome(world: TabletopEnv, steps: int, interrupted: bool, report: LongReport | None) -> Outcome:
+    if report is not None and report.error:
+        return Outcome(result=Result.ERROR, cause=report.error, measures=world.measures())
     holds = world.success()
     when = f"after {steps} steps ({steps / world.card.control_hz:.1f} s)"
     cause = f"the goal {'holds' if holds else 'does not hold'} {when}{', stopped with Ctrl-C' * interrupted}"
+    if report is not None:
+        cause += f"; {len(report.tried)} tries, {report.retries} of them again: {report.cause}"
     return Outcome(result=Result.SUCCESS if holds else Result.FAILURE, cause=cause, measures=world.measures())
 
 

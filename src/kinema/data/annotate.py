@@ -10,7 +10,6 @@ import base64
 import io
 import json
 import os
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,11 +19,10 @@ import numpy as np
 from PIL import Image
 
 from kinema.data.captions import LAYERS
+from kinema.data.chat import Chat, ChatEndpoint, UnansweredError, json_in
 from kinema.schema import KinemaError
 
 KEY_VARIABLE = "KINEMA_VISION_KEY"
-_AGAIN = (408, 409, 425, 429, 500, 502, 503, 504)
-_PATIENCE_S = 60.0  # the longest pause that a server may ask for
 _LENGTHS = {"comprehensive": (50, 100), "concise": (15, 30)}
 _ASK = (
     "These {count} pictures show one clip in the order of time, the views {cameras} side by side. "
@@ -38,39 +36,24 @@ _JUDGE = (
 )
 
 
-class UnansweredError(KinemaError):
-    """The endpoint gave no usable answer to one clip."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class Endpoint:
-    """Where to ask, and how much at most.
+class Endpoint(ChatEndpoint):
+    """A chat endpoint that sees.
 
-    url:      the base of the API, such as http://localhost:8000/v1
     pictures: shown of a clip; picture_px: their largest side
-    tries:    of one request that fails or is put off; rounds: of asking anew after a bad judgement
+    rounds:   of asking anew after a bad judgement
     """
 
-    url: str
-    model: str
-    key: str = ""
     pictures: int = 8
     picture_px: int = 512
-    timeout_s: float = 60.0
-    tries: int = 4
     rounds: int = 2
     good_score: float = 7.0
-    max_tokens: int = 800
-    max_bytes: int = 8_000_000
-    max_answer_bytes: int = 1_000_000
 
     def __post_init__(self) -> None:
-        if not self.url.startswith(("http://", "https://")):
-            raise KinemaError(f"the vision endpoint must be an http or https URL; got {self.url!r}")
-        if not self.model:
-            raise KinemaError("a vision endpoint needs the name of a model: --model NAME")
-        if min(self.pictures, self.tries, self.timeout_s, self.picture_px) <= 0 or self.rounds < 0:
-            raise KinemaError(f"pictures, picture_px, tries and timeout_s must be above 0: {self}")
+        super().__post_init__()
+        if min(self.pictures, self.picture_px) <= 0 or self.rounds < 0:
+            told = f"{self.pictures} pictures of {self.picture_px} px, {self.rounds} rounds"
+            raise KinemaError(f"pictures and picture_px must be above 0, rounds not below; got {told}")
 
     @classmethod
     def given(cls, url: str, model: str) -> Endpoint:
@@ -108,18 +91,14 @@ class Annotator:
         sleep: Callable[[float], None] = time.sleep,
         seed: int = 0,
     ) -> None:
-        import httpx
-
-        headers = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
-        self._client = httpx.Client(timeout=endpoint.timeout_s, headers=headers, follow_redirects=False)
-        self._endpoint, self._check, self._sleep = endpoint, check, sleep
-        self._random = random.Random(seed)
+        self._chat = Chat(endpoint, sleep=sleep, seed=seed)
+        self._endpoint, self._check = endpoint, check
 
     def __enter__(self) -> Annotator:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._client.close()
+        self._chat.close()
 
     def describe(
         self, clip: Clip, check: Callable[[Mapping[str, str]], Sequence[str]] | None = None
@@ -156,7 +135,7 @@ class Annotator:
     ) -> tuple[dict[str, str], list[str]]:
         """The five layers of one answer, and what is wrong with them."""
         try:
-            answer = _json_in(self._ask(pictures, text))
+            answer = json_in(self._ask(pictures, text))
         except ValueError as error:
             return {}, [str(error)]
         lacking = [
@@ -176,7 +155,7 @@ class Annotator:
         """The score (0 to 10) and the criticism; an answer that is no judgement scores 0."""
         text = self._ask(pictures, _JUDGE.format(caption=json.dumps(layers)))
         try:
-            answer = _json_in(text)
+            answer = json_in(text)
         except ValueError as error:
             return 0.0, str(error)
         score = answer.get("score")
@@ -185,57 +164,10 @@ class Annotator:
         return float(score), str(answer.get("criticism", ""))[:300]
 
     def _ask(self, pictures: list[str], text: str) -> str:
-        """One chat completion; tried again when the server is busy, slow or gone. Raises UnansweredError."""
+        """The answer to a text with pictures. Raises UnansweredError."""
         content: list[dict[str, Any]] = [{"type": "text", "text": text}]
         content += [{"type": "image_url", "image_url": {"url": url}} for url in pictures]
-        body = json.dumps(
-            {
-                "model": self._endpoint.model,
-                "messages": [{"role": "user", "content": content}],
-                "max_tokens": self._endpoint.max_tokens,
-                "temperature": 0.2,
-            }
-        ).encode()
-        if len(body) > self._endpoint.max_bytes:
-            raise UnansweredError(
-                f"a request of {len(body)} bytes is above the limit of {self._endpoint.max_bytes}"
-            )
-        fault = ""
-        for number in range(self._endpoint.tries):
-            status, answer, wait_s = self._post(body)
-            if status == 200:
-                return _content_of(answer)
-            fault = f"{answer[:200]}" if status == 0 else f"status {status}: {answer[:200]}"
-            if status not in (0, *_AGAIN):
-                raise UnansweredError(f"the endpoint refused: {fault}")
-            if number + 1 < self._endpoint.tries:
-                pause_s = 2.0**number * (0.5 + self._random.random())
-                self._sleep(min(max(wait_s, pause_s), _PATIENCE_S))
-        raise UnansweredError(f"no answer after {self._endpoint.tries} tries: {fault}")
-
-    def _post(self, body: bytes) -> tuple[int, str, float]:
-        """Status (0 when there was no answer), text within the limits of size and time, and Retry-After."""
-        import httpx
-
-        url = f"{self._endpoint.url.rstrip('/')}/chat/completions"
-        deadline, parts, size = time.monotonic() + self._endpoint.timeout_s, [], 0
-        try:
-            headers = {"Content-Type": "application/json"}
-            with self._client.stream("POST", url, content=body, headers=headers) as response:
-                for part in response.iter_bytes():
-                    parts.append(part)
-                    size += len(part)
-                    if size > self._endpoint.max_answer_bytes:
-                        raise UnansweredError(
-                            f"the answer is larger than {self._endpoint.max_answer_bytes} bytes"
-                        )
-                    if time.monotonic() > deadline:
-                        return 0, f"the answer took longer than {self._endpoint.timeout_s:g} s", 0.0
-                wait = response.headers.get("retry-after", "")
-                text = b"".join(parts).decode("utf-8", "replace")
-                return response.status_code, text, float(wait) if wait.isdigit() else 0.0
-        except httpx.HTTPError as error:
-            return 0, f"{type(error).__name__}: {error}", 0.0
+        return self._chat.complete(content)
 
     def _pictures(self, frames: np.ndarray) -> list[str]:
         """Evenly spaced frames as data URLs, first and last among them."""
@@ -247,26 +179,3 @@ class Annotator:
             picture.save(data, "PNG")
             urls.append(f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}")
         return urls
-
-
-def _content_of(answer: str) -> str:
-    """The text of a chat completion; UnansweredError when it is none."""
-    try:
-        text = json.loads(answer)["choices"][0]["message"]["content"]
-    except (ValueError, KeyError, IndexError, TypeError):
-        raise UnansweredError(f"the answer is no chat completion: {answer[:120]!r}") from None
-    if not isinstance(text, str):
-        raise UnansweredError(f"the answer's content is no text: {type(text).__name__}")
-    return text
-
-
-def _json_in(text: str) -> dict[str, Any]:
-    """The JSON object in a text, which may stand in a code fence. Raises ValueError."""
-    start, end = text.find("{"), text.rfind("}")
-    try:
-        value = json.loads(text[start : end + 1]) if 0 <= start < end else None
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise ValueError(f"the answer holds no JSON object: {text[:80]!r}")
-    return value

@@ -16,7 +16,7 @@ _MODULES = {
         "nano", "nano_tabletop", "nano_metaworld", "nano_metaworld_look", "nano_libero", "nano_aloha",
         "nano_simpler", "nano_navigation", "nano_mixed",
     ),
-    "perception": ("nano_gate", "nano_inverse", "nano_detector"),
+    "perception": ("nano_gate", "nano_inverse", "nano_detector", "nano_step_check"),
     "world": ("nano_vae", "nano_world", "nano_world_text"),
     "scene2robot": ("nano_scene2robot_vae", "nano_scene2robot"),
     "t2a": ("nano_t2a",),

@@ -1,14 +1,17 @@
-"""The recipes of small networks that read pictures: the gate's, the film detector and inverse dynamics."""
+"""The recipes of small networks that read pictures: the gate's, the film detector, inverse dynamics and the
+success check."""
 
 from __future__ import annotations
 
 from functools import partial
 
+from kinema.bench.metrics.intervals import wilson95
+from kinema.commands.shipped import ARTIFACTS
 from kinema.recipes.sources import made_folders
 from kinema.train.loop import LoopConfig
 from kinema.train.optim import OptimConfig
 from kinema.train.recipe import Recipe
-from kinema.train.stages import detector, gate
+from kinema.train.stages import detector, gate, step_check
 from kinema.train.stages.inverse import InverseStage
 
 
@@ -50,4 +53,19 @@ def nano_inverse() -> Recipe:
         stage=partial(InverseStage, roots=made_folders),
         batch_size=24,
         loop=LoopConfig(steps=7000, optim=optim),
+    )
+
+
+def nano_step_check() -> Recipe:
+    """The Panda's long tasks, both cameras, over the shipped film detector; minutes on one core."""
+    optim = OptimConfig(lr=1e-3, matrix_lr=None, weight_decay=0.05, warmup_steps=50, ema_decay=0.995)
+    stage = partial(step_check.StepCheckStage, detector=ARTIFACTS / "film_detector", interval=wilson95)
+    return Recipe(
+        name="nano_step_check",
+        summary="whether a step of a long task is done, from pictures (minutes on one core)",
+        data_command=step_check.DATA_COMMAND,
+        stage=stage,
+        pictures=None,
+        batch_size=256,
+        loop=LoopConfig(steps=2500, save_every=500, optim=optim),
     )

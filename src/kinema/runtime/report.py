@@ -14,6 +14,7 @@ import numpy as np
 
 from kinema.card.card import Channel, EmbodimentCard
 from kinema.runtime.html_page import definitions, film, html_page, section
+from kinema.runtime.long_task import LongReport
 from kinema.runtime.plot import Series, line_plot
 from kinema.schema import KinemaError, Outcome, Result, Verdict
 
@@ -44,6 +45,7 @@ class RunTrace:
         default_factory=dict
     )  # named lines for the foot of the page: versions, scene
     verdicts: Sequence[tuple[float, Verdict]] = ()  # what a gate said, and when
+    long: LongReport | None = None  # what a planner and its check made of a long sentence
 
     def __post_init__(self) -> None:
         steps = len(self.times_s)
@@ -72,6 +74,7 @@ def page(trace: RunTrace, video: Path | None) -> str:
         f'<p><span class="badge" style="background: {colour}">{outcome.result.value}</span> '
         f"{html.escape(outcome.cause)}</p>",
         f'<div class="top"><div>{shown}</div><div>{definitions(_numbers(trace))}</div></div>',
+        _steps(trace.long),
         section("What the policy was told", f"<blockquote>{html.escape(trace.prompt)}</blockquote>"),
         section(
             "Actions against the limits of the body",
@@ -83,6 +86,23 @@ def page(trace: RunTrace, video: Path | None) -> str:
         section("Made with", definitions(trace.facts)),
     ]
     return html_page(trace.instruction, parts)
+
+
+def _steps(long: LongReport | None) -> str:
+    """The steps of a long task, try by try."""
+    if long is None:
+        return ""
+    rows = "".join(
+        f"<tr><td>{one.began_s:.1f} to {one.ended_s:.1f} s</td><td>{html.escape(one.said)}</td>"
+        f"<td>{one.number}</td><td>{'done' if one.done else 'not done'}</td>"
+        f"<td>{'' if one.chance is None else f'{one.chance:.2f}'}</td></tr>"
+        for one in long.tried
+    )
+    plans = "".join(f"<li>{html.escape('; '.join(plan) or 'nothing more')}</li>" for plan in long.plans)
+    head = "<tr><th>when</th><th>said</th><th>try</th><th>the check found it</th><th>chance</th></tr>"
+    return section(
+        "Steps", f"<p>{html.escape(long.cause)}</p><table>{head}{rows}</table><p>Plans:</p><ol>{plans}</ol>"
+    )
 
 
 def _numbers(trace: RunTrace) -> dict[str, str]:

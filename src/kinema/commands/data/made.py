@@ -266,6 +266,16 @@ def _make_looks(told: Told) -> None:
             print(f"{told.out / part}: {made} new pictures")
 
 
+def _make_steps(told: Told) -> None:
+    """Looks at long tasks for the success check, and a fifth as many to judge it by."""
+    from kinema.commands.data.make_steps import make_steps
+
+    with _going_on("shards", told.out):
+        for part, count in (("test", max(1, told.episodes // 5)), ("train", told.episodes)):
+            made = make_steps(told.out, part=part, episodes=count)
+            print(f"{told.out / part}: {made} new looks")
+
+
 def _chosen(what: str, names: Sequence[str], known: Sequence[str] | Mapping[str, object]) -> tuple[str, ...]:
     """The names, or all that are known where there are none. Raises KinemaError for one that is not."""
     return tuple(choose(what, name, tuple(known)) for name in names) or tuple(known)
@@ -319,6 +329,7 @@ MADE = {
     "hazards": Made(heeds=("robots", "policy"), make=_make_hazards),
     "human": Made(heeds=("robots", "families", "image_size", "first_seed"), make=_make_human),
     "looks": Made(heeds=("robots",), make=_make_looks),
+    "steps": Made(heeds=(), make=_make_steps, bodies=()),
     "navigation": Made(
         heeds=(
             "robots", "families", "noise", "image_size", "policy", "raw", "first_seed", "workers", "ray",

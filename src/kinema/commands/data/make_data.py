@@ -23,6 +23,7 @@ EXAMPLES = examples(
     "kinema data make simpler --families stack_cube --episodes 50 --out data/simpler",
     "kinema data make hazards --episodes 600 --out data/hazards",
     "kinema data make looks --episodes 60 --out data/looks",
+    "kinema data make steps --episodes 60 --out data/steps",
     "kinema data make road --episodes 50 --views 2 --out data/road",
     "kinema data make navigation --robots wheeled_base --families instruction --episodes 50 "
     "--out data/navigation",

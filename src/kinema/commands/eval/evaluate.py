@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kinema.commands import loading, policies
+from kinema.commands import loading, long_tasks, policies
 from kinema.commands.eval import latency
 from kinema.commands.eval.baselines import BASELINES, conclude, judge_baselines
 from kinema.commands.eval.judged import SEED_HELP, Sitting, play, rates_table, seed_line
@@ -25,9 +25,12 @@ HEEDED = {  # of the options that not every benchmark heeds
     "safety": ("robots", "retry_errors"),
     "world": ("tasks", "robots", "workers", "retry_errors", "ray"),
     "planning": ("robots", "workers", "retry_errors", "replan", "imagines", "ray"),
+    "long": (
+        "tasks", "robots", "workers", "retry_errors", "replan", "ray", "planner", "planner_model",
+    ),
     "scene2robot": ("tasks", "robots", "workers", "retry_errors", "ray"),
     "openloop": ("data", "robots"),
-}
+}  # fmt: skip
 BENCHMARKS = tuple(HEEDED)
 EXAMPLES = examples(
     "kinema eval tabletop --episodes 10 --workers 2 --out out/tabletop",
@@ -35,6 +38,7 @@ EXAMPLES = examples(
     "kinema eval tabletop --suites dynamic --robots panda --baseline --episodes 10 --out out/dynamic",
     "kinema eval safety --episodes 4 --out out/safety",
     "kinema eval world --episodes 20 --out out/world",
+    "kinema eval long --episodes 10 --workers 2 --out out/long",
     "kinema eval scene2robot --robots iiwa14,ur5e --episodes 4 --out out/scene2robot",
     "kinema eval latency --episodes 20 --workers 2 --out out/latency",
     "kinema eval openloop --policy runs/mine/artifact --data data/mine --out out/openloop",
@@ -116,6 +120,8 @@ def evaluate(
     imagines: Annotated[
         str, typer.Option(help="Whose imagination: `shipped`, a world artifact's folder, `oracle`.")
     ] = "shipped",
+    planner: Annotated[str, typer.Option(help="long: " + long_tasks.PLANNER_HELP)] = long_tasks.BUILT_IN,
+    planner_model: Annotated[str | None, typer.Option(help="long: " + long_tasks.MODEL_HELP)] = None,
     baseline: Annotated[
         bool,
         typer.Option(
@@ -186,6 +192,14 @@ def evaluate(
         from kinema.commands.eval.plan import evaluate_planning
 
         evaluate_planning(policy, imagines, bodies=bodies, replan=at_tabletop, sitting=sitting)
+        return
+    if benchmark == "long":
+        from kinema.commands.eval.long import evaluate_long
+
+        evaluate_long(
+            policy, planner, planner_model, bodies=bodies, tasks=words(tasks), replan=at_tabletop,
+            sitting=sitting,
+        )  # fmt: skip
         return
     if world == "imagined":
         from kinema.commands.eval.rank import RankSettings, judge_imagined

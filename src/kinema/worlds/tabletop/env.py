@@ -13,7 +13,7 @@ from kinema.schema import KinemaError, Observation
 from kinema.worlds.body.meshes import draw_links
 from kinema.worlds.cameras import Cameras
 from kinema.worlds.tabletop import families
-from kinema.worlds.tabletop.family import Episode
+from kinema.worlds.tabletop.family import Episode, Family
 from kinema.worlds.tabletop.scene import Scene, tabletop_spec
 from kinema.worlds.tabletop.sentence import Request
 from kinema.worlds.tabletop.surroundings import Surroundings
@@ -92,7 +92,7 @@ class TabletopEnv:
         if not 16 <= image_size <= 1024:
             raise KinemaError(f"image_size {image_size} must be within 16 ... 1024 pixels")
         self.card, self.family, self.variation, self.image_size = card, family, variation, image_size
-        self.task = families.family_named(family, variation.is_wide)()
+        self.task = self._task(family)
         self._surroundings = Surroundings() if variation.is_wide else None
         spec = tabletop_spec(card)
         if meshes:
@@ -138,6 +138,9 @@ class TabletopEnv:
     def _choices(self, card: EmbodimentCard) -> tuple[str, ...]:
         """The families that may be asked for."""
         return playable(card)
+
+    def _task(self, family: str) -> Family:
+        return families.family_named(family, self.variation.is_wide)()
 
     def _stand(self, rng: np.random.Generator) -> None:
         """Put the arms near home, grippers open."""

@@ -74,6 +74,9 @@ class Stack(Family):
         offset = self.target.position(scene.data) - self.goal(scene)
         return bool(np.linalg.norm(offset[:2]) < 0.018 and -0.006 < offset[2] < 0.015)
 
+    def base_lies(self, scene: Scene) -> bool:
+        return abs(self.base.clearance_m(scene.data)) < _LIES_M
+
     def holds(self, scene: Scene) -> bool:
         """The one rests on the other, which lies on the table; both are let go."""
         offset = self.target.position(scene.data) - self.goal(scene)
@@ -81,7 +84,7 @@ class Stack(Family):
             bool(np.linalg.norm(offset[:2]) < 0.022 and abs(offset[2]) < 0.008)
             and self.target.name in self.progress.carried
             and self.target.upright(scene.data)
-            and abs(self.base.clearance_m(scene.data)) < _LIES_M
+            and self.base_lies(scene)
             and not scene.touched(self.target.body)
             and scene.is_still([self.target, self.base])
         )

@@ -16,7 +16,7 @@ from kinema.worlds.tabletop.scene import Scene
 from kinema.worlds.tabletop.sentence import Request, Sentence
 
 _BLOCKS = 3
-BOX_HALF_M, _RIM_M = 0.085, 0.035
+BOX_HALF_M, BOX_RIM_M = 0.085, 0.035
 _SLOT_M = 0.056  # between the row's places: a 5 cm block and room to let it go
 
 
@@ -38,7 +38,7 @@ class Tidy(Family):
 
     def __init__(self) -> None:
         self.blocks = [Block(f"block{i}") for i in range(_BLOCKS)]
-        self.box = Container("box", "tray", BOX_HALF_M, _RIM_M)
+        self.box = Container("box", "tray", BOX_HALF_M, BOX_RIM_M)
         self.wanted = ""  # colour of the only block that is asked for; empty: all of them
 
     def add(self, spec: mujoco.MjSpec, scene_card: str) -> None:

@@ -1,0 +1,1 @@
+"""Long tasks: with a planner and without, in the same scenes."""
