@@ -13,7 +13,7 @@ from kinema.commands import loading, long_tasks, policies
 from kinema.commands.rendering import require_rendering
 from kinema.commands.stopping import Stopping
 from kinema.commands.terminal import examples, writable
-from kinema.schema import KinemaError
+from kinema.schema import KinemaError, Result
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,6 +107,8 @@ def run(
             print(f"{what + ':':8}{out / name}")
         if film.interrupted:
             raise typer.Exit(stopping.exit_code)
+        if trace.outcome.result is Result.ERROR:
+            raise typer.Exit(1)
 
 
 def _told(trace: RunTrace) -> Iterator[str]:

@@ -56,7 +56,8 @@ def write_steps(path: Path, steps: StepLooks) -> None:
     """Write one shard whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial.npz")
-    np.savez_compressed(partial, **{f.name: np.asarray(getattr(steps, f.name)) for f in fields(steps)})
+    arrays = {f.name: np.asarray(getattr(steps, f.name)) for f in fields(steps)}
+    np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
     partial.replace(path)
 
 
@@ -83,8 +84,10 @@ def _read(path: Path) -> StepLooks:
             found = {f.name: file[f.name] for f in fields(StepLooks)}
     except (OSError, ValueError, KeyError) as error:
         raise KinemaError(f"{path} is damaged: {error}") from None
-    words = {name: tuple(str(word) for word in found.pop(name)) for name in ("things", "cameras")}
-    return StepLooks(card=str(found.pop("card")), **words, **found)
+    card, things, cameras = (found.pop(name) for name in _WORDS)
+    return StepLooks(
+        card=str(card), things=tuple(map(str, things)), cameras=tuple(map(str, cameras)), **found
+    )
 
 
 def with_places(steps: Sequence[tuple[str, str]], things: Sequence[str]) -> tuple[list[int], list[int]]:

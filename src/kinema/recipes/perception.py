@@ -58,7 +58,7 @@ def nano_inverse() -> Recipe:
 
 def nano_step_check() -> Recipe:
     """The Panda's long tasks, both cameras, over the shipped film detector; minutes on one core."""
-    optim = OptimConfig(lr=1e-3, matrix_lr=None, weight_decay=0.05, warmup_steps=50, ema_decay=0.995)
+    optim = OptimConfig(lr=2e-3, matrix_lr=None, weight_decay=0.02, warmup_steps=50, ema_decay=0.995)
     stage = partial(step_check.StepCheckStage, detector=ARTIFACTS / "film_detector", interval=wilson95)
     return Recipe(
         name="nano_step_check",
@@ -67,5 +67,5 @@ def nano_step_check() -> Recipe:
         stage=stage,
         pictures=None,
         batch_size=256,
-        loop=LoopConfig(steps=2500, save_every=500, optim=optim),
+        loop=LoopConfig(steps=6000, save_every=500, optim=optim),
     )

@@ -137,7 +137,9 @@ class LongTaskPolicy:
         self._seed = seed
         self._plans: list[tuple[str, ...]] = []
         self._tried: list[Tried] = []
-        self._goal, self._steps, self._done = "", [], []
+        self._goal = ""
+        self._steps: list[str] = []
+        self._done: list[str] = []
         self._now: _Try | None = None
         self._way: ActionChunk | None = None
         self._cause, self._error, self._over, self._success = "not begun", "", False, False
@@ -162,7 +164,8 @@ class LongTaskPolicy:
         """The policy's chunk for the present step, the way back between two, the body's hold at the end."""
         card = load_card(card_name)
         if self._start is None:
-            self._begin(observation, card)
+            self._start = hold_action(card, observation.state)
+            self._begin(observation)
         if not self._over and observation.time_s - self._began_s >= self.budget.total_s:
             self._end(f"the budget of {self.budget.total_s:g} s is used up")
         if not self._over and self._way is not None:
@@ -178,8 +181,7 @@ class LongTaskPolicy:
         told = replace(observation, instruction=self._now.said)
         return self.policy.infer(told, card_name, committed)
 
-    def _begin(self, observation: Observation, card: EmbodimentCard) -> None:
-        self._start = hold_action(card, observation.state)
+    def _begin(self, observation: Observation) -> None:
         self._goal, self._began_s = observation.instruction, observation.time_s
         self._ask(observation)
 

@@ -14,7 +14,7 @@ from kinema.worlds.tabletop.experts.expert import Expert
 from kinema.worlds.tabletop.long.env import LongEnv
 from kinema.worlds.tabletop.long.planner import BuiltInPlanner
 from kinema.worlds.tabletop.long.questions import possible_steps
-from kinema.worlds.tabletop.long.tasks import KINDS, draw_task
+from kinema.worlds.tabletop.long.tasks import CROWDED, KINDS, draw_task
 from kinema.worlds.tabletop.long.words import (
     TabletopLanguage,
     canonical,
@@ -31,18 +31,20 @@ def env():
         yield made
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *CROWDED])
 def test_the_grammar_reads_what_tasks_say(kind: str) -> None:
     lengths = set()
     for seed in range(200):
         task = draw_task(np.random.default_rng(seed), kind)
         read = read_long(task.text, [f"{color} block" for color in task.blocks])
-        assert read.steps == task.steps and read.ordered == task.ordered, task.text
+        assert (read.steps, read.ordered) == (task.steps, task.ordered), task.text
         assert len(task.text) <= MAX_INSTRUCTION_CHARS
         lengths.add(len(task.steps))
+        named = [*task.blocks, *(color for color, _ in task.places), *task.buttons]
+        assert kind in CROWDED or len(set(named)) == len(named)
         for before, after in zip(task.steps, task.steps[1:]):
             assert before != after  # a button that is pressed twice at once looks like once
-    assert lengths == ({4, 5} if kind == "tidy" else {4, 5, 6, 7, 8})
+    assert lengths == ({4, 5} if kind in ("tidy", "sequence", "tower") else {4, 5, 6, 7, 8})
 
 
 @pytest.mark.parametrize(
@@ -87,6 +89,13 @@ def test_what_is_no_long_task_is_named(text: str, named: str) -> None:
     with pytest.raises(KinemaError, match=named):
         read_long(text)
     assert not is_long(text)
+
+
+def test_what_the_policy_reads_as_it_is_gets_no_planner() -> None:
+    assert is_long("put all the blocks in the blue bowl")
+    assert is_long("put the red block in the box, then put the blue block in the box")
+    assert not is_long("tidy up the table")
+    assert not is_long("put the red block in the blue bowl")
 
 
 def test_a_scene_holds_what_its_sentence_names(env: LongEnv) -> None:

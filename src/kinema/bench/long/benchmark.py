@@ -149,13 +149,13 @@ class LongPlayer:
         scene = EpisodeJob(
             task=job.task, index=job.index, seed=episode_seed(self.seed, base, job.index), video=job.video
         )
-        privileged = isinstance(policy, Privileged)
-        if privileged:
+        if isinstance(policy, Privileged):
             policy.attach(environment)
         if way == "whole":
-            if privileged:
+            if isinstance(policy, Privileged):
                 raise KinemaError("an expert does steps and reads no sentence: leave out the way `whole`")
-            return play_episode(_Limited(environment), policy, spec, scene, replan_steps)
+            limited: Any = _Limited(environment)
+            return play_episode(limited, policy, spec, scene, replan_steps)
         steered = self.steered(environment, policy, way)
         record = play_episode(_UntilOver(environment, steered), steered, spec, scene, replan_steps)
         report = steered.report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from kinema.schema import Observation
 BODY = "panda"
 # One range of seeds per purpose; what is judged uses seeds below a million, as everywhere.
 FIRST_SEEDS = {"train": 5_000_000, "test": 6_000_000}
-EPISODES_PER_SHARD = 6
+EPISODES_PER_SHARD, TABLES_PER_SHARD = 6, 100
+_ARRANGED = 500_000  # seeds of tables begin so much later
+_PRESS_STEPS = 20
 _REPLAN_STEPS = 4
 _LIES = 0.15  # how often the answer that steers an episode is turned round, so that it goes wrong
 _NOISE = (0.0, 1.0, 2.0)
@@ -33,13 +36,44 @@ def make_steps(out: Path, *, part: str, episodes: int, policy: str = "shipped") 
     """
     made = 0
     for number in tqdm(range(-(-episodes // EPISODES_PER_SHARD)), unit="shard", disable=None):
-        path = out / part / f"{number:04d}.npz"
-        if not path.exists():
-            first = FIRST_SEEDS[part] + number * EPISODES_PER_SHARD
-            steps = _play(range(first, first + EPISODES_PER_SHARD), "expert" if number % 2 else policy)
-            write_steps(path, steps)
-            made += len(steps.images)
+        first = FIRST_SEEDS[part] + number * EPISODES_PER_SHARD
+        tables = FIRST_SEEDS[part] + _ARRANGED + number * TABLES_PER_SHARD
+        for path, make in (
+            (out / part / f"{number:04d}.npz", partial(
+                _play, range(first, first + EPISODES_PER_SHARD), "expert" if number % 2 else policy
+            )),
+            (out / part / f"arranged_{number:04d}.npz", partial(
+                _arrange, range(tables, tables + TABLES_PER_SHARD)
+            )),
+        ):  # fmt: skip
+            if not path.exists():
+                steps = make()
+                write_steps(path, steps)
+                made += len(steps.images)
     return made
+
+
+def _arrange(seeds: range) -> StepLooks:
+    """Tables with blocks in, on and beside things, and buttons that the expert presses."""
+    from kinema.worlds.tabletop.experts.expert import Expert
+    from kinema.worlds.tabletop.long.arrange import arrange
+    from kinema.worlds.tabletop.long.env import LongEnv
+
+    with closing(LongEnv(card=load_card(BODY))) as env:
+        expert, notes = Expert(env), _Notes(env)
+        for seed in seeds:
+            rng = np.random.default_rng([seed, 0x61727267])
+            env.begin(seed)
+            notes.begin(seed, rng)
+            arrange(env, rng)
+            notes.look(env.observe())
+            for button in env.task.task.buttons[: rng.integers(3)]:
+                env.tell(f"press the {button} button")
+                for step in range(_PRESS_STEPS):
+                    env.step(expert.act())
+                    if step % 3 == 2:
+                        notes.look(env.observe(), f"press the {button} button")
+        return notes.all()
 
 
 def _play(seeds: range, policy: str) -> StepLooks:
@@ -103,17 +137,21 @@ class _Notes:
         self._env.tell(step)
         self._lie = bool(self._rng.random() < _LIES)
 
-    def chance(self, observation: Observation, step: str) -> float:
+    def look(self, observation: Observation, step: str = "") -> None:
+        """Keep what is seen, with questions; step: what is being done."""
         from kinema.worlds.tabletop.long.questions import questions
         from kinema.worlds.tabletop.long.words import things_of
 
+        images = np.stack(list(observation.images.values()))
+        back = bool(self._env.scene.tool()[2] > _HIGH_M)
+        for text, done in questions(self._env, step, self._rng):
+            self._asked.append((len(self._looks), things_of(text), done))
+        self._looks.append((images, observation.state, self._seed, back))
+
+    def chance(self, observation: Observation, step: str) -> float:
         if observation.time_s != self._last_s:
             self._last_s = observation.time_s
-            images = np.stack(list(observation.images.values()))
-            back = bool(self._env.scene.tool()[2] > _HIGH_M)
-            for text, done in questions(self._env, self._step, self._rng):
-                self._asked.append((len(self._looks), things_of(text), done))
-            self._looks.append((images, observation.state, self._seed, back))
+            self.look(observation, self._step)
         told = self._env.told_holds() if step == self._step else True
         patient = observation.time_s - self._began_s > 2.0
         return float(told != (self._lie and patient))

@@ -3,7 +3,7 @@
 It sees pictures, the body's state and the names of two things, never a simulator, and it learns from looks at
 long tasks that went well and badly. The detector beneath it is frozen.
 
-Axes: P questions, V views, S state channels, F features of one question, C width of the detector's maps.
+Axes: P questions, V views, K things of the detector, S state channels, F features of one question.
 """
 
 from __future__ import annotations
@@ -18,17 +18,10 @@ from torch import Tensor, nn
 from kinema.model.film.eyes import FilmEyes
 from kinema.schema import KinemaError
 
-_KINDS = (
-    "bowl",
-    "plate",
-    "box",
-    "block",
-    "button",
-)  # of where it goes, or what is pressed
+KINDS = ("bowl", "plate", "box", "block", "button")  # of where it goes, or what is pressed
 _PRESSED = "pressed button"
 _GRIPPER = "gripper"
-_COLORS = ("red", "yellow", "green", "blue", "purple")
-_MAPS = (1, 2)  # of the detector's maps: at 1/4 and 1/8 of the picture
+_NEAR = 4.0  # things that touch are a few hundredths of a picture apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +29,7 @@ class StepCheckConfig:
     """features: F; width: of the hidden layers."""
 
     features: int
-    width: int = 96
+    width: int = 128
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -54,7 +47,7 @@ class StepCheckNet(nn.Module):
         self.register_buffer("mean", torch.zeros(config.features))
         self.register_buffer("scale", torch.ones(config.features))
         self.layers = nn.Sequential(
-            nn.Linear(config.features, config.width), nn.GELU(), nn.Dropout(0.2),
+            nn.Linear(config.features, config.width), nn.GELU(), nn.Dropout(0.1),
             nn.Linear(config.width, config.width), nn.GELU(), nn.Linear(config.width, 1),
         )  # fmt: skip
 
@@ -66,44 +59,21 @@ class StepCheckNet(nn.Module):
         return self.layers(((features - self.mean) / self.scale).clamp(-6, 6)).squeeze(-1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Seen:
-    """One look as the detector sees it: points (V, K, 3), and its maps, (V, h, w, C) each; state (S,)."""
-
-    points: np.ndarray
-    maps: tuple[np.ndarray, ...]
-    state: np.ndarray
-
-
-def seen_by(eyes: FilmEyes, images: np.ndarray, state: np.ndarray) -> Seen:
-    """images: uint8 (V, H, H, 3)."""
-    maps = eyes.features(images)
-    return Seen(points=eyes.locate(images), maps=tuple(maps[i] for i in _MAPS), state=state)
-
-
-def features_of(eyes: FilmEyes, seen: Seen, thing: str, place: str) -> np.ndarray:
+def features_of(eyes: FilmEyes, points: np.ndarray, state: np.ndarray, thing: str, place: str) -> np.ndarray:
     """float32 (F,) of the question whether `thing` is at `place`, or pressed where that is empty.
 
-    Raises KinemaError for what the detector has no word for.
+    points: (V, K, 3) as `FilmEyes.locate` finds them. Raises KinemaError for what it has no word for.
     """
     where = {name: i for i, name in enumerate(eyes.things)}
-    pressed = f"{thing.split()[0]} {_PRESSED}" if not place else thing
-    named = [thing, place or pressed, pressed, _GRIPPER]
+    pressed = f"{thing.partition(' ')[0]} {_PRESSED}"
+    named = [thing, place or pressed, _GRIPPER]
     if unknown := [name for name in named if name not in where]:
         raise KinemaError(f"the success check knows no {unknown[0]!r}; it knows {', '.join(eyes.things)}")
-    points = seen.points[:, [where[name] for name in named]]  # (V, 4, 3)
-    apart = points[:, [0, 0, 1], :2] - points[:, [1, 3, 3], :2]
-    around = [_at(layer, points[:, i, :2]) for layer in seen.maps for i in (0, 1)]
+    a, b, hand = (points[:, where[name]] for name in named)  # (V, 3) each
+    apart = [a[:, :2] - b[:, :2], a[:, :2] - hand[:, :2], b[:, :2] - hand[:, :2]]
+    looks_pressed = points[:, where[pressed], 2] if pressed in where else np.zeros(len(points))
     kind = (place or thing).split()[-1]
-    words = [float(kind == one) for one in _KINDS]
-    colors = [name.split()[0] for name in (thing, place)]
-    words += [float(color == one) for color in colors for one in _COLORS]
-    parts = [points, 4.0 * apart, *around, seen.state, np.array(words)]
+    words = [float(kind == one) for one in KINDS]
+    parts = [a, b, hand, looks_pressed, *(_NEAR * one for one in apart), np.linalg.norm(apart[0], axis=-1)]
+    parts += [state, np.array(words)]
     return np.concatenate([np.asarray(part, np.float32).ravel() for part in parts])
-
-
-def _at(layer: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """The map's values (V, C) in the cells of points (V, 2)."""
-    side = layer.shape[1]
-    cells = np.clip((uv * side).astype(int), 0, side - 1)
-    return layer[np.arange(len(layer)), cells[:, 1], cells[:, 0]]

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from kinema.model.film.eyes import FilmEyes
-from kinema.model.film.step_check import Seen, StepCheckConfig, StepCheckNet, features_of, seen_by
+from kinema.model.film.step_check import StepCheckConfig, StepCheckNet, features_of
 from kinema.model.stored import meaning_of, read_json, read_tensors
 from kinema.schema import KinemaError, Observation
 
@@ -45,7 +45,7 @@ class SuccessCheck:
         self.card, self.cameras = str(about["card"]), tuple(about["cameras"])
         self.limit, self.error = float(about["limit"]), about["error"]
         self.provenance = about["provenance"]
-        self._latest: tuple[Observation, Seen] | None = None
+        self._latest: tuple[Observation, np.ndarray] | None = None
 
     @classmethod
     def load(
@@ -80,23 +80,23 @@ class SuccessCheck:
     def chance(self, observation: Observation, step: str) -> float:
         """The probability that a step is done. Raises KinemaError for another body's pictures."""
         thing, place = self._names(step)
-        features = features_of(self.eyes, self._see(observation), thing, place)
+        features = features_of(self.eyes, self._see(observation), observation.state, thing, place)
         with torch.inference_mode():
             return float(self.net(torch.from_numpy(features)[None]).sigmoid())
 
     def sees(self, observation: Observation, least: float = 0.5) -> list[str]:
         """Names of the things that are in some view."""
-        found = self._see(observation).points[..., 2].max(0) >= least
+        found = self._see(observation)[..., 2].max(0) >= least
         return [name for name, there in zip(self.eyes.things, found) if there]
 
-    def _see(self, observation: Observation) -> Seen:
-        """The look at an observation, which several questions may be about."""
+    def _see(self, observation: Observation) -> np.ndarray:
+        """The detector's points (V, K, 3) in an observation, which several questions may be about."""
         missing = [name for name in self.cameras if name not in observation.images]
         if missing:
             raise KinemaError(f"the success check looks through {missing[0]!r}, which was not seen")
         if self._latest is None or self._latest[0] is not observation:
             images = np.stack([observation.images[name] for name in self.cameras])
-            self._latest = (observation, seen_by(self.eyes, images, observation.state))
+            self._latest = (observation, self.eyes.locate(images))
         return self._latest[1]
 
 

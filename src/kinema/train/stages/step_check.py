@@ -5,7 +5,7 @@ Axes: P questions, B of a batch, F features of one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from kinema.data.batch import Tensors
 from kinema.data.steps import NONE, StepLooks, read_steps
 from kinema.model.film.eyes import FilmEyes
-from kinema.model.film.step_check import StepCheckConfig, StepCheckNet, features_of, seen_by
+from kinema.model.film.step_check import StepCheckConfig, StepCheckNet, features_of
 from kinema.model.film.success import save_check
 from kinema.schema import KinemaError
 from kinema.train.record import DataPart, digest
@@ -47,7 +47,7 @@ class StepCheckStage(RowStage[StepCheckNet, StepBatch]):
         self._folder, self._interval = setting.data / "steps", interval
         self.eyes = FilmEyes.load(detector)
         self.looks = read_steps(self._folder / "train")
-        self._features = features_in(self.eyes, self.looks)
+        self._features = features_in(self.eyes, self.looks, self._folder / "train")
         self._done = self.looks.done.astype(np.float32)
         if not 0 < self._done.sum() < len(self._done):
             raise KinemaError(f"{self._folder / 'train'} shows nothing done, or nothing undone")
@@ -84,7 +84,7 @@ class StepCheckStage(RowStage[StepCheckNet, StepBatch]):
         """Its errors on scenes that were not learnt from; no number of them chose anything."""
         kept = read_steps(self._folder / "test")
         with torch.inference_mode():
-            features = torch.from_numpy(features_in(self.eyes, kept)).to(self.device)
+            features = torch.from_numpy(features_in(self.eyes, kept, self._folder / "test")).to(self.device)
             found = (model(features).sigmoid() >= LIMIT).cpu().numpy()
         return errors_of(found, kept, self._interval)
 
@@ -105,19 +105,29 @@ class StepCheckStage(RowStage[StepCheckNet, StepBatch]):
         save_check(model.cpu(), folder, about, self._features[:16])
 
 
-def features_in(eyes: FilmEyes, looks: StepLooks) -> np.ndarray:
+def features_in(eyes: FilmEyes, looks: StepLooks, folder: Path) -> np.ndarray:
     """float32 (P, F) of all questions. Raises KinemaError for looks of other things than the detector's."""
     if looks.things != eyes.things:
         raise KinemaError("the looks at long tasks name other things than the film detector; make them again")
-    rows: list[np.ndarray] = []
-    latest, seen = NONE, None
-    for number, thing, place in zip(looks.look, looks.thing, looks.place):
-        if seen is None or number != latest:
-            latest, seen = int(number), seen_by(eyes, looks.images[number], looks.state[number])
-        rows.append(
-            features_of(eyes, seen, looks.things[thing], "" if place == NONE else looks.things[place])
-        )
-    return np.stack(rows)
+    points, names = points_in(eyes, looks, folder), [*looks.things, ""]  # the last one is NONE
+    return np.stack(
+        [
+            features_of(eyes, points[look], looks.state[look], names[thing], names[place])
+            for look, thing, place in zip(looks.look, looks.thing, looks.place)
+        ]
+    )
+
+
+def points_in(eyes: FilmEyes, looks: StepLooks, folder: Path) -> np.ndarray:
+    """What the frozen detector finds, (N, V, K, 3), computed once and kept beside the looks."""
+    path = folder / f"points_{eyes.version}_{digest(looks.state, looks.seed)[:12]}.npy"
+    if path.is_file():
+        return np.load(path, allow_pickle=False)  # type: ignore[no-any-return]
+    count, views = looks.images.shape[:2]
+    found = eyes.locate(looks.images.reshape(count * views, *looks.images.shape[2:]))
+    points = found.reshape(count, views, *found.shape[1:])
+    np.save(path, points)
+    return points
 
 
 def errors_of(found: np.ndarray, looks: StepLooks, interval: Interval) -> dict[str, Any]:
@@ -152,8 +162,7 @@ def _kind(looks: StepLooks, row: int) -> str:
 
 
 def _counted(looks: StepLooks) -> dict[str, Any]:
-    seeds: Sequence[int] = looks.seed
     return {
         "episodes": len(np.unique(looks.seed)), "looks": len(looks.images), "questions": len(looks.done),
-        "seeds": [int(min(seeds)), int(max(seeds))],
+        "seeds": [int(looks.seed.min()), int(looks.seed.max())],
     }  # fmt: skip

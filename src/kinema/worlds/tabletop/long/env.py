@@ -7,12 +7,12 @@ from kinema.schema import KinemaError
 from kinema.worlds.tabletop.env import TabletopEnv
 from kinema.worlds.tabletop.family import Family
 from kinema.worlds.tabletop.long.family import NAME, Long
-from kinema.worlds.tabletop.long.tasks import KINDS, LongTask
+from kinema.worlds.tabletop.long.tasks import CROWDED, KINDS, LongTask
 from kinema.worlds.variation import SEEN, Variation
 
 
 class LongEnv(TabletopEnv):
-    """kind: of the tasks that are drawn, one of `tasks.KINDS`; empty for any. Else as `TabletopEnv`."""
+    """As `TabletopEnv`. kind: of the tasks that are drawn, of `tasks.KINDS` or `CROWDED`; empty: of `ANY`."""
 
     task: Long
 
@@ -25,8 +25,8 @@ class LongEnv(TabletopEnv):
         image_size: int = 96,
         meshes: bool = False,
     ) -> None:
-        if kind and kind not in KINDS:
-            raise KinemaError(f"unknown kind of long task {kind!r}; choices: {', '.join(KINDS)}")
+        if kind and kind not in (*KINDS, *CROWDED):
+            raise KinemaError(f"unknown kind of long task {kind!r}; choices: {', '.join((*KINDS, *CROWDED))}")
         if variation.is_wide:
             raise KinemaError("long tasks are of the plain look; leave out wide")
         self._kind = kind

@@ -19,9 +19,10 @@ from kinema.worlds.tabletop.families.pick_place import PickPlace
 from kinema.worlds.tabletop.families.stack import Stack
 from kinema.worlds.tabletop.families.tidy import BOX_HALF_M, BOX_RIM_M, Tidy
 from kinema.worlds.tabletop.family import CONTAINER_RADIUS_M, Episode, Family, Thing
-from kinema.worlds.tabletop.layout import Footprint, scatter
+from kinema.worlds.tabletop.layout import Footprint
+from kinema.worlds.tabletop.long.room import lay_out
 from kinema.worlds.tabletop.long.tasks import (
-    KINDS,
+    ANY,
     MOST_BLOCKS,
     MOST_BUTTONS,
     MOST_PLACES,
@@ -30,7 +31,7 @@ from kinema.worlds.tabletop.long.tasks import (
     step_request,
 )
 from kinema.worlds.tabletop.progress import Progress
-from kinema.worlds.tabletop.props import Block, Container, Fixture
+from kinema.worlds.tabletop.props import Block, Container
 from kinema.worlds.tabletop.scene import Scene
 from kinema.worlds.tabletop.sentence import Request, Sentence
 
@@ -69,22 +70,24 @@ class Long(Family):
 
     wanted: LongTask | None
 
-    def _fixtures(self) -> list[Fixture]:
+    def _fixtures(self) -> list[Container | Button]:
         return [*(c for group in self.containers.values() for c in group), self.box, *self.buttons]
 
     def add(self, spec: mujoco.MjSpec, scene_card: str) -> None:
-        for prop in (*self.blocks, *self.containers["bowl"], *self.containers["plate"], self.box):
-            prop.add(spec)
-        for button in self.buttons:
-            button.add(spec)
+        for block in self.blocks:
+            block.add(spec)
+        for fixture in self._fixtures():
+            fixture.add(spec)
 
     def bind(self, model: mujoco.MjModel) -> None:
-        for prop in (*self.blocks, *self._fixtures()):
-            prop.bind(model)
+        for block in self.blocks:
+            block.bind(model)
+        for fixture in self._fixtures():
+            fixture.bind(model)
 
     def reset(self, scene: Scene, episode: Episode) -> str:
         rng, model = episode.rng, scene.model
-        self.task = self.wanted or draw_task(rng, self.kind or KINDS[rng.integers(len(KINDS))])
+        self.task = self.wanted or draw_task(rng, self.kind or ANY[rng.integers(len(ANY))])
         task = self.task
         for fixture in self._fixtures():
             fixture.park(model)
@@ -92,7 +95,7 @@ class Long(Family):
         box = Footprint(radius_m=0.115, u=(-0.6, 0.6), v=(0.5 * side - 0.1, 0.5 * side + 0.1))
         radii = [0.085] * len(task.places) + [0.06] * len(task.buttons) + [0.055] * len(task.blocks)
         prints = [box] * task.box + [Footprint(radius_m=radius_m) for radius_m in radii]
-        spots = iter(scatter(rng, scene.area, prints))
+        spots = iter(lay_out(rng, scene.area, prints))
         if task.box:
             self.box.paint(model, _BOX_RGB)
             self.box.place(model, next(spots))

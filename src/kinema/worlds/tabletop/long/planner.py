@@ -28,6 +28,8 @@ class BuiltInPlanner:
             if attempt.done and attempt.step in left:
                 left.remove(attempt.step)
         failed = tried[-1].step if tried and not tried[-1].done else ""
-        if failed in left and not self._read.ordered:
+        if failed and failed not in left:
+            left.insert(0, failed)  # it was done once, and was undone
+        if not self._read.ordered:
             left.sort(key=lambda step: step == failed)
         return left

@@ -28,9 +28,8 @@ def possible_steps(env: LongEnv) -> Iterator[str]:
 
 def questions(env: LongEnv, step: str, rng: np.random.Generator) -> list[tuple[str, bool]]:
     """Steps and whether each is done: the present one, all that are done, and some that are not."""
-    answers = {
-        text: env.task.step_of(text).holds(env.scene) for text in dict.fromkeys([step, *possible_steps(env)])
-    }
+    possible = dict.fromkeys([step, *possible_steps(env)] if step else possible_steps(env))
+    answers = {text: env.task.step_of(text).holds(env.scene) for text in possible}
     undone = [text for text, done in answers.items() if not done and text != step]
     asked = {step, *(text for text, done in answers.items() if done)}
     asked |= {undone[i] for i in rng.permutation(len(undone))[:_UNDONE]}

@@ -57,11 +57,12 @@ def read_long(text: str, seen: Sequence[str] = ()) -> Read:
 
 
 def is_long(text: str) -> bool:
-    """Whether a sentence is understood as several steps one after another."""
+    """Whether a sentence is understood as several steps, and is not the one that tidies up all by itself."""
     try:
-        return len(read_long(text).steps) > 1
+        task = scene_of(text)
     except KinemaError:
         return False
+    return len(task.steps) > 1 and (task.ordered or not task.box)
 
 
 def scene_of(text: str) -> LongTask:
