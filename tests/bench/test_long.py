@@ -17,6 +17,7 @@ from kinema.bench.long.benchmark import WAYS, LongBenchmark, LongPlayer
 from kinema.bench.run import RunSettings, run
 from kinema.commands.long_tasks import check_factory, planner_factory
 from kinema.schema import KinemaError
+from kinema.worlds.tabletop.long.tasks import KINDS
 
 
 def _player(seed: int = 3) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def _play(policy: str, out: Path, *tasks: str) -> Any:
 def test_tasks_are_kinds_times_ways() -> None:
     specs = LongBenchmark().tasks()
     assert {spec.groups["way"] for spec in specs} == set(WAYS)
-    assert len({spec.name for spec in specs}) == len(specs) == 3 * len(WAYS)
+    assert len({spec.name for spec in specs}) == len(specs) == len(KINDS) * len(WAYS)
 
 
 def test_the_expert_does_every_step(tmp_path: Path) -> None:

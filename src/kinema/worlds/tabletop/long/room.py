@@ -22,7 +22,8 @@ def lay_out(rng: np.random.Generator, area: WorkArea, footprints: Sequence[Footp
     while True:
         places = np.empty((0, 2))  # along u and v [m]
         for i, footprint in enumerate(footprints):
-            drawn = rng.uniform(*np.transpose([footprint.u, footprint.v]), (_CANDIDATES, 2)) * area.half
+            low, high = np.array([footprint.u, footprint.v]).T
+            drawn = rng.uniform(low, high, (_CANDIDATES, 2)) * area.half
             apart_m = np.linalg.norm(drawn[:, None] - places, axis=-1)  # (candidates, i)
             least_m = spacing * np.array([footprint.radius_m + other.radius_m for other in footprints[:i]])
             fits = np.flatnonzero((apart_m >= least_m).all(1))
