@@ -23,7 +23,7 @@ except ModuleNotFoundError:  # earlier releases of typer leave these to click
     from click.exceptions import Abort  # type: ignore[assignment]
     from click.exceptions import ClickException as TyperException  # type: ignore[assignment]
 
-from kinema.commands import bench, doctor, results, run
+from kinema.commands import bench, bench_ros, doctor, results, run
 from kinema.commands.data import data, edit, fits, make_data
 from kinema.commands.eval import evaluate
 from kinema.commands.imagine import dream, imagine, retarget
@@ -56,9 +56,11 @@ app.command("retarget", epilog=retarget.EXAMPLES)(retarget.retarget)
 data.app.command("make", epilog=make_data.EXAMPLES)(make_data.make)
 data.app.command("fits", epilog=fits.EXAMPLES)(fits.fits)
 data.app.command("convert", epilog=fits.CONVERT_EXAMPLES)(fits.convert)
+data.app.command("bags", epilog=fits.BAGS_EXAMPLES)(fits.bags)
 data.app.add_typer(edit.app, name="edit")
 app.add_typer(data.app, name="data")
 app.add_typer(robots.app, name="robots")
+bench.app.command("ros", epilog=bench_ros.EXAMPLES)(bench_ros.ros)
 bench.app.command("serve", epilog=bench_serve.EXAMPLES)(bench_serve.serve)
 bench.app.command("hostile", epilog=bench_hostile.EXAMPLES)(bench_hostile.hostile)
 app.add_typer(bench.app, name="bench")

@@ -102,6 +102,27 @@ def test_a_missing_joint_is_named_with_those_that_are_there(tmp_path: Path) -> N
         mapping.state(told)
 
 
+def test_joints_of_two_arms_are_told_with_their_side(tmp_path: Path) -> None:
+    card = load_card("aloha")
+    names = [f"{arm.side}.{joint.name}" for arm in card.arms for joint in arm.joints]
+    ros = {name: name.replace(".", "_") for name in names}
+    grippers = [channel.name for channel in card.actions if "gripper" in channel.slot]
+    keys = [f"{name}_finger" for name in grippers]
+    tree = {
+        "version": 1, "card": "aloha", "joint_states": {"topic": "/joint_states"},
+        "joints": {name: {"key": key} for name, key in ros.items()},
+        "openings": {name: {"key": key, "closed": 0.0, "open": 0.05} for name, key in zip(grippers, keys)},
+        "cameras": {name: {"topic": f"/{name}"} for name in card.camera_names},
+        "commands": [{"trajectory": "/arms", "joints": [*ros.values(), *keys]}],
+    }  # fmt: skip
+    told = {key: 0.01 * i for i, key in enumerate([*ros.values(), *keys])}
+    state = mapped(tree, tmp_path).state(told)
+    by_slot = {channel.slot: state[channel.name] for channel in card.states}
+    assert by_slot["left.joint.2"] == told[ros[f"left.{card.arms[0].joints[2].name}"]]
+    with pytest.raises(KinemaError, match="is given twice"):
+        mapped(tree | {"joints": {}}, tmp_path)  # both arms' joints are called the same
+
+
 def test_efforts_are_torques_in_the_cards_direction(tmp_path: Path) -> None:
     reversed_ = UR5E["joints"] | {"elbow": {"key": "elbow_joint", "reversed": True}}
     mapping = mapped(changed(joints=reversed_), tmp_path)

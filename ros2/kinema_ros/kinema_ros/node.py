@@ -24,7 +24,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
-from std_msgs.msg import Bool, String
+from std_msgs.msg import Bool, Float64MultiArray, String
 from std_srvs.srv import SetBool
 
 from kinema.card.load import CardError, load_card
@@ -63,7 +63,7 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 
 
 class KinemaNode(LifecycleNode):
-    """Topics: ~/instruction in; ~/state, ~/verdict, /diagnostics, /tf out. Service: ~/e_stop.
+    """Topics: ~/instruction in; ~/state, ~/verdict, ~/timing, /diagnostics, /tf out. Service: ~/e_stop.
 
     make_policy: what gives the policy; tests hand in another
     """
@@ -164,10 +164,12 @@ class KinemaNode(LifecycleNode):
         self._state_topic = self.create_publisher(String, "~/state", LATCHED)
         self._verdict_topic = self.create_publisher(DiagnosticArray, "~/verdict", 10)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._timing_topic = self.create_publisher(Float64MultiArray, "~/timing", 10)
         made = [
             (self.destroy_publisher, self._state_topic),
             (self.destroy_publisher, self._verdict_topic),
             (self.destroy_publisher, self._diagnostics),
+            (self.destroy_publisher, self._timing_topic),
             (
                 self.destroy_subscription,
                 self.create_subscription(String, "~/instruction", self._instruct, 10),
@@ -236,6 +238,8 @@ class KinemaNode(LifecycleNode):
 
     def _watch_e_stop(self) -> None:
         if why := self._e_stop.why(time.monotonic()):
+            with self._change:
+                self._ended = True  # also where it is let go before the loop has asked
             self._end_run()
             if not self._state.startswith("e-stop"):
                 self._say(f"e-stop: {why}")
@@ -264,9 +268,7 @@ class KinemaNode(LifecycleNode):
             except KinemaError as error:
                 self.get_logger().error(str(error))
                 self._say(f"refused: {error}")
-            except (
-                Exception
-            ) as error:  # a fault of ours ends the run, which has sent its hold, and not the node
+            except Exception as error:  # ends the run, whose hold was sent, and not the node
                 self.get_logger().error(f"{type(error).__name__}: {error}")
                 self._say(f"fault: {type(error).__name__}")
             finally:
@@ -297,6 +299,7 @@ class KinemaNode(LifecycleNode):
         word = step.mode.value if not step.reason else f"{step.mode.value}: {step.reason}"
         if not self._e_stop.why(time.monotonic()):
             self._say(word)
+        self._timing_topic.publish(Float64MultiArray(data=self._robot.timing))
         if hasattr(self._policy.policy, "mode"):
             self._policy.policy.mode = step.mode.value  # for a server's console
 

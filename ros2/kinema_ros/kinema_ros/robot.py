@@ -45,6 +45,8 @@ COMMAND_QOS = QoSProfile(
 )  # fmt: skip
 STEADY = Clock(clock_type=ClockType.STEADY_TIME)  # a simulation's stands still when it likes
 _KINDS = {JointCommand: JointTrajectory, PoseCommand: PoseStamped, TwistCommand: Twist}
+# When the oldest of a step's pictures was taken and came, and when the step read it and had sent its command.
+TIMING = ("picture taken", "picture came", "read", "sent")
 _TWIST_HZ = 20.0
 _TWIST_PERIODS = 1.5  # of the card's, for which a twist is repeated; then zero is sent once
 
@@ -80,6 +82,7 @@ class RosRobot:
             )
             for name, line in mapping.cameras.items()
         }
+        self.timing = [np.nan] * 4  # of the last step, ROS's time: TIMING
         self._origin: np.ndarray | None = None  # where the base stood when the run began
         self._decoded: dict[str, tuple[float, np.ndarray]] = {}
         self._publishers: dict[str, Any] = {}
@@ -133,6 +136,7 @@ class RosRobot:
         if unheard := self._unheard():
             raise ReadingError(unheard)
         now_s = self.now_s()
+        self.timing = [np.nan, np.nan, now_s, np.nan]
         measured = {name: newest.get(now_s).value for name, newest in self.joints.items()}
         positions = {name: position for name, (position, _) in measured.items()}
         state = self.mapping.state(positions, self._base(now_s))
@@ -142,6 +146,8 @@ class RosRobot:
             seen |= {f"{joint}.torque": value for joint, value in torques.items()}
         for camera in self.card.cameras:
             shot = self._shot(camera.name, now_s)
+            if not camera.ago_s and not shot.stamp_s >= self.timing[0]:  # the oldest
+                self.timing[:2] = [shot.stamp_s, shot.came_s]
             seen |= {camera.name: self._picture(camera.name, shot), f"{camera.name}.{TAKEN}": shot.stamp_s}
         return seen
 
@@ -149,6 +155,7 @@ class RosRobot:
         """Send every command; what was sent. Raises ConnectionError when ROS does not take one."""
         try:
             self._send(action)
+            self.timing[3] = self.now_s()
         except RuntimeError as error:  # rclpy's RCLError, which has no public name
             raise ConnectionError(str(error)) from None
         return action

@@ -43,6 +43,7 @@ PARAMETERS: dict[str, Any] = {
     "image_px": 96,
     "hz": 30.0,  # of pictures and joint states
     "simulated_time": False,  # publish /clock, which then begins at 0
+    "rate": 1.0,  # how fast the simulation's time goes, beside the real one
 }
 _CLOCK_HZ = 100.0
 _PIXEL_ENCODING = "rgb8"
@@ -56,6 +57,9 @@ class SimulatedRobotNode(Node):
         for name, value in PARAMETERS.items():
             self.declare_parameter(name, value)
         self._began_s = time.monotonic()
+        self._rate = self._told("rate")
+        if self._rate <= 0 or (self._rate != 1.0 and not self._told("simulated_time")):
+            raise KinemaError(f"rate {self._rate:g}: above 0, and other than 1 with simulated_time alone")
         card = load_card(self._told("card"))
         self.mapping = RosMapping(card, read_topics(Path(self._told("topics"))))
         self.world: TabletopEnv | None = None
@@ -74,10 +78,10 @@ class SimulatedRobotNode(Node):
         for command in self.mapping.commands:
             self._obey(command)
         self.create_service(Trigger, "~/reset", self._reset)
-        self.create_timer(1.0 / self._told("hz"), self._publish, clock=STEADY)
+        self.create_timer(1.0 / (self._told("hz") * self._rate), self._publish, clock=STEADY)
         if self._told("simulated_time"):
             self._clock_topic = self.create_publisher(Clock, "/clock", 10)
-            self.create_timer(1.0 / _CLOCK_HZ, self._tick, clock=STEADY)
+            self.create_timer(1.0 / (_CLOCK_HZ * self._rate), self._tick, clock=STEADY)
 
     def _made(self) -> SimulatedRobot:
         """The scene that the parameters ask for, and the body in it."""
@@ -196,7 +200,7 @@ class SimulatedRobotNode(Node):
         self._clock_topic.publish(Clock(clock=self._stamp()))
 
     def _elapsed_s(self) -> float:
-        return time.monotonic() - self._began_s
+        return self._rate * (time.monotonic() - self._began_s)
 
     def _stamp(self) -> Any:
         if self._told("simulated_time"):

@@ -120,8 +120,8 @@ class FakeRobot(Node):
             names = sorted(self.positions, reverse=True)
             return JointState(name=names, position=[self.positions[name] for name in names])
         if kind is Image:
-            message = Image(height=8, width=8, encoding="rgb8", step=24)
-            message.data.frombytes(np.random.default_rng(int(1e3 * self.now_s)).bytes(192))
+            message = Image(height=16, width=16, encoding="rgb8", step=48)
+            message.data.frombytes(np.random.default_rng(int(1e3 * self.now_s)).bytes(768))
             return message
         message = Odometry()
         message.pose.pose.orientation.w = 1.0

@@ -1,4 +1,4 @@
-"""`kinema data fits` and `convert`: whether a data set fits a card, and the set as the card's."""
+"""`kinema data fits`, `convert` and `bags`: whether a set fits a card, the set as the card's, and as bags."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ CONVERT_EXAMPLES = examples(
     "kinema data convert recordings/act --card aloha --map front=cam_high,wrist=cam_left_wrist --rate 50 "
     '--task "hand the cup over" --out data/tabletop/aloha',
 )
+BAGS_EXAMPLES = examples("kinema data bags data/tabletop/panda --out bags/panda")
 Source = Annotated[
     Path,
     typer.Argument(
@@ -90,6 +91,21 @@ def convert(
     print(f"{out}: {count} episodes for card {body.name} at {body.control_hz:g} Hz")
     if left_out:
         raise typer.Exit(1)
+
+
+def bags(
+    folder: Annotated[Path, typer.Argument(help="A LeRobot set of any version.")],
+    out: Annotated[Path, typer.Option(help="Folder for the bags; empty, or not there yet.")],
+) -> None:
+    """Write every episode of a set as a ROS 2 bag in MCAP, pictures without loss (needs the extra `ros`)."""
+    from kinema.data.fits import open_set
+    from kinema.data.formats.bag_write import write_bags
+    from kinema.data.formats.lerobot import LeRobot
+    from kinema.data.set_map import set_map_of
+
+    said = set_map_of(folder)
+    count = write_bags(LeRobot(open_set(folder, said), said.rate_hz), out)
+    print(f"{out}: {count} bags")
 
 
 def _opened(

@@ -20,7 +20,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Stamped(Generic[T]):
+    """A message, when it says that it was taken, and when it came."""
+
     stamp_s: float
+    came_s: float
     value: T
 
 
@@ -62,7 +65,7 @@ class Newest(Generic[T]):
             if self._newest is not None and stamp_s <= self._newest.stamp_s:
                 self.out_of_order += 1
                 return False
-            self._newest, self._ahead_s = Stamped(stamp_s=stamp_s, value=value), 0.0
+            self._newest, self._ahead_s = Stamped(stamp_s=stamp_s, came_s=now_s, value=value), 0.0
             if self._keep_s:
                 self._keep(self._newest)
             return True
