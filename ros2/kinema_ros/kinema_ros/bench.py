@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -35,6 +34,7 @@ from kinema.runtime.clock import RealClock
 from kinema.runtime.ros.mapping import PoseCommand, RosMapping
 from kinema.runtime.ros.topics import read_topics
 from kinema.schema import KinemaError
+from kinema_ros.alone import speak_to_nobody_else
 from kinema_ros.policies import policy_of
 
 CONFIG = Path(__file__).parents[1] / "config"
@@ -233,7 +233,7 @@ def main() -> None:
     parser.add_argument("--topics", help="default: the shipped file of the robot's name")
     told = parser.parse_args()
     topics = Path(told.topics) if told.topics else CONFIG / f"{told.robot}.yaml"
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    speak_to_nobody_else()
     try:
         seeds = [int(seed) for seed in told.seeds.split(",")]
         measure(told.robot, topics, told.policy, told.instruction, seeds, Path(told.out), told.rate)

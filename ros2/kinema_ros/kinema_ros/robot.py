@@ -69,6 +69,7 @@ class RosRobot:
         self._period_s = 1.0 / card.control_hz
         topics = mapping.topics
         self._subscriptions: list[Any] = []
+        self._named: set[str] = set()  # all joints that were ever told of
         self.joints = self._watch_joints(topics.joint_states)
         self.odometry: Newest[OdometryMessage] | None = None
         if topics.odometry is not None:
@@ -218,6 +219,7 @@ class RosRobot:
             stamp_s, now_s = stamp_ns(message) * 1e-9, self.now_s()
             if not message.name or len(message.name) != len(message.position):
                 return  # what names nothing is nobody's
+            self._named.update(message.name)
             efforts = message.effort if len(message.effort) == len(message.name) else None
             for place, name in enumerate(message.name):
                 if name in joints:
@@ -239,6 +241,10 @@ class RosRobot:
 
     def _lacks(self) -> str:
         """Why nothing can begin; "" when it can."""
+        if self._named and (missing := sorted(set(self.joints) - self._named)):
+            return (
+                f"the joint states name no {', '.join(missing)}; they name {', '.join(sorted(self._named))}"
+            )
         now_s, told = self.now_s(), []
         for newest in self.inboxes:
             try:

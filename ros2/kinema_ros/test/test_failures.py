@@ -109,8 +109,9 @@ def test_a_clock_that_jumps(jump_s: float, tmp_path: Path) -> None:
         assert np.abs(np.diff(steps)).max() <= fastest
         if jump_s > stage.card.hold.stop_after_s:
             assert stage.state.startswith("stopped")
-        else:
-            assert stage.state == "running"  # it held, looked anew, and went on
+        else:  # it held, looked anew, and went on
+            assert stage.state == "running"
+            assert steps[-1] - steps[-50] > 0.05
 
 
 def test_a_clock_that_stands_still(tmp_path: Path) -> None:
@@ -134,12 +135,13 @@ def test_a_clock_that_stands_still(tmp_path: Path) -> None:
 def test_the_emergency_stop(how: str, tmp_path: Path) -> None:
     with Stage(ur5e(), tmp_path) as stage:
         stage.begin()
-        pressed_s = stage.now_s
+        pressed_s, commanded = stage.now_s, len(stage.robot.commands)
         if how == "topic":
             stage.e_stop.publish(Bool(data=True))
         else:
             assert stage.call(True).success
-        stage._spin(lambda: stage.state.startswith("e-stop"))  # while time stands still
+        stage._spin(lambda: stage.state.startswith("e-stop"))
+        stage._spin(lambda: len(stage.robot.commands) > commanded)  # at once: time stands still
         held_within(stage, pressed_s, 0.0)
         assert not stage.node._running
         commanded = len(stage.robot.commands)

@@ -62,6 +62,16 @@ def test_the_tool_stands_in_tf_where_the_joints_bring_it(tmp_path: Path) -> None
         assert np.allclose([at.x, at.y, at.z], T[:3, 3])
 
 
+def test_a_joint_that_nobody_tells_of_is_named_with_those_that_are(tmp_path: Path) -> None:
+    with Stage(ur5e(), tmp_path, connect_s=0.3) as stage:
+        stage.robot.positions["elbow"] = stage.robot.positions.pop("elbow_joint")
+        stage.start()
+        stage.say("put the red block in the blue bowl")
+        stage.until(lambda: stage.state.startswith("refused"))
+        assert "name no elbow_joint; they name elbow, robotiq" in stage.state
+        assert not stage.robot.commands
+
+
 def test_a_body_that_takes_poses_gets_poses(tmp_path: Path) -> None:
     """The fake does not follow poses, so the guard holds; where the first one stands is what is asked."""
     with Stage(yaml.safe_load((CONFIG / "panda.yaml").read_text()), tmp_path) as stage:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from threading import Lock
+from threading import RLock
 from typing import Generic, TypeVar
 
 from kinema.runtime.robot import ReadingError
@@ -39,16 +39,17 @@ class Newest(Generic[T]):
     ) -> None:
         self.topic, self._stale_after_s = topic, stale_after_s
         self._keep_s, self._apart_s = keep_s, apart_s
-        self._lock = Lock()
+        self._lock = RLock()
         self.received = self.out_of_order = self.ahead = 0
         self._now_s = float("-inf")
         self.forget()
 
     def forget(self) -> None:
         """Nothing was received yet."""
-        self._newest: Stamped[T] | None = None
-        self._ahead_s = 0.0
-        self._earlier: deque[Stamped[T]] = deque()
+        with self._lock:
+            self._newest: Stamped[T] | None = None
+            self._ahead_s = 0.0
+            self._earlier: deque[Stamped[T]] = deque()
 
     def put(self, stamp_s: float, now_s: float, value: T) -> bool:
         """A message came at `now_s`; whether it is the newest now.
