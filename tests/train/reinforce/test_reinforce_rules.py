@@ -200,6 +200,43 @@ def test_the_flow_loss_of_what_was_played_is_the_stages_own(played, folder: Path
     torch.testing.assert_close(each.mean(), whole)
 
 
+def test_with_equal_weights_the_whole_chunk_counts_as_in_training(played, folder: Path) -> None:
+    """Of a chunk that was cut short the rest counts, too: what was drawn beyond it is not forgotten."""
+    policy = artifact.load(folder).policy
+    (rollout,) = played(1, always)
+    decisions = rollout.decisions
+    cut = decisions.played.clone()
+    cut[:, 3:] = False
+    n = len(decisions)
+
+    def loss(of: torch.Tensor, weight: float | None) -> torch.Tensor:
+        each = None if weight is None else torch.full((n,), weight)
+        generator = torch.Generator().manual_seed(3)
+        with torch.no_grad():
+            return flow_loss(policy, replace(decisions, played=of), generator, each)
+
+    whole = decisions.played.any(1, keepdim=True).expand_as(cut)
+    torch.testing.assert_close(loss(cut, 1.0), loss(whole, None))
+    share = cut.any(-1).float().mean(1)
+    torch.testing.assert_close(loss(cut, 3.0) - loss(cut, 0.0), 3.0 * share * loss(cut, None))
+
+
+def test_a_rounds_weights_are_an_average_that_begins_with_those_before(played, folder: Path) -> None:
+    """Without averaging a round of one step moves as far as that step; with it, by its share."""
+    moved = {}
+    for decay in (0.0, 0.9):
+        loaded = artifact.load(folder)
+        before = {name: p.clone() for name, p in loaded.policy.decoder.named_parameters()}
+        config = LearnConfig(updates=1, rows=8, value_steps=2, average=decay)
+        Learner(loaded.policy, ValueHead(loaded.policy.config.decoder.width), config).learn(
+            played(2, always), seed=0
+        )
+        moved[decay] = {n: p.detach() - before[n] for n, p in loaded.policy.decoder.named_parameters()}
+    assert any(step.any() for step in moved[0.0].values())
+    for name, step in moved[0.0].items():
+        torch.testing.assert_close(moved[0.9][name], 0.1 * step, atol=1e-6, rtol=1e-3)
+
+
 @pytest.mark.parametrize("rule", ["weighted", "flow_sde"])
 def test_what_led_to_success_becomes_likelier(played, folder: Path, rule: str) -> None:
     """A body that wins whenever the first number of its chunk is above its mean."""

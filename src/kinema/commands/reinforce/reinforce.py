@@ -52,7 +52,7 @@ def reinforce(
     ] = None,
     updates: Annotated[int, typer.Option(help="weighted: steps of learning in a round.", min=1)] = 100,
     epochs: Annotated[int, typer.Option(help="flow_sde: over a round's chunks.", min=1)] = 4,
-    lr: Annotated[float, typer.Option(help="Learning rate of the decoder.", callback=positive)] = 1e-4,
+    lr: Annotated[float, typer.Option(help="Learning rate of the decoder.", callback=positive)] = 5e-5,
     recipe: Annotated[
         str, typer.Option(help="weighted: the recipe that reads demonstrations, for half of every step.")
     ] = "",

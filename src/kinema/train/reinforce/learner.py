@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kinema.data.batch import Batch
 from kinema.model.policy.decisions import Decisions, see, together
@@ -36,10 +36,13 @@ class LearnConfig:
     """Learning rates are AdamW's. updates: of a round under `weighted`; epochs: over a round under `flow_sde`
 
     keep_rounds: how many rounds `weighted` learns from; of older ones the policy was another
+    average: decay of the running average of the weights, which is what a round of `weighted` ends with; its
+        steps are as noisy as those of the training that an average made shippable
     """
 
     rule: Rule = "weighted"
-    lr: float = 1e-4
+    lr: float = 5e-5
+    average: float = 0.97
     value_lr: float = 1e-3
     value_steps: int = 300
     updates: int = 100
@@ -88,15 +91,19 @@ class Learner:
         with torch.no_grad():
             weight = weights(time_saved(chunks, self.value(pooled)), config.weighted)
         optimizer, losses = self._optimizer(), []
+        average = _Average(self.policy.decoder, config.average)
         for _ in range(config.updates):
             rows = torch.randint(len(chunks), (config.rows,), generator=generator)
-            loss = (weight[rows] * flow_loss(self.policy, chunks.decisions.take(rows), generator)).mean()
+            tried = chunks.decisions.take(rows)
+            loss = flow_loss(self.policy, tried, generator, weight[rows]).mean()
             if self._demonstrations is not None:
                 rows = torch.randint(len(self._demonstrations), (config.rows,), generator=generator)
                 shown = flow_loss(self.policy, self._demonstrations.take(rows), generator).mean()
                 loss = (loss + shown) / 2
             self._step(optimizer, loss)
+            average.add(self.policy.decoder)
             losses.append(float(loss.detach()))
+        average.put_in(self.policy.decoder)
         return {"value_loss": fitted, "loss": _mean(losses), "weight_most": float(weight.max())}
 
     def _ppo(self, chunks: Chunks, generator: torch.Generator) -> Mapping[str, float]:
@@ -135,6 +142,24 @@ class Learner:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.policy.decoder.parameters(), self.config.clip_norm)
         optimizer.step()
+
+
+class _Average:
+    """A running average of a network's weights, which begins with them as they are."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self._decay = decay
+        self._weights = {name: p.detach().clone() for name, p in network.named_parameters()}
+
+    @torch.no_grad()
+    def add(self, network: nn.Module) -> None:
+        for name, p in network.named_parameters():
+            self._weights[name].lerp_(p, 1 - self._decay)
+
+    @torch.no_grad()
+    def put_in(self, network: nn.Module) -> None:
+        for name, p in network.named_parameters():
+            p.copy_(self._weights[name])
 
 
 def shown(policy: Policy, batches: Callable[[int], Batch], count: int) -> Decisions:

@@ -40,8 +40,14 @@ def weights(advantages: Tensor, config: WeightedConfig) -> Tensor:
     return each / each.mean()
 
 
-def flow_loss(policy: Policy, decisions: Decisions, generator: torch.Generator) -> Tensor:
-    """The stage's flow loss (n,) of chunks that were played, as `Policy.forward` has it but for prefixes."""
+def flow_loss(
+    policy: Policy, decisions: Decisions, generator: torch.Generator, weight: Tensor | None = None
+) -> Tensor:
+    """The stage's flow loss (n,) of chunks that were played, as `Policy.forward` has it but for prefixes.
+
+    weight: (n,) of the steps that were played; the rest of the chunk, as it was drawn, then counts with
+    weight 1: nobody knows what it was worth, but a decoder that denoises whole chunks must not lose it
+    """
     config = policy.config
     R, (n, H, K) = config.draws, decisions.chunk.shape
     data = decisions.chunk[:, None].expand(n, R, H, K).flatten(0, 1)
@@ -50,9 +56,18 @@ def flow_loss(policy: Policy, decisions: Decisions, generator: torch.Generator) 
     y = flow.interpolate(data, noise, tau)
     read = prefilled(policy, decisions.seen)
     predicted = policy.predict(read, y.unflatten(0, (n, R)), tau.view(n, R)).float().flatten(0, 1)
-    mask = decisions.played[:, None].expand(n, R, H, K).flatten(0, 1)
-    losses = flow.masked_losses(flow.velocity(y, predicted, tau), noise - data, mask)
-    return losses.view(n, R).mean(1)
+    found, target = flow.velocity(y, predicted, tau), noise - data
+
+    def loss_of(steps: Tensor) -> Tensor:
+        mask = steps[:, None].expand(n, R, H, K).flatten(0, 1)
+        return flow.masked_losses(found, target, mask).view(n, R).mean(1)
+
+    played = loss_of(decisions.played)
+    if weight is None:
+        return played
+    rest = decisions.played.any(1, keepdim=True) & ~decisions.played
+    share = decisions.played.any(-1).to(played.dtype).mean(1)
+    return share * weight * played + (1 - share) * loss_of(rest)
 
 
 def log_probabilities(policy: Policy, decisions: Decisions, config: PpoConfig) -> Tensor:
