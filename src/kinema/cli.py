@@ -23,7 +23,7 @@ except ModuleNotFoundError:  # earlier releases of typer leave these to click
     from click.exceptions import Abort  # type: ignore[assignment]
     from click.exceptions import ClickException as TyperException  # type: ignore[assignment]
 
-from kinema.commands import bench, bench_ros, doctor, results, run
+from kinema.commands import ask, bench, bench_ros, doctor, results, run
 from kinema.commands.data import data, edit, fits, make_data
 from kinema.commands.eval import evaluate
 from kinema.commands.imagine import dream, imagine, retarget
@@ -46,6 +46,7 @@ app = typer.Typer(
 )
 
 app.command("run", epilog=run.EXAMPLES)(run.run)
+app.command("ask", epilog=ask.EXAMPLES)(ask.ask)
 app.command("eval", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command("results", epilog=results.EXAMPLES)(results.results)
 app.command("train", epilog=train.EXAMPLES)(train.train)

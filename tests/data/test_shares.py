@@ -100,7 +100,7 @@ def test_tasks_may_share_alike_however_many_windows_they_have():
     task = np.where(np.arange(source.steps) < 12, 0, 1)  # 12 of 240 windows
     source = replace(source, task_index=task, tasks=["rare", "usual"])
     mixture = _mixture([source], batch_size=100, tasks_alike=True)
-    starts = np.concatenate([mixture._windows(mixture._samples(n))[1] for n in range(20)])
+    starts = np.concatenate([mixture._windows(mixture.samples(n))[1] for n in range(20)])
     assert (starts < 12).mean() == pytest.approx(0.5, abs=0.02)
     assert len(np.unique(starts)) == 240
 

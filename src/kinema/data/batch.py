@@ -83,6 +83,26 @@ class Inputs(Tensors):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Replies(Tensors):
+    """Pictures with a question before them, and what is said after them. A reply tokens.
+
+    A reply that is to be found holds only what stands before it.
+    """
+
+    images: Tensor  # uint8 (B, V, 3, S, S)
+    image_mask: Tensor  # bool (B, V): rows with fewer pictures have theirs first
+    tokens: Tensor  # int64 (B, L), left-padded: the first question
+    token_mask: Tensor  # bool (B, L)
+    tags: Tensor  # int64 (B, V, 2)
+    reply: Tensor  # int64 (B, A), right-padded
+    reply_mask: Tensor  # bool (B, A)
+    learnt: Tensor  # bool (B, A): the tokens of answers, and those that end them
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Batch(Tensors):
     """Inputs and what is to be learnt from them."""
 
@@ -97,3 +117,15 @@ class Batch(Tensors):
 
     def __len__(self) -> int:
         return len(self.actions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson(Tensors):
+    """What is to be done, and what is to be said. number: of this batch, or part of one, in its run."""
+
+    acting: Batch
+    saying: Replies
+    number: int
+
+    def __len__(self) -> int:
+        return len(self.acting) + len(self.saying)

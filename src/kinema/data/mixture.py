@@ -73,7 +73,10 @@ class Mixture(Stream[Batch]):
 
     def batch(self, number: int) -> Batch:
         """The part of this number, whatever has been drawn; rows in the order of their samples."""
-        samples = self._samples(number)
+        return self.of(self.samples(number))
+
+    def of(self, samples: np.ndarray) -> Batch:
+        """The samples with these numbers (n,), n > 0."""
         of, window = self._windows(samples)
         parts, order = [], []
         for i in np.unique(of).tolist():
@@ -84,15 +87,22 @@ class Mixture(Stream[Batch]):
 
     def origins(self, number: int) -> list[str]:
         """Where each of its rows comes from: data set, episode and frame."""
-        of, window = self._windows(self._samples(number))
+        return self.places(self.samples(number))
+
+    def places(self, samples: np.ndarray) -> list[str]:
+        """Where the samples with these numbers (n,) come from."""
+        of, window = self._windows(samples)
         return [
             self.sources[i].place(int(self.sources[i].starts[np.array([w])][0]), self.horizon)
             for i, w in zip(of.tolist(), window.tolist())
         ]
 
     def drawn(self) -> list[Drawn]:
-        feed, total = self.feed, sum(source.weight for source in self.sources)
-        rows = self.state.drawn * feed.ranks * feed.parts * self.batch_size
+        return self.drawn_of(self.rows_drawn)
+
+    def drawn_of(self, rows: int) -> list[Drawn]:
+        """Of each source, among the first so many samples."""
+        total = sum(source.weight for source in self.sources)
         by_source = np.zeros(len(self.sources), np.int64)
         np.add.at(by_source, self._source_of, self._order.drawn(rows))
         return [
@@ -111,13 +121,6 @@ class Mixture(Stream[Batch]):
             if (chosen := self._groups[i].windows) is not None:
                 place[of == i] = chosen[place[of == i]]
         return source, place
-
-    def _samples(self, number: int) -> np.ndarray:
-        """int64 (B,): the numbers of this process's samples of a part of a batch."""
-        feed = self.feed
-        batch, part = divmod(number, feed.parts)
-        share = (batch * feed.ranks + feed.rank) * feed.parts + part
-        return share * self.batch_size + np.arange(self.batch_size)
 
     def _rows(self, source_index: int, starts: np.ndarray, samples: np.ndarray) -> _Part:
         """Windows (n,) of one source, as the samples with these numbers (n,)."""

@@ -17,7 +17,7 @@ import torch
 
 from kinema.card.card import EmbodimentCard
 from kinema.card.prompt import asked_steps, prompt
-from kinema.data.batch import Inputs
+from kinema.data.batch import Inputs, Replies
 from kinema.data.picture import resize
 from kinema.data.text import TextTokenizer
 from kinema.schema import KinemaError, Observation, check_instruction
@@ -37,6 +37,80 @@ class Row:
     tokens: list[int]
     codec: Codec
     pictured: np.ndarray | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Talk:
+    """A question's share of a batch: images uint8 (V, S, S, 3), token ids before the pictures and after them.
+
+    learnt: which of those after them are an answer's
+    """
+
+    images: np.ndarray
+    tokens: list[int]
+    reply: list[int]
+    learnt: list[bool]
+
+
+def talk(
+    images: Sequence[np.ndarray], turns: Sequence[tuple[str, str | None]], tokenizer: TextTokenizer, *,
+    image_size: int, closing: Sequence[int] = (),
+) -> Talk:  # fmt: skip
+    """Pictures, uint8 (H, W, 3) each, questions and answers; one of None is to be found, and is the last.
+
+    image_size: pixels of a side that the network reads
+    closing: what it puts after its pictures (`PolicyConfig.closing`): the end of who asks, and the beginning
+        of an answer. Where there is none, the token for padding stands there, and ends an answer.
+
+    Raises KinemaError for a question or an answer of too many tokens.
+    """
+    empty = np.zeros((0, image_size, image_size, 3), np.uint8)
+    shown = np.stack([resize(image, image_size) for image in images]) if len(images) else empty
+    begins, end = (list(closing) or [tokenizer.pad_id]), end_of_answer(tokenizer, closing)
+    reply: list[int] = [] if closing else begins
+    learnt = [False] * len(reply)
+    for i, (question, answer) in enumerate(turns):
+        if i:
+            asked = [*tokenizer.encode(question), *begins]
+            reply, learnt = reply + asked, learnt + [False] * len(asked)
+        if answer is not None:
+            said = [*tokenizer.encode(answer, bare=True), end]
+            reply, learnt = reply + said, learnt + [True] * len(said)
+    return Talk(images=shown, tokens=tokenizer.encode(turns[0][0]), reply=reply, learnt=learnt)
+
+
+def end_of_answer(tokenizer: TextTokenizer, closing: Sequence[int] = ()) -> int:
+    """The token that ends an answer: what ends a turn of a chat, or the one for padding."""
+    return closing[0] if closing else tokenizer.pad_id
+
+
+def replies(talks: Sequence[Talk], tokenizer: TextTokenizer) -> Replies:
+    """Talks as one batch (B = n)."""
+    views = max(len(one.images) for one in talks)
+    side = max(one.images.shape[1] for one in talks)
+    images = np.zeros((len(talks), views, side, side, 3), np.uint8)
+    image_mask = np.zeros((len(talks), views), bool)
+    for i, one in enumerate(talks):
+        images[i, : len(one.images)] = one.images
+        image_mask[i, : len(one.images)] = True
+    tokens, token_mask = tokenizer.pad([one.tokens for one in talks])
+    length = max(len(one.reply) for one in talks)
+    reply = np.full((len(talks), length), tokenizer.pad_id, np.int64)
+    reply_mask, learnt = np.zeros((2, len(talks), length), bool)
+    for i, one in enumerate(talks):
+        reply[i, : len(one.reply)], learnt[i, : len(one.reply)] = one.reply, one.learnt
+        reply_mask[i, : len(one.reply)] = True
+    tags = np.tile(np.array(tokenizer.tag_ids("ego"), np.int64), (len(talks), views, 1))
+    return Replies(
+        images=torch.from_numpy(images).permute(0, 1, 4, 2, 3),
+        **{
+            name: torch.from_numpy(value)
+            for name, value in (
+                ("image_mask", image_mask), ("tokens", tokens), ("token_mask", token_mask), ("tags", tags),
+                ("reply", reply), ("reply_mask", reply_mask), ("learnt", learnt),
+            )
+        },
+    )  # fmt: skip
 
 
 def prompt_tokens(

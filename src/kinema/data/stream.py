@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import numpy as np
+
 from kinema.data.loader import Loader
 from kinema.schema import KinemaError
 
@@ -70,6 +72,18 @@ class Stream(ABC, Generic[B]):
     def drawn(self) -> Sequence[Drawn]:
         """Of each source, by all processes since the run began; empty where there are none to tell apart."""
         return ()
+
+    def samples(self, number: int) -> np.ndarray:
+        """int64 (B,): the numbers, through the whole run, of this process's samples of a part of a batch."""
+        feed = self.feed
+        batch, part = divmod(number, feed.parts)
+        share = (batch * feed.ranks + feed.rank) * feed.parts + part
+        return share * self.batch_size + np.arange(self.batch_size)
+
+    @property
+    def rows_drawn(self) -> int:
+        """By all processes since the run began."""
+        return self.state.drawn * self.feed.ranks * self.feed.parts * self.batch_size
 
     def draw(self, part: int = 0) -> B:
         """A part of the next batch; the last one ends it.

@@ -59,15 +59,25 @@ class TextTokenizer:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         ids = [tokenizer.token_to_id(pad) for pad in (PAD, RELEASED_PAD)]
-        self.pad_id = next((id for id in ids if id is not None), None)
-        if self.pad_id is None:
+        found = next((id for id in ids if id is not None), None)
+        if found is None:
             raise KinemaError(f"this tokenizer lacks the token {PAD!r}; it was not made by kinema")
+        self.pad_id: int = found
 
     @classmethod
-    def train(cls, texts: Iterable[str], vocab_size: int = VOCAB_SIZE) -> TextTokenizer:
-        """A byte-level BPE of at most vocab_size tokens, learnt from the given texts and common English."""
+    def train(
+        cls, texts: Iterable[str], vocab_size: int = VOCAB_SIZE, *, digits_apart: bool = False
+    ) -> TextTokenizer:
+        """A byte-level BPE of at most vocab_size tokens, learnt from the given texts and common English.
+
+        digits_apart: every digit is a token, as in Qwen's vocabulary: who writes numbers learns ten of them
+        """
         tokenizer = Tokenizer(models.BPE())
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        bytes_apart = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.pre_tokenizer = bytes_apart
+        if digits_apart:
+            digits = pre_tokenizers.Digits(individual_digits=True)
+            tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, bytes_apart])
         tokenizer.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
             vocab_size=vocab_size - len(PHRASES),
@@ -118,11 +128,12 @@ class TextTokenizer:
         """int64 (V, 2): the tokens that wrap each of the card's cameras."""
         return np.array([self.tag_ids(camera.tag) for camera in card.cameras], np.int64).reshape(-1, 2)
 
-    def encode(self, text: str) -> list[int]:
-        ids = self._tokenizer.encode(text).ids
+    def encode(self, text: str, *, bare: bool = False) -> list[int]:
+        """bare: without what opens a turn of a chat. Raises KinemaError for more than MAX_TOKENS."""
+        ids = list(self._tokenizer.encode(text, add_special_tokens=not bare).ids)
         if len(ids) > MAX_TOKENS:
             raise KinemaError(
-                f"the prompt has {len(ids)} tokens, at most {MAX_TOKENS} are allowed: {text[:80]!r}..."
+                f"the text has {len(ids)} tokens, at most {MAX_TOKENS} are allowed: {text[:80]!r}..."
             )
         return ids
 

@@ -20,13 +20,14 @@ _MODULES = {
     "world": ("nano_vae", "nano_world", "nano_world_text"),
     "scene2robot": ("nano_scene2robot_vae", "nano_scene2robot"),
     "t2a": ("nano_t2a",),
+    "cpt": ("nano_cpt", "nano_sft", "nano_ask"),
     "study": (
         "study_base", "study_no_pointing", "study_joint_mask", "study_read_mask", "study_real10",
         "study_real10_dreams",
     ),
 }  # fmt: skip
 RECIPES = {name: module for module, names in _MODULES.items() for name in names}
-_POLICIES = ("debug", "finetune", "nano", "study")
+_POLICIES = ("debug", "finetune", "nano", "study", "cpt")
 
 
 def get(name: str) -> Recipe:

@@ -41,7 +41,7 @@ def augment(batch: Batch, config: AugmentConfig, generator: torch.Generator) -> 
     side = images.shape[-1]
     limit = config.shift_px
     shift = torch.randint(-limit, limit + 1, (len(batch), images.shape[1], 2), generator=generator)
-    moved = _jitter(_shift(images, shift), config, generator)
+    moved = recoloured(_shift(images, shift), config, generator)
     uv = batch.points - (shift.float() / side)[:, :, None]
     inside = ((uv >= 0) & (uv < 1)).all(-1)
     return replace(
@@ -64,7 +64,7 @@ def _shift(images: Tensor, shift: Tensor) -> Tensor:
     return torch.from_numpy(moved)
 
 
-def _jitter(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+def recoloured(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     """uint8 (B, V, 3, S, S): one affine map of colour per picture, the same for all its pixels."""
     n, pixels = images.shape[0] * images.shape[1], images.shape[-2] * images.shape[-1]
 

@@ -10,19 +10,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kinema.data.batch import Lesson
+
 _NAMED = 3
 
 
 def blame(parts: Sequence[Any], origins: Sequence[Sequence[str]]) -> str:
     """One sentence. origins: for each row of each part of a batch, what it was drawn from
     ("set, episode, frame")."""
-    rows = [row for part, origin in zip(parts, origins) for row in _bad_rows(part, origin)]
+    rows = [row for part, origin in zip(parts, origins) for row in _bad_rows_of(part, origin)]
     if rows:
         more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
         return f"not finite in the data: {'; '.join(rows[:_NAMED])}{more}"
     shares = Counter(name.split(", ")[0] for origin in origins for name in origin)
     drawn = ", ".join(f"{name} ({count})" for name, count in shares.items())
     return f"every number of the batch is finite; its rows are of {drawn}"
+
+
+def _bad_rows_of(part: Any, origin: Sequence[str]) -> list[str]:
+    if not isinstance(part, Lesson):
+        return _bad_rows(part, origin)
+    acts = len(part.acting)
+    return _bad_rows(part.acting, origin[:acts]) + _bad_rows(part.saying, origin[acts:])
 
 
 def _bad_rows(part: Any, origin: Sequence[str]) -> list[str]:

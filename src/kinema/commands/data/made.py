@@ -256,6 +256,27 @@ def _make_human(told: Told) -> None:
     _say(told.out, counts)
 
 
+def _make_questions(told: Told) -> None:
+    """Pictures of `episodes` scenes of each family, and what is asked of them, as LLaVA's JSON."""
+    from kinema.commands.data.make_questions import FILE, make_questions
+    from kinema.worlds.tabletop.env import FAMILIES
+    from kinema.worlds.variation import LOOKS
+
+    variation = {"plain": "seen", "wide": "wide"}[choose("look", told.look, tuple(LOOKS))]
+    families = tuple(choose("family", name, FAMILIES) for name in told.names)
+    with _going_on("parts", told.out):
+        made = make_questions(
+            told.out,
+            scenes=told.episodes,
+            first_seed=told.first_seed,
+            bodies=told.bodies,
+            families=families,
+            variation=variation,
+            image_size=told.size_px or IMAGE_SIZE_PX,
+        )
+    print(f"{told.out / FILE}: {made} questions")
+
+
 def _make_looks(told: Told) -> None:
     """Labelled pictures for the film detector: `episodes` of each family, and a sixth as many to judge by."""
     from kinema.commands.data.make_looks import make_looks
@@ -328,6 +349,9 @@ MADE = {
     ),
     "hazards": Made(heeds=("robots", "policy"), make=_make_hazards),
     "human": Made(heeds=("robots", "families", "image_size", "first_seed"), make=_make_human),
+    "questions": Made(
+        heeds=("robots", "families", "image_size", "look", "first_seed"), make=_make_questions
+    ),
     "looks": Made(heeds=("robots",), make=_make_looks),
     "steps": Made(heeds=(), make=_make_steps, bodies=()),
     "navigation": Made(

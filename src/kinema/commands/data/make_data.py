@@ -24,6 +24,7 @@ EXAMPLES = examples(
     "kinema data make hazards --episodes 600 --out data/hazards",
     "kinema data make looks --episodes 60 --out data/looks",
     "kinema data make steps --episodes 60 --out data/steps",
+    "kinema data make questions --robots panda --families button --episodes 2 --out data/questions",
     "kinema data make road --episodes 50 --views 2 --out data/road",
     "kinema data make navigation --robots wheeled_base --families instruction --episodes 50 "
     "--out data/navigation",
@@ -70,7 +71,8 @@ def make(
         int, typer.Option(help="tabletop: that policy's answers come up to so much late.", min=0, max=1000)
     ] = 0,
     look: Annotated[
-        str, typer.Option(help="tabletop: plain, or wide for things, words and rooms of all kinds.")
+        str,
+        typer.Option(help="tabletop, questions: plain, or wide for things, words and rooms of all kinds."),
     ] = "plain",
     protocol: Annotated[
         str, typer.Option(help="metaworld: whose sentences and pictures, kinema's or lerobot's.")

@@ -30,6 +30,7 @@ HEEDED = {  # of the options that not every benchmark heeds
     ),
     "scene2robot": ("tasks", "robots", "workers", "retry_errors", "ray"),
     "openloop": ("data", "robots"),
+    "questions": ("data", "robots", "tasks", "variation"),
 }  # fmt: skip
 BENCHMARKS = tuple(HEEDED)
 EXAMPLES = examples(
@@ -42,6 +43,7 @@ EXAMPLES = examples(
     "kinema eval scene2robot --robots iiwa14,ur5e --episodes 4 --out out/scene2robot",
     "kinema eval latency --episodes 20 --workers 2 --out out/latency",
     "kinema eval openloop --policy runs/mine/artifact --data data/mine --out out/openloop",
+    "kinema eval questions --policy runs/nano_ask/artifact --episodes 5 --out out/questions",
     "kinema eval metaworld --policy expert --episodes 1 --tasks reach-v3,push-v3 --out out/mt",
     "kinema eval libero --policy random --suites spatial --tasks spatial/0 --episodes 1 --out out/libero",
     "kinema eval aloha --policy expert --suites gym --episodes 2 --out out/aloha",
@@ -133,7 +135,8 @@ def evaluate(
         str | None,
         typer.Option(
             help="openloop: a data set or the address of one, judged on the episodes that the policy did not "
-            "learn from. navigation: a file of episodes as R2R-CE has them, beside its houses."
+            "learn from. questions: a LLaVA-style JSON file. navigation: a file of episodes as R2R-CE has "
+            "them, beside its houses."
         ),
     ] = None,
     retry_errors: Annotated[
@@ -173,7 +176,15 @@ def evaluate(
 
         judge_openloop(policy, data, bodies=bodies, sitting=sitting)
         return
-    require_rendering()
+    if benchmark != "questions" or data is None:
+        require_rendering()
+    if benchmark == "questions":
+        from kinema.commands.eval.questions import judge_questions
+
+        judge_questions(
+            policy, data, bodies=bodies, families=words(tasks), variation=variation, sitting=sitting
+        )
+        return
     if benchmark == "safety":
         _safety(policy, bodies, sitting)
         return

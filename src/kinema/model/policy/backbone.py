@@ -3,10 +3,11 @@
 The names of the weights are transformers' own, and so are the numbers; `qwen.py` has the order of work.
 
 The sequence is: text (left-padded), then per view <|tag_start|> image tokens <|tag_end|>, then what closes
-the turn of a model that was trained to chat. Text comes first so that, under the causal mask, image tokens
-know the instruction and can carry what it points at.
+the turn of a model that was trained to chat, then, where words are wanted, the reply. Text comes first so
+that, under the causal mask, image tokens know the instruction and can carry what it points at.
 
-Axes: B batch, V views, N image tokens per view, L text tokens, T = L + V (N + 2) + closing, C width.
+Axes: B batch, V views, N image tokens per view, L text tokens, A reply tokens, C width,
+T = L + V (N + 2) + closing (+ A).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers.cache_utils import Cache
 from transformers.models.qwen3_5.modeling_qwen3_5 import Qwen3_5Model
 
 from kinema.model.policy.qwen import adopt
@@ -107,9 +109,13 @@ class Backbone(nn.Module):
         return self.config.text_config.hidden_size
 
     def forward(
-        self, images: Tensor, image_mask: Tensor, tokens: Tensor, token_mask: Tensor, tags: Tensor
-    ) -> Context:
-        """images (B, V, 3, S, S), bytes or in their range; masks as in `Inputs`; tags (B, V, 2) wrap ids."""
+        self, images: Tensor, image_mask: Tensor, tokens: Tensor, token_mask: Tensor, tags: Tensor,
+        reply: Tensor | None = None, reply_mask: Tensor | None = None, cache: Cache | None = None,
+    ) -> Context:  # fmt: skip
+        """images (B, V, 3, S, S), bytes or in their range; masks as in `Inputs`; tags (B, V, 2) wrap ids.
+
+        reply, reply_mask (B, A): as in `Replies`; cache: an empty one, for `go_on`
+        """
         B, V = images.shape[:2]
         image_tokens = self.embed_images(images.flatten(0, 1)).unflatten(0, (B, V))  # (B, V, N, C)
         N, L = image_tokens.shape[2], tokens.shape[1]
@@ -123,9 +129,34 @@ class Backbone(nn.Module):
         mask = torch.cat(
             [token_mask, image_mask.repeat_interleave(N + 2, 1), torch.ones_like(after, dtype=torch.bool)], 1
         )
-        hidden = self.qwen.language_model(sequence, mask, self.position_ids(L, V, tokens.device))
+        positions = self.position_ids(L, V, tokens.device)
+        if reply is not None and reply_mask is not None:
+            sequence = torch.cat([sequence, embed(reply).to(views.dtype)], 1)
+            mask = torch.cat([mask, reply_mask], 1)
+            positions = self._with_reply(positions, self.after_pictures(L, image_mask), reply.shape[1])
+        hidden = self.qwen.language_model(sequence, mask, positions, cache)
         by_view = hidden[:, L : L + V * (N + 2)].unflatten(1, (V, N + 2))[:, :, 1:-1]
         return Context(hidden=hidden, mask=mask, image_tokens=by_view, grid=self.grid)
+
+    def go_on(self, token: Tensor, mask: Tensor, position: Tensor, cache: Cache) -> Tensor:
+        """The hidden states (B, C) of one more token (B,) at its position (B,).
+
+        mask: bool (B, S) of all tokens up to this one; cache: of those before it
+        """
+        x = self.qwen.language_model.embed_tokens(token[:, None])
+        hidden = self.qwen.language_model(x, mask, position[None, :, None].expand(3, -1, -1), cache)
+        return hidden[:, 0]
+
+    def after_pictures(self, num_text: int, image_mask: Tensor) -> Tensor:
+        """The position (B,) after each row's own pictures: absent ones move nothing."""
+        return num_text + image_mask.sum(1) * (self.grid + 2)
+
+    def _with_reply(self, positions: Tensor, after: Tensor, length: int) -> Tensor:
+        """Positions (3, B, T): up to the pictures those of all rows, then what follows a row's own."""
+        follows = len(self._closing) + length
+        shown = positions[:, None, : positions.shape[1] - len(self._closing)].expand(-1, len(after), -1)
+        then = after[:, None] + torch.arange(follows, device=after.device)
+        return torch.cat([shown, then.expand(3, -1, -1)], -1)
 
     def embed_images(self, images: Tensor) -> Tensor:
         """Bytes, or numbers in their range, (n, 3, S, S) to merged image tokens (n, N, C); n may be 0."""

@@ -4,20 +4,24 @@
                                                         (+ tokens of a second look at what was pointed at)
     noise, tau, context -> decoder -> clean chunk
 
+Where it has a head for words, the same backbone goes on after the pictures, token by token, and answers.
+
 Axes: B batch, R noise draws, H steps, K slots, V views, P points, C decoder width.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers.cache_utils import DynamicCache
 from transformers.models.qwen3_5.configuration_qwen3_5 import Qwen3_5Config
 from transformers.models.qwen3_5.modeling_qwen3_5 import Qwen3_5Model
 
-from kinema.data.batch import Batch, Inputs
+from kinema.data.batch import Batch, Inputs, Replies
 from kinema.model.policy import flow
 from kinema.model.policy.action_dit import ActionDiT, DecoderConfig, KeyValue
 from kinema.model.policy.backbone import Backbone
@@ -35,6 +39,7 @@ from kinema.model.policy.second_look import (
 from kinema.space.layout import LAYOUT_VERSION, NUM_SLOTS
 
 MAX_VIEWS = 8
+Head = Literal["own", "tied"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +63,14 @@ class PolicyConfig:
     tau_concentration: float = 4.0
     draws: int = 2
     sample_steps: int = 2
+    head: Head | None = None  # for words: a matrix of its own, or the embedding's; None: it says nothing
     late_steps: int = 0  # most steps that its pictures were older than its pose in training
     layout_version: int = LAYOUT_VERSION
 
     def __post_init__(self) -> None:
         for what, word, choices in (
             ("prediction", self.prediction, get_args(Prediction)), ("times", self.times, get_args(Times)),
+            ("head", self.head, (*get_args(Head), None)),
         ):  # fmt: skip
             if word not in choices:
                 raise ValueError(f"{what} {word!r} must be one of {choices}")
@@ -144,6 +151,11 @@ class Policy(nn.Module):
         if config.points:
             self.point_head = PointHead(self.backbone.width, config.points, self.backbone.grid)
             self.point_embed = PointEmbed(width, config.points, MAX_VIEWS)
+        # at first every word is as likely as any other
+        self.word_head: nn.Linear | None = None
+        if config.head == "own":
+            self.word_head = nn.Linear(self.backbone.width, config.text["vocab_size"], bias=False)
+            nn.init.zeros_(self.word_head.weight)
         self.second_look: SecondLook | None = None
         if config.second_look:
             self.backbone.check_size("crop_size", config.second_look.crop_size)
@@ -220,12 +232,15 @@ class Policy(nn.Module):
         found = self.decoder(y, tau, p.condition, p.context, p.mask, p.cache, given)
         return found if self.config.prediction == "data" else flow.data_of(y, found, tau)
 
-    def forward(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Named losses: `flow`, `quiet` (slots of bodies not named), and `point_cell` and `point_uv`.
+    def forward(self, batch: Batch | Replies, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Named losses: `flow`, `quiet` (slots of bodies not named), and `point_cell` and `point_uv`; of
+        replies `words`.
 
         Where the decoder takes prefixes, the first steps of some draws are given as they are and carry no
         loss (training-time real-time chunking: Black et al. 2025, arXiv 2512.05964).
         """
+        if isinstance(batch, Replies):
+            return {"words": self._words_loss(batch)}
         places = None
         if self.config.second_look:
             labelled = batch.point_mask & batch.point_visible
@@ -256,6 +271,53 @@ class Policy(nn.Module):
                 prefilled.pointed, batch.points, batch.point_mask, batch.point_visible, grid
             )
         return losses
+
+    def _words_loss(self, batch: Replies) -> Tensor:
+        """The mean cross-entropy of the tokens of answers, each from all that stands before it."""
+        b = batch
+        hidden = self.backbone(
+            b.images, b.image_mask, b.tokens, b.token_mask, b.tags, b.reply, b.reply_mask
+        ).hidden
+        A = b.reply.shape[1]
+        before = hidden[:, -A - 1 : -1][b.learnt]  # (answer tokens, C)
+        entropy = F.cross_entropy(self.word_logits(before).float(), b.reply[b.learnt], reduction="sum")
+        return entropy / b.learnt.sum().clamp_min(1)
+
+    def word_logits(self, hidden: Tensor) -> Tensor:
+        """Of the next token (..., vocabulary) after hidden states (..., C)."""
+        if self.word_head is not None:
+            return self.word_head(hidden)
+        return F.linear(hidden, self.backbone.qwen.language_model.embed_tokens.weight)
+
+    @torch.inference_mode()
+    def answer(self, asked: Replies, *, end: int, most: int) -> list[list[int]]:
+        """The likeliest tokens one by one, of every row, until it says `end`, which is left out, or `most`.
+
+        Raises ValueError for a policy without a head for words.
+        """
+        if self.config.head is None:
+            raise ValueError("this policy has no head for words")
+        a, cache = asked, DynamicCache(config=self.backbone.config.text_config)
+        context = self.backbone(
+            a.images, a.image_mask, a.tokens, a.token_mask, a.tags, a.reply, a.reply_mask, cache
+        )
+        hidden, mask = context.hidden[:, -1], context.mask
+        position = self.backbone.after_pictures(a.tokens.shape[1], a.image_mask)
+        position = position + len(self.config.closing) + a.reply.shape[1]
+        said: list[list[int]] = [[] for _ in range(len(a))]
+        goes_on = [True] * len(a)
+        for _ in range(most):
+            token = self.word_logits(hidden).argmax(-1)
+            for row, id in enumerate(token.tolist()):
+                goes_on[row] = goes_on[row] and id != end
+                if goes_on[row]:
+                    said[row].append(id)
+            if not any(goes_on):
+                break
+            mask = torch.cat([mask, torch.ones_like(mask[:, :1])], 1)
+            hidden = self.backbone.go_on(token, mask, position, cache)
+            position = position + 1
+        return said
 
     def _draw_given(self, count: int, generator: torch.Generator | None) -> Tensor:
         """Which steps (count, H) of each draw are given: none in half of the draws, else up to `prefix`."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers.cache_utils import Cache
 from transformers.models.qwen3_5 import modeling_qwen3_5 as stock
 
 from kinema.model import kernels
@@ -28,13 +29,17 @@ class RmsNorm(stock.Qwen3_5RMSNorm):
 
 
 class TextAttention(stock.Qwen3_5Attention):
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor) -> Tensor:
-        """x (B, T, C); cos, sin (1, 1, T, d); additive bias (B, 1, T, T)."""
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor, cache: Cache | None = None
+    ) -> Tensor:
+        """x (B, T, C); cos, sin (1 or B, 1, T, d); additive bias (B, 1, T, S), S all tokens so far."""
         shape = (*x.shape[:-1], -1, self.head_dim)
         q, gate = self.q_proj(x).view(*x.shape[:-1], -1, self.head_dim * 2).chunk(2, -1)
         q = rotate(self.q_norm(q).transpose(1, 2), cos, sin)
         k = rotate(self.k_norm(self.k_proj(x).view(shape)).transpose(1, 2), cos, sin)
         v = self.v_proj(x).view(shape).transpose(1, 2)
+        if cache is not None:
+            k, v = cache.update(k, v, self.layer_idx)
         groups = q.shape[1] // k.shape[1]
         if groups > 1:
             k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
@@ -43,29 +48,36 @@ class TextAttention(stock.Qwen3_5Attention):
 
 
 class TextLayer(stock.Qwen3_5DecoderLayer):
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor, mask: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor, mask: Tensor, cache: Cache | None = None
+    ) -> Tensor:
         """As `TextAttention`; mask: bool (B, T), what linear attention may see."""
         normed = self.input_layernorm(x)
         if self.block_type == "full_attention":
-            x = x + self.self_attn(normed, cos, sin, bias)
+            x = x + self.self_attn(normed, cos, sin, bias, cache)
         else:
-            x = x + self.linear_attn(hidden_states=normed, attention_mask=mask)
+            x = x + self.linear_attn(hidden_states=normed, attention_mask=mask, cache_params=cache)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
 class TextTower(stock.Qwen3_5TextModel):
-    def forward(self, x: Tensor, mask: Tensor, position_ids: Tensor) -> Tensor:
-        """Embeddings (B, T, C), bool mask (B, T), positions (3, T) to the last hidden states (B, T, C)."""
-        cos, sin = self.rotary_emb(x.float(), position_ids[:, None])
+    def forward(self, x: Tensor, mask: Tensor, position_ids: Tensor, cache: Cache | None = None) -> Tensor:
+        """Embeddings (B, T, C), bool mask (B, S), positions (3, T) or (3, B, T) to the last hidden states
+        (B, T, C).
+
+        cache: of the S - T tokens before these, which are added to it; without one S is T
+        """
+        shared = position_ids.ndim == 2
+        cos, sin = self.rotary_emb(x.float(), position_ids[:, None] if shared else position_ids)
         cos, sin = cos[:, None], sin[:, None]  # the same for every head
-        T = x.shape[1]
-        causal = torch.ones(T, T, dtype=torch.bool, device=x.device).tril()
+        T, S = x.shape[1], mask.shape[1]
+        causal = torch.ones(S, S, dtype=torch.bool, device=x.device).tril()[S - T :]
         allowed = causal & mask[:, None, None, :]
         # a padded row would attend to nothing and give NaN; let it see itself
-        allowed = allowed | torch.eye(T, dtype=torch.bool, device=x.device)
+        allowed = allowed | torch.eye(S, dtype=torch.bool, device=x.device)[S - T :]
         bias = torch.zeros(allowed.shape, dtype=x.dtype, device=x.device).masked_fill_(~allowed, -1e9)
         for layer in self.layers:
-            x = layer(x, cos, sin, bias, mask)
+            x = layer(x, cos, sin, bias, mask[:, S - T :], cache)
         return self.norm(x)
 
 

@@ -18,7 +18,7 @@ from kinema.data.clipping import check_clipping
 from kinema.data.frames import Way
 from kinema.data.mixture import Mixture
 from kinema.data.source import Source, measure_stats
-from kinema.data.stream import Feed
+from kinema.data.stream import Feed, Stream
 from kinema.data.text import VOCAB_SIZE, TextTokenizer
 from kinema.model.policy import artifact, lora
 from kinema.model.policy.artifact import Artifact
@@ -63,9 +63,11 @@ class PolicyStage(Stage[Policy, Batch]):
     def __init__(
         self, setting: Setting, *, policy: Callable[[int], PolicyConfig],
         sources: Callable[[Path, Way], Sequence[Source]], config: SftConfig | None = None,
-        vocab_size: int = VOCAB_SIZE, backbone: Released | None = None,
+        vocab_size: int = VOCAB_SIZE, backbone: Released | None = None, texts: Sequence[str] = (),
     ) -> None:  # fmt: skip
-        """policy: a function of the vocabulary's size, known once the words are.
+        """texts: what else a new vocabulary is learnt from, numbers in single digits
+
+        policy: a function of the vocabulary's size, known once the words are.
 
         sources: of the data folder, and of how pictures are read
         backbone: whose words and weights there are at the beginning; of `setting.init` then only the decoder
@@ -82,7 +84,7 @@ class PolicyStage(Stage[Policy, Batch]):
             self.tokenizer = TextTokenizer.from_json(stored[_WORDS].decode())
         else:
             words = None if setting.words == "data" else backbone or start
-            self.tokenizer = words.tokenizer if words else _tokenizer(self.sources, vocab_size)
+            self.tokenizer = words.tokenizer if words else _tokenizer(self.sources, vocab_size, texts)
             if start and setting.words == "data":
                 reword(start.policy, self.tokenizer.spelled_by(start.tokenizer))
         network = policy(self.tokenizer.vocab_size)
@@ -149,7 +151,11 @@ class PolicyStage(Stage[Policy, Batch]):
             noted={"stage": asdict(self.config)},
         )
 
-    def stream(self, feed: Feed) -> Mixture:
+    def stream(self, feed: Feed) -> Stream[Any]:
+        return self.mixture(feed)
+
+    def mixture(self, feed: Feed) -> Mixture:
+        """Batches of what acts."""
         network = self.model.config
         return Mixture(
             self.sources, self.codecs, self.tokenizer, feed, horizon=network.decoder.horizon,
@@ -178,7 +184,7 @@ class PolicyStage(Stage[Policy, Batch]):
         self, model: Policy, folder: Path, provenance: Mapping[str, Any], judged: Mapping[str, Any]
     ) -> None:
         lora.merge(model)
-        example = self.stream(Feed(batch_size=1)).batch(0).inputs.first()
+        example = self.mixture(Feed(batch_size=1)).batch(0).inputs.first()
         artifact.save(folder, model, self.tokenizer, self.codecs, example, dict(provenance))
 
 
@@ -189,9 +195,9 @@ def _taken(start: Artifact, backbone: Released | None) -> tuple[str, ...]:
     return (*_OF_WORDS, *_WITHOUT_BACKBONE) if start.provenance.get(WITHOUT_PICTURES) else ("",)
 
 
-def _tokenizer(sources: Sequence[Source], vocab_size: int) -> TextTokenizer:
-    texts = [prompt(source.card, task, source.card.chunk) for source in sources for task in source.tasks]
-    return TextTokenizer.train(texts, vocab_size)
+def _tokenizer(sources: Sequence[Source], vocab_size: int, texts: Sequence[str]) -> TextTokenizer:
+    told = [prompt(source.card, task, source.card.chunk) for source in sources for task in source.tasks]
+    return TextTokenizer.train([*told, *texts], vocab_size, digits_apart=bool(texts))
 
 
 def _part(source: Source) -> DataPart:

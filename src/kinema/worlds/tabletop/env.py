@@ -13,7 +13,7 @@ from kinema.schema import KinemaError, Observation
 from kinema.worlds.body.meshes import draw_links
 from kinema.worlds.cameras import Cameras
 from kinema.worlds.tabletop import families
-from kinema.worlds.tabletop.family import Episode, Family
+from kinema.worlds.tabletop.family import Episode, Family, Thing
 from kinema.worlds.tabletop.scene import Scene, tabletop_spec
 from kinema.worlds.tabletop.sentence import Request
 from kinema.worlds.tabletop.surroundings import Surroundings
@@ -180,6 +180,11 @@ class TabletopEnv:
     def sights(self) -> list[Sight]:
         """Everything that the grammar of words can name here, and where it lies now."""
         return self.task.sights(self._episode)
+
+    def things(self) -> list[Thing]:
+        """Everything that has a name here, in reach or not, and where it is now."""
+        found = list(self.task.things(self.scene.data))
+        return found + list(self._surroundings.things(self.scene.data) if self._surroundings else ())
 
     def success(self) -> bool:
         """Whether the goal is reached: it holds, and has held as long as the family asks."""

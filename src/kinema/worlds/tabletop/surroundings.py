@@ -3,12 +3,13 @@ lies about out of reach."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 import mujoco
 import numpy as np
 
 from kinema.worlds import wide
+from kinema.worlds.tabletop.family import Thing
 from kinema.worlds.tabletop.scene import Scene
 from kinema.worlds.tabletop.things.draw import draw_look
 from kinema.worlds.tabletop.things.item import Ornament
@@ -27,6 +28,8 @@ class Surroundings:
 
     def __init__(self) -> None:
         self._ornaments = [Ornament(f"ornament{i}") for i in range(_ORNAMENTS)]
+        self._names: list[str] = []  # of those that lie about in this episode, in their order
+        self._sizes_m: list[float] = []
 
     def add(self, spec: mujoco.MjSpec) -> None:
         add_textures(spec)
@@ -53,6 +56,11 @@ class Surroundings:
         self._turn_cameras(scene, rng, variation.camera, height)
         return self._lay_about(scene, rng, variation, {"block", *without})
 
+    def things(self, data: mujoco.MjData) -> Iterator[Thing]:
+        """What lies about, by colour and kind."""
+        for ornament, name, size_m in zip(self._ornaments, self._names, self._sizes_m):
+            yield Thing(name=name, point_m=ornament.position(data), geoms=ornament.shown, size_m=size_m)
+
     def _lower_robot(self, scene: Scene, height_m: float) -> None:
         """The table stays where it is: the robot goes down, and the frame of its card with it."""
         for base in self._bases:
@@ -75,13 +83,17 @@ class Surroundings:
             ornament.park(scene.model)
         sights: list[Sight] = []
         taken: list[np.ndarray] = []
+        names, sizes_m = list[str](), list[float]()
         for ornament in self._ornaments[: int(wide.CLUTTER.draw(rng, variation.clutter))]:
             place, look = _beside(scene, rng, taken), draw_look(rng, variation)
             while look.kind.name in without:
                 look = draw_look(rng, variation)
             ornament.put(scene.model, look, place, float(rng.uniform(-np.pi, np.pi)))
             taken.append(place)
-            sights.append(scene.sight(f"{look.color} {look.kind.name}", place, 2 * max(look.half_m)))
+            names.append(f"{look.color} {look.kind.name}".strip())
+            sizes_m.append(2 * max(look.half_m))
+            sights.append(scene.sight(names[-1], place, sizes_m[-1]))
+        self._names, self._sizes_m = names, sizes_m
         return sights
 
 

@@ -139,6 +139,10 @@ class Ornament(Fixture):
         super().bind(model)
         self._costume.bind(model)
 
+    @property
+    def shown(self) -> np.ndarray:
+        return self._costume.shown
+
     def put(self, model: mujoco.MjModel, look: Look, xy: np.ndarray, yaw_rad: float) -> None:
         self._costume.wear(model, look)
         self.place(model, xy, yaw_rad)
