@@ -66,6 +66,6 @@ def nano_step_check() -> Recipe:
         data_command=step_check.DATA_COMMAND,
         stage=stage,
         pictures=None,
-        batch_size=256,
-        loop=LoopConfig(steps=6000, save_every=500, optim=optim),
+        batch_size=1024,
+        loop=LoopConfig(steps=1200, save_every=300, optim=optim),
     )
