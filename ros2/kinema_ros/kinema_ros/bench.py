@@ -41,6 +41,7 @@ CONFIG = Path(__file__).parents[1] / "config"
 _STARTS_S = 120.0
 _ANSWERS_S = 30.0
 _REST_S = 0.3
+_LOOKS_S = 2.0
 
 
 class SlowClock(RealClock):
@@ -89,6 +90,15 @@ class Client(Node):
             lambda: all(service.service_is_ready() for service in services) and self.state == "idle",
             _STARTS_S,
         )
+
+    def strangers(self) -> list[str]:
+        """Nodes of others, such as of another run of this, which would take part."""
+        self.until(lambda: False, _LOOKS_S)
+        names = sorted(self.get_node_names())
+        for own in ("client", "kinema", "simulated_robot"):
+            if own in names:
+                names.remove(own)
+        return names
 
     def scene(self, instruction: str, seed: int) -> None:
         """Make it anew, for the robot and for the policy's noise."""
@@ -206,6 +216,8 @@ def measure(
     client = Client(mapping)
     try:
         with processes(card_name, topics, policy, out.parent, rate), out.open("a") as lines:
+            if strangers := client.strangers():
+                raise KinemaError(f"others are in this ROS domain: {', '.join(strangers)}; try again")
             if not client.starts():
                 raise KinemaError(f"the node did not become ready; its log: {out.parent / 'node.log'}")
             for seed in seeds:
