@@ -40,7 +40,9 @@ def nano_sft() -> Recipe:
 def nano_ask() -> Recipe:
     """Words for a policy that acts already: nine rows in ten are conversations."""
     words = WordsConfig(shares={"robot": 10, "vision_language": 90}, weight=1.0)
-    recipe = _nano("nano_ask", "words for a policy that acts (--init), 96 px, an hour on a core", None, words)
+    recipe = _nano(
+        "nano_ask", "words for a policy that acts (--init), 96 px, nine rows in ten questions", None, words
+    )
     optim = OptimConfig(lr=1e-3, matrix_lr=None, warmup_steps=50, ema_decay=0.995)
     return replace(recipe, batch_size=32, loop=LoopConfig(steps=4000, save_every=100, optim=optim))
 
