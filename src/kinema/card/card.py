@@ -352,7 +352,9 @@ class EmbodimentCard(Strict):
     mobile_base: bool = False
     control_hz: float = Field(gt=0)
     chunk: int = Field(default=16, gt=0)
-    control: Literal["ee_pose", "ee_delta", "joint_position", "metaworld", "drive", "waypoints", "hand"]
+    control: Literal[
+        "ee_pose", "ee_delta", "joint_position", "metaworld", "drive", "waypoints", "hand", "wrist"
+    ]
     torso: Torso | None = Field(default=None, exclude_if=lambda torso: torso is None)
     arms: tuple[Arm, ...] = Field(max_length=2)
     cameras: tuple[Camera, ...]
@@ -395,7 +397,7 @@ class EmbodimentCard(Strict):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"{what} names must be unique; twice: {twice}")
-        if not self.arms and not self.mobile_base and self.control != "hand":
+        if not self.arms and not self.mobile_base and self.control not in ("hand", "wrist"):
             raise ValueError("a body has at least one arm, or a mobile base")
         if len(self.arms) == 1 and self.arms[0].side != "right":
             raise ValueError("a single arm uses the right block of the unified space; set side: right")

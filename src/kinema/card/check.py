@@ -154,6 +154,12 @@ def expected_slots(card: EmbodimentCard) -> list[str]:
         "drive": ["base.velocity.x", "base.velocity.theta"],
         "waypoints": [*_GROUND],
         "hand": ["right.ee.x", "right.ee.y", "right.ee.z", "right.gripper"],
+        "wrist": [
+            f"{side}.{name}"
+            for side in ("left", "right")
+            if any(channel.slot.startswith(side) for channel in card.actions)
+            for name in (*pose, *(f"hand.{i}" for i in range(10)))
+        ],
     }
     slots = armless.get(card.control, [])
     for arm in card.arms:

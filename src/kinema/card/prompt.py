@@ -19,7 +19,7 @@ def prompt(card: EmbodimentCard, instruction: str, steps: int) -> str:
     """
     if steps < 1:
         raise ValueError(f"a chunk has at least 1 action, got {steps}")
-    if card.control == "hand":
+    if card.control in ("hand", "wrist"):
         return f"The person shows with a {card.robot_tag}: {check_instruction(instruction)}."
     if card.control == "waypoints":
         return (

@@ -95,6 +95,18 @@ def _tabletop(told: Told) -> list[Task]:
     ]  # fmt: skip
 
 
+def _ego(told: Told) -> list[Task]:
+    from kinema.commands.data.play import Task
+    from kinema.worlds.ego.world import CARD
+    from kinema.worlds.hand.stage import FAMILIES
+
+    size_px = told.size_px or IMAGE_SIZE_PX
+    return [
+        Task(world="ego", card=CARD, name=name, noise=0.0, image_size=size_px, first_seed=told.first_seed)
+        for name in _chosen("family of the hand", told.names, FAMILIES)
+    ]
+
+
 def _road(told: Told) -> list[Task]:
     from kinema.commands.data.play import Task
     from kinema.worlds.road.goals import GOALS
@@ -351,6 +363,10 @@ MADE = {
     "human": Made(heeds=("robots", "families", "image_size", "first_seed"), make=_make_human),
     "questions": Made(
         heeds=("robots", "families", "image_size", "look", "first_seed"), make=_make_questions
+    ),
+    "ego": Made(
+        heeds=("families", "image_size", "first_seed", "workers", "ray"),
+        make=partial(_demonstrated, _ego),
     ),
     "looks": Made(heeds=("robots",), make=_make_looks),
     "steps": Made(heeds=(), make=_make_steps, bodies=()),

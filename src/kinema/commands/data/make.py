@@ -93,7 +93,8 @@ def make(
                     _record(pool, task, writer, captions, made, episodes, bar)
             counts[card] = writer.num_episodes
     for card, group in by_card.items():
-        if group[0].world != "navigation":  # a route's own sentence is longer than its captions may be
+        # a route's own sentence is longer than its captions may be; a wrist's motion has no words yet
+        if group[0].world not in ("navigation", "ego"):
             annotate_rest(out / card)
     return counts
 

@@ -27,7 +27,7 @@ Demonstrate = Callable[..., Recording]  # of a seed and `noise`
 class Task:
     """One kind of episode of one body.
 
-    world: tabletop, metaworld, libero, aloha, simpler, road or navigation
+    world: tabletop, metaworld, libero, aloha, simpler, road, ego or navigation
     noise: how much disturbs it
     """
 
@@ -242,7 +242,15 @@ def _simpler(task: Task) -> Demonstrate:
     )
 
 
+@lru_cache(maxsize=3)
+def _ego(task: Task) -> Demonstrate:
+    from kinema.worlds.ego.demonstrate import demonstrate_ego
+    from kinema.worlds.ego.world import EgoWorld
+
+    return partial(demonstrate_ego, EgoWorld(family=task.name, image_size=task.image_size))
+
+
 _DEMONSTRATED: Mapping[str, Callable[[Task], Demonstrate]] = {
     "libero": _libero, "aloha": _aloha, "simpler": _simpler, "road": _road,
-    "navigation": _navigation,
+    "navigation": _navigation, "ego": _ego,
 }  # fmt: skip

@@ -7,6 +7,7 @@ from pathlib import Path
 from kinema.card.card import EmbodimentCard
 from kinema.data.fits import open_set
 from kinema.data.formats import hdf5, ros
+from kinema.data.formats.egodex import EgoDex, is_egodex
 from kinema.data.formats.hdf5 import Act, Robomimic
 from kinema.data.formats.lerobot import LeRobot
 from kinema.data.formats.mapped import Mapped
@@ -19,8 +20,8 @@ from kinema.data.set_map import AS_IT_IS, SetMap
 from kinema.schema import KinemaError
 
 READABLE = (
-    "LeRobot sets (meta/info.json), HDF5 of ACT or robomimic (.hdf5, .h5), replay buffers in Zarr (.zarr, "
-    ".zarr.zip), ROS bags (.bag, .mcap, .db3, metadata.yaml), RLDS (features.json)"
+    "LeRobot sets (meta/info.json), HDF5 of ACT, robomimic or EgoDex (.hdf5, .h5), replay buffers in Zarr "
+    "(.zarr, .zarr.zip), ROS bags (.bag, .mcap, .db3, metadata.yaml), RLDS (features.json)"
 )
 
 
@@ -54,6 +55,8 @@ def _foreign(root: Path, rate_hz: float | None) -> Source:
     if root.suffix in ros.SUFFIXES or (root / "metadata.yaml").is_file():
         return Bags(root, rate_hz)
     if files := hdf5.files_below(root) if root.is_dir() or root.suffix in hdf5.SUFFIXES else []:
+        if is_egodex(files[0]):
+            return EgoDex(root, rate_hz)
         return Robomimic(root, rate_hz) if hdf5.is_robomimic(files[0]) else Act(root, rate_hz)
     if root.is_dir() and any(path.suffix in ros.SUFFIXES for path in root.rglob("*")):
         return Bags(root, rate_hz)

@@ -23,7 +23,7 @@ from kinema.worlds.words.events import Event, Watcher
 _THINGS_M, _THING_DIFFERS = 0.03, 30
 _NOTHING_M = 5.0  # farther than any robot is from its cameras
 _PACE_M = (0.020, 0.032)  # per control step of 0.1 s: an unhurried hand, which every arm's joints can follow
-_LINGER_STEPS = 6
+LINGER_STEPS = 6
 _DWELL_STEPS = 5  # the hand rests while fingers close or open
 
 Pictures = Mapping[str, np.ndarray]  # by view: uint8 (T, S, S, 3)
@@ -44,37 +44,50 @@ class Performance:
     success: bool
 
 
+class Unhurried:
+    """The expert of a hand's world at a person's pace, which rests while its fingers close or open."""
+
+    def __init__(self, world: HandWorld, seed: int) -> None:
+        """For one episode, which has begun."""
+        self._world, self._expert = world, Expert(world)
+        self._pace_m = np.random.default_rng([seed, 0x70616365]).uniform(*_PACE_M)
+        self._dwell, self._action = 0, np.empty(0)
+
+    def act(self) -> np.ndarray:
+        """The next action (4,): where the grasp frame goes [m], and the opening."""
+        action, tool = self._expert.act(), self._world.scene.tool()
+        step = action[:3] - tool
+        action[:3] = tool + step * min(1.0, self._pace_m / max(float(np.linalg.norm(step)), 1e-9))
+        if self._dwell > 0:
+            action, self._dwell = self._action, self._dwell - 1
+        elif len(self._action) and round(action[3]) != round(self._action[3]):
+            action, self._dwell = np.append(tool, action[3]), _DWELL_STEPS
+        self._action = action
+        return action
+
+
 def perform(world: HandWorld, seed: int, *, render: bool = True) -> Performance:
     """Let the hand do the task of this seed; stops a while after it is done."""
     world.reset(seed)
-    expert, pace_m = Expert(world), np.random.default_rng([seed, 0x70616365]).uniform(*_PACE_M)
-    scene, watcher = world.scene, Watcher(world)
+    scene, watcher, mover = world.scene, Watcher(world), Unhurried(world, seed)
     places, gaps, human, empty = [], [], [], []
     told: list[float] = []
     things: dict[str, list[np.ndarray]] = {name: [] for name in _thing_joints(scene.model)}
-    after, dwell, resting = 0, 0, np.zeros(4)
+    after = 0
     for _ in range(world.max_steps):
         watcher.look()
         if render:
             human.append(world.observe().images)
             empty.append(world.observe_without_hand().images)
-        action = expert.act()
-        tool = scene.tool()
-        step = action[:3] - tool
-        action[:3] = tool + step * min(1.0, pace_m / max(float(np.linalg.norm(step)), 1e-9))
-        if dwell > 0:
-            action, dwell = resting, dwell - 1
-        elif told and round(action[3]) != round(told[-1]):
-            action = resting = np.append(tool, action[3])
-            dwell = _DWELL_STEPS
-        places.append(tool)
+        action = mover.act()
+        places.append(scene.tool())
         told.append(float(action[3]))
         gaps.append(scene.gap_m())
         for name, rows in things.items():
             rows.append(scene.data.joint(name).qpos.copy())
         world.step(action)
         after = after + 1 if world.success() else 0
-        if after > _LINGER_STEPS:
+        if after > LINGER_STEPS:
             break
     watcher.look()
     return Performance(

@@ -7,6 +7,8 @@ middle of its own work area is the middle of the table's, and the same seed give
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import mujoco
 import numpy as np
 
@@ -88,11 +90,17 @@ class StagedWorld(TabletopEnv):
         variation: Variation = SEEN,
         image_size: int = 96,
         own_cameras: bool = False,
+        furnish: Callable[[mujoco.MjSpec], None] | None = None,
     ) -> None:
-        """own_cameras: keep the card's cameras instead of the table's two. Raises KinemaError."""
+        """own_cameras: keep the card's cameras instead of the table's two. furnish: as in `TabletopEnv`.
+
+        Raises KinemaError.
+        """
         T = np.eye(4) if card.name == NAME else T_robot_table(card)
         shown = card if own_cameras else card.model_copy(update={"cameras": cameras(T)})
-        super().__init__(card=shown, family=family, variation=variation, image_size=image_size)
+        super().__init__(
+            card=shown, family=family, variation=variation, image_size=image_size, furnish=furnish
+        )
         self.T_robot_table = T
         scene, yaw = self.scene, float(np.arctan2(T[1, 0], T[0, 0]))
         scene.area = WorkArea(
@@ -144,9 +152,24 @@ class StagedWorld(TabletopEnv):
 class HandWorld(StagedWorld):
     """The table with a person's hand. `hide` takes the hand out of the pictures, not out of the world."""
 
-    def __init__(self, *, family: str, variation: Variation = SEEN, image_size: int = 96) -> None:
-        card = hand_card(cameras(np.eye(4)))
-        super().__init__(card=card, family=family, variation=variation, image_size=image_size)
+    def __init__(
+        self,
+        *,
+        family: str,
+        variation: Variation = SEEN,
+        image_size: int = 96,
+        seen_by: tuple[Camera, ...] = (),
+        furnish: Callable[[mujoco.MjSpec], None] | None = None,
+    ) -> None:
+        """seen_by: cameras instead of the table's two. furnish: as in `TabletopEnv`."""
+        super().__init__(
+            card=hand_card(seen_by or cameras(np.eye(4))),
+            family=family,
+            variation=variation,
+            image_size=image_size,
+            own_cameras=bool(seen_by),
+            furnish=furnish,
+        )
         # a hand comes down like an arm of six joints, see `Scene`
         self.scene.rise_m, self.scene.funnel_m = 0.09, 0.05
         if isinstance(self.task, Push):

@@ -1,0 +1,1 @@
+"""A person's own view: a head that looks about, and a jointed hand that does tabletop tasks."""
