@@ -103,7 +103,7 @@ def test_a_misspelt_key_gets_a_suggestion() -> None:
             "control",
             "ee_pos",
             "control: Input should be 'ee_pose', 'ee_delta', 'joint_position', 'metaworld', 'drive', "
-            "'waypoints' or 'hand' (got 'ee_pos')",
+            "'waypoints', 'hand' or 'wrist' (got 'ee_pos')",
         ),
         ("control_hz", "10", "control_hz: Input should be a valid number (got '10')"),
         ("control_hz", 0, "control_hz: Input should be greater than 0"),
