@@ -86,7 +86,7 @@ def test_both_losses_pull_equally_hard_at_the_backbone(colors, tmp_path: Path) -
 @pytest.mark.slow
 def test_it_learns_to_answer_and_to_act_and_its_artifact_does_both(colors, tmp_path: Path) -> None:
     words = WordsConfig(shares={"robot": 25, "vision_language": 75}, weight=1.0)
-    recipe = _recipe(colors, words, steps=250)
+    recipe = _recipe(colors, words, steps=400)
     recipe = replace(
         recipe,
         batch_size=8,
@@ -102,7 +102,7 @@ def test_it_learns_to_answer_and_to_act_and_its_artifact_does_both(colors, tmp_p
     assert asker.answers(asked) == list(COLORS)
     assert asker.answers([Asked(question="and now?", images=[])]) == ["nothing"]
     drawn = {one.kind: one for one in begun.mixture.drawn()}
-    assert drawn["vision_language"].samples == 0.75 * 250 * 8
+    assert drawn["vision_language"].samples == 0.75 * 400 * 8
     assert json.loads((folder / "config.json").read_text())["policy"]["head"] == "own"
 
 
