@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kinema.bench.simpler.expert import grip
@@ -37,6 +37,7 @@ def test_flat_things_are_taken_without_touching_the_ground() -> None:
     assert position[2] == 0.017
 
 
+@example(turn=1.0, taper=0.1875, heavier=0.0)
 @given(turn=st.floats(-3.1, 3.1), taper=st.floats(0.06, 0.2), heavier=st.floats(-0.01, 0.01))
 @examples(30)
 def test_a_thing_that_tapers_is_touched_beside_its_centre(turn: float, taper: float, heavier: float) -> None:
@@ -46,6 +47,8 @@ def test_a_thing_that_tapers_is_touched_beside_its_centre(turn: float, taper: fl
     points[:, 1] *= 1 + points[:, 0] * taper / 0.015
     position, R = grip(points @ R_thing.T, R_thing @ [heavier, 0, 0.012], DOWN)
     place = R_thing.T @ position
+    # of ways hardly wider than the thinnest (1.5 mm of 30) the nearest is taken, of those every 2 degrees
+    off_rad = np.arccos(0.030 / 0.0315) + np.radians(2)
     np.testing.assert_allclose(place[0], heavier - 0.011, atol=2e-3)
-    np.testing.assert_allclose(place[1], 0, atol=3e-3)
-    assert abs(R[:, 1] @ R_thing[:, 1]) > np.cos(0.2)
+    np.testing.assert_allclose(place[1], 0, atol=0.011 * np.sin(off_rad) + 1e-3)
+    assert abs(R[:, 1] @ R_thing[:, 1]) > np.cos(off_rad)
