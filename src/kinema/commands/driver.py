@@ -16,6 +16,7 @@ import typer
 from kinema.schema import KinemaError
 
 if TYPE_CHECKING:
+    from kinema.card.card import EmbodimentCard
     from kinema.runtime.robot import Robot
 
 LEROBOT = "lerobot"
@@ -53,6 +54,29 @@ def make_driver(name: str, config: Path | None = None, settings: Sequence[str] =
             "members of kinema.runtime.robot.Robot"
         )
     return robot  # type: ignore[no-any-return]
+
+
+def connecting(
+    card: EmbodimentCard, name: str, config: Path | None = None, settings: Sequence[str] = ()
+) -> Robot:
+    """As `make_driver`, and told whether its motors are to keep their torque, where it can choose."""
+    from kinema.runtime.robot import say_torque
+
+    robot = make_driver(name, config, settings)
+    if not say_torque(robot, card.hold.torque_on_exit == "hold"):
+        print(f"{robot.name} does not say whether its motors stay on at the end; see `keep_torque`")
+    return robot
+
+
+def require_driver(
+    driver: str | None, config: Path | None, settings: Sequence[str] | None, wiring: Path | None
+) -> None:
+    """Raises KinemaError for what says something of a driver where none is named."""
+    if driver is None and (config or settings or wiring):
+        raise KinemaError(
+            "--driver-config, --set and --wiring say something of a driver; name it with --driver "
+            "(without one the body is simulated)"
+        )
 
 
 def settings_of(config: Path | None, settings: Sequence[str]) -> dict[str, Any]:

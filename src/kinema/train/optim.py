@@ -225,13 +225,14 @@ def cosine(progress: float, step: int, config: OptimConfig) -> float:
 
 
 class Ema:
-    """Exponential moving average of the weights that are trained, with the usual ramp at the start.
+    """Exponential moving average of the weights that are trained.
 
     weights: by name; none where there is no average (decay None)
+    ramps:   forgets the first weights sooner, as is usual; they are random where a network begins anew
     """
 
-    def __init__(self, model: nn.Module, decay: float | None) -> None:
-        self.decay = decay
+    def __init__(self, model: nn.Module, decay: float | None, *, ramps: bool = True) -> None:
+        self.decay, self._ramps = decay, ramps
         self.weights: dict[str, Tensor] = {}
         if decay is not None:
             self.weights = {k: p.detach().clone() for k, p in model.named_parameters() if p.requires_grad}
@@ -241,6 +242,6 @@ class Ema:
         if self.decay is None:
             return
         now = dict(model.named_parameters())
-        decay = min(self.decay, (1 + step) / (10 + step))
+        decay = min(self.decay, (1 + step) / (10 + step)) if self._ramps else self.decay
         theirs = [shard(now[name]) for name in self.weights]
         torch._foreach_lerp_([shard(average) for average in self.weights.values()], theirs, 1 - decay)

@@ -115,6 +115,7 @@ def test_what_is_to_be_forgotten_is_and_the_sitting_can_end(
         (["record", "OUT", SENTENCE, "--wiring", "w.yaml"], "--driver"),
         (["record", "OUT", SENTENCE, "--with-set", "id=x"], "settings of lerobot:TYPE"),
         (["replay", "nowhere"], "nowhere"),
+        (["replay", "nowhere", "--wiring", "w.yaml"], "--driver"),
         (["calibrate", "my_robots:Arm"], "what is calibrated here is lerobot's"),
         (["calibrate", "lerobot:so101_leader"], "needs the package lerobot"),
     ],

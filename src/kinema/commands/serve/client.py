@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kinema.commands.driver import DriverConfig, Settings
+from kinema.commands.driver import DriverConfig, Settings, connecting, require_driver
 from kinema.commands.stopping import Stopping
 from kinema.commands.terminal import examples, finite
 
@@ -90,26 +90,18 @@ def client(
     the run: the card's hold action is sent, and what was recorded is kept.
     """
     from kinema.card.load import load_card
-    from kinema.commands.driver import make_driver
     from kinema.runtime.clock import RealClock
-    from kinema.runtime.robot import say_torque
     from kinema.runtime.watchdog import Mode
     from kinema.runtime.wiring import wiring_for
-    from kinema.schema import KinemaError, check_instruction
+    from kinema.schema import check_instruction
 
     card, clock = load_card(robot), RealClock()
     check_instruction(instruction)
-    if driver is None and (driver_config or settings or wiring):
-        raise KinemaError(
-            "--driver-config, --set and --wiring say something of a driver; name it with --driver "
-            "(without one the body is simulated)"
-        )
+    require_driver(driver, driver_config, settings, wiring)
     trusted = _trusting(ca)
     with Stopping() as stopping, ExitStack() as closing:
         if driver:
-            body: Robot = make_driver(driver, driver_config, settings or ())
-            if not say_torque(body, card.hold.torque_on_exit == "hold"):
-                print(f"{body.name} does not say whether its motors stay on at the end; see `keep_torque`")
+            body: Robot = connecting(card, driver, driver_config, settings or ())
         else:
             body = world = simulated(instruction, card, seed, clock)
             closing.callback(world.world.close)

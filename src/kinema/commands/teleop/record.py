@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kinema.commands.driver import DriverConfig, Settings
+from kinema.commands.driver import DriverConfig, Settings, connecting, require_driver
 from kinema.commands.serve.client import (
     HOLD,
     connected,
@@ -151,14 +151,11 @@ def _sit(told: _Told) -> None:
     """All episodes of one sitting; the robot stays connected between them."""
     from kinema.card.load import load_card
     from kinema.runtime.clock import RealClock
-    from kinema.schema import KinemaError, check_instruction
+    from kinema.schema import check_instruction
 
     card, clock = load_card(told.robot), RealClock()
     check_instruction(told.sentence)
-    if told.driver is None and (told.driver_config or told.settings or told.wiring):
-        raise KinemaError(
-            "--driver-config, --set and --wiring say something of a driver; name it with --driver"
-        )
+    require_driver(told.driver, told.driver_config, told.settings, told.wiring)
     with Stopping() as stopping, ExitStack() as closing:
         policy = closing.enter_context(_policy(told.policy, card))
         bodies = closing.enter_context(_bodies(told, card, clock))
@@ -250,15 +247,12 @@ def _ready(operator: Operator, clock: Clock, stopping: Stopping, number: int, to
 @contextmanager
 def _bodies(told: _Told, card: EmbodimentCard, clock: Clock) -> Iterator[Iterator[Body]]:
     """The body of every episode: one robot for all of them, or a simulated scene for each."""
-    from kinema.commands.driver import make_driver
-    from kinema.runtime.robot import Body, say_torque
+    from kinema.runtime.robot import Body
     from kinema.runtime.wiring import wiring_for
 
     with ExitStack() as stack:
         if told.driver is not None:
-            robot = make_driver(told.driver, told.driver_config, told.settings)
-            if not say_torque(robot, card.hold.torque_on_exit == "hold"):
-                print(f"{robot.name} does not say whether its motors stay on at the end; see `keep_torque`")
+            robot = connecting(card, told.driver, told.driver_config, told.settings)
             wires = wiring_for(card, robot, told_wiring(told.wiring, card))
             body = stack.enter_context(Body(card, robot, wires))
             yield iter([body] * told.episodes)

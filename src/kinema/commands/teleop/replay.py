@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from kinema.commands.driver import DriverConfig, Settings
+from kinema.commands.driver import DriverConfig, Settings, connecting, require_driver
 from kinema.commands.serve.client import simulated, told_wiring
 from kinema.commands.stopping import Stopping
 from kinema.commands.teleop.record import Driver, RobotName, WiringFile
@@ -85,7 +85,6 @@ def replay(
     from contextlib import ExitStack
 
     from kinema.card.load import load_card
-    from kinema.commands.driver import make_driver
     from kinema.runtime.clock import RealClock
     from kinema.runtime.inference import SimulatedInference
     from kinema.runtime.loop import ControlLoop
@@ -96,11 +95,12 @@ def replay(
     from kinema.runtime.wiring import wiring_for
 
     card, clock = load_card(robot), RealClock()
+    require_driver(driver, driver_config, settings, wiring)
     sentence, actions, states = _recorded(root, episode, card)
     with Stopping() as stopping, ExitStack() as closing:
         body_of: Any
         if driver:
-            body_of = make_driver(driver, driver_config, settings or ())
+            body_of = connecting(card, driver, driver_config, settings or ())
         else:
             body_of = simulated(sentence, card, seed, clock)
             closing.callback(body_of.world.close)

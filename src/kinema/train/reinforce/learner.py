@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kinema.data.batch import Batch
 from kinema.model.policy.decisions import Decisions, see, together
 from kinema.model.policy.policy import Policy
 from kinema.schema import KinemaError
+from kinema.train.optim import Ema
 from kinema.train.reinforce.rollout import Chunks, Rollout
 from kinema.train.reinforce.rules import (
     PpoConfig,
@@ -91,8 +92,8 @@ class Learner:
         with torch.no_grad():
             weight = weights(time_saved(chunks, self.value(pooled)), config.weighted)
         optimizer, losses = self._optimizer(), []
-        average = _Average(self.policy.decoder, config.average)
-        for _ in range(config.updates):
+        average = Ema(self.policy.decoder, config.average, ramps=False)
+        for update in range(config.updates):
             rows = torch.randint(len(chunks), (config.rows,), generator=generator)
             tried = chunks.decisions.take(rows)
             loss = flow_loss(self.policy, tried, generator, weight[rows]).mean()
@@ -101,9 +102,9 @@ class Learner:
                 shown = flow_loss(self.policy, self._demonstrations.take(rows), generator).mean()
                 loss = (loss + shown) / 2
             self._step(optimizer, loss)
-            average.add(self.policy.decoder)
+            average.update(self.policy.decoder, update)
             losses.append(float(loss.detach()))
-        average.put_in(self.policy.decoder)
+        self.policy.decoder.load_state_dict(average.weights, strict=False)
         return {"value_loss": fitted, "loss": _mean(losses), "weight_most": float(weight.max())}
 
     def _ppo(self, chunks: Chunks, generator: torch.Generator) -> Mapping[str, float]:
@@ -142,24 +143,6 @@ class Learner:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.policy.decoder.parameters(), self.config.clip_norm)
         optimizer.step()
-
-
-class _Average:
-    """A running average of a network's weights, which begins with them as they are."""
-
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self._decay = decay
-        self._weights = {name: p.detach().clone() for name, p in network.named_parameters()}
-
-    @torch.no_grad()
-    def add(self, network: nn.Module) -> None:
-        for name, p in network.named_parameters():
-            self._weights[name].lerp_(p, 1 - self._decay)
-
-    @torch.no_grad()
-    def put_in(self, network: nn.Module) -> None:
-        for name, p in network.named_parameters():
-            p.copy_(self._weights[name])
 
 
 def shown(policy: Policy, batches: Callable[[int], Batch], count: int) -> Decisions:
